@@ -1,0 +1,201 @@
+package protect
+
+import (
+	"crypto/aes"
+	"crypto/cipher"
+	"crypto/hkdf"
+	"crypto/sha256"
+	"crypto/sha512"
+	"crypto/tls"
+	"encoding/binary"
+	"fmt"
+	"hash"
+
+	"golang.org/x/crypto/chacha20"
+	"golang.org/x/crypto/chacha20poly1305"
+
+	"github.com/cinnabar-quic/cinnabar/internal/wire"
+)
+
+// suite is what a TLS 1.3 cipher suite means for packet protection.
+type suite struct {
+	id     uint16
+	hash   func() hash.Hash
+	keyLen int // of both the packet key and the header key
+	chacha bool
+
+	// Limits on the use of one key, and of all keys of a connection (RFC 9001 §6.6).
+	confidentiality int64 // packets sealed
+	integrity       int64 // packets that failed to open
+}
+
+// unlimited is past every packet number.
+const unlimited = 1 << 62
+
+// suites lists what QUIC may use. TLS_AES_128_CCM_8_SHA256 may not be used
+// (RFC 9001 §5.3), and crypto/tls has no CCM at all.
+var suites = [...]suite{
+	{tls.TLS_AES_128_GCM_SHA256, sha256.New, 16, false, 1 << 23, 1 << 52},
+	{tls.TLS_AES_256_GCM_SHA384, sha512.New384, 32, false, 1 << 23, 1 << 52},
+	{tls.TLS_CHACHA20_POLY1305_SHA256, sha256.New, 32, true, unlimited, 1 << 36},
+}
+
+func suiteInfo(id uint16) (*suite, error) {
+	for i := range suites {
+		if suites[i].id == id {
+			return &suites[i], nil
+		}
+	}
+	return nil, fmt.Errorf("protect: cipher suite %#04x has no packet protection", id)
+}
+
+func (s *suite) extract(secret, salt []byte) []byte {
+	prk, err := hkdf.Extract(s.hash, secret, salt)
+	if err != nil {
+		panic("BUG: HKDF-Extract: " + err.Error())
+	}
+	return prk
+}
+
+// expand is HKDF-Expand-Label of TLS 1.3 with an empty context (RFC 9001 §5.1).
+func (s *suite) expand(secret []byte, label string, n int) []byte {
+	info := make([]byte, 0, 32)
+	info = binary.BigEndian.AppendUint16(info, uint16(n))
+	info = append(info, byte(len("tls13 ")+len(label)))
+	info = append(info, "tls13 "...)
+	info = append(info, label...)
+	info = append(info, 0)
+	out, err := hkdf.Expand(s.hash, secret, string(info), n)
+	if err != nil {
+		panic("BUG: HKDF-Expand: " + err.Error())
+	}
+	return out
+}
+
+// nextSecret is the secret of the key phase that follows the one of secret (RFC 9001 §6.1).
+func (s *suite) nextSecret(secret []byte) []byte {
+	return s.expand(secret, "quic ku", s.hash().Size())
+}
+
+// A packetKey is one AEAD key and its IV. The nonce is a field because what is
+// handed to an interface's method would otherwise move to the heap every time.
+type packetKey struct {
+	aead  cipher.AEAD
+	iv    [12]byte
+	nonce [12]byte
+}
+
+func (k *packetKey) init(s *suite, secret []byte) error {
+	key := s.expand(secret, "quic key", s.keyLen)
+	var err error
+	if s.chacha {
+		k.aead, err = chacha20poly1305.New(key)
+	} else {
+		var block cipher.Block
+		if block, err = aes.NewCipher(key); err == nil {
+			k.aead, err = cipher.NewGCM(block)
+		}
+	}
+	copy(k.iv[:], s.expand(secret, "quic iv", len(k.iv)))
+	return err
+}
+
+// setNonce combines the IV with the packet number (RFC 9001 §5.3).
+func (k *packetKey) setNonce(pn int64) {
+	k.nonce = k.iv
+	low := k.nonce[4:]
+	binary.BigEndian.PutUint64(low, binary.BigEndian.Uint64(low)^uint64(pn))
+}
+
+// seal encrypts pkt[headerLen:] in place and returns pkt longer by the tag.
+func (k *packetKey) seal(pkt []byte, headerLen int, pn int64) []byte {
+	if cap(pkt)-len(pkt) < Overhead {
+		panic("BUG: no room for the tag")
+	}
+	k.setNonce(pn)
+	return k.aead.Seal(pkt[:headerLen], k.nonce[:], pkt[headerLen:], pkt[:headerLen])
+}
+
+// open decrypts pkt[headerLen:] in place and returns the payload.
+func (k *packetKey) open(pkt []byte, headerLen int, pn int64) ([]byte, bool) {
+	k.setNonce(pn)
+	ciphertext := pkt[headerLen:]
+	payload, err := k.aead.Open(ciphertext[:0], k.nonce[:], ciphertext, pkt[:headerLen])
+	return payload, err == nil
+}
+
+// A headerKey makes the mask of header protection. It outlives key updates (RFC 9001 §6.1).
+type headerKey struct {
+	block  cipher.Block // nil for ChaCha20
+	chacha [chacha20.KeySize]byte
+	mask   [aes.BlockSize]byte
+}
+
+func (k *headerKey) init(s *suite, secret []byte) error {
+	key := s.expand(secret, "quic hp", s.keyLen)
+	if s.chacha {
+		k.block = nil
+		copy(k.chacha[:], key)
+		return nil
+	}
+	var err error
+	k.block, err = aes.NewCipher(key)
+	return err
+}
+
+// setMask computes the mask, of which five bytes count, from a sample of
+// ciphertext (RFC 9001 §5.4.3, §5.4.4).
+func (k *headerKey) setMask(sample []byte) {
+	if k.block != nil {
+		k.block.Encrypt(k.mask[:], sample)
+		return
+	}
+	stream, err := chacha20.NewUnauthenticatedCipher(k.chacha[:], sample[4:sampleSize])
+	if err != nil {
+		panic("BUG: ChaCha20: " + err.Error())
+	}
+	stream.SetCounter(binary.LittleEndian.Uint32(sample))
+	clear(k.mask[:])
+	stream.XORKeyStream(k.mask[:5], k.mask[:5])
+}
+
+// firstMask returns which bits of a first byte are protected: the packet number
+// length and the reserved bits, and a short header's key phase (RFC 9001 §5.4.1).
+func firstMask(first byte) byte {
+	if first&longBit != 0 {
+		return 0x0f
+	}
+	return 0x1f
+}
+
+// apply protects the header of a sealed packet.
+func (k *headerKey) apply(pkt []byte, pnOff, pnLen int) {
+	sample := pnOff + sampleOffset
+	if len(pkt) < sample+sampleSize {
+		panic("BUG: packet too short to sample: pad packet number and payload to four bytes")
+	}
+	k.setMask(pkt[sample : sample+sampleSize])
+	pkt[0] ^= k.mask[0] & firstMask(pkt[0])
+	for i, b := range pkt[pnOff : pnOff+pnLen] {
+		pkt[pnOff+i] = b ^ k.mask[1+i]
+	}
+}
+
+// remove takes the protection off the header and returns the full packet number
+// and the length of its encoding. It reports false for a packet too short to sample.
+func (k *headerKey) remove(pkt []byte, pnOff int, largest int64) (pn int64, pnLen int, ok bool) {
+	sample := pnOff + sampleOffset
+	if len(pkt) < sample+sampleSize {
+		return 0, 0, false
+	}
+	k.setMask(pkt[sample : sample+sampleSize])
+	pkt[0] ^= k.mask[0] & firstMask(pkt[0])
+	pnLen = int(pkt[0]&3) + 1
+	var truncated uint32
+	for i, b := range pkt[pnOff : pnOff+pnLen] {
+		b ^= k.mask[1+i]
+		pkt[pnOff+i] = b
+		truncated = truncated<<8 | uint32(b)
+	}
+	return wire.DecodePacketNumber(largest, truncated, pnLen), pnLen, true
+}

@@ -1,0 +1,237 @@
+package protect
+
+import (
+	"github.com/cinnabar-quic/cinnabar/internal/mono"
+)
+
+// OneRTT holds the 1-RTT keys of both directions, through all their key phases
+// (RFC 9001 §6). The zero OneRTT has no keys. It must not be copied once it has,
+// and is not safe for concurrent use.
+//
+// The three limits may be lowered; 0 means the default. What exceeds the limits
+// of RFC 9001 §6.6 is cut to them.
+type OneRTT struct {
+	UpdateAfter          int64 // packets sealed in a key phase before WantUpdate; by default 1<<20, at most half of the next
+	ConfidentialityLimit int64 // packets sealed in a key phase; by default the suite's
+	IntegrityLimit       int64 // packets that failed to open over the whole connection; by default the suite's
+
+	read      readKeys
+	write     writeKeys
+	failures  int64
+	discardAt mono.Time // of read.previous
+}
+
+// readKeys has up to three generations of packet keys. The next one is derived
+// as soon as the current one comes into use: a packet that pretends to be of the
+// next key phase must find it ready, or the time it takes would tell what bit
+// its header hides (RFC 9001 §6.3, §9.5).
+type readKeys struct {
+	suite      *suite // nil: no keys
+	secret     []byte // of next
+	header     headerKey
+	previous   packetKey // no aead: gone
+	current    packetKey
+	next       packetKey
+	generation int
+
+	low, high int64 // packet numbers opened under current; high is -1 if none was
+	oldHigh   int64 // highest packet number opened under any earlier key, or -1
+	oldProbes int   // how often openOther may still look for misuse of previous
+}
+
+// writeKeys has one generation: sealing never goes back (RFC 9001 §6.4).
+type writeKeys struct {
+	suite      *suite // nil: no keys
+	secret     []byte // of packet
+	header     headerKey
+	packet     packetKey
+	generation int
+
+	sealed int64 // packets in this key phase
+	first  int64 // packet number of the first of them
+	acked  bool  // one of them was acknowledged
+}
+
+const (
+	defaultUpdateAfter = 1 << 20
+	// closeReserve is how many packets SendLimit keeps back for CONNECTION_CLOSE.
+	closeReserve = 64
+	// oldProbes bounds, for each key phase, the only case in which a packet costs
+	// two openings: see oldKeyMisused.
+	oldProbes = 4
+)
+
+// SetRead installs the first secret for packets to open.
+func (k *OneRTT) SetRead(suite uint16, secret []byte) error {
+	info, err := suiteInfo(suite)
+	if err != nil {
+		return err
+	}
+	r := readKeys{high: -1, oldHigh: -1}
+	if err := r.header.init(info, secret); err != nil {
+		return err
+	}
+	if err := r.current.init(info, secret); err != nil {
+		return err
+	}
+	r.secret = info.nextSecret(secret)
+	if err := r.next.init(info, r.secret); err != nil {
+		return err
+	}
+	r.suite = info
+	k.read = r
+	return nil
+}
+
+// SetWrite installs the first secret for packets to seal.
+func (k *OneRTT) SetWrite(suite uint16, secret []byte) error {
+	info, err := suiteInfo(suite)
+	if err != nil {
+		return err
+	}
+	w := writeKeys{secret: append([]byte(nil), secret...)}
+	if err := w.header.init(info, secret); err != nil {
+		return err
+	}
+	if err := w.packet.init(info, secret); err != nil {
+		return err
+	}
+	w.suite = info
+	k.write = w
+	return nil
+}
+
+// CanRead reports whether packets can be opened.
+func (k *OneRTT) CanRead() bool { return k.read.suite != nil }
+
+// CanWrite reports whether packets can be sealed.
+func (k *OneRTT) CanWrite() bool { return k.write.suite != nil }
+
+// Seal protects pkt as Sealer.Seal does, with the keys of the current key phase,
+// whose bit the caller has put into the header (see Phase). It returns nil once
+// the confidentiality limit forbids another packet in this key phase: ask
+// SendLimit before that.
+func (k *OneRTT) Seal(pkt []byte, pnOff, pnLen int, pn int64) []byte {
+	w := &k.write
+	if w.sealed >= k.confidentialityLimit() {
+		return nil
+	}
+	if w.sealed == 0 {
+		w.first = pn
+	}
+	w.sealed++
+	pkt = w.packet.seal(pkt, pnOff+pnLen, pn)
+	w.header.apply(pkt, pnOff, pnLen)
+	return pkt
+}
+
+// Phase returns the Key Phase bit of packets to seal.
+func (k *OneRTT) Phase() bool { return k.write.generation&1 != 0 }
+
+// Updates returns how many key updates there were, whoever began them.
+func (k *OneRTT) Updates() int { return k.write.generation }
+
+// Acked notes that the peer acknowledged packet number pn, the largest that is
+// newly acknowledged.
+func (k *OneRTT) Acked(pn int64) {
+	if k.write.sealed > 0 && pn >= k.write.first {
+		k.write.acked = true
+	}
+}
+
+// StaleAck reports whether an ACK frame with the given Largest Acknowledged, in
+// a packet whose unprotected first byte is first, acknowledges a packet of a
+// later key phase than its own: the peer opened our update and did not follow,
+// which is a KEY_UPDATE_ERROR (RFC 9001 §6.2).
+func (k *OneRTT) StaleAck(first byte, largest int64) bool {
+	return first&keyPhaseBit != 0 != k.Phase() && k.write.sealed > 0 && largest >= k.write.first
+}
+
+// CanUpdate reports whether Update may be called: the peer has shown that it has
+// the keys of this key phase (RFC 9001 §6.1), an earlier update of ours was
+// answered, and the time for which the peer may still need its previous keys is
+// over (RFC 9001 §6.5). That the handshake is confirmed is for the caller to know.
+func (k *OneRTT) CanUpdate() bool {
+	return k.CanRead() && k.CanWrite() && k.write.acked &&
+		k.write.generation == k.read.generation && k.read.previous.aead == nil
+}
+
+// Update begins a key update: packets are sealed with the next keys from now on.
+// Packets are opened with the current ones until the peer answers, when Open
+// returns OpenUpdated.
+func (k *OneRTT) Update() {
+	if !k.CanUpdate() {
+		panic("BUG: key update is not allowed now")
+	}
+	k.write.advance()
+}
+
+// WantUpdate reports whether this key phase has sealed so many packets that it
+// should end as soon as CanUpdate allows.
+func (k *OneRTT) WantUpdate() bool {
+	after := k.UpdateAfter
+	if after == 0 {
+		after = defaultUpdateAfter
+	}
+	return k.CanWrite() && k.write.sealed >= min(after, k.confidentialityLimit()/2)
+}
+
+// SendLimit reports whether the keys are all but used up and cannot be updated:
+// the connection must close with AEAD_LIMIT_REACHED, for which a few packets are
+// held in reserve (RFC 9001 §6.6).
+func (k *OneRTT) SendLimit() bool {
+	limit := k.confidentialityLimit()
+	return k.CanWrite() && k.write.sealed >= limit-min(closeReserve, limit/4) && !k.CanUpdate()
+}
+
+// Failures returns how many packets were not authentic, under all keys.
+func (k *OneRTT) Failures() int64 { return k.failures }
+
+// AddFailures counts packets that failed to open under other keys of the
+// connection, for the integrity limit covers them all (RFC 9001 §6.6).
+func (k *OneRTT) AddFailures(n int64) { k.failures += n }
+
+func (k *OneRTT) confidentialityLimit() int64 {
+	switch {
+	case !k.CanWrite():
+		return 0
+	case k.ConfidentialityLimit > 0:
+		return min(k.ConfidentialityLimit, k.write.suite.confidentiality)
+	}
+	return k.write.suite.confidentiality
+}
+
+func (k *OneRTT) integrityLimit() int64 {
+	if k.IntegrityLimit > 0 {
+		return min(k.IntegrityLimit, k.read.suite.integrity)
+	}
+	return k.read.suite.integrity
+}
+
+// advance moves to the next key phase. The old key is forgotten at once (RFC 9001 §6.4).
+func (w *writeKeys) advance() {
+	w.secret = w.suite.nextSecret(w.secret)
+	w.packet = mustKey(w.suite, w.secret)
+	w.generation++
+	w.sealed, w.first, w.acked = 0, 0, false
+}
+
+// advance moves to the key phase that packet number pn opened.
+func (r *readKeys) advance(pn int64) {
+	r.previous, r.current = r.current, r.next
+	r.secret = r.suite.nextSecret(r.secret)
+	r.next = mustKey(r.suite, r.secret)
+	r.generation++
+	r.oldHigh = max(r.oldHigh, r.high)
+	r.low, r.high = pn, pn
+	r.oldProbes = oldProbes
+}
+
+// mustKey makes a packet key of a suite and a secret that were good once before.
+func mustKey(s *suite, secret []byte) packetKey {
+	var k packetKey
+	if err := k.init(s, secret); err != nil {
+		panic("BUG: key update: " + err.Error())
+	}
+	return k
+}
