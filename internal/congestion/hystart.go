@@ -24,20 +24,23 @@ const (
 // for some rounds and then either ends slow start or, when the delay was only
 // jitter, goes back to the normal one.
 type hystart struct {
-	end      int64         // last packet of the round, -1 before the first round
+	end      int64         // first packet after the round
 	last     time.Duration // lowest RTT in the round before this one
 	current  time.Duration // lowest RTT in this round
 	samples  int           // how many RTT samples this round has
 	baseline time.Duration // lowest RTT in the round that led to CSS, noRTT outside of CSS
-	rounds   int           // rounds begun in CSS
+	rounds   int           // rounds done in CSS
 }
 
 func newHystart() hystart {
-	return hystart{end: -1, last: noRTT, current: noRTT, baseline: noRTT}
+	return hystart{last: noRTT, current: noRTT, baseline: noRTT}
 }
 
 // ack returns by how many bytes the window grows and whether slow start is over.
 func (h *hystart) ack(a Ack) (grow int, over bool) {
+	if a.LargestPN >= h.end && h.round(a) {
+		return 0, true
+	}
 	grow = a.Bytes
 	if h.css() {
 		grow /= cssGrowthDivisor
@@ -49,14 +52,7 @@ func (h *hystart) ack(a Ack) (grow int, over bool) {
 	if h.samples >= rttSamples && !a.AppLimited {
 		h.judge()
 	}
-	if h.end < 0 {
-		h.end = a.NextPN - 1
-		return grow, false
-	}
-	if a.LargestPN < h.end {
-		return grow, false
-	}
-	return grow, h.round(a)
+	return grow, false
 }
 
 // judge compares this round's delay with the last round's, or in CSS with the
@@ -75,11 +71,12 @@ func (h *hystart) judge() {
 	}
 }
 
-// round ends a round and says whether it was the last one of CSS. The round in
-// which CSS began counts, a round that did not use the window does not: its
-// delay is not of our making.
+// round begins a round, which lasts until something sent after now is
+// acknowledged, and says whether the one before it was the last of CSS. The
+// round in which CSS began counts, a round that did not use the window does
+// not: its delay is not of our making.
 func (h *hystart) round(a Ack) (over bool) {
-	h.end = a.NextPN - 1
+	h.end = a.NextPN
 	h.last, h.current, h.samples = h.current, noRTT, 0
 	if !h.css() || a.AppLimited {
 		return false
