@@ -2,6 +2,8 @@ package wire
 
 import (
 	"fmt"
+	"math"
+	"slices"
 	"strings"
 
 	"github.com/cinnabar-quic/cinnabar/internal/ranges"
@@ -134,7 +136,7 @@ func ackRange(set ranges.Set, i int) (gap, length uint64) {
 // MakeAck returns an ACK frame for all of set, which is not empty: what a peer's
 // frame looks like once parsed. It allocates, and is meant for tests and tools.
 func MakeAck(set ranges.Set, delay uint64, ecn *ECNCounts) Ack {
-	b, ok := AppendAck(nil, 1<<62, set, delay, ecn)
+	b, ok := AppendAck(nil, math.MaxInt, set, delay, ecn)
 	if !ok {
 		panic("BUG: ACK frame without ranges")
 	}
@@ -149,8 +151,9 @@ func (a Ack) Set() ranges.Set {
 	a.at = 0
 	var s ranges.Set
 	for start, end, ok := a.Next(); ok; start, end, ok = a.Next() {
-		s.Add(start, end)
+		s = append(s, ranges.Range{Start: start, End: end})
 	}
+	slices.Reverse(s)
 	return s
 }
 
@@ -160,7 +163,7 @@ func (a Ack) Append(b []byte) []byte {
 	if a.ECN {
 		ecn = &ECNCounts{a.ECT0, a.ECT1, a.CE}
 	}
-	b, _ = AppendAck(b, 1<<62, a.Set(), a.Delay, ecn)
+	b, _ = AppendAck(b, math.MaxInt, a.Set(), a.Delay, ecn)
 	return b
 }
 

@@ -62,9 +62,9 @@ const (
 )
 
 // frameTypes is RFC 9000 §12.4, table 3, by frame type, with RFC 9221's
-// DATAGRAM. A row without packets is a type that does not exist. Table 3 has no
-// row for the two kinds of CONNECTION_CLOSE: its note, and §12.5, say that the
-// application's is for 0-RTT and 1-RTT packets only.
+// DATAGRAM. A row without packets is a type that does not exist. The table's one
+// row for CONNECTION_CLOSE is two here, as the application's kind is for 0-RTT and
+// 1-RTT packets only.
 var frameTypes = [...]struct {
 	name    string
 	packets uint8

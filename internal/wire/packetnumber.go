@@ -41,7 +41,7 @@ func DecodePacketNumber(largest int64, truncated uint32, pnLen int) int64 {
 	switch {
 	case pn <= next-window/2 && pn < 1<<62-window:
 		return pn + window
-	case pn > next+window/2 && pn >= window:
+	case (pn > next+window/2 || pn >= 1<<62) && pn >= window:
 		return pn - window
 	}
 	return pn
