@@ -1,0 +1,133 @@
+package recovery
+
+import (
+	"time"
+
+	"github.com/cinnabar-quic/cinnabar/internal/dgram"
+	"github.com/cinnabar-quic/cinnabar/internal/mono"
+	"github.com/cinnabar-quic/cinnabar/internal/ranges"
+	"github.com/cinnabar-quic/cinnabar/internal/wire"
+)
+
+// Acks is the receiver's side of one packet number space: which packets came,
+// and when to say so (RFC 9000 §13.2). Init makes it ready.
+type Acks struct {
+	space     Space
+	threshold int
+	maxDelay  time.Duration
+
+	set       ranges.Set // received, from floor on
+	floor     int64      // numbers below are not accepted any more
+	largest   int64
+	largestAt mono.Time // when it came
+
+	eliciting int64     // largest ack-eliciting number
+	pending   int       // ack-eliciting packets since an ACK was sent
+	deadline  mono.Time // when one must go; Never: nothing to answer
+	count     wire.ECNCounts
+}
+
+// Init makes a ready for a space. maxDelay is the max_ack_delay that we
+// promise, which only App makes use of.
+func (a *Acks) Init(space Space, maxDelay time.Duration) {
+	*a = Acks{space: space, threshold: 2, maxDelay: bound(maxDelay), largest: -1, eliciting: -1, deadline: mono.Never}
+}
+
+// Seen reports whether a packet is to be dropped unread: it came before, or it
+// is so old that nobody remembers.
+func (a *Acks) Seen(pn int64) bool { return pn < a.floor || a.set.Contains(pn) }
+
+// Received records a packet that was processed as a whole. ecn is the
+// codepoint that its datagram came with.
+func (a *Acks) Received(now mono.Time, pn int64, eliciting bool, ecn dgram.ECN) {
+	if a.Seen(pn) {
+		return
+	}
+	switch ecn {
+	case dgram.ECT0:
+		a.count.ECT0++
+	case dgram.ECT1:
+		a.count.ECT1++
+	case dgram.CE:
+		a.count.CE++
+	}
+	a.set.Add(pn, pn+1)
+	if pn > a.largest {
+		a.largest, a.largestAt = pn, now
+	}
+	if eliciting {
+		a.schedule(now, pn, ecn)
+	}
+	if extra := len(a.set) - MaxAckRanges; extra > 0 {
+		a.floor = max(a.floor, a.set[extra-1].End)
+		a.set.DropFirst(MaxAckRanges)
+	}
+}
+
+// schedule sets when the ACK for an ack-eliciting packet must go. Initial and
+// Handshake packets, every second packet, packets out of order and CE marks
+// are answered at once (RFC 9000 §13.2.1, §13.2.2).
+func (a *Acks) schedule(now mono.Time, pn int64, ecn dgram.ECN) {
+	a.pending++
+	inOrder := pn > a.eliciting && a.set.Covers(max(a.eliciting+1, a.floor), pn)
+	a.eliciting = max(a.eliciting, pn)
+	delay := a.maxDelay
+	if a.space != App || a.pending >= a.threshold || !inOrder || ecn == dgram.CE {
+		delay = 0
+	}
+	a.deadline = min(a.deadline, now.Add(delay))
+}
+
+// Largest returns the largest packet number received, -1 if none.
+func (a *Acks) Largest() int64 { return a.largest }
+
+// Due reports whether an ACK must go now, even in a packet of its own.
+func (a *Acks) Due(now mono.Time) bool { return a.deadline <= now }
+
+// Wanted reports whether an ack-eliciting packet waits for its ACK: one is
+// worth its bytes in any packet that goes.
+func (a *Acks) Wanted() bool { return a.pending > 0 }
+
+// Deadline returns when Due becomes true, Never if nothing waits.
+func (a *Acks) Deadline() mono.Time { return a.deadline }
+
+// Ranges returns how many ranges the next ACK frame would have. Many of
+// them tell that the peer does not acknowledge our ACKs.
+func (a *Acks) Ranges() int { return len(a.set) }
+
+// Append appends an ACK frame of at most room bytes to b: the newest ranges
+// that fit, with ECN counts if any mark was seen. It returns false, and b
+// unchanged, if there is nothing to acknowledge or no room.
+func (a *Acks) Append(b []byte, room int, now mono.Time, exponent uint8) ([]byte, bool) {
+	if len(a.set) == 0 {
+		return b, false
+	}
+	delay := uint64(bound(now.Sub(a.largestAt))/time.Microsecond) >> exponent
+	var ecn *wire.ECNCounts
+	if a.count != (wire.ECNCounts{}) {
+		ecn = &a.count
+	}
+	return wire.AppendAck(b, room, a.set, delay, ecn)
+}
+
+// Sent says that the ACK frame which Append wrote goes out. It returns the
+// largest number in it, to be given to Acked if that packet arrives.
+func (a *Acks) Sent() (largest int64) {
+	a.pending, a.deadline = 0, mono.Never
+	return a.largest
+}
+
+// Acked says that the peer has an ACK frame with this largest number. What it
+// covers needs no acknowledgment any more, and is not accepted any more
+// (RFC 9000 §13.2.4).
+func (a *Acks) Acked(largest int64) {
+	if largest < a.floor {
+		return
+	}
+	a.floor = largest + 1
+	a.set.Remove(0, a.floor)
+}
+
+// SetThreshold sets how many ack-eliciting packets of App one ACK may answer,
+// 2 by default (RFC 9000 §13.2.2).
+func (a *Acks) SetThreshold(packets int) { a.threshold = max(packets, 1) }

@@ -1,0 +1,168 @@
+package recovery
+
+import (
+	"time"
+
+	"github.com/cinnabar-quic/cinnabar/internal/congestion"
+	"github.com/cinnabar-quic/cinnabar/internal/dgram"
+	"github.com/cinnabar-quic/cinnabar/internal/mono"
+)
+
+// DropSpace forgets a space whose keys were discarded: its packets leave the
+// flight without a fate, and the timers start over (RFC 9002 §6.4).
+func (l *Loss) DropSpace(now mono.Time, space Space) {
+	l.forget(space)
+	l.spaces[space].keys = false
+	l.ptoCount = 0
+	l.idleFrom = now
+}
+
+// EarlyRejected forgets the App packets that went out as 0-RTT and that the
+// server refused: without fates, since their streams start over. Numbers go on.
+func (l *Loss) EarlyRejected() { l.forget(App) }
+
+// forget drops everything outstanding, remembered or undelivered in a space.
+func (l *Loss) forget(space Space) {
+	s := &l.spaces[space]
+	for i := range s.sent.live() {
+		p := &s.sent.live()[i]
+		if p.state != outstanding || p.Epoch != l.epoch {
+			continue
+		}
+		if p.InFlight {
+			l.inFlight -= int(p.Size)
+		}
+		if p.ECN != dgram.NotECT {
+			l.ecn.marked-- // neither arrived nor lost: not tested
+		}
+	}
+	s.sent.drop()
+	s.late.drop()
+	s.lossTime, s.lostFrom, s.ackedSent = mono.Never, mono.Never, -1
+	s.eliciting, s.quiet, s.probes = 0, 0, 0
+
+	kept := l.fates[:l.fateAt]
+	l.lateRefs = 0
+	for _, f := range l.fates[l.fateAt:] {
+		if f.space == space {
+			continue
+		}
+		kept = append(kept, f)
+		if f.late {
+			l.lateRefs++
+		}
+	}
+	l.fates = kept
+}
+
+// RetryRestart is for a client that got a Retry: all that is outstanding in
+// Initial and App gets the fate Lost, to be sent again, but as if the
+// connection had only begun: congestion, ECN and the probe timer forget it
+// (RFC 9002 §6.3). Packet numbers go on. If the Retry answers one
+// Initial and no other, it is a first idea of the round-trip time.
+func (l *Loss) RetryRestart(now mono.Time) {
+	for _, space := range [...]Space{Initial, App} {
+		s := &l.spaces[space]
+		for i := s.sent.head; i < len(s.sent.packets); i++ {
+			if p := &s.sent.packets[i]; p.state == outstanding {
+				p.state = tellAcked // not to be remembered: no ACK can come
+				l.leave(s, p)
+				l.fates = append(l.fates, fate{index: int32(i), space: space, fate: Lost})
+			}
+		}
+		s.lossTime, s.lostFrom, s.probes = mono.Never, mono.Never, 0
+	}
+	l.inFlight = 0
+	l.ecn = ecn{}
+	if l.ptoCount == 0 && l.firstSent != mono.Never {
+		l.SetInitialRTT(max(now.Sub(l.firstSent), granularity))
+	}
+	l.ptoCount = 0
+	l.idleFrom = now
+}
+
+// ResetPath switches to another path (RFC 9000 §9.4): a new round-trip
+// estimate, a new controller, ECN to be validated again. Packets of another
+// epoch still get their fates, but touch none of these; those that already left with
+// the new epoch, as path probes, begin to count.
+func (l *Loss) ResetPath(now mono.Time, epoch uint16, c congestion.Controller) {
+	l.epoch, l.controller = epoch, c
+	l.rtt.init(l.config.InitialRTT)
+	l.ecn = ecn{}
+	l.inFlight = 0
+	for i := range l.spaces {
+		s := &l.spaces[i]
+		for _, p := range s.sent.live() {
+			if p.state != outstanding || p.Epoch != epoch {
+				continue
+			}
+			if p.InFlight {
+				l.inFlight += int(p.Size)
+			}
+			if p.ECN != dgram.NotECT {
+				l.ecn.marked++
+			}
+		}
+		s.lostFrom, s.ackedSent = mono.Never, -1
+	}
+	l.stats.MaxInFlight = max(l.stats.MaxInFlight, l.inFlight)
+	l.ptoCount = 0
+	l.idleFrom = now
+	l.pacer.Init(now, l.config.MaxDatagram)
+	l.updatePacer()
+}
+
+// SetInitialRTT replaces the assumed round-trip time, as long as none was
+// measured: with that of an earlier connection, or of a path validation
+// (RFC 9002 §6.2.2).
+func (l *Loss) SetInitialRTT(rtt time.Duration) {
+	if l.rtt.Samples == 0 {
+		l.rtt.init(rtt)
+		l.updatePacer()
+	}
+}
+
+// Epoch returns the number of the path in use.
+func (l *Loss) Epoch() uint16 { return l.epoch }
+
+// CanSend returns how many bytes of the congestion window are free, negative
+// when probes or a reduced window have overdrawn it.
+func (l *Loss) CanSend() int { return l.controller.Window() - l.inFlight }
+
+// InFlight returns the bytes in flight on this path.
+func (l *Loss) InFlight() int { return l.inFlight }
+
+// Window returns the congestion window in bytes.
+func (l *Loss) Window() int { return l.controller.Window() }
+
+// SmoothedRTT returns the smoothed round-trip time, or what is assumed for it.
+func (l *Loss) SmoothedRTT() time.Duration { return l.rtt.Smoothed }
+
+// RTT returns the whole round-trip estimate.
+func (l *Loss) RTT() RTT { return l.rtt }
+
+// LargestAcked returns the largest packet number that the peer has
+// acknowledged in the space, -1 if none.
+func (l *Loss) LargestAcked(space Space) int64 { return l.spaces[space].largestAcked }
+
+// SetAppLimited says whether the last transmission ended because there was
+// nothing more to send: then the window was not used and does not grow.
+// An end for pacing or for the window itself is no such end.
+func (l *Loss) SetAppLimited(limited bool) { l.appLimited = limited }
+
+// SetMaxDatagram says how large datagrams may be from now on, in bytes.
+func (l *Loss) SetMaxDatagram(n int) {
+	l.config.MaxDatagram = n
+	l.controller.SetMaxDatagram(n)
+	l.updatePacer()
+}
+
+// Pacer returns the pacer of this path, to be asked for Budget and Next. Sent
+// and Update are called on it from here.
+func (l *Loss) Pacer() *congestion.Pacer { return &l.pacer }
+
+// Controller returns the congestion controller of this path, to be looked at.
+func (l *Loss) Controller() congestion.Controller { return l.controller }
+
+// Stats returns the counts since Init.
+func (l *Loss) Stats() Stats { return l.stats }

@@ -1,0 +1,131 @@
+// Package recovery is loss recovery: RFC 9002 §2-§6 and the acknowledgments of
+// RFC 9000 §13. Loss is the sender's half, for all packet number spaces of one
+// connection; Acks is the receiver's half, one for each space.
+//
+// Nothing here knows what a frame means. The sender hands over a few plain
+// numbers for each frame it sent, and gets them back with the fate of the packet.
+package recovery
+
+import (
+	"time"
+
+	"github.com/cinnabar-quic/cinnabar/internal/dgram"
+	"github.com/cinnabar-quic/cinnabar/internal/mono"
+)
+
+// Space is a packet number space (RFC 9000 §12.3).
+type Space uint8
+
+// The packet number spaces. 0-RTT and 1-RTT share App.
+const (
+	Initial Space = iota
+	Handshake
+	App
+)
+
+// Spaces is how many packet number spaces there are.
+const Spaces = 3
+
+// String returns the name of the space.
+func (s Space) String() string {
+	if s < Spaces {
+		return [...]string{"Initial", "Handshake", "App"}[s]
+	}
+	return "Space?"
+}
+
+// Frame is what a sent packet carried, as far as its fate matters. All fields
+// belong to the transport, which gets them back as they were.
+type Frame struct {
+	Kind, Flag uint8
+	Len        uint32
+	ID, Off    int64
+}
+
+// Packet is one sent packet. It has no pointers, so that a long history costs
+// the garbage collector nothing.
+type Packet struct {
+	Number int64
+	Sent   mono.Time // set by Loss.Sent
+	Size   int32     // bytes of QUIC packet, protected
+	Epoch  uint16    // the path it left by: Loss.Epoch, or another for a packet that probes another path
+
+	AckEliciting bool
+	InFlight     bool // counts against the congestion window; an ack-eliciting packet always does
+	Probe        bool // probes the path MTU: its loss says nothing about congestion
+	ECN          dgram.ECN
+
+	state  state
+	frames uint16 // how many
+	at     uint32 // where the first one is in store.frames
+	order  uint32 // low half of the count of packets sent before, over all spaces
+}
+
+// state is where a packet record stands.
+type state uint8
+
+const (
+	outstanding state = iota // neither acknowledged nor lost
+	nowAcked                 // found in the ACK that is being processed
+	tellAcked                // acknowledged, the fate has not been pulled
+	tellLost                 // declared lost, the fate has not been pulled
+	tellBoth                 // declared lost, then acknowledged, before either was pulled
+	settled                  // of no further use
+)
+
+// Fate is what became of a sent packet.
+type Fate uint8
+
+// The fates. A packet has one, but for a spurious loss: a packet that was
+// reported as Lost and is acknowledged after all is reported as Acked too.
+const (
+	Acked Fate = iota
+	Lost
+)
+
+// String returns "acked" or "lost".
+func (f Fate) String() string {
+	if f == Acked {
+		return "acked"
+	}
+	return "lost"
+}
+
+// Constants of RFC 9002 Appendix A.2 and our own limits.
+const (
+	// DefaultInitialRTT is the round-trip time assumed before the first sample (RFC 9002 §6.2.2).
+	DefaultInitialRTT = 333 * time.Millisecond
+	// DefaultMaxAckDelay is the peer's max_ack_delay until it tells (RFC 9000 §18.2).
+	DefaultMaxAckDelay = 25 * time.Millisecond
+	// MaxAckRanges is how many ranges of received packet numbers are remembered.
+	MaxAckRanges = 32
+	// MaxQuietPackets is how many packets that are not in flight (ACK only) are
+	// tracked in a space: the peer need never acknowledge these.
+	MaxQuietPackets = 1000
+
+	packetThreshold = 3
+	granularity     = time.Millisecond
+	persistence     = 3   // kPersistentCongestionThreshold
+	maxLate         = 512 // lost packets remembered for a late acknowledgment, per space
+	latePTOs        = 3   // and for how many PTOs after they were sent
+	maxSkipped      = 16  // skipped packet numbers remembered, per space
+	maxPTOCount     = 62  // the backoff saturates long before
+
+	// longest is where durations that come from outside are cut: sums of a few
+	// of them, times four and times three, still fit.
+	longest time.Duration = 1 << 55
+)
+
+// Stats counts what happened to sent packets, over all spaces and paths.
+type Stats struct {
+	Sent, SentBytes      uint64
+	Acked, AckedBytes    uint64
+	Lost, LostBytes      uint64 // without MTU probes
+	ProbesLost           uint64 // MTU probes
+	PTOs                 uint64 // probe timeouts that expired
+	Spurious             uint64 // packets acknowledged after they were declared lost
+	CongestionEvents     uint64 // reductions of the window, whether for loss or for a CE mark
+	PersistentCongestion uint64
+	ECNFailures          uint64 // paths on which ECN validation failed
+	MaxInFlight          int    // bytes
+}
