@@ -64,10 +64,11 @@ type tally struct {
 
 	largest    int64 // packet number
 	largestOf  uint16
-	largestAt  mono.Time // send time
-	order      int64     // of the latest packet of this epoch
-	epochSent  mono.Time // and when that was sent; -1: none of this epoch
-	markedECT0 int64     // of this epoch
+	largestAt  mono.Time     // send time
+	order      int64         // of the latest packet of this epoch
+	epochSent  mono.Time     // and when that was sent; -1: none of this epoch
+	rtt        time.Duration // the sample taken, 0 if none
+	markedECT0 int64         // of this epoch
 	markedECT1 int64
 }
 
@@ -194,6 +195,7 @@ func (l *Loss) measure(now mono.Time, space Space, largest int64, t *tally, dela
 		delay = min(delay, l.peerAckDelay)
 	}
 	l.rtt.sample(now, now.Sub(t.largestAt), delay)
+	t.rtt = l.rtt.Latest
 }
 
 // grow tells the controller what arrived.
@@ -204,7 +206,7 @@ func (l *Loss) grow(now mono.Time, t *tally, before int) {
 		LargestSent: t.epochSent,
 		LargestPN:   t.order,
 		NextPN:      l.order,
-		RTT:         l.rtt.Latest,
+		RTT:         t.rtt,
 		SmoothedRTT: l.rtt.Smoothed,
 		MinRTT:      l.rtt.Min,
 		InFlight:    before,

@@ -154,6 +154,7 @@ func (l *Loss) SetAppLimited(limited bool) { l.appLimited = limited }
 func (l *Loss) SetMaxDatagram(n int) {
 	l.config.MaxDatagram = n
 	l.controller.SetMaxDatagram(n)
+	l.pacer.SetMaxDatagram(n)
 	l.updatePacer()
 }
 
