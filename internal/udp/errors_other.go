@@ -1,0 +1,9 @@
+//go:build !windows
+
+package udp
+
+import "syscall"
+
+const errMessageSize = syscall.EMSGSIZE
+
+func errSoft(syscall.Errno) bool { return false }

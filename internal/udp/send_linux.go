@@ -1,0 +1,159 @@
+package udp
+
+import (
+	"net"
+	"sync"
+	"syscall"
+	"unsafe"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/cinnabar-quic/cinnabar/internal/dgram"
+)
+
+// sender is what one Send needs. Senders do not wait for one another: the
+// kernel takes datagrams from several cores at once, so each has its own.
+type sender struct {
+	msg     unix.Msghdr
+	iov     unix.Iovec
+	name    sockaddr
+	control control
+	errno   syscall.Errno
+
+	try  func(fd uintptr)      // s.sendmsg, made once so that no call allocates it
+	wait func(fd uintptr) bool // s.sendmsgReady, likewise
+}
+
+var senders = sync.Pool{New: func() any {
+	s := new(sender)
+	s.try, s.wait = s.sendmsg, s.sendmsgReady
+	s.msg.Name = s.name.pointer()
+	s.msg.Control = &s.control.bytes()[0]
+	s.msg.Iov = &s.iov
+	s.msg.SetIovlen(1)
+	return s
+}}
+
+func (c *udpConn) Send(b *dgram.Batch) error {
+	if b.Empty() {
+		return nil
+	}
+	s := senders.Get().(*sender)
+	sent, err := c.send(s, b)
+	s.iov = unix.Iovec{} // the batch's memory is not ours to hold on to
+	senders.Put(s)
+	if sent > 0 {
+		c.sent.Add(uint64(sent))
+		c.sentBytes.Add(uint64(min(sent*b.SegmentSize(), len(b.Bytes()))))
+	}
+	if err == nil {
+		return nil
+	}
+	c.sendErrors.Add(1)
+	if closed(err) == net.ErrClosed {
+		return net.ErrClosed
+	}
+	return &SendError{Err: err, Sent: sent, TooBig: tooBig(err)}
+}
+
+// send sends the batch in one piece if it can, else one by one.
+func (c *udpConn) send(s *sender, b *dgram.Batch) (sent int, err error) {
+	s.msg.Namelen = s.name.set(b.Path.Remote, c.v6)
+	if s.msg.Namelen == 0 {
+		return 0, syscall.EAFNOSUPPORT
+	}
+	c.describe(s, b, c.ecn.Load())
+	to := b.Path.Remote.Addr()
+	if b.Count() == 1 || !c.gso.usable(to) {
+		return c.sendEach(s, b)
+	}
+	plain := s.control.used
+	s.control.addGSO(b.SegmentSize())
+	err = c.transmit(s, b.Bytes())
+	if err == nil {
+		c.gso.worked()
+		return b.Count(), nil
+	}
+	if !unsegmented(err) {
+		return 0, err
+	}
+	c.gsoFallbacks.Add(1)
+	s.control.used = plain
+	reason := err
+	sent, err = c.sendEach(s, b)
+	if err == nil && c.gso.failed(to, reason, b.SegmentSize()) {
+		c.options.logf("udp: %v: no segmentation offload to %v: %v", c.local, to, reason)
+	}
+	return sent, err
+}
+
+// sendEach sends the datagrams of the batch one by one, until one fails.
+func (c *udpConn) sendEach(s *sender, b *dgram.Batch) (sent int, err error) {
+	for i := range b.Count() {
+		err := c.transmit(s, b.Segment(i))
+		if err == syscall.EINVAL && b.ECN != dgram.NotECT && c.ecn.Load() {
+			err = c.sendUnmarked(s, b, i)
+		}
+		if err != nil {
+			return i, err
+		}
+	}
+	return b.Count(), nil
+}
+
+// sendUnmarked sends datagram i again, without the codepoint that may have been
+// refused. If that is what it was, the socket does without from now on.
+func (c *udpConn) sendUnmarked(s *sender, b *dgram.Batch, i int) error {
+	c.describe(s, b, false)
+	err := c.transmit(s, b.Segment(i))
+	if err == nil && c.ecn.Swap(false) {
+		c.options.logf("udp: %v: ECN is off: the system refuses to mark datagrams", c.local)
+	}
+	return err
+}
+
+// describe writes the control messages that all datagrams of the batch share.
+func (c *udpConn) describe(s *sender, b *dgram.Batch, ecn bool) {
+	s.control.used = 0
+	local := b.Path.Local.Addr()
+	if local.IsValid() && !local.IsUnspecified() && local != c.local.Addr() {
+		s.control.addPktInfo(local)
+	}
+	if ecn && b.ECN != dgram.NotECT {
+		s.control.addECN(b.ECN, b.Path.Remote.Addr().Is4())
+	}
+}
+
+// transmit sends p as the sender describes it. It goes by Control, which lets
+// several in at a time; only a full socket buffer is waited for in line.
+func (c *udpConn) transmit(s *sender, p []byte) error {
+	setIovec(&s.iov, p)
+	s.msg.SetControllen(s.control.used)
+	c.sendCalls.Add(1)
+	if err := c.raw.Control(s.try); err != nil {
+		return err
+	}
+	if s.errno == syscall.EAGAIN {
+		if err := c.raw.Write(s.wait); err != nil {
+			return err
+		}
+	}
+	if s.errno != 0 {
+		return s.errno
+	}
+	return nil
+}
+
+func (s *sender) sendmsg(fd uintptr) {
+	for {
+		_, _, s.errno = unix.Syscall(unix.SYS_SENDMSG, fd, uintptr(unsafe.Pointer(&s.msg)), 0)
+		if s.errno != syscall.EINTR {
+			return
+		}
+	}
+}
+
+func (s *sender) sendmsgReady(fd uintptr) bool {
+	s.sendmsg(fd)
+	return s.errno != syscall.EAGAIN
+}
