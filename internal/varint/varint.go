@@ -94,7 +94,7 @@ func (c *Cursor) Len() int { return len(c.b) }
 
 // Rest returns everything that is left, and moves to the end.
 func (c *Cursor) Rest() []byte {
-	b := c.b
+	b := c.b[:len(c.b):len(c.b)]
 	c.b = c.b[len(c.b):]
 	return b
 }
