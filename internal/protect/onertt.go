@@ -34,7 +34,7 @@ type readKeys struct {
 	next       packetKey
 	generation int
 
-	low, high int64 // packet numbers opened under current; high is -1 if none was
+	low, high int64 // packet numbers opened under current; high is -1 if none was, low counts once previous was set
 	oldHigh   int64 // highest packet number opened under any earlier key, or -1
 	oldProbes int   // how often openOther may still look for misuse of previous
 }

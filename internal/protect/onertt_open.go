@@ -56,9 +56,6 @@ func (k *OneRTT) Open(now mono.Time, pkt []byte, pnOff int, largest int64) (Open
 	if pn < r.oldHigh {
 		return Opened{}, OpenKeyUpdateError // an older key sealed a later packet
 	}
-	if r.high < 0 {
-		r.low = pn
-	}
 	r.low, r.high = min(r.low, pn), max(r.high, pn)
 	return Opened{Payload: payload, PN: pn, First: pkt[0]}, OpenOK
 }

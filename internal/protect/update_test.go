@@ -79,6 +79,16 @@ func TestPeerNotYetUpdated(t *testing.T) {
 	a.state("waiting for the answer", 1, false)
 	a.keys.Acked(a.next) // of nothing sent in this key phase
 	a.state("waiting for the answer", 1, false)
+
+	before := a.next - 1
+	b.want("update", a.send(), OpenUpdated)
+	a.want("answer", b.send(), OpenUpdated)
+	a.keys.KeepPrevious(a.now)
+	a.keys.Discard(a.now)
+	a.keys.Acked(before)
+	a.state("only the key phase before was acknowledged", 1, false)
+	a.keys.Acked(before + 1)
+	a.state("acknowledged", 1, true)
 }
 
 // RFC 9001 §6.5: packets that were overtaken by the update open with the old key,
@@ -133,6 +143,9 @@ func TestOldKeyForNewerPacket(t *testing.T) {
 		}},
 		{"between packets of the new key phase", func(a *end) [][]byte {
 			return [][]byte{a.cheat(5, 1), a.cheat(9, 1), a.cheat(7, 0)}
+		}},
+		{"between reordered packets of the new key phase", func(a *end) [][]byte {
+			return [][]byte{a.cheat(9, 1), a.cheat(5, 1), a.cheat(7, 0)}
 		}},
 		{"new key before the old one's last", func(a *end) [][]byte {
 			return [][]byte{a.cheat(8, 0), a.cheat(7, 1)}
