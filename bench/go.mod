@@ -1,0 +1,13 @@
+module github.com/cinnabar-quic/cinnabar/bench
+
+go 1.26.6
+
+replace github.com/cinnabar-quic/cinnabar => ../
+
+require (
+	github.com/quic-go/quic-go v0.65.0
+	golang.org/x/net v0.62.0
+	golang.org/x/sys v0.49.0
+)
+
+require golang.org/x/crypto v0.58.0 // indirect
