@@ -71,7 +71,9 @@ type Parameters struct {
 }
 
 // PreferredAddress is where a server would rather be spoken to (RFC 9000 §9.6).
-// An address that is not offered is the zero AddrPort. ID has sequence number 1.
+// IPv4 is of that family; an address that is not offered is the zero AddrPort, and
+// one that is may be any, so that the receiver decides where it is willing to
+// send. ID has sequence number 1.
 type PreferredAddress struct {
 	IPv4, IPv6 netip.AddrPort
 	ID         ConnectionID // 1 to 20 bytes
@@ -328,6 +330,9 @@ func (a *PreferredAddress) append(b []byte) []byte {
 	var v4 [4]byte
 	var v6 [16]byte
 	if a.IPv4.IsValid() {
+		if !a.IPv4.Addr().Unmap().Is4() {
+			panic("BUG: preferred IPv4 address of another family")
+		}
 		v4 = a.IPv4.Addr().As4()
 	}
 	if a.IPv6.IsValid() {

@@ -230,6 +230,15 @@ func TestParseParametersAccepts(t *testing.T) {
 	}
 }
 
+func TestParametersBugs(t *testing.T) {
+	p := DefaultParameters()
+	p.PreferredAddress = &PreferredAddress{IPv4: netip.MustParseAddrPort("[2001:db8::1]:443")}
+	mustPanic(t, "IPv6 address for IPv4", func() { p.Append(nil) })
+	p = DefaultParameters()
+	p.MaxData = -1
+	mustPanic(t, "negative limit", func() { p.Append(nil) })
+}
+
 func TestAppendGrease(t *testing.T) {
 	for _, random := range []uint64{0, 1, 2, 1 << 32, 1<<62 - 1, 1<<64 - 1} {
 		c := varint.NewCursor(AppendGrease(nil, random, []byte("hi")))
