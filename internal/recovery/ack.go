@@ -150,7 +150,7 @@ func (l *Loss) fullOrder(p *Packet) int64 {
 // count for anything but the release of what they carried.
 func (l *Loss) lateAcked(now mono.Time, space Space, a wire.Ack) {
 	s := &l.spaces[space]
-	keep := backoff(latePTOs*(l.rtt.pto()+l.peerAckDelay), 0)
+	keep := latePTOs * (l.rtt.pto() + l.peerAckDelay)
 	for live := s.late.live(); len(live) > 0 && live[0].Sent.Add(keep) <= now; live = s.late.live() {
 		s.late.packets[s.late.head].state = settled
 		s.late.head++

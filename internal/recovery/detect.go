@@ -14,17 +14,15 @@ func (l *Loss) settle(now mono.Time, space Space) {
 	s.lossTime = mono.Never
 	limit, delay := s.lostBelow(), l.rtt.lossDelay()
 	v := verdict{sent: -1}
-	for i := s.sent.head; i < len(s.sent.packets); i++ {
+	cut, i := false, s.sent.head
+	for ; i < len(s.sent.packets) && s.sent.packets[i].Number <= s.largestAcked; i++ {
 		p := &s.sent.packets[i]
-		if p.Number > s.largestAcked {
-			break
-		}
 		switch p.state {
 		case nowAcked:
-			p.state = tellAcked
-			s.lostFrom = mono.Never
+			p.state, cut = tellAcked, true
 			l.fates = append(l.fates, fate{index: int32(i), space: space, fate: Acked})
 		case outstanding:
+			p.cut, cut = p.cut || cut, false
 			if at := p.Sent.Add(delay); p.Number >= limit && at > now {
 				s.lossTime = min(s.lossTime, at)
 				continue
@@ -34,7 +32,22 @@ func (l *Loss) settle(now mono.Time, space Space) {
 			l.lost(space, p, &v)
 		}
 	}
+	if cut {
+		s.cutAt(i)
+	}
 	l.react(now, &v)
+}
+
+// cutAt notes that a packet was acknowledged before the one at index i, which
+// may be yet to come.
+func (s *space) cutAt(i int) {
+	for ; i < len(s.sent.packets); i++ {
+		if p := &s.sent.packets[i]; p.state == outstanding {
+			p.cut = true
+			return
+		}
+	}
+	s.cut = true
 }
 
 // lostBelow returns the packet number below which every packet is lost by the
@@ -70,6 +83,9 @@ type verdict struct {
 func (l *Loss) lost(space Space, p *Packet, v *verdict) {
 	s := &l.spaces[space]
 	l.leave(s, p)
+	if p.cut {
+		s.lostFrom = mono.Never
+	}
 	if p.Probe {
 		l.stats.ProbesLost++
 	} else {
@@ -98,6 +114,9 @@ func (l *Loss) lost(space Space, p *Packet, v *verdict) {
 // (RFC 9002 §7.6): everything sent for three PTOs is lost, in all spaces.
 // Only packets sent after the first round-trip sample count. A run of losses
 // goes on over several calls, since the loss timer finds the last ones later.
+// Packets of a space are declared lost in order, so an acknowledged one within
+// the run shows as a cut before the next lost one. In another space it shows by
+// its send time, where the latest stands for all: that errs on the gentle side.
 func (l *Loss) persists(space Space, p *Packet) bool {
 	s := &l.spaces[space]
 	if p.Sent <= l.rtt.First {

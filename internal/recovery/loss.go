@@ -35,7 +35,9 @@ type Loss struct {
 	peerAckDelay time.Duration
 	ptoCount     int
 	idleFrom     mono.Time // what the client's anti-deadlock timer counts from
+	restarted    mono.Time // when keys were discarded: no probe timer counts from before
 	firstSent    mono.Time // when the first packet left; Never before
+	latestSent   mono.Time
 
 	confirmed  bool // handshake confirmed (RFC 9001 §4.1.2)
 	validated  bool // client: the server has validated our address
@@ -55,8 +57,9 @@ type space struct {
 	ackedSent    mono.Time // the latest send time among acknowledged packets; -1: none
 	lostFrom     mono.Time // send time of the first of a run of lost packets (RFC 9002 §7.6); Never: no run
 
-	eliciting int // outstanding ack-eliciting packets
-	quiet     int // outstanding packets that are not in flight
+	cut       bool // the next packet sent is preceded by an acknowledged one
+	eliciting int  // outstanding ack-eliciting packets
+	quiet     int  // outstanding packets that are not in flight
 	probes    int
 	keys      bool
 
@@ -77,10 +80,10 @@ type fate struct {
 // Config is what a Loss starts with. Zero durations mean the defaults.
 type Config struct {
 	Server      bool
-	InitialRTT  time.Duration // DefaultInitialRTT
-	MaxDatagram int           // bytes, 1200 at least
-	MaxAckDelay time.Duration // the peer's, DefaultMaxAckDelay until SetPeerAckDelay
-	Controller  congestion.Controller
+	InitialRTT  time.Duration         // DefaultInitialRTT
+	MaxDatagram int                   // bytes, 1200 at least
+	MaxAckDelay time.Duration         // the peer's, DefaultMaxAckDelay until SetPeerAckDelay
+	Controller  congestion.Controller // CUBIC if nil
 }
 
 // Init makes l ready for a new connection.
@@ -92,7 +95,10 @@ func (l *Loss) Init(now mono.Time, c Config) {
 		c.MaxAckDelay = DefaultMaxAckDelay
 	}
 	c.MaxDatagram = max(c.MaxDatagram, 1200)
-	*l = Loss{config: c, controller: c.Controller, idleFrom: now, firstSent: mono.Never}
+	if c.Controller == nil {
+		c.Controller = congestion.NewCubic(c.MaxDatagram)
+	}
+	*l = Loss{config: c, controller: c.Controller, idleFrom: now, restarted: now, firstSent: mono.Never, latestSent: now}
 	l.SetPeerAckDelay(c.MaxAckDelay)
 	l.rtt.init(c.InitialRTT)
 	l.pacer.Init(now, c.MaxDatagram)
@@ -127,7 +133,10 @@ func (l *Loss) Sent(now mono.Time, space Space, p Packet, frames []Frame) {
 		panic("BUG: too many frames in a packet")
 	}
 	s.next++
+	now = max(now, l.latestSent) // send times never fall, whatever the clock does
+	l.latestSent = now
 	p.Sent, p.state, p.order = now, outstanding, uint32(l.order)
+	p.cut, s.cut = s.cut, false
 	p.InFlight = p.InFlight || p.AckEliciting
 	l.order++
 	l.firstSent = min(l.firstSent, now)

@@ -14,7 +14,7 @@ func (l *Loss) DropSpace(now mono.Time, space Space) {
 	l.forget(space)
 	l.spaces[space].keys = false
 	l.ptoCount = 0
-	l.idleFrom = now
+	l.idleFrom, l.restarted = now, now
 }
 
 // EarlyRejected forgets the App packets that went out as 0-RTT and that the

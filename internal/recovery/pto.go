@@ -83,7 +83,7 @@ func (l *Loss) ptoTime() (at mono.Time, space Space, ok bool) {
 		if !s.keys || s.eliciting == 0 || Space(i) == App && !l.confirmed {
 			continue
 		}
-		t := s.lastSent.Add(backoff(l.PTO(Space(i)), l.ptoCount))
+		t := max(s.lastSent, l.restarted).Add(backoff(l.PTO(Space(i)), l.ptoCount))
 		if !ok || t < at {
 			at, space, ok = t, Space(i), true
 		}
