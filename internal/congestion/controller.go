@@ -16,8 +16,8 @@ type Ack struct {
 	Now         mono.Time
 	Bytes       int           // newly acknowledged bytes that were in flight
 	LargestSent mono.Time     // when the largest newly acknowledged packet was sent
-	LargestPN   int64         // its number
-	NextPN      int64         // the number that the next packet sent will have
+	LargestPN   int64         // its number, or any ordinal that counts the packets of all spaces as they are sent
+	NextPN      int64         // the number that the next packet sent will have, counted likewise
 	RTT         time.Duration // the sample this acknowledgment gave, 0 if it gave none
 	SmoothedRTT time.Duration
 	MinRTT      time.Duration
