@@ -18,8 +18,8 @@ func (l *Loss) Ack(now mono.Time, space Space, a wire.Ack, delay time.Duration) 
 	if !s.valid(a) {
 		return false
 	}
-	t := l.match(space, a)
 	l.lateAcked(now, space, a)
+	t := l.match(space, a)
 	raised := a.Largest > s.largestAcked
 	s.largestAcked = max(s.largestAcked, a.Largest)
 	if t.packets == 0 {
@@ -79,6 +79,7 @@ type tally struct {
 func (l *Loss) match(space Space, a wire.Ack) tally {
 	s := &l.spaces[space]
 	t := tally{largest: -1, epochSent: -1}
+	first := len(l.fates)
 	live := s.sent.live()
 	for start, end, ok := a.Next(); ok && len(live) > 0 && end > live[0].Number; start, end, ok = a.Next() {
 		i := len(live)
@@ -98,6 +99,7 @@ func (l *Loss) match(space Space, a wire.Ack) tally {
 		}
 		live = live[:i+1]
 	}
+	slices.Reverse(l.fates[first:]) // ranges descend, fates ascend
 	return t
 }
 
@@ -178,7 +180,7 @@ func (l *Loss) lateAcked(now mono.Time, space Space, a wire.Ack) {
 		}
 		live = live[:i+1]
 	}
-	slices.Reverse(l.fates[first:]) // ranges descend, fates ascend
+	slices.Reverse(l.fates[first:])
 }
 
 // measure takes a round-trip sample if the ACK is fit for one: the largest

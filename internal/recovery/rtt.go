@@ -1,6 +1,7 @@
 package recovery
 
 import (
+	"math"
 	"time"
 
 	"github.com/cinnabar-quic/cinnabar/internal/mono"
@@ -57,8 +58,8 @@ func bound(d time.Duration) time.Duration { return min(max(d, 0), longest) }
 
 // backoff returns d doubled count times, saturating.
 func backoff(d time.Duration, count int) time.Duration {
-	if d > 1<<62>>min(count, maxPTOCount) {
-		return 1 << 62
+	if d > math.MaxInt64>>min(count, maxPTOCount) {
+		return math.MaxInt64
 	}
 	return d << count
 }
