@@ -1,0 +1,264 @@
+package transport
+
+import (
+	"time"
+
+	"github.com/cinnabar-quic/cinnabar/internal/congestion"
+	"github.com/cinnabar-quic/cinnabar/internal/dgram"
+	"github.com/cinnabar-quic/cinnabar/internal/mono"
+	"github.com/cinnabar-quic/cinnabar/internal/protect"
+	"github.com/cinnabar-quic/cinnabar/internal/recovery"
+	"github.com/cinnabar-quic/cinnabar/internal/wire"
+)
+
+// Conn is one QUIC connection, client or server. Its state is made of named
+// parts, each in the file of its name; the six verbs of the package's doc
+// (Receive, Handshake, Advance, Deadline, Transmit, Next) and the commands
+// work on them.
+type Conn struct {
+	// Value is the owner's: the connection does not look at it.
+	Value any
+
+	cfg    *Config
+	server bool
+
+	life    life
+	hs      *handshake // nil once the handshake is confirmed
+	oneRTT  protect.OneRTT
+	acks    recovery.Acks // 1-RTT and 0-RTT packets
+	loss    recovery.Loss
+	ids     ids
+	paths   paths
+	mtu     mtu
+	flow    flow
+	streams streams
+	post    *cryptoStream // 1-RTT CRYPTO; nil until there is any
+	control control
+	skip    skip
+	idle    idle
+	events  eventQueue
+	stats   counters
+
+	params     wire.Parameters // ours, as sent
+	peer       wire.Parameters // the peer's; resumed ones until the real ones are here
+	peerKnown  bool            // peer are the real ones
+	early      earlyState
+	secure     bool // handshake complete
+	confirmed  bool // handshake confirmed
+	spin       bool
+	ackOnlyRun int
+	paceUntil  mono.Time // the pacer holds data back until then
+	marking    dgram.ECN // of the datagram being written
+
+	build  datagram // the datagram being written; empty between calls
+	frames []recovery.Frame
+}
+
+// NewClient returns a client's connection on the given path. Its first flight
+// leaves once TLS has been fed to Handshake.
+func NewClient(now mono.Time, path dgram.Path, cfg *Config) *Conn {
+	c := newConn(now, path, cfg, false)
+	original := c.randomID(connIDLen)
+	c.ids.original = original
+	c.ids.peerInitial(original)
+	c.hs.token = cfg.Token
+	c.params.HasInitialSCID = true
+	c.params.InitialSCID = c.ids.issueFirst(c)
+	c.setInitialKeys(original)
+	if cfg.Resumed != nil {
+		c.peer = *cfg.Resumed
+	}
+	return c
+}
+
+// Opening is what a server knows of a client from its first packet.
+type Opening struct {
+	Path         dgram.Path
+	DCID         wire.ConnectionID // as in the packet
+	SCID         wire.ConnectionID // the client's
+	OriginalDCID wire.ConnectionID // before a Retry; DCID if there was none
+	Retried      bool              // the client came back with a Retry token
+	Validated    bool              // the client's address is known to be its own
+}
+
+// NewServer returns a server's connection for a client's first packet, which is
+// to be handed to Receive next.
+func NewServer(now mono.Time, o Opening, cfg *Config) *Conn {
+	c := newConn(now, o.Path, cfg, true)
+	c.ids.original = o.DCID
+	c.ids.peerInitial(o.SCID)
+	c.ids.peerFixed = true
+	c.events.push(Event{Kind: EventIssued, CID: o.DCID})
+	p := &c.params
+	p.HasInitialSCID, p.InitialSCID = true, c.ids.issueFirst(c)
+	p.HasOriginalDCID, p.OriginalDCID = true, o.OriginalDCID
+	if o.Retried {
+		p.HasRetrySCID, p.RetrySCID = true, o.DCID
+	}
+	p.HasResetToken, p.ResetToken = true, cfg.ResetToken(p.InitialSCID)
+	if pref := cfg.Params.PreferredAddress; pref != nil {
+		offer := *pref
+		offer.ID, offer.Token = c.ids.issuePreferred(c)
+		p.PreferredAddress = &offer
+	}
+	c.paths.active().validated = o.Validated
+	c.setInitialKeys(o.DCID)
+	return c
+}
+
+func newConn(now mono.Time, path dgram.Path, cfg *Config, server bool) *Conn {
+	c := &Conn{cfg: cfg, server: server, params: cfg.Params, peer: wire.DefaultParameters()}
+	c.params.ActiveCIDLimit = maxRemoteIDs
+	c.hs = newHandshake(now.Add(cfg.handshakeTimeout()), cfg)
+	c.life.until, c.paceUntil = mono.Never, mono.Never
+	c.stats.init(now)
+	c.acks.Init(recovery.App, c.params.MaxAckDelay)
+	c.mtu.init(cfg)
+	c.loss.Init(now, recovery.Config{
+		Server:      server,
+		InitialRTT:  cfg.InitialRTT,
+		MaxDatagram: cfg.initialDatagram(),
+		Controller:  c.newController(),
+	})
+	c.paths.init(path, !server)
+	c.flow.init(c)
+	c.streams.init(c)
+	c.idle.init(now)
+	c.skip.init(c)
+	c.spin = c.random64()&1 == 1
+	return c
+}
+
+func (c *Conn) newController() congestion.Controller {
+	if c.cfg.CongestionControl == "reno" {
+		return congestion.NewReno(c.mtu.size)
+	}
+	return congestion.NewCubic(c.mtu.size)
+}
+
+// Next returns the next thing that happened, false when there is none.
+func (c *Conn) Next() (Event, bool) {
+	e, ok := c.events.pop()
+	if e.Kind == EventReadable && ok {
+		e.Stream.noticed = false
+	}
+	return e, ok
+}
+
+// Server reports whether this is the server's end.
+func (c *Conn) Server() bool { return c.server }
+
+// Path returns the path in use.
+func (c *Conn) Path() dgram.Path { return c.paths.active().addr }
+
+// ID returns our first connection ID, the one used in the handshake.
+func (c *Conn) ID() wire.ConnectionID { return c.params.InitialSCID }
+
+// OriginalDCID returns the destination connection ID of the client's first
+// packet as this end knows it; after a Retry, the one of the second attempt.
+func (c *Conn) OriginalDCID() wire.ConnectionID { return c.ids.original }
+
+// Secure reports whether the handshake is complete.
+func (c *Conn) Secure() bool { return c.secure }
+
+// Confirmed reports whether the handshake is confirmed.
+func (c *Conn) Confirmed() bool { return c.confirmed }
+
+// Closed reports whether EventClosed has been or is about to be delivered.
+func (c *Conn) Closed() bool { return c.life.state != active }
+
+// UsingEarlyData reports whether 0-RTT was tried and, as far as is known,
+// accepted: on a client until the server refuses it, on a server from the
+// moment TLS has accepted it.
+func (c *Conn) UsingEarlyData() bool { return c.early == earlyTried || c.early == earlyAccepted }
+
+// LocalParameters returns our transport parameters as TLS is to carry them.
+func (c *Conn) LocalParameters() []byte {
+	b := c.params.Append(make([]byte, 0, 256))
+	return wire.AppendGrease(b, c.random64(), nil)
+}
+
+// PeerParameters returns the peer's transport parameters, nil before they are known.
+func (c *Conn) PeerParameters() *wire.Parameters {
+	if !c.peerKnown {
+		return nil
+	}
+	return &c.peer
+}
+
+// setPeerParameters takes the peer's parameters from TLS (RFC 9000 §7.3, §7.4).
+func (c *Conn) setPeerParameters(now mono.Time, b []byte) *wire.Error {
+	p, err := wire.ParseParameters(b, !c.server)
+	if err != nil {
+		return err
+	}
+	if err := c.ids.authenticate(c, &p); err != nil {
+		return err
+	}
+	if c.early == earlyTried && !c.server && c.cfg.Resumed != nil && lowered(c.cfg.Resumed, &p) {
+		// Whether 0-RTT was accepted is not known yet; TLS says so before the
+		// handshake completes, and only then do lower limits matter.
+		c.early = earlyLowered
+	}
+	c.peer, c.peerKnown = p, true
+	c.loss.SetPeerAckDelay(p.MaxAckDelay)
+	c.mtu.setPeerMax(p.MaxUDPPayload)
+	c.applyPeerLimits()
+	if !c.server {
+		if p.HasResetToken {
+			c.ids.setFirstToken(c, p.ResetToken)
+		}
+		if p.PreferredAddress != nil {
+			c.ids.addPreferred(c, p.PreferredAddress)
+		}
+	}
+	c.events.push(Event{Kind: EventParameters})
+	return nil
+}
+
+// lowered reports whether a limit that 0-RTT relied on is now smaller (RFC 9000 §7.4.1).
+func lowered(old, p *wire.Parameters) bool {
+	return p.MaxData < old.MaxData ||
+		p.MaxStreamDataBidiLocal < old.MaxStreamDataBidiLocal ||
+		p.MaxStreamDataBidiRemote < old.MaxStreamDataBidiRemote ||
+		p.MaxStreamDataUni < old.MaxStreamDataUni ||
+		p.MaxStreamsBidi < old.MaxStreamsBidi ||
+		p.MaxStreamsUni < old.MaxStreamsUni ||
+		p.ActiveCIDLimit < old.ActiveCIDLimit ||
+		p.MaxDatagramFrame < old.MaxDatagramFrame ||
+		p.DisableActiveMigration && !old.DisableActiveMigration
+}
+
+// Ping sends a PING, so that the peer answers.
+func (c *Conn) Ping() { c.control.ping.want() }
+
+// UpdateKey starts a key update (RFC 9001 §6), and reports whether it may at this time.
+func (c *Conn) UpdateKey(now mono.Time) bool {
+	if !c.confirmed || !c.oneRTT.CanUpdate() {
+		return false
+	}
+	c.oneRTT.Update()
+	c.keyUpdated(now)
+	return true
+}
+
+func (c *Conn) keyUpdated(now mono.Time) {
+	c.oneRTT.KeepPrevious(now.Add(3 * c.loss.PTO(recovery.App)))
+	c.events.push(Event{Kind: EventKeyUpdate})
+}
+
+// SetKeepAlive makes a PING go after d of silence; 0 stops that.
+func (c *Conn) SetKeepAlive(d time.Duration) { c.idle.keepAlive = d }
+
+func (c *Conn) random64() uint64 {
+	var b [8]byte
+	c.cfg.Rand(b[:])
+	return uint64(b[0]) | uint64(b[1])<<8 | uint64(b[2])<<16 | uint64(b[3])<<24 |
+		uint64(b[4])<<32 | uint64(b[5])<<40 | uint64(b[6])<<48 | uint64(b[7])<<56
+}
+
+func (c *Conn) randomID(n int) wire.ConnectionID {
+	var b [wire.MaxConnectionIDLen]byte
+	c.cfg.Rand(b[:n])
+	return wire.MakeConnectionID(b[:n])
+}

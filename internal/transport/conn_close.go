@@ -1,0 +1,200 @@
+package transport
+
+import (
+	"time"
+
+	"github.com/cinnabar-quic/cinnabar/internal/dgram"
+	"github.com/cinnabar-quic/cinnabar/internal/mono"
+	"github.com/cinnabar-quic/cinnabar/internal/recovery"
+	"github.com/cinnabar-quic/cinnabar/internal/wire"
+)
+
+// lifeState is where a connection stands between birth and oblivion.
+//
+//	active ──our close──▶ closing ──3 PTO──▶ gone
+//	   └──peer's close, reset, version──▶ draining ──3 PTO──▶ gone
+//	   └──idle, handshake timeout, destroy──────────────────▶ gone
+type lifeState uint8
+
+const (
+	active   lifeState = iota
+	closing            // we answer packets with our CONNECTION_CLOSE (RFC 9000 §10.2.1)
+	draining           // we say nothing (RFC 9000 §10.2.2)
+	gone               // EventGone is out
+)
+
+// life is the end of a connection (RFC 9000 §10).
+type life struct {
+	state  lifeState
+	reason CloseReason // in closing: what CONNECTION_CLOSE says
+	until  mono.Time   // end of closing and draining
+
+	owed     bool // a CONNECTION_CLOSE is to be sent
+	received int  // packets since the last one
+	interval int  // packets that must come before the next one
+}
+
+// Close ends the connection at once (RFC 9000 §10.2) with an application's or,
+// if app is false, a transport error code. Streams are dead from now on.
+func (c *Conn) Close(now mono.Time, app bool, code uint64, reason string) {
+	c.enterClosing(now, CloseReason{Kind: CloseLocal, App: app, Code: code, Reason: reason})
+}
+
+// Destroy forgets the connection without a word to the peer.
+func (c *Conn) Destroy(now mono.Time) {
+	c.enterGone(now, &CloseReason{Kind: CloseSilent})
+}
+
+// fail closes the connection because the peer broke a rule.
+func (c *Conn) fail(now mono.Time, err *wire.Error) {
+	c.enterClosing(now, CloseReason{Kind: CloseLocal, Code: uint64(err.Code), Frame: err.Frame, Reason: err.Reason})
+}
+
+func (c *Conn) enterClosing(now mono.Time, reason CloseReason) {
+	if c.life.state != active {
+		return
+	}
+	c.life.reason = reason
+	c.life.owed, c.life.interval = true, 1
+	c.end(now, closing, &reason)
+}
+
+func (c *Conn) enterDraining(now mono.Time, reason *CloseReason) {
+	if c.life.state == active {
+		c.end(now, draining, reason)
+	}
+}
+
+func (c *Conn) enterGone(now mono.Time, reason *CloseReason) {
+	if c.life.state == active {
+		c.end(now, draining, reason)
+	}
+	if c.life.state != gone {
+		c.life.state = gone
+		c.life.until = mono.Never
+		c.events.push(Event{Kind: EventGone})
+	}
+}
+
+// end leaves the active state: everything but what closing needs is released.
+func (c *Conn) end(now mono.Time, state lifeState, reason *CloseReason) {
+	c.life.state = state
+	c.life.until = now.Add(3 * c.closePTO())
+	c.stats.closed = now
+	c.streams.release(c)
+	if c.post != nil {
+		c.post.release()
+		c.post = nil
+	}
+	if c.hs != nil {
+		c.hs.waiting = nil
+		for i := range c.hs.spaces {
+			c.hs.spaces[i].crypto.release()
+		}
+	}
+	c.events.push(Event{Kind: EventClosed, Close: reason})
+}
+
+func (c *Conn) closePTO() time.Duration { return c.loss.PTO(recovery.App) }
+
+// onClose takes the peer's CONNECTION_CLOSE.
+func (c *Conn) onClose(now mono.Time, f wire.Close) {
+	c.enterDraining(now, &CloseReason{Kind: ClosePeer, App: f.App, Code: f.Code, Frame: f.Frame, Reason: string(f.Reason)})
+}
+
+// receiveClosed takes a datagram after the end. While closing, every so many
+// packets are answered, and the number doubles (RFC 9000 §10.2.1).
+func (c *Conn) receiveClosed(now mono.Time, d *dgram.Datagram) {
+	if c.life.state != closing || !c.paths.arrive(c, d) {
+		return
+	}
+	if c.peerClosed(now, d) {
+		c.life.state = draining
+		return
+	}
+	c.life.received++
+	if c.life.received >= c.life.interval {
+		c.life.received = 0
+		c.life.interval *= 2
+		c.life.owed = true
+	}
+}
+
+// peerClosed reports whether a datagram that came while closing holds the
+// peer's own CONNECTION_CLOSE in a 1-RTT packet; then there is no more to say.
+func (c *Conn) peerClosed(now mono.Time, d *dgram.Datagram) bool {
+	b := d.Data
+	if b[0]&0xc0 != 0x40 || len(b) < 1+connIDLen || !c.oneRTT.CanRead() {
+		return false
+	}
+	o, result := c.oneRTT.Open(now, b, 1+connIDLen, c.acks.Largest())
+	if result == 0 {
+		return false
+	}
+	frames, err := wire.ParseFrames(o.Payload)
+	if err != nil {
+		return false
+	}
+	for _, f := range frames {
+		if _, ok := f.(wire.Close); ok {
+			return true
+		}
+	}
+	return false
+}
+
+// transmitClose writes the one datagram that tells the peer of our close: at
+// every level that the peer may be able to read (RFC 9000 §10.2.3).
+func (c *Conn) transmitClose(now mono.Time, b *dgram.Batch) bool {
+	if !c.life.owed {
+		return false
+	}
+	c.life.owed = false
+	p := c.paths.active()
+	room := b.Next(min(c.mtu.size, p.allowance()))
+	if room == nil || cap(room) < 64 {
+		return false
+	}
+	c.marking = dgram.NotECT
+	d := &c.build
+	d.reset(room)
+	for sp := recovery.Initial; sp < recovery.App && c.hs != nil; sp++ {
+		if c.hs.spaces[sp].sealer != nil && !(sp == recovery.Initial && c.confirmedKeys()) {
+			c.appendClose(d, sp)
+		}
+	}
+	if c.oneRTT.CanWrite() {
+		c.appendClose(d, recovery.App)
+	}
+	n := c.finish(now, d)
+	if n == 0 {
+		return false
+	}
+	c.commit(b, p, n)
+	b.Close()
+	return true
+}
+
+// confirmedKeys reports whether the peer is known to have 1-RTT keys.
+func (c *Conn) confirmedKeys() bool { return c.secure && c.server }
+
+// appendClose writes a packet with our CONNECTION_CLOSE. Before 1-RTT an
+// application's code and words would be readable by anyone, so a plain
+// APPLICATION_ERROR stands for them.
+func (c *Conn) appendClose(d *datagram, sp recovery.Space) {
+	r := c.life.reason
+	f := wire.Close{App: r.App, Code: r.Code, Frame: r.Frame, Reason: []byte(r.Reason)}
+	if sp != recovery.App && r.App {
+		f = wire.Close{Code: uint64(wire.ApplicationError)}
+	}
+	pk := c.openPacket(d, sp)
+	if pk == nil {
+		return
+	}
+	const header = 1 + 8 + 8 + 4
+	if left := d.room() - header; len(f.Reason) > left {
+		f.Reason = f.Reason[:max(left, 0)]
+	}
+	d.b = f.Append(d.b)
+	c.closePacket(d, pk)
+}

@@ -1,0 +1,187 @@
+package transport
+
+import (
+	"github.com/cinnabar-quic/cinnabar/internal/mono"
+	"github.com/cinnabar-quic/cinnabar/internal/recovery"
+)
+
+// settle lets everything that recovery has found out about sent packets take
+// effect. Acknowledged and lost go the same way (RFC 9000 §13.3).
+func (c *Conn) settle(now mono.Time) {
+	for {
+		sp, p, frames, fate, ok := c.loss.NextFate()
+		if !ok {
+			return
+		}
+		if c.life.state != active {
+			continue
+		}
+		arrived := fate == recovery.Acked
+		if !arrived {
+			c.mtu.onLoss(c, now, p)
+		}
+		for i := range frames {
+			c.settleFrame(now, sp, p.Number, &frames[i], arrived)
+		}
+	}
+}
+
+// settleFrame tells the owner of one frame whether packet n brought it over.
+func (c *Conn) settleFrame(now mono.Time, sp recovery.Space, n int64, f *recovery.Frame, arrived bool) {
+	switch f.Kind {
+	case sentStream, sentReset, sentStop, sentMaxStreamData, sentStreamBlocked:
+		if st := c.streams.find(f.ID); st != nil {
+			c.settleStream(now, st, n, f, arrived)
+		}
+	case sentAck:
+		if arrived {
+			c.ackArrived(sp, f.Off)
+		}
+	case sentCrypto:
+		c.settleCrypto(sp, f, arrived)
+	case sentMTUProbe:
+		c.mtu.settle(c, now, int(f.Len), arrived)
+	case sentNewConnectionID:
+		c.ids.settleNew(f.Off, n, arrived)
+	case sentRetireConnectionID:
+		c.ids.settleRetire(f.Off, n, arrived)
+	default:
+		if s := c.signalOf(f); s != nil {
+			s.settle(n, arrived)
+		}
+	}
+}
+
+func (c *Conn) ackArrived(sp recovery.Space, largest int64) {
+	if sp == recovery.App || c.hs != nil {
+		c.acksOf(sp).Acked(largest)
+	}
+}
+
+func (c *Conn) settleCrypto(sp recovery.Space, f *recovery.Frame, arrived bool) {
+	s := c.cryptoStream(levelOf(sp))
+	switch {
+	case s == nil:
+	case arrived:
+		s.out.Acked(f.Off, int(f.Len), false)
+	default:
+		s.out.Lost(f.Off, int(f.Len), false)
+	}
+}
+
+// signalOf returns the signal behind a frame of the connection as a whole, nil
+// for frames that nobody waits for.
+func (c *Conn) signalOf(f *recovery.Frame) *signal {
+	switch f.Kind {
+	case sentMaxData:
+		return &c.flow.maxData
+	case sentDataBlocked:
+		return &c.flow.dataBlocked
+	case sentMaxStreams:
+		return &c.streams.grants[f.Flag]
+	case sentStreamsBlocked:
+		return &c.streams.blocked[f.Flag]
+	case sentHandshakeDone:
+		return &c.control.handshakeDone
+	case sentNewToken:
+		return &c.control.newToken
+	}
+	return nil
+}
+
+// settleStream is settleFrame for the frames of a stream.
+func (c *Conn) settleStream(now mono.Time, st *Stream, n int64, f *recovery.Frame, arrived bool) {
+	switch f.Kind {
+	case sentStream:
+		if arrived {
+			st.send.Acked(f.Off, int(f.Len), f.Flag != 0)
+			c.sendDone(st)
+			return
+		}
+		st.send.Lost(f.Off, int(f.Len), f.Flag != 0)
+		c.stats.lossRetransmits++
+		c.streams.enqueue(c, st)
+	case sentReset:
+		if arrived {
+			st.send.ResetAcked()
+			c.sendDone(st)
+			return
+		}
+		st.send.ResetLost()
+		c.streams.enqueueControl(st)
+	default:
+		s := &st.maxData
+		if f.Kind == sentStop {
+			s = &st.stop
+		} else if f.Kind == sentStreamBlocked {
+			s = &st.blocked
+		}
+		s.settle(n, arrived)
+		if !arrived {
+			c.reviveStream(st, f.Kind)
+		}
+	}
+}
+
+// reviveStream makes a lost control frame of a stream go again if it still says anything.
+func (c *Conn) reviveStream(st *Stream, kind uint8) {
+	if kind == sentStreamBlocked {
+		st.send.LostBlocked()
+	}
+	c.streams.enqueueControl(st)
+}
+
+// sendDone looks whether the peer has everything.
+func (c *Conn) sendDone(st *Stream) {
+	if !st.send.Done() || st.acked {
+		return
+	}
+	st.acked = true
+	c.events.push(Event{Kind: EventStreamAcked, Stream: st})
+	c.reap(st)
+}
+
+// resend makes the contents of a packet that may be lost go again in a probe;
+// the packet itself stays in flight (RFC 9002 §6.2.4).
+func (c *Conn) resend(sp recovery.Space, f *recovery.Frame) {
+	switch f.Kind {
+	case sentStream:
+		if st := c.streams.find(f.ID); st != nil {
+			st.send.Lost(f.Off, int(f.Len), f.Flag != 0)
+			c.stats.ackDelayRetransmits++
+			c.streams.enqueue(c, st)
+		}
+	case sentReset:
+		if st := c.streams.find(f.ID); st != nil {
+			st.send.ResetLost()
+			c.streams.enqueueControl(st)
+		}
+	case sentStop, sentMaxStreamData:
+		if st := c.streams.find(f.ID); st != nil {
+			if f.Kind == sentStop {
+				st.stop.resend()
+			} else {
+				st.maxData.resend()
+			}
+			c.streams.enqueueControl(st)
+		}
+	case sentCrypto:
+		c.settleCrypto(sp, f, false)
+	case sentNewConnectionID:
+		for i := range c.ids.local {
+			if l := &c.ids.local[i]; l.seq == f.Off {
+				l.sent.resend()
+			}
+		}
+	case sentRetireConnectionID:
+		for i := range c.ids.retire {
+			if r := &c.ids.retire[i]; r.seq == f.Off {
+				r.sent.resend()
+			}
+		}
+	default:
+		if s := c.signalOf(f); s != nil {
+			s.resend()
+		}
+	}
+}

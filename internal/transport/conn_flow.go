@@ -1,0 +1,75 @@
+package transport
+
+import (
+	"time"
+
+	"github.com/cinnabar-quic/cinnabar/internal/mono"
+	"github.com/cinnabar-quic/cinnabar/internal/recovery"
+	"github.com/cinnabar-quic/cinnabar/internal/stream"
+	"github.com/cinnabar-quic/cinnabar/internal/wire"
+)
+
+// flow is flow control over all streams together (RFC 9000 §4.1).
+type flow struct {
+	in       stream.Window // what we grant
+	received int64         // sum of the highest offsets of all streams
+	consumed int64         // of that, what the application is done with
+	maxData  signal
+
+	out         stream.Credit // what the peer grants
+	dataBlocked signal
+	blockedAt   int64
+}
+
+func (f *flow) init(c *Conn) {
+	f.in.Init(c.params.MaxData, max(c.params.MaxData, c.cfg.maxConnWindow()))
+}
+
+// receive counts n bytes that no stream had seen, and reports whether the
+// limit allows them.
+func (f *flow) receive(n int64) bool {
+	if f.received+n > f.in.Limit() {
+		return false
+	}
+	f.received += n
+	return true
+}
+
+// consume counts n bytes that the application is done with.
+func (f *flow) consume(now mono.Time, n int64, rtt time.Duration) {
+	f.consumed += n
+	if _, update := f.in.Consumed(now, f.consumed, rtt); update {
+		f.maxData.want()
+	}
+}
+
+// restart forgets what was sent, after 0-RTT was refused.
+func (f *flow) restart() { f.out, f.blockedAt = stream.Credit{}, 0 }
+
+// append writes the frames about the connection's limits.
+func (f *flow) append(c *Conn, d *datagram, pk *packet) {
+	if f.maxData.wanted() && d.room() >= maxFrameLen {
+		d.b = wire.MaxData{Max: f.in.Limit()}.Append(d.b)
+		c.mark(pk, &f.maxData, recovery.Frame{Kind: sentMaxData})
+	}
+	if f.dataBlocked.wanted() && d.room() >= maxFrameLen {
+		d.b = wire.DataBlocked{Limit: f.blockedAt}.Append(d.b)
+		c.mark(pk, &f.dataBlocked, recovery.Frame{Kind: sentDataBlocked})
+	}
+	s := &c.streams
+	for k, uni := range [2]bool{false, true} {
+		// A raised stream limit rides along with whatever else the packet carries.
+		if limit := s.peerLimit[k] + s.peerDone[k]; pk.eliciting && limit > s.granted[k] {
+			s.granted[k] = min(limit, 1<<60)
+			s.grants[k].want()
+		}
+		if s.grants[k].wanted() && d.room() >= maxFrameLen {
+			d.b = wire.MaxStreams{Uni: uni, Max: s.granted[k]}.Append(d.b)
+			c.mark(pk, &s.grants[k], recovery.Frame{Kind: sentMaxStreams, Flag: uint8(k)})
+		}
+		if s.blocked[k].wanted() && d.room() >= maxFrameLen {
+			d.b = wire.StreamsBlocked{Uni: uni, Limit: s.max[k]}.Append(d.b)
+			c.mark(pk, &s.blocked[k], recovery.Frame{Kind: sentStreamsBlocked, Flag: uint8(k)})
+		}
+	}
+}

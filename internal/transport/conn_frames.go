@@ -1,0 +1,191 @@
+package transport
+
+import (
+	"time"
+
+	"github.com/cinnabar-quic/cinnabar/internal/recovery"
+	"github.com/cinnabar-quic/cinnabar/internal/varint"
+	"github.com/cinnabar-quic/cinnabar/internal/wire"
+)
+
+// dispatch reads the frames of a packet and lets each act, in order (RFC 9000 §12.4).
+func (c *Conn) dispatch(p *received, payload []byte) *wire.Error {
+	cur := varint.NewCursor(payload)
+	for cur.Len() > 0 && c.life.state == active {
+		t, minimal := wire.ParseType(&cur)
+		switch {
+		case cur.Failed():
+			return frameError(wire.FrameEncodingError, 0, "truncated frame type")
+		case !t.Known():
+			return frameError(wire.FrameEncodingError, t, "unknown frame type")
+		case !minimal:
+			return frameError(wire.ProtocolViolation, t, "frame type in more bytes than needed")
+		case !t.Permitted(p.typ):
+			return frameError(wire.ProtocolViolation, t, "frame not allowed in a packet of this type")
+		}
+		p.eliciting = p.eliciting || t.AckEliciting()
+		p.nonProbing = p.nonProbing || !t.Probing()
+		var err *wire.Error
+		if t.IsStream() {
+			if f := wire.ParseStream(&cur, t); !cur.Failed() {
+				err = c.onStream(p, f)
+			}
+		} else {
+			err = c.onFrame(p, t, &cur)
+		}
+		if cur.Failed() {
+			return frameError(wire.FrameEncodingError, t, "malformed frame")
+		}
+		if err != nil {
+			if err.Frame == 0 {
+				err.Frame = t
+			}
+			return err
+		}
+	}
+	return nil
+}
+
+// onFrame parses one frame that is not STREAM and lets it act. A frame that did
+// not parse has no effect.
+func (c *Conn) onFrame(p *received, t wire.FrameType, cur *varint.Cursor) *wire.Error {
+	switch t {
+	case wire.FramePadding:
+		wire.SkipPadding(cur)
+	case wire.FramePing:
+	case wire.FrameAck, wire.FrameAckECN:
+		if f := wire.ParseAck(cur, t); !cur.Failed() {
+			return c.onAck(p, f)
+		}
+	case wire.FrameCrypto:
+		if f := wire.ParseCrypto(cur); !cur.Failed() {
+			return c.onCrypto(p.space, f)
+		}
+	case wire.FrameResetStream, wire.FrameStopSending, wire.FrameMaxStreamData, wire.FrameStreamDataBlocked:
+		return c.onStreamFrame(p, t, cur)
+	case wire.FrameMaxData, wire.FrameMaxStreamsBidi, wire.FrameMaxStreamsUni,
+		wire.FrameDataBlocked, wire.FrameStreamsBlockedBidi, wire.FrameStreamsBlockedUni:
+		c.onLimitFrame(t, cur)
+	case wire.FrameNewToken, wire.FrameHandshakeDone:
+		return c.onServerFrame(p, t, cur)
+	case wire.FrameNewConnectionID:
+		if f := wire.ParseNewConnectionID(cur); !cur.Failed() {
+			return c.ids.onNew(c, f)
+		}
+	case wire.FrameRetireConnectionID:
+		if f := wire.ParseRetireConnectionID(cur); !cur.Failed() {
+			return c.ids.onRetire(c, f.Seq, p.own(c))
+		}
+	case wire.FramePathChallenge:
+		if f := wire.ParsePathChallenge(cur); !cur.Failed() {
+			c.paths.onChallenge(c, p.d, f.Data)
+		}
+	case wire.FramePathResponse:
+		if f := wire.ParsePathResponse(cur); !cur.Failed() {
+			c.paths.onResponse(c, p.now, f.Data)
+		}
+	case wire.FrameConnectionClose, wire.FrameApplicationClose:
+		if f := wire.ParseClose(cur, t); !cur.Failed() {
+			c.onClose(p.now, f)
+		}
+	default:
+		// DATAGRAM (RFC 9221): we do not advertise it, so no peer may send it.
+		return frameError(wire.ProtocolViolation, t, "frame was not negotiated")
+	}
+	return nil
+}
+
+func (c *Conn) onAck(p *received, f wire.Ack) *wire.Error {
+	exponent := uint8(3)
+	if p.space == recovery.App && c.peerKnown {
+		exponent = c.peer.AckDelayExponent
+	}
+	if !c.loss.Ack(p.now, p.space, f, ackDelay(f.Delay, exponent)) {
+		return frameError(wire.ProtocolViolation, wire.FrameAck, "acknowledges a packet that was not sent")
+	}
+	if p.space != recovery.Initial && !c.server {
+		c.loss.SetPeerValidated() // an ACK in the Handshake space or later (RFC 9002 §6.2.2.1)
+	}
+	if p.typ == wire.OneRTT {
+		c.oneRTT.Acked(c.loss.LargestAcked(recovery.App))
+	}
+	c.settle(p.now)
+	return nil
+}
+
+// ackDelay converts the field of an ACK frame, in units of 2^exponent
+// microseconds, without overflow.
+func ackDelay(v uint64, exponent uint8) time.Duration {
+	const most = uint64(time.Hour / time.Microsecond)
+	if v > most>>exponent {
+		return time.Hour
+	}
+	return time.Duration(v<<exponent) * time.Microsecond
+}
+
+// onStreamFrame takes the frames that name a stream, but STREAM itself.
+func (c *Conn) onStreamFrame(p *received, t wire.FrameType, cur *varint.Cursor) *wire.Error {
+	switch t {
+	case wire.FrameResetStream:
+		if f := wire.ParseResetStream(cur); !cur.Failed() {
+			return c.onReset(p.now, f)
+		}
+	case wire.FrameStopSending:
+		if f := wire.ParseStopSending(cur); !cur.Failed() {
+			return c.onStopSending(p.now, f)
+		}
+	case wire.FrameMaxStreamData:
+		if f := wire.ParseMaxStreamData(cur); !cur.Failed() {
+			return c.onMaxStreamData(p.now, f)
+		}
+	case wire.FrameStreamDataBlocked:
+		if f := wire.ParseStreamDataBlocked(cur); !cur.Failed() {
+			return c.onStreamDataBlocked(p.now, f)
+		}
+	}
+	return nil
+}
+
+// onLimitFrame takes the frames about connection-wide limits.
+func (c *Conn) onLimitFrame(t wire.FrameType, cur *varint.Cursor) {
+	switch t {
+	case wire.FrameMaxData:
+		if f := wire.ParseMaxData(cur); !cur.Failed() && c.flow.out.Add(f.Max) {
+			c.streams.unblock(c)
+		}
+	case wire.FrameMaxStreamsBidi, wire.FrameMaxStreamsUni:
+		if f := wire.ParseMaxStreams(cur, t); !cur.Failed() {
+			c.streams.setMax(c, f.Uni, f.Max)
+		}
+	case wire.FrameDataBlocked:
+		if wire.ParseDataBlocked(cur); !cur.Failed() {
+			c.flow.maxData.want()
+		}
+	case wire.FrameStreamsBlockedBidi, wire.FrameStreamsBlockedUni:
+		if f := wire.ParseStreamsBlocked(cur, t); !cur.Failed() {
+			c.streams.grant(c, f.Uni, true)
+		}
+	}
+}
+
+// onServerFrame takes the frames that only a server may send.
+func (c *Conn) onServerFrame(p *received, t wire.FrameType, cur *varint.Cursor) *wire.Error {
+	if t == wire.FrameNewToken {
+		f := wire.ParseNewToken(cur)
+		if c.server {
+			return frameError(wire.ProtocolViolation, t, "only servers send it")
+		}
+		if !cur.Failed() {
+			c.events.push(Event{Kind: EventNewToken, Data: append([]byte(nil), f.Token...)})
+		}
+		return nil
+	}
+	if c.server {
+		return frameError(wire.ProtocolViolation, t, "only servers send it")
+	}
+	if !c.secure {
+		return frameError(wire.ProtocolViolation, t, "before the handshake is complete")
+	}
+	c.confirm(p.now)
+	return nil
+}

@@ -1,0 +1,365 @@
+package transport
+
+import (
+	"github.com/cinnabar-quic/cinnabar/internal/dgram"
+	"github.com/cinnabar-quic/cinnabar/internal/mono"
+	"github.com/cinnabar-quic/cinnabar/internal/protect"
+	"github.com/cinnabar-quic/cinnabar/internal/recovery"
+	"github.com/cinnabar-quic/cinnabar/internal/stream"
+	"github.com/cinnabar-quic/cinnabar/internal/wire"
+)
+
+// handshake is what a connection holds only until the handshake is confirmed.
+type handshake struct {
+	spaces   [2]space        // recovery.Initial, recovery.Handshake
+	early    *protect.Sealer // client: 0-RTT
+	earlyIn  *protect.Opener // server: 0-RTT
+	token    []byte          // client: goes into every Initial
+	deadline mono.Time       // of the whole handshake
+	paused   bool            // user code is running; the deadline waits
+	heard    bool            // client: a packet of the server's was processed
+	waiting  []undecryptable // packets whose keys are not here yet
+	bytes    int             // in waiting
+}
+
+// space is the Initial or the Handshake packet number space.
+type space struct {
+	acks   recovery.Acks
+	crypto cryptoStream
+	sealer *protect.Sealer
+	opener *protect.Opener
+	gone   bool // keys discarded (RFC 9001 §4.9)
+}
+
+type undecryptable struct {
+	data []byte
+	path dgram.Path
+	ecn  dgram.ECN
+}
+
+// cryptoStream is the handshake bytes of one level, both ways.
+type cryptoStream struct {
+	out stream.Send
+	in  stream.Recv
+}
+
+func (s *cryptoStream) init(pool stream.Pool) {
+	s.out.Init(pool, 1<<62-1)
+	s.in.Init(pool, cryptoWindow)
+}
+
+func (s *cryptoStream) release() {
+	s.out.Release()
+	s.in.Release()
+}
+
+// earlyState is what has become of 0-RTT.
+type earlyState uint8
+
+const (
+	earlyNone     earlyState = iota
+	earlyTried               // client: 0-RTT keys are in use
+	earlyLowered             // client: tried, and the server's new limits are lower
+	earlyAccepted            // the server reads it
+	earlyRejected
+)
+
+func newHandshake(deadline mono.Time, cfg *Config) *handshake {
+	h := &handshake{deadline: deadline}
+	for i := range h.spaces {
+		h.spaces[i].crypto.init(cfg.Pool)
+	}
+	h.spaces[recovery.Initial].acks.Init(recovery.Initial, 0)
+	h.spaces[recovery.Handshake].acks.Init(recovery.Handshake, 0)
+	return h
+}
+
+// setInitialKeys derives the Initial keys from the client's destination
+// connection ID (RFC 9001 §5.2).
+func (c *Conn) setInitialKeys(dcid wire.ConnectionID) {
+	read, write := protect.InitialSecrets(dcid.Bytes())
+	if !c.server {
+		read, write = write, read
+	}
+	sp := &c.hs.spaces[recovery.Initial]
+	sp.opener = mustOpener(protect.NewOpener(initialSuite, read))
+	sp.sealer = mustSealer(protect.NewSealer(initialSuite, write))
+	c.loss.HasKeys(recovery.Initial, true)
+}
+
+const initialSuite = 0x1301 // TLS_AES_128_GCM_SHA256 (RFC 9001 §5.2)
+
+func mustOpener(o *protect.Opener, err error) *protect.Opener {
+	if err != nil {
+		panic("BUG: Initial keys: " + err.Error())
+	}
+	return o
+}
+
+func mustSealer(s *protect.Sealer, err error) *protect.Sealer {
+	if err != nil {
+		panic("BUG: Initial keys: " + err.Error())
+	}
+	return s
+}
+
+// PauseHandshakeDeadline stops the handshake's clock while user code runs
+// inside it, and starts it afresh afterwards.
+func (c *Conn) PauseHandshakeDeadline(now mono.Time, paused bool) {
+	if c.hs == nil {
+		return
+	}
+	if c.hs.paused && !paused {
+		c.hs.deadline = now.Add(c.cfg.handshakeTimeout())
+	}
+	c.hs.paused = paused
+}
+
+// Handshake takes what the TLS engine says.
+func (c *Conn) Handshake(now mono.Time, e TLSEvent) {
+	if c.life.state != active {
+		return
+	}
+	var err *wire.Error
+	switch e.Kind {
+	case TLSReadSecret:
+		err = c.setReadSecret(now, e)
+	case TLSWriteSecret:
+		err = c.setWriteSecret(e)
+	case TLSWriteData:
+		c.writeCrypto(e.Level, e.Data)
+	case TLSParameters:
+		err = c.setPeerParameters(now, e.Data)
+	case TLSEarlyRejected:
+		c.rejectEarly()
+	case TLSDone:
+		err = c.handshakeDone(now)
+	case TLSError:
+		err = e.Err
+	}
+	if err != nil {
+		c.fail(now, err)
+	}
+}
+
+func (c *Conn) setReadSecret(now mono.Time, e TLSEvent) *wire.Error {
+	var err error
+	switch e.Level {
+	case LevelEarly:
+		c.hs.earlyIn, err = protect.NewOpener(e.Suite, e.Data)
+		c.early = earlyAccepted
+	case LevelHandshake:
+		// New keys end a level: nothing of its messages may be left over (RFC 9001 §4.1.3).
+		if c.hs.spaces[recovery.Initial].crypto.in.Buffered() > 0 {
+			return frameError(wire.ProtocolViolation, wire.FrameCrypto, "handshake bytes left at the Initial level")
+		}
+		c.hs.spaces[recovery.Handshake].opener, err = protect.NewOpener(e.Suite, e.Data)
+	case LevelApp:
+		err = c.oneRTT.SetRead(e.Suite, e.Data)
+	}
+	if err != nil {
+		return internalError(err)
+	}
+	c.replayUndecryptable(now)
+	return nil
+}
+
+func (c *Conn) setWriteSecret(e TLSEvent) *wire.Error {
+	var err error
+	switch e.Level {
+	case LevelEarly:
+		if c.cfg.Resumed == nil {
+			return nil
+		}
+		c.hs.early, err = protect.NewSealer(e.Suite, e.Data)
+		c.early = earlyTried
+		c.applyPeerLimits()
+	case LevelHandshake:
+		c.hs.spaces[recovery.Handshake].sealer, err = protect.NewSealer(e.Suite, e.Data)
+		c.loss.HasKeys(recovery.Handshake, true)
+	case LevelApp:
+		err = c.oneRTT.SetWrite(e.Suite, e.Data)
+		c.oneRTT.UpdateAfter = c.cfg.KeyUpdateAfter
+		if c.hs != nil {
+			c.hs.early = nil // RFC 9001 §4.9.3: 1-RTT keys take over
+		}
+		c.loss.HasKeys(recovery.App, true)
+	}
+	if err != nil {
+		return internalError(err)
+	}
+	return nil
+}
+
+func (c *Conn) writeCrypto(level Level, data []byte) {
+	if s := c.cryptoStream(level); s != nil {
+		s.out.Write(data)
+	}
+}
+
+// cryptoStream returns the CRYPTO stream of a level, nil where there is none any more.
+func (c *Conn) cryptoStream(level Level) *cryptoStream {
+	switch {
+	case level == LevelApp:
+		if c.post == nil {
+			c.post = new(cryptoStream)
+			c.post.init(c.cfg.Pool)
+		}
+		return c.post
+	case c.hs == nil:
+		return nil
+	case level == LevelInitial:
+		return &c.hs.spaces[recovery.Initial].crypto
+	case level == LevelHandshake:
+		return &c.hs.spaces[recovery.Handshake].crypto
+	}
+	return nil
+}
+
+// onCrypto takes a CRYPTO frame and hands what is in order to TLS.
+func (c *Conn) onCrypto(sp recovery.Space, f wire.Crypto) *wire.Error {
+	level := levelOf(sp)
+	s := c.cryptoStream(level)
+	if s == nil {
+		return nil
+	}
+	_, code := s.in.Grow(f.Offset, len(f.Data), false)
+	if code == wire.NoError {
+		if sp != recovery.App && c.levelEnded(sp) && f.Offset+int64(len(f.Data)) > s.in.Highest() {
+			return frameError(wire.ProtocolViolation, wire.FrameCrypto, "handshake bytes at a level that is over")
+		}
+		code = s.in.Receive(f.Offset, f.Data, false)
+	}
+	if code != wire.NoError {
+		return frameError(wire.CryptoBufferExceeded, wire.FrameCrypto, "too many handshake bytes out of order")
+	}
+	n := s.in.Readable()
+	if n == 0 {
+		return nil
+	}
+	data := make([]byte, n)
+	s.in.Read(data)
+	s.in.SetLimit(s.in.Consumed() + cryptoWindow)
+	c.events.push(Event{Kind: EventTLS, Level: level, Data: data})
+	return nil
+}
+
+// levelEnded reports whether TLS has moved past the space's level for reading.
+func (c *Conn) levelEnded(sp recovery.Space) bool {
+	if sp == recovery.Initial {
+		return c.hs.spaces[recovery.Handshake].opener != nil
+	}
+	return false // after Finished TLS itself judges what else comes at this level
+}
+
+func levelOf(sp recovery.Space) Level {
+	switch sp {
+	case recovery.Initial:
+		return LevelInitial
+	case recovery.Handshake:
+		return LevelHandshake
+	}
+	return LevelApp
+}
+
+// rejectEarly starts the streams over: the server took none of the 0-RTT data (RFC 9001 §4.6.2).
+func (c *Conn) rejectEarly() {
+	if c.early != earlyTried && c.early != earlyLowered {
+		return
+	}
+	c.early = earlyRejected
+	c.hs.early = nil
+	c.loss.EarlyRejected()
+	c.flow.restart()
+	c.streams.restart(c)
+	c.events.push(Event{Kind: EventEarlyRejected})
+}
+
+func (c *Conn) handshakeDone(now mono.Time) *wire.Error {
+	if !c.peerKnown {
+		return &wire.Error{Code: wire.CryptoError(alertMissingExtension), Frame: wire.FrameCrypto, Reason: "no transport parameters"}
+	}
+	if c.early == earlyLowered {
+		return frameError(wire.ProtocolViolation, wire.FrameCrypto, "0-RTT accepted with lower limits than remembered")
+	}
+	if c.early == earlyTried {
+		c.early = earlyAccepted
+	}
+	c.secure = true
+	c.stats.completed = now
+	c.ids.issueMore(c)
+	c.events.push(Event{Kind: EventSecure})
+	if c.server {
+		c.control.handshakeDone.want()
+		if c.cfg.Tokens != nil {
+			c.control.newToken.want()
+		}
+		c.confirm(now)
+	}
+	c.replayUndecryptable(now)
+	return nil
+}
+
+const alertMissingExtension = 109
+
+// confirm ends the handshake for good (RFC 9001 §4.1.2, §4.9.2).
+func (c *Conn) confirm(now mono.Time) {
+	if c.confirmed {
+		return
+	}
+	c.confirmed = true
+	c.stats.confirmed = now
+	c.replayUndecryptable(now)
+	c.dropSpace(now, recovery.Initial)
+	c.dropSpace(now, recovery.Handshake)
+	c.hs = nil
+	c.loss.SetPeerValidated()
+	c.loss.Confirmed()
+	if c.server {
+		c.events.push(Event{Kind: EventRetired, CID: c.ids.original})
+	}
+	c.mtu.start(now)
+	c.events.push(Event{Kind: EventConfirmed})
+	if c.peer.PreferredAddress != nil && !c.server {
+		c.events.push(Event{Kind: EventPreferredAddress})
+		if c.cfg.AcceptPreferred {
+			c.goPreferred(now)
+		}
+	}
+}
+
+// dropSpace discards the keys of the Initial or Handshake space.
+func (c *Conn) dropSpace(now mono.Time, sp recovery.Space) {
+	if c.hs == nil || c.hs.spaces[sp].gone {
+		return
+	}
+	s := &c.hs.spaces[sp]
+	s.gone = true
+	s.opener, s.sealer = nil, nil
+	s.crypto.release()
+	c.loss.DropSpace(now, sp)
+}
+
+// keepUndecryptable copies a packet whose keys may still come (RFC 9001 §5.7).
+func (c *Conn) keepUndecryptable(d *dgram.Datagram, pkt []byte) {
+	h := c.hs
+	if h == nil || len(h.waiting) >= maxUndecryptable || h.bytes+len(pkt) > maxUndecryptableBytes {
+		c.stats.packetsIgnored++
+		return
+	}
+	h.waiting = append(h.waiting, undecryptable{append([]byte(nil), pkt...), d.Path, d.ECN})
+	h.bytes += len(pkt)
+}
+
+// replayUndecryptable tries the packets that waited for keys again.
+func (c *Conn) replayUndecryptable(now mono.Time) {
+	if c.hs == nil || len(c.hs.waiting) == 0 {
+		return
+	}
+	waiting := c.hs.waiting
+	c.hs.waiting, c.hs.bytes = nil, 0
+	for i := range waiting {
+		w := &waiting[i]
+		c.receivePackets(now, &dgram.Datagram{Data: w.data, Path: w.path, ECN: w.ecn}, true)
+	}
+}

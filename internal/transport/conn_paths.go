@@ -1,0 +1,432 @@
+package transport
+
+import (
+	"math"
+	"net/netip"
+	"time"
+
+	"github.com/cinnabar-quic/cinnabar/internal/dgram"
+	"github.com/cinnabar-quic/cinnabar/internal/mono"
+	"github.com/cinnabar-quic/cinnabar/internal/recovery"
+	"github.com/cinnabar-quic/cinnabar/internal/wire"
+)
+
+// paths is the address pairs that the connection uses or tries (RFC 9000 §8.2, §9).
+type paths struct {
+	list      []path
+	cur       int // index of the one in use
+	responses int // PATH_RESPONSE frames waiting, over all paths
+}
+
+// path is one pair of addresses.
+type path struct {
+	addr      dgram.Path
+	cid       int64 // sequence number of the peer's connection ID used here
+	validated bool
+	received  int64 // bytes, counted until validated (RFC 9000 §8)
+	sent      int64
+
+	challenge  [8]byte
+	challenged bool      // a challenge is out, or about to be
+	wanted     bool      // PATH_CHALLENGE is to be sent
+	tries      int       // challenges sent
+	again      mono.Time // the next one
+	expires    mono.Time // validation fails
+	migrate    bool      // client: use the path once it is validated
+
+	responses [][8]byte // PATH_RESPONSE to send, oldest first
+}
+
+const pathTries = 3
+
+func (s *paths) init(addr dgram.Path, validated bool) {
+	s.list = make([]path, 1, 1)
+	s.list[0] = path{addr: addr, validated: validated, again: mono.Never, expires: mono.Never}
+}
+
+func (s *paths) active() *path { return &s.list[s.cur] }
+
+// allowance returns how many bytes may be sent on the path: three times what
+// came in until the address is validated (RFC 9000 §8.1).
+func (p *path) allowance() int {
+	if p.validated {
+		return math.MaxInt
+	}
+	return int(max(0, 3*p.received-p.sent))
+}
+
+// find returns the index of the path between the addresses, -1 if unknown. A
+// path whose local address was left to the kernel learns it here.
+func (s *paths) find(a dgram.Path) int {
+	for i := range s.list {
+		p := &s.list[i]
+		if p.addr == a {
+			return i
+		}
+		if p.addr.Remote == a.Remote && p.addr.Local.Port() == a.Local.Port() && isUnspecified(p.addr.Local.Addr()) {
+			p.addr.Local = a.Local
+			return i
+		}
+	}
+	return -1
+}
+
+func isUnspecified(a netip.Addr) bool { return !a.IsValid() || a.IsUnspecified() }
+
+// arrive counts a datagram on its path. It reports false if nothing can come
+// from there (RFC 9000 §9).
+func (s *paths) arrive(c *Conn, d *dgram.Datagram) bool {
+	i := s.find(d.Path)
+	if i < 0 && isUnspecified(d.Path.Local.Addr()) {
+		i = s.findRemote(d.Path.Remote)
+	}
+	if i >= 0 {
+		d.Path = s.list[i].addr
+		s.list[i].received += int64(len(d.Data))
+		return true
+	}
+	if c.server {
+		return c.confirmed // a new path begins with an authentic packet
+	}
+	if i = s.findRemote(d.Path.Remote); i < 0 {
+		return false
+	}
+	d.Path = s.list[i].addr
+	return true
+}
+
+func (s *paths) findRemote(remote netip.AddrPort) int {
+	for i := range s.list {
+		if s.list[i].addr.Remote == remote {
+			return i
+		}
+	}
+	return -1
+}
+
+// ensure returns the index of the path, which is added if it is new; -1 if
+// there are too many. d is the datagram that came over it.
+func (s *paths) ensure(c *Conn, d *dgram.Datagram) int {
+	if i := s.find(d.Path); i >= 0 {
+		return i
+	}
+	if len(s.list) == maxPaths && !s.evict(c) {
+		return -1
+	}
+	return s.add(c, d.Path, int64(len(d.Data)))
+}
+
+func (s *paths) add(c *Conn, addr dgram.Path, received int64) int {
+	cid, ok := c.ids.take()
+	if !ok {
+		cid = s.active().cid // RFC 9000 §9.5: no other ID to be had
+	}
+	s.list = append(s.list, path{addr: addr, cid: cid, received: received, again: mono.Never, expires: mono.Never})
+	return len(s.list) - 1
+}
+
+// evict forgets the oldest path that is neither in use nor validated.
+func (s *paths) evict(c *Conn) bool {
+	for i := range s.list {
+		if i != s.cur && !s.list[i].validated {
+			s.remove(c, i)
+			return true
+		}
+	}
+	return false
+}
+
+// remove forgets a path, and gives up its connection ID if no other uses it.
+func (s *paths) remove(c *Conn, i int) {
+	gone := s.list[i]
+	s.responses -= len(gone.responses)
+	s.list = append(s.list[:i], s.list[i+1:]...)
+	if s.cur > i {
+		s.cur--
+	}
+	for j := range s.list {
+		if s.list[j].cid == gone.cid {
+			return
+		}
+	}
+	c.ids.retireOne(c, gone.cid)
+}
+
+// replaceIDs puts paths whose connection ID was retired on another.
+func (s *paths) replaceIDs(c *Conn) {
+	for i := range s.list {
+		p := &s.list[i]
+		if c.ids.bySeq(p.cid) != nil {
+			continue
+		}
+		if seq, ok := c.ids.take(); ok {
+			p.cid = seq
+		} else {
+			p.cid = c.ids.remote[0].seq
+		}
+	}
+}
+
+// onChallenge owes the peer an answer on the path the challenge came by.
+func (s *paths) onChallenge(c *Conn, d *dgram.Datagram, data [8]byte) {
+	i := s.ensure(c, d)
+	if i < 0 {
+		return
+	}
+	if s.responses >= maxResponses {
+		s.dropOldestResponse()
+	}
+	s.list[i].responses = append(s.list[i].responses, data)
+	s.responses++
+}
+
+func (s *paths) dropOldestResponse() {
+	for i := range s.list {
+		if r := s.list[i].responses; len(r) > 0 {
+			s.list[i].responses = append(r[:0], r[1:]...)
+			s.responses--
+			return
+		}
+	}
+}
+
+// onResponse takes the answer to a challenge, on whatever path it comes (RFC 9000 §8.2.3).
+func (s *paths) onResponse(c *Conn, now mono.Time, data [8]byte) {
+	for i := range s.list {
+		p := &s.list[i]
+		if !p.challenged || p.tries == 0 || p.challenge != data {
+			continue
+		}
+		p.settled()
+		p.validated = true
+		c.events.push(Event{Kind: EventPathValidation, Path: p.addr, OK: true})
+		switch {
+		case i == s.cur:
+			c.events.push(Event{Kind: EventMigrated, Path: p.addr})
+			s.dropOthers(c)
+		case p.migrate:
+			s.use(c, now, i)
+			s.dropOthers(c)
+		}
+		return
+	}
+}
+
+// dropOthers forgets every path but the one in use.
+func (s *paths) dropOthers(c *Conn) {
+	for i := len(s.list) - 1; i >= 0; i-- {
+		if i != s.cur {
+			s.remove(c, i)
+		}
+	}
+}
+
+func (p *path) settled() {
+	p.challenged, p.wanted, p.tries = false, false, 0
+	p.again, p.expires = mono.Never, mono.Never
+}
+
+// validate begins to challenge the path, for three times the larger of the
+// present PTO and that of a path never measured (RFC 9000 §8.2.4).
+func (p *path) validate(c *Conn, now mono.Time) {
+	c.cfg.Rand(p.challenge[:])
+	p.challenged, p.wanted, p.tries = true, true, 0
+	p.again = mono.Never
+	p.expires = now.Add(3 * p.patience(c))
+}
+
+func (p *path) patience(c *Conn) time.Duration {
+	const unmeasured = time.Second // PTO at an RTT of 333 ms (RFC 9002 §6.2.2)
+	return max(c.loss.PTO(recovery.App), unmeasured)
+}
+
+// confirmPeer looks whether an authentic packet shows that the peer has moved
+// (RFC 9000 §9.3): it has if its newest packet is not a mere probe.
+func (s *paths) confirmPeer(c *Conn, p *received, newest bool) {
+	if p.d.Path == s.active().addr || !c.server || !newest || !p.nonProbing {
+		return
+	}
+	i := s.ensure(c, p.d)
+	if i < 0 || i == s.cur {
+		return
+	}
+	old := s.cur
+	s.use(c, p.now, i)
+	if !s.list[i].validated && !s.list[i].challenged {
+		s.list[i].validate(c, p.now)
+	}
+	if s.list[old].validated {
+		s.list[old].validate(c, p.now) // it may be an attacker's doing (RFC 9000 §9.3.3)
+	}
+}
+
+// use sends on another path from now on. What was learnt about the old one
+// does not count if the address is another host's (RFC 9000 §9.4).
+func (s *paths) use(c *Conn, now mono.Time, i int) {
+	from, to := s.active().addr, s.list[i].addr
+	s.cur = i
+	if from.Remote.Addr() != to.Remote.Addr() || from.Local.Addr() != to.Local.Addr() {
+		c.mtu.restart(now)
+		c.loss.ResetPath(now, c.loss.Epoch()+1, c.newController())
+	}
+	if s.list[i].validated {
+		c.events.push(Event{Kind: EventMigrated, Path: to})
+	}
+}
+
+func (s *paths) deadline() mono.Time {
+	first := mono.Never
+	for i := range s.list {
+		first = min(first, s.list[i].again, s.list[i].expires)
+	}
+	return first
+}
+
+// expire repeats challenges that were not answered, and gives up on paths.
+func (s *paths) expire(c *Conn, now mono.Time) {
+	for i := len(s.list) - 1; i >= 0; i-- {
+		p := &s.list[i]
+		if p.expires <= now {
+			s.fail(c, now, i)
+			continue
+		}
+		if p.again <= now {
+			p.again, p.wanted = mono.Never, true
+		}
+	}
+}
+
+// fail gives up on a path that did not answer. If it was in use, the last
+// validated one is used again (RFC 9000 §9.3.2).
+func (s *paths) fail(c *Conn, now mono.Time, i int) {
+	p := &s.list[i]
+	p.settled()
+	c.events.push(Event{Kind: EventPathValidation, Path: p.addr})
+	if i != s.cur {
+		s.remove(c, i)
+		return
+	}
+	if p.validated {
+		return // an old path in use again: silence on it is the idle timer's matter
+	}
+	for j := range s.list {
+		if j != i && s.list[j].validated {
+			s.use(c, now, j)
+			s.remove(c, i)
+			return
+		}
+	}
+	c.fail(now, frameError(wire.NoViablePath, 0, "no path could be validated"))
+}
+
+// Migrate moves the connection to another local address (RFC 9000 §9.2). With
+// rebinding the peer is left to find out, as after a change in a NAT; else the
+// path is validated first, and EventPathValidation tells. Clients only.
+func (c *Conn) Migrate(now mono.Time, to dgram.Path, rebinding bool) error {
+	switch {
+	case c.life.state != active:
+		return ErrClosed
+	case c.server || !c.confirmed:
+		return ErrNoPath
+	case rebinding:
+		c.paths.active().addr = to
+		return nil
+	case c.peer.DisableActiveMigration || len(c.paths.list) == maxPaths || !c.ids.spare():
+		return ErrNoPath
+	}
+	c.tryPath(now, to)
+	return nil
+}
+
+func (c *Conn) tryPath(now mono.Time, to dgram.Path) {
+	i := c.paths.find(to)
+	if i < 0 {
+		i = c.paths.add(c, to, 0)
+	}
+	p := &c.paths.list[i]
+	p.migrate = true
+	p.validate(c, now)
+}
+
+// goPreferred tries the server's preferred address of the family in use (RFC 9000 §9.6).
+func (c *Conn) goPreferred(now mono.Time) {
+	from := c.Path()
+	to := c.peer.PreferredAddress.IPv4
+	if from.Remote.Addr().Is6() {
+		to = c.peer.PreferredAddress.IPv6
+	}
+	if !to.IsValid() || to.Port() == 0 || to.Addr().IsUnspecified() || !c.ids.spare() {
+		return
+	}
+	c.tryPath(now, dgram.Path{Local: from.Local, Remote: to})
+}
+
+// transmitProbe writes one datagram that answers or asks a challenge, on any
+// path. It reports whether it did.
+func (c *Conn) transmitProbe(now mono.Time, b *dgram.Batch) bool {
+	if !c.oneRTT.CanWrite() || !c.secure {
+		return false
+	}
+	for i := range c.paths.list {
+		p := &c.paths.list[i]
+		if !p.wanted && len(p.responses) == 0 {
+			continue
+		}
+		if c.writeProbe(now, b, p) {
+			return true
+		}
+	}
+	return false
+}
+
+func (c *Conn) writeProbe(now mono.Time, b *dgram.Batch, p *path) bool {
+	// A client validates its own new address, and knows it wants the answer there.
+	allowance := p.allowance()
+	if !c.server {
+		allowance = wire.MinInitialSize
+	}
+	room := b.Next(min(allowance, wire.MinInitialSize))
+	const smallest = 1 + 20 + 4 + 9 + 16
+	if cap(room) < smallest {
+		return false
+	}
+	c.marking = c.codepoint(p)
+	d := &c.build
+	d.reset(room)
+	r := c.ids.bySeq(p.cid)
+	if r == nil {
+		return false
+	}
+	pk := c.openPacketTo(d, recovery.App, &r.id)
+	if pk == nil {
+		return false
+	}
+	pk.offPath = true
+	if p.wanted {
+		d.b = wire.PathChallenge{Data: p.challenge}.Append(d.b)
+		pk.eliciting = true
+	}
+	sent := 0
+	for sent < len(p.responses) && d.room() >= 9 {
+		d.b = wire.PathResponse{Data: p.responses[sent]}.Append(d.b)
+		pk.eliciting = true
+		sent++
+	}
+	c.closePacket(d, pk)
+	d.padTo = cap(room)
+	n := c.finish(now, d)
+	if n == 0 {
+		return false
+	}
+	if p.wanted {
+		p.wanted = false
+		if p.tries++; p.tries < pathTries {
+			p.again = now.Add(p.patience(c))
+		}
+	}
+	c.paths.responses -= sent
+	p.responses = append(p.responses[:0], p.responses[sent:]...)
+	c.commit(b, p, n)
+	b.Close()
+	return true
+}

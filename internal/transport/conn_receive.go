@@ -1,0 +1,289 @@
+package transport
+
+import (
+	"github.com/cinnabar-quic/cinnabar/internal/dgram"
+	"github.com/cinnabar-quic/cinnabar/internal/mono"
+	"github.com/cinnabar-quic/cinnabar/internal/protect"
+	"github.com/cinnabar-quic/cinnabar/internal/recovery"
+	"github.com/cinnabar-quic/cinnabar/internal/wire"
+)
+
+// Receive takes a datagram. Its packets are decrypted in place.
+func (c *Conn) Receive(now mono.Time, d *dgram.Datagram) {
+	if c.life.state == gone {
+		return
+	}
+	c.stats.datagramsReceived++
+	c.stats.bytesReceived += uint64(len(d.Data))
+	if c.life.state != active {
+		c.receiveClosed(now, d)
+		return
+	}
+	if !c.paths.arrive(c, d) {
+		c.stats.packetsIgnored++
+		return
+	}
+	c.receivePackets(now, d, false)
+	c.settle(now)
+}
+
+// receivePackets takes the coalesced packets of a datagram one by one (RFC 9000
+// §12.2). replayed says that they waited here for their keys.
+func (c *Conn) receivePackets(now mono.Time, d *dgram.Datagram, replayed bool) {
+	var dcid wire.ConnectionID
+	for b := d.Data; len(b) > 0 && c.life.state == active; {
+		if b[0]&0x80 == 0 {
+			c.receiveShort(now, d, b)
+			return
+		}
+		h, ok := wire.ParseLong(b)
+		if !ok {
+			if len(b) == len(d.Data) {
+				c.receiveOtherVersion(now, d.Data)
+			}
+			c.stats.packetsIgnored++
+			return
+		}
+		if len(b) != len(d.Data) && h.DCID != dcid {
+			c.stats.packetsIgnored++
+			return
+		}
+		dcid = h.DCID
+		c.receiveLong(now, d, b[:h.End], &h, replayed)
+		b = b[h.End:]
+	}
+}
+
+// receiveLong takes one long-header packet, which fills pkt.
+func (c *Conn) receiveLong(now mono.Time, d *dgram.Datagram, pkt []byte, h *wire.LongHeader, replayed bool) {
+	if h.Type == wire.Retry {
+		c.receiveRetry(now, pkt, h)
+		return
+	}
+	if c.hs == nil || !c.acceptsLong(h, len(d.Data), replayed) {
+		c.stats.packetsIgnored++
+		return
+	}
+	var opener *protect.Opener
+	sp := recovery.App
+	switch h.Type {
+	case wire.Initial:
+		sp = recovery.Initial
+		opener = c.hs.spaces[sp].opener
+	case wire.Handshake:
+		sp = recovery.Handshake
+		opener = c.hs.spaces[sp].opener
+	case wire.ZeroRTT:
+		opener = c.hs.earlyIn
+	}
+	if opener == nil {
+		if c.keysMayCome(h.Type) && !replayed {
+			c.keepUndecryptable(d, pkt)
+		} else {
+			c.stats.packetsIgnored++
+		}
+		return
+	}
+	acks := c.acksOf(sp)
+	o, ok := opener.Open(pkt, h.PNOffset, acks.Largest())
+	if !ok {
+		c.undecryptable(now, d)
+		return
+	}
+	if !c.server && !c.ids.peerFixed {
+		c.ids.peerChose(h.SCID) // RFC 9000 §7.2: the server's choice, once
+	}
+	p := received{now: now, d: d, space: sp, typ: h.Type}
+	if c.process(&p, &o, 0x0c) && h.Type == wire.Handshake && c.server {
+		// The client has our Handshake keys, so it owns its address and needs no
+		// Initial packets any more (RFC 9000 §8.1, RFC 9001 §4.9.1).
+		c.paths.active().validated = true
+		c.dropSpace(now, recovery.Initial)
+	}
+}
+
+// acceptsLong reports whether the packet's header fits the connection.
+func (c *Conn) acceptsLong(h *wire.LongHeader, datagram int, replayed bool) bool {
+	switch {
+	case c.ids.peerFixed && h.SCID != c.ids.remote[0].id:
+		return false // RFC 9000 §7.2
+	case c.server && h.Type == wire.Initial && datagram < wire.MinInitialSize && !replayed:
+		return false // RFC 9000 §14.1
+	case !c.server && h.Type == wire.Initial && len(h.Token) > 0:
+		return false // RFC 9000 §17.2.2
+	case !c.server && h.Type == wire.ZeroRTT:
+		return false
+	}
+	return true
+}
+
+// keysMayCome reports whether keys for the packet type are still to be expected.
+func (c *Conn) keysMayCome(t wire.PacketType) bool {
+	switch t {
+	case wire.Handshake:
+		return !c.hs.spaces[recovery.Handshake].gone
+	case wire.ZeroRTT:
+		return c.server && c.hs.spaces[recovery.Handshake].sealer == nil
+	case wire.OneRTT:
+		return c.hs != nil && !c.secure
+	}
+	return false
+}
+
+// receiveShort takes a 1-RTT packet, the last of its datagram.
+func (c *Conn) receiveShort(now mono.Time, d *dgram.Datagram, pkt []byte) {
+	if pkt[0]&0x40 == 0 || len(pkt) < 1+connIDLen {
+		c.undecryptable(now, d)
+		return
+	}
+	if !c.oneRTT.CanRead() || c.server && !c.secure {
+		if c.hs != nil && !c.isStatelessReset(d) {
+			c.keepUndecryptable(d, pkt)
+			return
+		}
+		c.undecryptable(now, d)
+		return
+	}
+	o, result := c.oneRTT.Open(now, pkt, 1+connIDLen, c.acks.Largest())
+	switch result {
+	case protect.OpenDropped:
+		c.undecryptable(now, d)
+		return
+	case protect.OpenKeyUpdateError:
+		c.fail(now, frameError(wire.KeyUpdateError, 0, "packet under old keys after newer ones"))
+		return
+	case protect.OpenLimit:
+		c.fail(now, frameError(wire.AEADLimitReached, 0, "too many packets failed authentication"))
+		return
+	case protect.OpenUpdated:
+		c.keyUpdated(now)
+	}
+	p := received{now: now, d: d, space: recovery.App, typ: wire.OneRTT, dcid: pkt[1 : 1+connIDLen]}
+	c.process(&p, &o, 0x18)
+}
+
+// undecryptable counts a packet that no key fits, and looks whether it is a
+// stateless reset (RFC 9000 §10.3.1).
+func (c *Conn) undecryptable(now mono.Time, d *dgram.Datagram) {
+	if c.isStatelessReset(d) {
+		c.enterDraining(now, &CloseReason{Kind: CloseReset})
+		return
+	}
+	c.stats.packetsIgnored++
+}
+
+func (c *Conn) isStatelessReset(d *dgram.Datagram) bool {
+	const smallest = 5 + 16
+	return len(d.Data) >= smallest && c.ids.isResetToken(d.Data[len(d.Data)-16:])
+}
+
+func (c *Conn) acksOf(sp recovery.Space) *recovery.Acks {
+	if sp == recovery.App {
+		return &c.acks
+	}
+	return &c.hs.spaces[sp].acks
+}
+
+// received is one authenticated packet on its way through the frame handlers.
+type received struct {
+	now   mono.Time
+	d     *dgram.Datagram
+	space recovery.Space
+	typ   wire.PacketType
+	dcid  []byte // 1-RTT: the connection ID it was sent to
+
+	eliciting  bool
+	nonProbing bool
+}
+
+// own returns the sequence number of our connection ID that the packet was
+// sent to, -1 if it is none of the present ones.
+func (p *received) own(c *Conn) int64 {
+	if seq, ok := c.ids.isLocal(p.dcid); ok {
+		return seq
+	}
+	return -1
+}
+
+// process takes an authenticated packet: duplicates and forbidden headers stop
+// here, frames act, and then the packet is acknowledged. It reports whether the
+// packet was taken.
+func (c *Conn) process(p *received, o *protect.Opened, reserved byte) bool {
+	acks := c.acksOf(p.space)
+	if acks.Seen(o.PN) {
+		c.stats.duplicates++
+		return false
+	}
+	switch {
+	case o.First&reserved != 0:
+		c.fail(p.now, frameError(wire.ProtocolViolation, 0, "reserved header bits are set"))
+		return false
+	case len(o.Payload) == 0:
+		c.fail(p.now, frameError(wire.ProtocolViolation, 0, "packet without a frame"))
+		return false
+	}
+	c.stats.packetsReceived++
+	if c.hs != nil {
+		c.hs.heard = true
+	}
+	if err := c.dispatch(p, o.Payload); err != nil {
+		c.fail(p.now, err)
+		return false
+	}
+	if c.life.state != active {
+		return true
+	}
+	newest := o.PN > acks.Largest()
+	if p.space == recovery.App || c.hs != nil && !c.hs.spaces[p.space].gone {
+		c.acksOf(p.space).Received(p.now, o.PN, p.eliciting, p.d.ECN)
+	}
+	c.idle.heard(p.now)
+	if p.typ == wire.OneRTT {
+		c.paths.confirmPeer(c, p, newest)
+	}
+	return true
+}
+
+// receiveRetry takes a Retry packet (RFC 9000 §17.2.5): at most one, before
+// anything else, and only with a right tag.
+func (c *Conn) receiveRetry(now mono.Time, pkt []byte, h *wire.LongHeader) {
+	ignore := c.server || c.hs == nil || c.hs.heard || c.ids.retried ||
+		len(h.Token) == 0 || h.SCID == c.ids.remote[0].id || len(pkt) < 16
+	if !ignore {
+		original := c.ids.original
+		tag := protect.RetryTag(&original, pkt[:len(pkt)-16])
+		ignore = string(tag[:]) != string(pkt[len(pkt)-16:])
+	}
+	if ignore {
+		c.stats.packetsIgnored++
+		return
+	}
+	c.ids.retried, c.ids.retry = true, h.SCID
+	c.hs.token = append([]byte(nil), h.Token...)
+	c.ids.peerInitial(h.SCID)
+	c.setInitialKeys(h.SCID)
+	c.loss.RetryRestart(now)
+	c.idle.heard(now)
+}
+
+// receiveOtherVersion takes what is not a version 1 packet: for a client that has
+// heard nothing yet it may be Version Negotiation (RFC 9000 §6.2).
+func (c *Conn) receiveOtherVersion(now mono.Time, b []byte) {
+	if c.server || c.hs == nil || c.hs.heard || c.ids.retried {
+		return
+	}
+	versions, inv, ok := wire.ParseVersionNegotiation(b)
+	id := c.ID()
+	if !ok || string(inv.DCID) != string(id.Bytes()) || string(inv.SCID) != string(c.ids.original.Bytes()) {
+		return
+	}
+	offered := make([]uint32, 0, len(versions)/4)
+	for ; len(versions) >= 4; versions = versions[4:] {
+		v := uint32(versions[0])<<24 | uint32(versions[1])<<16 | uint32(versions[2])<<8 | uint32(versions[3])
+		if v == wire.Version1 {
+			return
+		}
+		offered = append(offered, v)
+	}
+	c.enterDraining(now, &CloseReason{Kind: CloseVersion, Versions: offered})
+}

@@ -1,0 +1,129 @@
+package transport
+
+import (
+	"github.com/cinnabar-quic/cinnabar/internal/mono"
+	"github.com/cinnabar-quic/cinnabar/internal/recovery"
+)
+
+// counters is what a connection counts itself; recovery counts the rest.
+type counters struct {
+	created, completed, confirmed, closed mono.Time
+
+	packetsSent, packetsReceived, packetsIgnored, duplicates uint64
+	datagramsSent, datagramsReceived                         uint64
+	bytesSent, bytesReceived                                 uint64
+	streamBytesSent, streamBytesReceived, bytesResent        uint64
+	blockCount, lossRetransmits, ackDelayRetransmits         uint64
+	bidiOpened, uniOpened, peerBidiOpened, peerUniOpened     uint64
+}
+
+func (s *counters) init(now mono.Time) {
+	s.created = now
+	s.completed, s.confirmed, s.closed = mono.Never, mono.Never, mono.Never
+}
+
+// streamCounters is what became of a stream's halves, beyond their states.
+type streamCounters struct {
+	finished  bool // FIN was asked for
+	stopped   bool // the peer sent STOP_SENDING
+	reset     bool // the peer sent RESET_STREAM
+	stopCode  uint64
+	resetCode uint64 // of our own reset
+}
+
+// Stats is a snapshot of a connection's figures. Times are mono.Never for what
+// has not happened; packets and bytes are counts since the start; bytes are UDP
+// payload unless the name says stream.
+type Stats struct {
+	Created, HandshakeCompleted, HandshakeConfirmed, Closed mono.Time
+
+	PacketsSent, PacketsReceived     uint64
+	PacketsLost, BytesLost           uint64
+	PacketsIgnored                   uint64 // undecryptable, malformed or not expected
+	Duplicates                       uint64
+	DatagramsSent, DatagramsReceived uint64
+	BytesSent, BytesReceived         uint64
+
+	StreamBytesSent     uint64 // including those sent again
+	StreamBytesReceived uint64 // each byte once
+	StreamBytesResent   uint64
+
+	BytesInFlight, MaxBytesInFlight uint64
+	Window                          uint64 // congestion window, bytes
+	MTU                             int    // bytes of UDP payload
+	CongestionEvents                uint64
+	PTOs                            uint64
+	SpuriousLosses                  uint64
+	PersistentCongestion            uint64
+	ECNFailures                     uint64
+	KeyUpdates                      uint64
+	BlockCount                      uint64 // times data waited for flow control credit
+	LossRetransmits                 uint64 // STREAM frames sent again because they were lost
+	AckDelayRetransmits             uint64 // STREAM frames sent again because no ACK came in time
+	BidiStreamsOpened               uint64 // by this end
+	UniStreamsOpened                uint64
+	PeerBidiStreamsOpened           uint64
+	PeerUniStreamsOpened            uint64
+
+	RTT recovery.RTT
+}
+
+// Stats returns the connection's figures.
+func (c *Conn) Stats() Stats {
+	s, l := &c.stats, c.loss.Stats()
+	return Stats{
+		Created: s.created, HandshakeCompleted: s.completed, HandshakeConfirmed: s.confirmed, Closed: s.closed,
+		PacketsSent: s.packetsSent, PacketsReceived: s.packetsReceived,
+		PacketsLost: l.Lost, BytesLost: l.LostBytes,
+		PacketsIgnored: s.packetsIgnored, Duplicates: s.duplicates,
+		DatagramsSent: s.datagramsSent, DatagramsReceived: s.datagramsReceived,
+		BytesSent: s.bytesSent, BytesReceived: s.bytesReceived,
+		StreamBytesSent: s.streamBytesSent, StreamBytesReceived: s.streamBytesReceived, StreamBytesResent: s.bytesResent,
+		BytesInFlight: uint64(c.loss.InFlight()), MaxBytesInFlight: uint64(l.MaxInFlight),
+		Window: uint64(c.loss.Window()), MTU: c.mtu.size,
+		CongestionEvents: l.CongestionEvents, PTOs: l.PTOs, SpuriousLosses: l.Spurious,
+		PersistentCongestion: l.PersistentCongestion, ECNFailures: l.ECNFailures,
+		KeyUpdates: uint64(c.oneRTT.Updates()),
+		BlockCount: s.blockCount, LossRetransmits: s.lossRetransmits, AckDelayRetransmits: s.ackDelayRetransmits,
+		BidiStreamsOpened: s.bidiOpened, UniStreamsOpened: s.uniOpened,
+		PeerBidiStreamsOpened: s.peerBidiOpened, PeerUniStreamsOpened: s.peerUniOpened,
+		RTT: c.loss.RTT(),
+	}
+}
+
+// MaxDataLeft returns how many more stream bytes the peer lets us send.
+func (c *Conn) MaxDataLeft() int64 { return c.flow.out.Left() }
+
+// StreamCredit returns how many more streams the peer lets us open.
+func (c *Conn) StreamCredit(uni bool) int64 {
+	k := kind(uni)
+	return max(0, c.streams.max[k]-c.streams.opened[k])
+}
+
+// Streams returns how many streams are open, by either end.
+func (c *Conn) Streams() int { return len(c.streams.table) }
+
+// StreamStats is a snapshot of a stream's figures, in bytes.
+type StreamStats struct {
+	Created           mono.Time
+	BytesSent         int64 // sent once or more
+	BytesAcknowledged int64 // without a gap from the start
+	BytesReceived     int64 // up to the highest offset seen
+	BytesRead         int64
+	FinalSize         int64 // of the receiving half; -1 if not known
+	MaxSend           int64 // the peer's limit
+	MaxReceive        int64 // ours
+}
+
+// Stats returns the stream's figures.
+func (s *Stream) Stats() StreamStats {
+	st := StreamStats{Created: s.created, FinalSize: -1}
+	if s.canSend {
+		st.BytesSent, st.BytesAcknowledged, st.MaxSend = s.send.Offset(), s.send.AckedPrefix(), s.send.Max()
+	}
+	if s.canRecv {
+		st.BytesReceived, st.FinalSize, st.MaxReceive = s.recv.Highest(), s.recv.FinalSize(), s.window.Limit()
+		st.BytesRead = s.recv.Consumed()
+	}
+	return st
+}

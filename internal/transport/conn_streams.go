@@ -1,0 +1,502 @@
+package transport
+
+import (
+	"github.com/cinnabar-quic/cinnabar/internal/mono"
+	"github.com/cinnabar-quic/cinnabar/internal/ranges"
+	"github.com/cinnabar-quic/cinnabar/internal/recovery"
+	"github.com/cinnabar-quic/cinnabar/internal/stream"
+	"github.com/cinnabar-quic/cinnabar/internal/wire"
+)
+
+// Stream is one stream of a connection. Its owner passes it to the Conn's
+// commands; it stays valid, if dead, after EventStreamDone.
+type Stream struct {
+	// Value is the owner's: the connection does not look at it.
+	Value any
+
+	id      int64
+	send    stream.Send
+	recv    stream.Recv
+	window  stream.Window // credit we grant for it
+	counted int64         // consumed bytes that the connection's window has counted
+	created mono.Time
+
+	local   bool
+	canSend bool
+	canRecv bool
+	early   bool // opened by 0-RTT data
+	gone    bool // out of the table
+	starved bool // a write was refused; EventWritable is owed
+	noticed bool // an EventReadable waits in the queue
+	acked   bool // EventStreamAcked was given
+
+	queue    queue   // where it waits to send data
+	next     *Stream // in that queue
+	control  bool    // waits to send control frames
+	nextCtl  *Stream
+	maxData  signal
+	stop     signal
+	blocked  signal
+	stopCode uint64
+	stats    streamCounters
+}
+
+// queue is the list that a stream with data stands in.
+type queue uint8
+
+const (
+	queueNone    queue = iota
+	queueReady         // may send
+	queueBlocked       // waits for connection credit, or for its place in the stream limit
+)
+
+// ID returns the stream's number (RFC 9000 §2.1).
+func (s *Stream) ID() int64 { return s.id }
+
+// Uni reports whether data flows in one direction only.
+func (s *Stream) Uni() bool { return s.id&2 != 0 }
+
+// Local reports whether this end opened the stream.
+func (s *Stream) Local() bool { return s.local }
+
+// CanSend reports whether the stream has a sending half.
+func (s *Stream) CanSend() bool { return s.canSend }
+
+// CanReceive reports whether the stream has a receiving half.
+func (s *Stream) CanReceive() bool { return s.canRecv }
+
+// Early reports whether the stream was opened by 0-RTT data, which may be a replay.
+func (s *Stream) Early() bool { return s.early }
+
+// Buffered returns how many written bytes are kept because they are not acknowledged.
+func (s *Stream) Buffered() int64 { return s.send.Buffered() }
+
+// Unsent returns how many written bytes have not been sent once.
+func (s *Stream) Unsent() int64 { return s.send.Unsent() }
+
+// Readable returns how many bytes Read would find.
+func (s *Stream) Readable() int64 { return s.recv.Readable() }
+
+// streamList is a queue of streams.
+type streamList struct{ head, tail *Stream }
+
+// streams is the table of streams and the queues of those with something to send.
+type streams struct {
+	table map[int64]*Stream
+	last  *Stream // the one looked up last
+
+	opened  [2]int64 // streams we opened, by kind
+	max     [2]int64 // streams the peer lets us open
+	wanting [2]bool  // an OpenStream was refused; EventCredit is owed
+	blocked [2]signal
+
+	peerOpened [2]int64      // highest stream of the peer's plus one
+	untouched  [2]ranges.Set // below that, and no frame has named them yet
+	peerDone   [2]int64      // streams of the peer's that are over
+	peerLimit  [2]int64      // streams the peer may have open at once
+	granted    [2]int64      // streams the peer may open in all, as it knows
+	grants     [2]signal
+
+	ready   streamList
+	waiting streamList // queueBlocked
+	ctl     streamList // linked through nextCtl
+}
+
+func kind(uni bool) int {
+	if uni {
+		return 1
+	}
+	return 0
+}
+
+func (s *streams) init(c *Conn) {
+	s.table = make(map[int64]*Stream)
+	s.peerLimit = [2]int64{c.params.MaxStreamsBidi, c.params.MaxStreamsUni}
+	s.granted = s.peerLimit
+}
+
+// OpenStream opens a stream, nil if the peer does not allow another one now;
+// EventCredit then tells when it does.
+func (c *Conn) OpenStream(now mono.Time, uni bool) *Stream {
+	s, k := &c.streams, kind(uni)
+	if c.life.state != active {
+		return nil
+	}
+	if s.opened[k] >= s.max[k] {
+		s.wanting[k] = true
+		if c.secure && !s.blocked[k].pending() {
+			s.blocked[k].want()
+		}
+		return nil
+	}
+	id := s.opened[k]<<2 | int64(k)<<1
+	if c.server {
+		id |= 1
+	}
+	s.opened[k]++
+	st := c.newStream(now, id, true)
+	if uni {
+		c.stats.uniOpened++
+	} else {
+		c.stats.bidiOpened++
+	}
+	return st
+}
+
+func (c *Conn) newStream(now mono.Time, id int64, local bool) *Stream {
+	st := &Stream{id: id, local: local, created: now}
+	uni := st.Uni()
+	st.canSend, st.canRecv = !uni || local, !uni || !local
+	if st.canSend {
+		st.send.Init(c.cfg.Pool, c.peerStreamLimit(st))
+	}
+	if st.canRecv {
+		window := c.params.MaxStreamDataUni
+		if !uni && local {
+			window = c.params.MaxStreamDataBidiLocal
+		} else if !uni {
+			window = c.params.MaxStreamDataBidiRemote
+		}
+		st.window.Init(window, max(window, c.cfg.maxStreamWindow()))
+		st.recv.Init(c.cfg.Pool, window)
+	}
+	c.streams.table[id] = st
+	c.streams.last = st
+	return st
+}
+
+// peerStreamLimit returns what the peer's parameters let us send on a stream.
+func (c *Conn) peerStreamLimit(st *Stream) int64 {
+	switch {
+	case st.Uni():
+		return c.peer.MaxStreamDataUni
+	case st.local:
+		return c.peer.MaxStreamDataBidiRemote
+	}
+	return c.peer.MaxStreamDataBidiLocal
+}
+
+func (s *streams) find(id int64) *Stream {
+	if s.last != nil && s.last.id == id {
+		return s.last
+	}
+	st := s.table[id]
+	if st != nil {
+		s.last = st
+	}
+	return st
+}
+
+// incoming returns the stream that a frame names, opening it if the peer may.
+// It returns nil for a stream that is over. receives says which half of ours
+// the frame is for.
+func (c *Conn) incoming(now mono.Time, id int64, receives bool, t wire.FrameType) (*Stream, *wire.Error) {
+	s := &c.streams
+	if st := s.find(id); st != nil {
+		if receives && !st.canRecv || !receives && !st.canSend {
+			return nil, frameError(wire.StreamStateError, t, "stream goes the other way")
+		}
+		return st, nil
+	}
+	local := (id&1 == 1) == c.server
+	uni, index := id&2 != 0, id>>2
+	k := kind(uni)
+	switch {
+	case uni && local == receives:
+		return nil, frameError(wire.StreamStateError, t, "stream goes the other way")
+	case local && index >= s.opened[k]:
+		return nil, frameError(wire.StreamStateError, t, "stream was not opened")
+	case local:
+		return nil, nil
+	case index >= s.granted[k]:
+		return nil, frameError(wire.StreamLimitError, t, "more streams than allowed")
+	case index < s.peerOpened[k] && !s.untouched[k].Contains(index):
+		return nil, nil
+	}
+	if index >= s.peerOpened[k] { // opens the ones below as well (RFC 9000 §3.2)
+		s.untouched[k].Add(s.peerOpened[k], index)
+		s.peerOpened[k] = index + 1
+	} else {
+		s.untouched[k].Remove(index, index+1)
+	}
+	st := c.newStream(now, id, false)
+	if uni {
+		c.stats.peerUniOpened++
+	} else {
+		c.stats.peerBidiOpened++
+	}
+	c.events.push(Event{Kind: EventStream, Stream: st, Uni: uni})
+	return st, nil
+}
+
+// reap takes a stream that is over in both directions out of the table.
+func (c *Conn) reap(st *Stream) {
+	if st.gone || st.canSend && !st.send.Done() || st.canRecv && !st.recv.Done() {
+		return
+	}
+	s := &c.streams
+	st.gone = true
+	delete(s.table, st.id)
+	if s.last == st {
+		s.last = nil
+	}
+	if !st.local {
+		k := kind(st.Uni())
+		s.peerDone[k]++
+		s.grant(c, st.Uni(), false)
+	}
+	c.events.push(Event{Kind: EventStreamDone, Stream: st})
+}
+
+// grant lets the peer open as many streams as have ended. The frame goes by
+// itself when an eighth of the limit has piled up, or the peer is out of
+// credit; otherwise it rides along.
+func (s *streams) grant(c *Conn, uni, asked bool) {
+	k := kind(uni)
+	limit := min(s.peerLimit[k]+s.peerDone[k], 1<<60)
+	due := limit-s.granted[k] > s.peerLimit[k]/8 || s.peerOpened[k] == s.granted[k] || asked
+	if limit > s.granted[k] && due || asked {
+		s.granted[k] = limit
+		s.grants[k].want()
+	}
+}
+
+// setMax takes the peer's limit on streams that we open.
+func (s *streams) setMax(c *Conn, uni bool, limit int64) {
+	k := kind(uni)
+	if limit <= s.max[k] {
+		return
+	}
+	s.max[k] = limit
+	s.blocked[k].clear()
+	s.unblock(c)
+	if s.wanting[k] {
+		s.wanting[k] = false
+		c.events.push(Event{Kind: EventCredit, Uni: uni})
+	}
+}
+
+// applyPeerLimits takes the limits in the peer's parameters.
+func (c *Conn) applyPeerLimits() {
+	c.flow.out.Add(c.peer.MaxData)
+	c.streams.setMax(c, false, c.peer.MaxStreamsBidi)
+	c.streams.setMax(c, true, c.peer.MaxStreamsUni)
+	for _, st := range c.streams.table {
+		if st.canSend {
+			st.send.SetMax(c.peerStreamLimit(st))
+		}
+	}
+	c.streams.unblock(c)
+	for _, st := range c.streams.sorted() {
+		c.streams.enqueue(c, st)
+	}
+}
+
+// restart makes all streams send again from the start, after the server
+// refused 0-RTT: within its new limits, in the order of their numbers.
+func (s *streams) restart(c *Conn) {
+	s.max = [2]int64{}
+	if !c.peerKnown {
+		c.peer = wire.DefaultParameters()
+	}
+	s.ready, s.waiting = streamList{}, streamList{}
+	for _, st := range s.sorted() {
+		st.queue, st.next = queueNone, nil
+		if st.canSend {
+			st.send.Restart()
+			s.enqueueControl(st)
+		}
+	}
+	c.applyPeerLimits()
+}
+
+// release drops the data of all streams, because the connection is over.
+func (s *streams) release(c *Conn) {
+	for _, st := range s.table {
+		if st.canSend {
+			st.send.Release()
+		}
+		if st.canRecv {
+			st.recv.Release()
+		}
+		st.gone = true
+	}
+	s.table, s.last = nil, nil
+	s.ready, s.waiting, s.ctl = streamList{}, streamList{}, streamList{}
+}
+
+// enqueue puts a stream that has something to send in line for it.
+func (s *streams) enqueue(c *Conn, st *Stream) {
+	if st.queue != queueNone || st.gone || !st.canSend {
+		return
+	}
+	if st.send.Pending(c.flow.out.Left()) && s.within(st) {
+		s.ready.push(st, queueReady)
+		return
+	}
+	if st.send.Unsent() == 0 {
+		return
+	}
+	if st.send.Offset() == st.send.Max() {
+		s.enqueueControl(st) // STREAM_DATA_BLOCKED
+		c.stats.blockCount++
+		return
+	}
+	if limit, ok := c.flow.out.Blocked(); ok {
+		c.flow.blockedAt = limit
+		c.flow.dataBlocked.want()
+		c.stats.blockCount++
+	}
+	s.waiting.push(st, queueBlocked)
+}
+
+// within reports whether the stream's number is allowed: always, unless 0-RTT
+// was refused and the new limit is lower.
+func (s *streams) within(st *Stream) bool {
+	return !st.local || st.id>>2 < s.max[kind(st.Uni())]
+}
+
+// unblock gives the streams that waited for the connection another try.
+func (s *streams) unblock(c *Conn) {
+	st := s.waiting.head
+	s.waiting = streamList{}
+	for st != nil {
+		next := st.next
+		st.next, st.queue = nil, queueNone
+		s.enqueue(c, st)
+		st = next
+	}
+}
+
+func (s *streams) enqueueControl(st *Stream) {
+	if st.control || st.gone {
+		return
+	}
+	st.control = true
+	if s.ctl.tail == nil {
+		s.ctl.head = st
+	} else {
+		s.ctl.tail.nextCtl = st
+	}
+	s.ctl.tail = st
+}
+
+func (l *streamList) push(st *Stream, q queue) {
+	st.queue = q
+	if l.tail == nil {
+		l.head = st
+	} else {
+		l.tail.next = st
+	}
+	l.tail = st
+}
+
+func (l *streamList) pop() *Stream {
+	st := l.head
+	l.head = st.next
+	if l.head == nil {
+		l.tail = nil
+	}
+	st.next, st.queue = nil, queueNone
+	return st
+}
+
+// appendData fills the packet with stream data, the streams taking turns.
+func (s *streams) appendData(c *Conn, d *datagram, pk *packet) {
+	const smallest = 1 + 8 + 8 + 2 + 1
+	for s.ready.head != nil && d.room() > smallest {
+		st := s.ready.head
+		more := s.appendStream(c, d, pk, st)
+		if more && d.room() > smallest {
+			continue // its next piece starts elsewhere, so it needs another frame
+		}
+		if more && st.next == nil {
+			return
+		}
+		s.ready.pop()
+		s.enqueue(c, st)
+	}
+}
+
+// appendStream writes one STREAM frame, and reports whether it wrote one.
+func (s *streams) appendStream(c *Conn, d *datagram, pk *packet, st *Stream) bool {
+	if !s.within(st) {
+		return false
+	}
+	off, n, fin, fresh, ok := st.send.Next(d.room(), c.flow.out.Left())
+	if !ok {
+		return false
+	}
+	want, room := n, d.room()
+	header := wire.StreamHeaderLen(st.id, off, n, true)
+	hasLen := true
+	if bare := wire.StreamHeaderLen(st.id, off, 0, false); c.hs == nil && n >= room-bare {
+		n, hasLen = room-bare, false // the frame ends with the packet
+	} else if n > room-header {
+		n = room - header
+	}
+	fin = fin && n == want
+	if fresh > 0 {
+		fresh = int64(n)
+	}
+	d.b = wire.AppendStreamHeader(d.b, st.id, off, n, hasLen, fin)
+	at := len(d.b)
+	d.b = d.b[:at+n]
+	st.send.Take(d.b[at:], off, n, fin)
+	c.flow.out.Take(fresh)
+	c.stats.streamBytesSent += uint64(n)
+	if fresh == 0 && n > 0 {
+		c.stats.bytesResent += uint64(n)
+	}
+	pk.eliciting = true
+	f := recovery.Frame{Kind: sentStream, ID: st.id, Off: off, Len: uint32(n)}
+	if fin {
+		f.Flag = 1
+	}
+	c.record(f)
+	if st.starved && st.send.Unsent() < lowWater {
+		st.starved = false
+		c.events.push(Event{Kind: EventWritable, Stream: st})
+	}
+	return true
+}
+
+// appendControl writes the control frames of streams.
+func (s *streams) appendControl(c *Conn, now mono.Time, d *datagram, pk *packet) {
+	for s.ctl.head != nil && d.room() >= 4*maxFrameLen {
+		st := s.ctl.head
+		s.ctl.head = st.nextCtl
+		if s.ctl.head == nil {
+			s.ctl.tail = nil
+		}
+		st.nextCtl, st.control = nil, false
+		if !st.gone {
+			s.appendStreamControl(c, d, pk, st)
+		}
+	}
+}
+
+func (s *streams) appendStreamControl(c *Conn, d *datagram, pk *packet, st *Stream) {
+	if st.canRecv {
+		if st.maxData.wanted() && st.recv.FinalSize() < 0 {
+			d.b = wire.MaxStreamData{ID: st.id, Max: st.window.Limit()}.Append(d.b)
+			c.mark(pk, &st.maxData, recovery.Frame{Kind: sentMaxStreamData, ID: st.id})
+		}
+		if st.stop.wanted() {
+			d.b = wire.StopSending{ID: st.id, Code: st.stopCode}.Append(d.b)
+			c.mark(pk, &st.stop, recovery.Frame{Kind: sentStop, ID: st.id})
+		}
+	}
+	if !st.canSend || !s.within(st) {
+		return
+	}
+	if code, size, ok := st.send.PackReset(); ok {
+		d.b = wire.ResetStream{ID: st.id, Code: code, FinalSize: size}.Append(d.b)
+		pk.eliciting = true
+		c.record(recovery.Frame{Kind: sentReset, ID: st.id})
+	}
+	if limit, ok := st.send.Blocked(); ok {
+		d.b = wire.StreamDataBlocked{ID: st.id, Limit: limit}.Append(d.b)
+		c.mark(pk, &st.blocked, recovery.Frame{Kind: sentStreamBlocked, ID: st.id})
+	}
+}

@@ -1,0 +1,177 @@
+package transport
+
+import (
+	"time"
+
+	"github.com/cinnabar-quic/cinnabar/internal/mono"
+	"github.com/cinnabar-quic/cinnabar/internal/recovery"
+)
+
+// timer is a reason for a connection to wake up by itself.
+type timer uint8
+
+const (
+	timerLoss      timer = iota // a packet counts as lost, or a probe is due (RFC 9002 §6)
+	timerAck                    // a delayed ACK is due (RFC 9000 §13.2.1)
+	timerPace                   // the pacer lets the next batch go (RFC 9002 §7.7)
+	timerIdle                   // nothing heard for too long (RFC 9000 §10.1)
+	timerKeepAlive              // a PING keeps the connection alive (RFC 9000 §10.1.2)
+	timerHandshake              // the handshake took too long
+	timerPath                   // a path did not answer its challenge (RFC 9000 §8.2.4)
+	timerKeys                   // the previous 1-RTT keys go (RFC 9001 §6.5)
+	timerMTU                    // discovery tries a larger datagram again (RFC 8899 §5.3)
+	timerGone                   // closing or draining is over (RFC 9000 §10.2)
+	timers
+)
+
+// Deadline returns when Advance wants to be called, mono.Never if not at all.
+// It may lie in the past.
+func (c *Conn) Deadline() mono.Time {
+	first := mono.Never
+	for t := timer(0); t < timers; t++ {
+		first = min(first, c.when(t))
+	}
+	return first
+}
+
+// when returns the time of one timer, mono.Never if it is not set.
+func (c *Conn) when(t timer) mono.Time {
+	if c.life.state != active {
+		if t == timerGone {
+			return c.life.until
+		}
+		return mono.Never
+	}
+	switch t {
+	case timerLoss:
+		return c.loss.Deadline()
+	case timerAck:
+		return c.acks.Deadline()
+	case timerPace:
+		return c.paceUntil
+	case timerIdle:
+		return c.idle.deadline(c)
+	case timerKeepAlive:
+		return c.idle.keepAliveAt(c)
+	case timerHandshake:
+		if c.hs != nil && !c.hs.paused {
+			return c.hs.deadline
+		}
+	case timerPath:
+		return c.paths.deadline()
+	case timerKeys:
+		return c.oneRTT.DiscardAt()
+	case timerMTU:
+		return c.mtu.raiseAt
+	}
+	return mono.Never
+}
+
+// Advance tells the connection the time, and lets every timer that has run out act.
+func (c *Conn) Advance(now mono.Time) {
+	for t := timer(0); t < timers; t++ {
+		if c.when(t) <= now {
+			c.fire(now, t)
+		}
+	}
+}
+
+func (c *Conn) fire(now mono.Time, t timer) {
+	switch t {
+	case timerLoss:
+		if c.loss.Advance(now) {
+			c.probe(now)
+		}
+		c.settle(now)
+	case timerAck: // Transmit sees that the ACK is due
+	case timerPace:
+		c.paceUntil = mono.Never
+	case timerIdle:
+		c.enterGone(now, &CloseReason{Kind: CloseIdle})
+	case timerKeepAlive:
+		c.idle.lastPing = now
+		c.Ping()
+	case timerHandshake:
+		c.enterGone(now, &CloseReason{Kind: CloseHandshakeTimeout})
+	case timerPath:
+		c.paths.expire(c, now)
+	case timerKeys:
+		c.oneRTT.Discard(now)
+	case timerMTU:
+		c.mtu.raise(now)
+	case timerGone:
+		c.enterGone(now, nil)
+	}
+}
+
+// probe makes something worth sending again in every space that owes a probe
+// packet: what its oldest packets carried (RFC 9002 §6.2.4).
+func (c *Conn) probe(now mono.Time) {
+	for sp := recovery.Initial; sp < recovery.Spaces; sp++ {
+		for i := 0; i < c.loss.Probes(sp); i++ {
+			frames, ok := c.loss.Unacked(sp, i)
+			if !ok {
+				break
+			}
+			for j := range frames {
+				c.resend(sp, &frames[j])
+			}
+		}
+	}
+	c.mtu.onPTO(c, now)
+}
+
+// idle is the idle timeout and keep-alive (RFC 9000 §10.1).
+type idle struct {
+	last      mono.Time // a packet was processed, or the first eliciting one sent since
+	lastPing  mono.Time
+	sent      bool // something eliciting was sent since last
+	keepAlive time.Duration
+}
+
+func (s *idle) init(now mono.Time) { s.last = now }
+
+// heard restarts the timer: a packet was processed.
+func (s *idle) heard(now mono.Time) { s.last, s.sent = now, false }
+
+// spoke restarts the timer if this is the first eliciting packet since one was heard.
+func (s *idle) spoke(now mono.Time) {
+	if !s.sent {
+		s.last, s.sent = now, true
+	}
+}
+
+// timeout returns the effective timeout, 0 if there is none: the smaller of
+// both ends' but never less than three PTOs.
+func (s *idle) timeout(c *Conn) time.Duration {
+	ours, theirs := c.params.MaxIdleTimeout, time.Duration(0)
+	if c.peerKnown {
+		theirs = c.peer.MaxIdleTimeout
+	}
+	d := ours
+	if d == 0 || theirs != 0 && theirs < d {
+		d = theirs
+	}
+	if d == 0 {
+		return 0
+	}
+	return max(d, 3*c.loss.PTO(recovery.App))
+}
+
+func (s *idle) deadline(c *Conn) mono.Time {
+	if d := s.timeout(c); d > 0 {
+		return s.last.Add(d)
+	}
+	return mono.Never
+}
+
+func (s *idle) keepAliveAt(c *Conn) mono.Time {
+	if s.keepAlive == 0 || !c.confirmed {
+		return mono.Never
+	}
+	d := s.keepAlive
+	if t := s.timeout(c); t > 0 {
+		d = min(d, t/2)
+	}
+	return max(s.last, s.lastPing).Add(d)
+}

@@ -1,0 +1,293 @@
+package transport
+
+import (
+	"math"
+
+	"github.com/cinnabar-quic/cinnabar/internal/dgram"
+	"github.com/cinnabar-quic/cinnabar/internal/mono"
+	"github.com/cinnabar-quic/cinnabar/internal/recovery"
+	"github.com/cinnabar-quic/cinnabar/internal/wire"
+)
+
+// What a sent packet carried, as recovery remembers it (recovery.Frame.Kind).
+const (
+	sentAck                uint8 = iota // Off: largest packet number acknowledged
+	sentCrypto                          // Off, Len
+	sentStream                          // ID, Off, Len; Flag 1: FIN
+	sentReset                           // ID
+	sentStop                            // ID
+	sentMaxStreamData                   // ID
+	sentStreamBlocked                   // ID
+	sentMaxData                         //
+	sentMaxStreams                      // Flag: kind of stream
+	sentDataBlocked                     //
+	sentStreamsBlocked                  // Flag: kind of stream
+	sentNewConnectionID                 // Off: sequence number
+	sentRetireConnectionID              // Off: sequence number
+	sentHandshakeDone                   //
+	sentNewToken                        //
+	sentPing                            //
+	sentMTUProbe                        // Len: size
+)
+
+// Transmit writes the next batch of datagrams, all for b.Path, and reports
+// whether there is one. b must be empty. It is called again until it reports false.
+func (c *Conn) Transmit(now mono.Time, b *dgram.Batch) bool {
+	switch c.life.state {
+	case closing:
+		return c.transmitClose(now, b)
+	case draining, gone:
+		return false
+	}
+	if c.transmitProbe(now, b) {
+		return true
+	}
+	if c.confirmed && c.oneRTT.WantUpdate() {
+		c.UpdateKey(now)
+	}
+	p := c.paths.active()
+	c.marking = c.codepoint(p)
+	if c.transmitMTUProbe(now, b, p) {
+		return true
+	}
+	c.transmitBatch(now, b, p)
+	return !b.Empty()
+}
+
+// transmitBatch fills the batch as far as the congestion window, the pacer and
+// the address validation rule let it.
+func (c *Conn) transmitBatch(now mono.Time, b *dgram.Batch, p *path) {
+	pace := math.MaxInt
+	if !c.cfg.DisablePacing {
+		pace = c.loss.Pacer().Budget(now)
+	}
+	for {
+		size := c.mtu.size
+		if allowance := p.allowance(); allowance < size {
+			if allowance < c.smallestDatagram() {
+				c.loss.SetAmplificationLimited(true)
+				return
+			}
+			size = allowance
+		}
+		c.loss.SetAmplificationLimited(false)
+		room := b.Next(size)
+		if room == nil {
+			return
+		}
+		open := c.loss.CanSend() >= min(size, c.mtu.size) && pace > 0
+		n := c.writeDatagram(now, room, open)
+		if n == 0 {
+			c.loss.SetAppLimited(open)
+			if c.paceUntil = mono.Never; !open && pace <= 0 {
+				c.paceUntil = c.loss.Pacer().Next(now)
+			}
+			return
+		}
+		c.commit(b, p, n)
+		pace -= n
+	}
+}
+
+// commit adds a finished datagram of n bytes for a path to the batch.
+func (c *Conn) commit(b *dgram.Batch, p *path, n int) {
+	if b.Empty() {
+		b.Path, b.ECN = p.addr, c.marking
+	}
+	b.Commit(n)
+	p.sent += int64(n)
+	c.stats.datagramsSent++
+	c.stats.bytesSent += uint64(n)
+}
+
+// codepoint returns the ECN codepoint for datagrams on a path. Only the path in
+// use is marked, because the peer counts marks over all paths together.
+func (c *Conn) codepoint(p *path) dgram.ECN {
+	if c.cfg.DisableECN || p != c.paths.active() {
+		return dgram.NotECT
+	}
+	return c.loss.ECN()
+}
+
+// smallestDatagram returns the allowance below which nothing is sent to an
+// address that is not validated: during the handshake datagrams are padded.
+func (c *Conn) smallestDatagram() int {
+	if c.hs != nil {
+		return wire.MinInitialSize
+	}
+	return 64
+}
+
+// writeDatagram writes one datagram and returns its size, 0 if there is nothing
+// to send. With open false only acknowledgements and owed probes may go.
+func (c *Conn) writeDatagram(now mono.Time, room []byte, open bool) int {
+	d := &c.build
+	d.reset(room)
+	if c.hs != nil {
+		c.writeHandshakePacket(now, d, recovery.Initial, open)
+		c.writeHandshakePacket(now, d, recovery.Handshake, open)
+	}
+	if c.oneRTT.CanWrite() || c.hs != nil && c.hs.early != nil {
+		c.writeAppPacket(now, d, open)
+	}
+	if d.n > 0 && d.pkts[0].typ == wire.Initial && (!c.server || d.pkts[0].eliciting) {
+		d.padTo = wire.MinInitialSize // RFC 9000 §14.1
+	}
+	return c.finish(now, d)
+}
+
+// writeHandshakePacket writes an Initial or Handshake packet: acknowledgements,
+// then handshake bytes.
+func (c *Conn) writeHandshakePacket(now mono.Time, d *datagram, sp recovery.Space, open bool) {
+	s := &c.hs.spaces[sp]
+	if s.sealer == nil {
+		return
+	}
+	pk := c.openPacket(d, sp)
+	if pk == nil {
+		return
+	}
+	c.appendAck(now, d, pk, &s.acks, 0)
+	probe := c.loss.Probes(sp) > 0
+	if open || probe {
+		c.appendCrypto(d, pk, &s.crypto)
+		if probe && !pk.eliciting {
+			c.appendPing(d, pk)
+		}
+	}
+	c.closePacket(d, pk)
+}
+
+// writeAppPacket writes a 1-RTT or 0-RTT packet. The order of frames: what the
+// peer waits for first (ACK, handshake, limits), then what frees memory on its
+// side, then data.
+func (c *Conn) writeAppPacket(now mono.Time, d *datagram, open bool) {
+	pk := c.openPacket(d, recovery.App)
+	if pk == nil {
+		return
+	}
+	if pk.typ == wire.OneRTT {
+		c.appendAck(now, d, pk, &c.acks, c.params.AckDelayExponent)
+	}
+	probe := c.loss.Probes(recovery.App) > 0
+	if open || probe {
+		if pk.typ == wire.OneRTT {
+			c.appendControl(now, d, pk)
+		}
+		c.flow.append(c, d, pk)
+		c.streams.appendControl(c, now, d, pk)
+		c.streams.appendData(c, d, pk)
+		if probe && !pk.eliciting || c.ackOnlyRun >= ackOnlyPing && pk.ackDue && !pk.eliciting {
+			c.appendPing(d, pk)
+		}
+	}
+	c.closePacket(d, pk)
+}
+
+func (c *Conn) appendAck(now mono.Time, d *datagram, pk *packet, acks *recovery.Acks, exponent uint8) {
+	if !acks.Wanted() {
+		return
+	}
+	b, ok := acks.Append(d.b, d.room(), now, exponent)
+	if !ok {
+		return
+	}
+	d.b = b
+	pk.ackEnd = len(b)
+	pk.ackDue = acks.Due(now)
+	c.record(recovery.Frame{Kind: sentAck, Off: acks.Largest()})
+}
+
+func (c *Conn) appendPing(d *datagram, pk *packet) {
+	if d.room() < 1 {
+		return
+	}
+	d.b = wire.Ping{}.Append(d.b)
+	pk.eliciting = true
+	c.record(recovery.Frame{Kind: sentPing, Off: pk.pn})
+}
+
+func (c *Conn) appendCrypto(d *datagram, pk *packet, s *cryptoStream) {
+	for d.room() > 16 {
+		off, n, _, _, ok := s.out.Next(d.room(), math.MaxInt64)
+		if !ok {
+			return
+		}
+		n = min(n, d.room()-wire.CryptoHeaderLen(off, n))
+		d.b = wire.AppendCryptoHeader(d.b, off, n)
+		at := len(d.b)
+		d.b = d.b[:at+n]
+		s.out.Take(d.b[at:], off, n, false)
+		pk.eliciting = true
+		c.record(recovery.Frame{Kind: sentCrypto, Off: off, Len: uint32(n)})
+	}
+}
+
+// control is the control frames that belong to the connection as a whole.
+type control struct {
+	ping          signal
+	handshakeDone signal
+	newToken      signal
+}
+
+// Largest sizes of control frames, checked before one is written.
+const (
+	maxFrameLen    = 1 + 3*8
+	maxNewIDLen    = 1 + 8 + 8 + 1 + 20 + 16
+	maxNewTokenLen = 1 + 2 + 128
+)
+
+func (c *Conn) appendControl(now mono.Time, d *datagram, pk *packet) {
+	if c.control.handshakeDone.wanted() && d.room() >= maxFrameLen {
+		d.b = wire.HandshakeDone{}.Append(d.b)
+		c.mark(pk, &c.control.handshakeDone, recovery.Frame{Kind: sentHandshakeDone})
+	}
+	if c.post != nil {
+		c.appendCrypto(d, pk, c.post)
+	}
+	for i := range c.ids.retire {
+		if r := &c.ids.retire[i]; r.sent.wanted() && d.room() >= maxFrameLen {
+			d.b = wire.RetireConnectionID{Seq: r.seq}.Append(d.b)
+			c.mark(pk, &r.sent, recovery.Frame{Kind: sentRetireConnectionID, Off: r.seq})
+		}
+	}
+	for i := range c.ids.local {
+		if l := &c.ids.local[i]; l.sent.wanted() && d.room() >= maxNewIDLen {
+			d.b = wire.NewConnectionID{Seq: l.seq, ID: l.id, Token: c.cfg.ResetToken(l.id)}.Append(d.b)
+			c.mark(pk, &l.sent, recovery.Frame{Kind: sentNewConnectionID, Off: l.seq})
+		}
+	}
+	if c.control.newToken.wanted() && d.room() >= maxNewTokenLen {
+		token := c.cfg.Tokens.New(now, c.paths.active().addr.Remote.Addr())
+		d.b = wire.NewToken{Token: token}.Append(d.b)
+		c.mark(pk, &c.control.newToken, recovery.Frame{Kind: sentNewToken})
+	}
+	if c.control.ping.wanted() && d.room() >= 1 {
+		d.b = wire.Ping{}.Append(d.b)
+		c.mark(pk, &c.control.ping, recovery.Frame{Kind: sentPing, Off: pk.pn})
+	}
+}
+
+// mark notes that a packet carries a control frame.
+func (c *Conn) mark(pk *packet, s *signal, f recovery.Frame) {
+	s.sent(pk.pn)
+	pk.eliciting = true
+	c.record(f)
+}
+
+// skip leaves out packet numbers at random, so that a peer that acknowledges
+// what it did not receive gives itself away (RFC 9000 §21.4). The larger the
+// window, the more packets one lie could cover, and the rarer skips need to be.
+type skip struct{ next int64 }
+
+func (s *skip) init(c *Conn) { s.next = 64 + int64(c.random64()%192) }
+
+func (s *skip) advance(c *Conn) {
+	n := c.loss.Next(recovery.App)
+	if n < s.next {
+		return
+	}
+	c.loss.Skip(recovery.App)
+	inWindow := int64(c.loss.Window() / c.mtu.size)
+	s.next = n + 64 + inWindow + int64(c.random64()%uint64(64+inWindow))
+}

@@ -1,0 +1,199 @@
+package transport
+
+import (
+	"github.com/cinnabar-quic/cinnabar/internal/mono"
+	"github.com/cinnabar-quic/cinnabar/internal/protect"
+	"github.com/cinnabar-quic/cinnabar/internal/recovery"
+	"github.com/cinnabar-quic/cinnabar/internal/varint"
+	"github.com/cinnabar-quic/cinnabar/internal/wire"
+)
+
+// datagram is one datagram being written: up to three coalesced packets, each
+// opened, filled and closed; finish then pads, protects and records them. A
+// packet that was given no frame leaves no trace, so that nobody needs to know
+// beforehand whether there is anything to send.
+type datagram struct {
+	b     []byte
+	limit int // size the datagram must not exceed
+	padTo int // size it must reach
+	pkts  [recovery.Spaces]packet
+	n     int
+}
+
+// packet is one packet of a datagram being written. Offsets are into the datagram.
+type packet struct {
+	typ      wire.PacketType
+	space    recovery.Space
+	start    int
+	lengthAt int // of the Length field of a long header
+	pnOff    int
+	pnLen    int
+	body     int // where frames begin
+	end      int // after the tag
+	pn       int64
+	frames   int // its first record in Conn.frames
+
+	ackEnd    int // where the frames after the ACK begin; body if there is none
+	ackDue    bool
+	eliciting bool
+	padded    bool
+	offPath   bool // a probe of another path: outside congestion control
+	mtuProbe  bool
+}
+
+func (d *datagram) reset(room []byte) {
+	d.b, d.limit, d.padTo, d.n = room[:0], cap(room), 0, 0
+}
+
+// room returns how many bytes of frames the open packet can still take.
+func (d *datagram) room() int { return d.limit - len(d.b) - protect.Overhead }
+
+// openPacket begins a packet of a space, to the peer's ID for the path in use.
+// It returns nil if the datagram has no room for one worth sending.
+func (c *Conn) openPacket(d *datagram, sp recovery.Space) *packet {
+	r := &c.ids.remote[0]
+	if sp == recovery.App && c.secure {
+		if other := c.ids.bySeq(c.paths.active().cid); other != nil {
+			r = other
+		}
+	}
+	return c.openPacketTo(d, sp, &r.id)
+}
+
+func (c *Conn) openPacketTo(d *datagram, sp recovery.Space, dcid *wire.ConnectionID) *packet {
+	const smallest = 1 + 4 + 1 + 20 + 1 + 20 + 1 + 2 + 4 + 32 + protect.Overhead
+	if d.limit-len(d.b) < smallest && (sp != recovery.App || d.n > 0) {
+		return nil
+	}
+	pk := &d.pkts[d.n]
+	d.n++
+	*pk = packet{space: sp, start: len(d.b), pn: c.loss.Next(sp), frames: len(c.frames)}
+	pk.pnLen = wire.PacketNumberLen(pk.pn, c.loss.LargestAcked(sp))
+	switch {
+	case sp == recovery.App && c.oneRTT.CanWrite():
+		pk.typ = wire.OneRTT
+		d.b = wire.AppendShort(d.b, dcid, c.spin, c.oneRTT.Phase(), pk.pnLen)
+	default:
+		var token []byte
+		switch sp {
+		case recovery.App:
+			pk.typ = wire.ZeroRTT
+		case recovery.Initial:
+			pk.typ, token = wire.Initial, c.hs.token
+		default:
+			pk.typ = wire.Handshake
+		}
+		d.b, pk.lengthAt = wire.AppendLong(d.b, pk.typ, dcid, &c.params.InitialSCID, token, pk.pnLen)
+	}
+	pk.pnOff = len(d.b)
+	d.b = wire.AppendPacketNumber(d.b, pk.pn, pk.pnLen)
+	pk.body = len(d.b)
+	pk.ackEnd = pk.body
+	if len(d.b)+protect.Overhead >= d.limit {
+		d.abandon(c, pk)
+		return nil
+	}
+	return pk
+}
+
+// abandon takes back the packet opened last.
+func (d *datagram) abandon(c *Conn, pk *packet) {
+	d.b = d.b[:pk.start]
+	c.frames = c.frames[:pk.frames]
+	d.n--
+}
+
+// closePacket ends a packet. It is abandoned if it has no frame, or only an ACK
+// that need not go yet.
+func (c *Conn) closePacket(d *datagram, pk *packet) {
+	if len(d.b) == pk.ackEnd && !pk.ackDue {
+		d.abandon(c, pk)
+		return
+	}
+	for pk.pnLen+len(d.b)-pk.body < 4 { // header protection samples from there (RFC 9001 §5.4.2)
+		d.b = append(d.b, 0)
+	}
+	d.b = d.b[:len(d.b)+protect.Overhead]
+	pk.end = len(d.b)
+}
+
+// record notes what the open packet carries, for the day its fate is known.
+func (c *Conn) record(f recovery.Frame) { c.frames = append(c.frames, f) }
+
+// finish pads, protects and records the packets, and returns the datagram's
+// size: 0 if there is nothing in it.
+func (c *Conn) finish(now mono.Time, d *datagram) int {
+	if d.n == 0 {
+		c.frames = c.frames[:0]
+		return 0
+	}
+	if last := &d.pkts[d.n-1]; last.end < d.padTo {
+		at := last.end - protect.Overhead
+		d.b = d.b[:d.padTo]
+		clear(d.b[at:])
+		last.end, last.padded = d.padTo, true
+	}
+	for i := 0; i < d.n; i++ {
+		pk := &d.pkts[i]
+		if pk.typ != wire.OneRTT {
+			varint.Put2(d.b[pk.lengthAt:], uint64(pk.end-pk.pnOff))
+		}
+		c.seal(d.b[pk.start:pk.end-protect.Overhead:pk.end], pk)
+	}
+	for i := 0; i < d.n; i++ {
+		to := len(c.frames)
+		if i+1 < d.n {
+			to = d.pkts[i+1].frames
+		}
+		c.sent(now, &d.pkts[i], c.frames[d.pkts[i].frames:to])
+	}
+	c.frames = c.frames[:0]
+	n := len(d.b)
+	d.b = nil
+	return n
+}
+
+// seal protects a packet in place.
+func (c *Conn) seal(pkt []byte, pk *packet) {
+	pnOff := pk.pnOff - pk.start
+	switch pk.typ {
+	case wire.OneRTT:
+		c.oneRTT.Seal(pkt, pnOff, pk.pnLen, pk.pn)
+	case wire.ZeroRTT:
+		c.hs.early.Seal(pkt, pnOff, pk.pnLen, pk.pn)
+	default:
+		c.hs.spaces[pk.space].sealer.Seal(pkt, pnOff, pk.pnLen, pk.pn)
+	}
+}
+
+// sent tells recovery of a packet, and does what follows from its leaving.
+func (c *Conn) sent(now mono.Time, pk *packet, frames []recovery.Frame) {
+	eliciting := pk.eliciting
+	epoch := c.loss.Epoch()
+	if pk.offPath {
+		epoch = ^epoch // says nothing about the path in use
+	}
+	p := recovery.Packet{
+		Number: pk.pn, Sent: now, Size: int32(pk.end - pk.start), Epoch: epoch,
+		AckEliciting: eliciting, InFlight: eliciting || pk.padded,
+		Probe: pk.mtuProbe, ECN: c.marking,
+	}
+	c.loss.Sent(now, pk.space, p, frames)
+	if eliciting {
+		c.loss.ProbeSent(pk.space)
+		c.idle.spoke(now)
+		c.ackOnlyRun = 0
+	} else {
+		c.ackOnlyRun++
+	}
+	c.stats.packetsSent++
+	if pk.ackEnd > pk.body {
+		c.acksOf(pk.space).Sent()
+	}
+	if pk.space == recovery.App {
+		c.skip.advance(c)
+	}
+	if pk.typ == wire.Handshake && !c.server {
+		c.dropSpace(now, recovery.Initial) // RFC 9001 §4.9.1
+	}
+}

@@ -1,0 +1,23 @@
+package transport
+
+// What a peer can make a connection hold, and where that ends.
+const (
+	connIDLen = 8 // length of every connection ID that we issue
+
+	maxLocalIDs    = 4  // connection IDs we keep issued, whatever the peer allows
+	maxRemoteIDs   = 4  // connection IDs of the peer that we keep
+	maxRetirements = 12 // RETIRE_CONNECTION_ID frames not acknowledged
+
+	maxPaths     = 4  // paths known at once, the active one included
+	maxResponses = 16 // PATH_RESPONSE frames waiting, over all paths
+
+	maxUndecryptable      = 10       // packets kept until their keys come
+	maxUndecryptableBytes = 16 << 10 // and their bytes
+
+	cryptoWindow    = 64 << 10 // CRYPTO bytes past what TLS has taken, per level
+	maxPostMessages = 64 << 10 // CRYPTO bytes of one post-handshake message
+
+	maxIdleEvents = 256 // an event queue that grew past this is given back when empty
+
+	ackOnlyPing = 20 // after so many packets that ask for no ACK, one does (RFC 9000 §13.2.4)
+)

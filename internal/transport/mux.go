@@ -1,0 +1,324 @@
+package transport
+
+import (
+	"crypto/hmac"
+	"crypto/sha256"
+	"time"
+
+	"github.com/cinnabar-quic/cinnabar/internal/dgram"
+	"github.com/cinnabar-quic/cinnabar/internal/mono"
+	"github.com/cinnabar-quic/cinnabar/internal/wire"
+)
+
+// MuxConfig is what a Mux is made with.
+type MuxConfig struct {
+	Rand        func([]byte) // fills with random bytes; may be called by Tokens from other goroutines
+	ResetSecret [32]byte     // behind our stateless reset tokens (RFC 9000 §10.3.2)
+	TokenSecret [32]byte     // behind our address validation tokens
+	Epoch       int64        // wall clock at mono time 0, ns since 1970
+
+	ValidateAddress   bool          // answer every first Initial without a token with Retry
+	RetryTokenTimeout time.Duration // 0 is 10 s
+	RetryAbove        int           // handshakes in flight above which Retry is asked for; 0 is 1000
+	RefuseAbove       int           // and above which first Initials are dropped; 0 is 10000
+	DisableReset      bool          // send no stateless resets
+}
+
+// Mux is an endpoint without sockets: it finds the connection that a datagram is
+// for, and answers the others without keeping state (RFC 9000 §5.2).
+type Mux struct {
+	cfg       MuxConfig
+	tokens    *Tokens
+	listening bool
+
+	conns  map[wire.ConnectionID]*Conn
+	resets map[wire.ResetToken]*Conn
+	owned  map[*Conn]*owned
+
+	handshakes int // servers' connections whose handshake is not complete
+	used       usedTokens
+	replies    bucket // stateless replies
+	stats      MuxStats
+}
+
+// owned is what the tables hold for one connection.
+type owned struct {
+	ids       []wire.ConnectionID
+	tokens    []wire.ResetToken
+	handshake bool
+}
+
+// MuxStats counts what became of datagrams.
+type MuxStats struct {
+	Routed              uint64 // to a connection
+	Initials            uint64 // first packets of new connections
+	VersionNegotiations uint64 // sent
+	Retries             uint64 // sent
+	Resets              uint64 // stateless resets sent
+	Refused             uint64 // connections refused with a CONNECTION_CLOSE
+	InvalidTokens       uint64 // tokens that were not ours, too old, or of another address
+	RepliesSuppressed   uint64 // by the rate limit on stateless replies
+	Overloaded          uint64 // first packets dropped because of too many handshakes
+	Ignored             uint64 // everything else
+}
+
+// Verdict is what is to be done with a datagram.
+type Verdict uint8
+
+const (
+	Drop    Verdict = iota
+	Deliver         // hand it to the connection's Receive
+	Reply           // send the batch
+	Initial         // a new connection: Accept, Refuse or drop
+)
+
+// NewMux returns an endpoint that knows no connection.
+func NewMux(now mono.Time, cfg MuxConfig) *Mux {
+	if cfg.RetryTokenTimeout == 0 {
+		cfg.RetryTokenTimeout = 10 * time.Second
+	}
+	if cfg.RetryAbove == 0 {
+		cfg.RetryAbove = 1000
+	}
+	if cfg.RefuseAbove == 0 {
+		cfg.RefuseAbove = 10_000
+	}
+	m := &Mux{
+		cfg:    cfg,
+		tokens: NewTokens(cfg.TokenSecret, cfg.Epoch, cfg.Rand),
+		conns:  make(map[wire.ConnectionID]*Conn),
+		resets: make(map[wire.ResetToken]*Conn),
+		owned:  make(map[*Conn]*owned),
+	}
+	m.replies.init(now)
+	return m
+}
+
+// SetListening says whether new connections are wanted.
+func (m *Mux) SetListening(on bool) { m.listening = on }
+
+// SetValidateAddress switches between asking every client for a Retry and
+// asking only under load.
+func (m *Mux) SetValidateAddress(on bool) { m.cfg.ValidateAddress = on }
+
+// SetDisableReset switches stateless resets off or on.
+func (m *Mux) SetDisableReset(off bool) { m.cfg.DisableReset = off }
+
+// Tokens returns the maker of this endpoint's tokens, for Config.Tokens.
+func (m *Mux) Tokens() *Tokens { return m.tokens }
+
+// Stats returns the counts so far.
+func (m *Mux) Stats() MuxStats { return m.stats }
+
+// Conns returns how many connections have an entry.
+func (m *Mux) Conns() int { return len(m.owned) }
+
+// Handshakes returns how many servers' handshakes are not complete.
+func (m *Mux) Handshakes() int { return m.handshakes }
+
+// ResetToken returns the stateless reset token of one of our connection IDs:
+// a pure function of it and the secret, so that it outlives the connection.
+func (m *Mux) ResetToken(cid wire.ConnectionID) wire.ResetToken {
+	mac := hmac.New(sha256.New, m.cfg.ResetSecret[:])
+	mac.Write(cid.Bytes())
+	return wire.ResetToken(mac.Sum(nil)[:16])
+}
+
+// Route finds out what to do with a datagram. With Reply the answer is in reply,
+// which must be empty.
+func (m *Mux) Route(now mono.Time, d *dgram.Datagram, reply *dgram.Batch) (*Conn, Verdict) {
+	inv, ok := wire.ParseInvariant(d.Data, connIDLen)
+	if !ok {
+		m.stats.Ignored++
+		return nil, Drop
+	}
+	if len(inv.DCID) <= wire.MaxConnectionIDLen {
+		if c := m.conns[wire.MakeConnectionID(inv.DCID)]; c != nil {
+			m.stats.Routed++
+			return c, Deliver
+		}
+	}
+	if c := m.resetFor(d.Data); c != nil {
+		m.stats.Routed++
+		return c, Deliver
+	}
+	v := Drop
+	switch {
+	case !inv.Long:
+		v = m.reset(now, d, &inv, reply)
+	case inv.Version == 0:
+	case inv.Version != wire.Version1:
+		v = m.negotiate(now, d, &inv, reply)
+	default:
+		v = m.initial(now, d, reply)
+	}
+	if v == Drop {
+		m.stats.Ignored++
+	}
+	return nil, v
+}
+
+// resetFor returns the connection whose stateless reset the datagram is.
+func (m *Mux) resetFor(b []byte) *Conn {
+	if len(b) < 5+16 || len(m.resets) == 0 {
+		return nil
+	}
+	return m.resets[wire.ResetToken(b[len(b)-16:])]
+}
+
+// initial looks at the first packet of a connection nobody knows.
+func (m *Mux) initial(now mono.Time, d *dgram.Datagram, reply *dgram.Batch) Verdict {
+	h, ok := wire.ParseLong(d.Data)
+	if !ok || h.Type != wire.Initial || !m.listening ||
+		len(d.Data) < wire.MinInitialSize || h.DCID.Len() < 8 {
+		return Drop
+	}
+	if m.handshakes >= m.cfg.RefuseAbove {
+		m.stats.Overloaded++
+		return Drop
+	}
+	switch m.judge(now, d, &h) {
+	case tokenForged:
+		m.stats.InvalidTokens++
+		if m.close(now, d, &h, wire.InvalidToken, reply) {
+			return Reply
+		}
+		return Drop
+	case tokenMissing:
+		if m.cfg.ValidateAddress || m.handshakes >= m.cfg.RetryAbove {
+			return m.retry(now, d, &h, reply)
+		}
+	}
+	m.stats.Initials++
+	return Initial
+}
+
+type tokenVerdict uint8
+
+const (
+	tokenMissing tokenVerdict = iota
+	tokenGood
+	tokenForged // a Retry token that cannot be right (RFC 9000 §8.1.2)
+)
+
+// judge looks at the token of a first Initial. A NEW_TOKEN token that does not
+// serve counts as none (RFC 9000 §8.1.3).
+func (m *Mux) judge(now mono.Time, d *dgram.Datagram, h *wire.LongHeader) tokenVerdict {
+	if len(h.Token) == 0 {
+		return tokenMissing
+	}
+	t, ok := m.tokens.open(now, h.Token)
+	remote := d.Path.Remote
+	switch {
+	case !ok:
+		m.stats.InvalidTokens++
+		return tokenMissing
+	case t.kind == tokenRetry:
+		if t.addr != remote.Addr() || t.port != remote.Port() || t.chosen != h.DCID || !fresh(t.age, m.cfg.RetryTokenTimeout) {
+			return tokenForged
+		}
+		return tokenGood
+	case t.addr != remote.Addr() || !fresh(t.age, tokenLifetime) || m.used.seen(now, h.Token):
+		m.stats.InvalidTokens++
+		return tokenMissing
+	}
+	return tokenGood
+}
+
+func fresh(age, most time.Duration) bool { return age >= -time.Minute && age <= most }
+
+// Accept makes the connection for a datagram that Route called Initial. The
+// caller hands the datagram to its Receive next.
+func (m *Mux) Accept(now mono.Time, d *dgram.Datagram, cfg *Config) *Conn {
+	h, ok := wire.ParseLong(d.Data)
+	if !ok {
+		panic("BUG: Accept of a datagram that is no Initial")
+	}
+	o := Opening{Path: d.Path, DCID: h.DCID, SCID: h.SCID, OriginalDCID: h.DCID}
+	if t, ok := m.tokens.open(now, h.Token); ok {
+		o.Validated = m.judge(now, d, &h) == tokenGood
+		if t.kind == tokenRetry {
+			o.Retried, o.OriginalDCID = true, t.original
+		} else if o.Validated {
+			m.used.add(now, h.Token)
+		}
+	}
+	c := NewServer(now, o, cfg)
+	m.handshakes++
+	m.owned[c] = &owned{handshake: true}
+	return c
+}
+
+// Connect makes a client's connection.
+func (m *Mux) Connect(now mono.Time, path dgram.Path, cfg *Config) *Conn {
+	c := NewClient(now, path, cfg)
+	m.owned[c] = &owned{}
+	return c
+}
+
+// Apply keeps the tables in step with a connection's events.
+func (m *Mux) Apply(c *Conn, e *Event) {
+	o := m.owned[c]
+	if o == nil {
+		return
+	}
+	switch e.Kind {
+	case EventIssued:
+		if m.conns[e.CID] == nil {
+			m.conns[e.CID] = c
+			o.ids = append(o.ids, e.CID)
+		}
+	case EventRetired:
+		if m.conns[e.CID] == c {
+			delete(m.conns, e.CID)
+			o.ids = without(o.ids, e.CID)
+		}
+	case EventTokenKnown:
+		m.resets[e.Token] = c
+		o.tokens = append(o.tokens, e.Token)
+	case EventTokenForgotten:
+		if m.resets[e.Token] == c {
+			delete(m.resets, e.Token)
+		}
+		o.tokens = without(o.tokens, e.Token)
+	case EventSecure, EventClosed:
+		m.settled(o)
+	case EventGone:
+		m.Remove(c)
+	}
+}
+
+// settled counts a handshake as over.
+func (m *Mux) settled(o *owned) {
+	if o.handshake {
+		o.handshake = false
+		m.handshakes--
+	}
+}
+
+// Remove forgets a connection.
+func (m *Mux) Remove(c *Conn) {
+	o := m.owned[c]
+	if o == nil {
+		return
+	}
+	m.settled(o)
+	for _, id := range o.ids {
+		delete(m.conns, id)
+	}
+	for _, t := range o.tokens {
+		if m.resets[t] == c {
+			delete(m.resets, t)
+		}
+	}
+	delete(m.owned, c)
+}
+
+func without[T comparable](list []T, v T) []T {
+	for i := range list {
+		if list[i] == v {
+			return append(list[:i], list[i+1:]...)
+		}
+	}
+	return list
+}

@@ -1,0 +1,195 @@
+package transport
+
+import (
+	"crypto/sha256"
+	"time"
+
+	"github.com/cinnabar-quic/cinnabar/internal/dgram"
+	"github.com/cinnabar-quic/cinnabar/internal/mono"
+	"github.com/cinnabar-quic/cinnabar/internal/protect"
+	"github.com/cinnabar-quic/cinnabar/internal/varint"
+	"github.com/cinnabar-quic/cinnabar/internal/wire"
+)
+
+// Every answer here is smaller than what it answers, or is bounded by the
+// bucket and three times its size: an endpoint is of no use to amplify.
+
+// put makes the reply a batch of the one datagram that write appends.
+func put(reply *dgram.Batch, d *dgram.Datagram, size int, write func([]byte) []byte) bool {
+	room := reply.Next(size)
+	if room == nil {
+		return false
+	}
+	b := write(room)
+	reply.Path = d.Path
+	reply.Commit(len(b))
+	reply.Close()
+	return true
+}
+
+// negotiate answers a version that we do not speak (RFC 9000 §6.1).
+func (m *Mux) negotiate(now mono.Time, d *dgram.Datagram, inv *wire.Invariant, reply *dgram.Batch) Verdict {
+	if !m.listening || len(d.Data) < wire.MinInitialSize || !m.allowed(now) {
+		return Drop
+	}
+	var random [4]byte
+	m.cfg.Rand(random[:])
+	size := 7 + len(inv.DCID) + len(inv.SCID) + 8
+	ok := put(reply, d, size, func(b []byte) []byte {
+		return wire.AppendVersionNegotiation(b, random[0], inv.SCID, inv.DCID, wire.Version1, reservedVersion(random))
+	})
+	if !ok {
+		return Drop
+	}
+	m.stats.VersionNegotiations++
+	return Reply
+}
+
+// reservedVersion returns a version of the form that forces negotiation, so
+// that peers do not grow used to a fixed list (RFC 9000 §15).
+func reservedVersion(r [4]byte) uint32 {
+	return 0x0a0a0a0a | uint32(r[0])<<24&0xf0000000 | uint32(r[1])<<16&0x00f00000 |
+		uint32(r[2])<<8&0x0000f000 | uint32(r[3])&0x000000f0
+}
+
+// retry asks a client to show that it owns its address (RFC 9000 §8.1.2).
+func (m *Mux) retry(now mono.Time, d *dgram.Datagram, h *wire.LongHeader, reply *dgram.Batch) Verdict {
+	if !m.allowed(now) {
+		return Drop
+	}
+	var b [connIDLen]byte
+	m.cfg.Rand(b[:])
+	chosen := wire.MakeConnectionID(b[:])
+	token := m.tokens.retry(now, d.Path.Remote, h.DCID, chosen)
+	ok := put(reply, d, wire.MinInitialSize, func(b []byte) []byte {
+		b = wire.AppendRetry(b, &h.SCID, &chosen, token)
+		tag := protect.RetryTag(&h.DCID, b)
+		return append(b, tag[:]...)
+	})
+	if !ok {
+		return Drop
+	}
+	m.stats.Retries++
+	return Reply
+}
+
+// Refuse writes a CONNECTION_CLOSE for a datagram that Route called Initial, and
+// reports whether there is one to send.
+func (m *Mux) Refuse(now mono.Time, d *dgram.Datagram, code wire.ErrorCode, reply *dgram.Batch) bool {
+	h, ok := wire.ParseLong(d.Data)
+	if !ok || h.Type != wire.Initial {
+		return false
+	}
+	if !m.close(now, d, &h, code, reply) {
+		return false
+	}
+	m.stats.Refused++
+	return true
+}
+
+// close answers a first Initial with CONNECTION_CLOSE, without making a connection.
+func (m *Mux) close(now mono.Time, d *dgram.Datagram, h *wire.LongHeader, code wire.ErrorCode, reply *dgram.Batch) bool {
+	if !m.allowed(now) {
+		return false
+	}
+	_, secret := protect.InitialSecrets(h.DCID.Bytes())
+	sealer := mustSealer(protect.NewSealer(initialSuite, secret))
+	return put(reply, d, 128, func(b []byte) []byte {
+		b, lengthAt := wire.AppendLong(b, wire.Initial, &h.SCID, &h.DCID, nil, 1)
+		pnOff := len(b)
+		b = wire.AppendPacketNumber(b, 0, 1)
+		b = wire.Close{Code: uint64(code)}.Append(b)
+		varint.Put2(b[lengthAt:], uint64(len(b)-pnOff+protect.Overhead))
+		return sealer.Seal(b, pnOff, 1, 0)
+	})
+}
+
+// reset answers a packet for a connection that is not here (RFC 9000 §10.3):
+// smaller than what came, so that two endpoints cannot keep each other busy.
+func (m *Mux) reset(now mono.Time, d *dgram.Datagram, inv *wire.Invariant, reply *dgram.Batch) Verdict {
+	const smallest, usual = 5 + 16, 43
+	size := min(len(d.Data)-1, usual)
+	if m.cfg.DisableReset || size < smallest || !m.allowed(now) {
+		return Drop
+	}
+	token := m.ResetToken(wire.MakeConnectionID(inv.DCID))
+	ok := put(reply, d, size, func(b []byte) []byte {
+		b = b[:size]
+		m.cfg.Rand(b[:size-16])
+		b[0] = b[0]&0x3f | 0x40
+		copy(b[size-16:], token[:])
+		return b
+	})
+	if !ok {
+		return Drop
+	}
+	m.stats.Resets++
+	return Reply
+}
+
+// allowed takes one stateless reply from the bucket.
+func (m *Mux) allowed(now mono.Time) bool {
+	if !m.replies.take(now) {
+		m.stats.RepliesSuppressed++
+		return false
+	}
+	return true
+}
+
+// bucket limits the rate of stateless replies.
+type bucket struct {
+	level int64 // replies left, in nanoseconds worth of refill
+	last  mono.Time
+}
+
+const (
+	repliesBurst     = 1000
+	replyInterval    = int64(100 * time.Microsecond) // 10,000 a second
+	repliesBurstTime = repliesBurst * replyInterval
+)
+
+func (b *bucket) init(now mono.Time) { b.level, b.last = repliesBurstTime, now }
+
+func (b *bucket) take(now mono.Time) bool {
+	if now > b.last {
+		b.level = min(b.level+int64(now-b.last), repliesBurstTime)
+		b.last = now
+	}
+	if b.level < replyInterval {
+		return false
+	}
+	b.level -= replyInterval
+	return true
+}
+
+// usedTokens remembers which NEW_TOKEN tokens were used, in two generations so
+// that it stays small; past its bound new tokens count as used, which costs
+// clients a round trip and nothing else.
+type usedTokens struct {
+	young, old map[[16]byte]struct{}
+	since      mono.Time
+}
+
+const maxUsedTokens = 8192
+
+func tokenKey(b []byte) [16]byte {
+	sum := sha256.Sum256(b)
+	return [16]byte(sum[:16])
+}
+
+func (u *usedTokens) seen(now mono.Time, b []byte) bool {
+	if now.Sub(u.since) > tokenLifetime {
+		u.old, u.young, u.since = u.young, nil, now
+	}
+	k := tokenKey(b)
+	_, young := u.young[k]
+	_, old := u.old[k]
+	return young || old || len(u.young) >= maxUsedTokens
+}
+
+func (u *usedTokens) add(_ mono.Time, b []byte) {
+	if u.young == nil {
+		u.young = make(map[[16]byte]struct{})
+	}
+	u.young[tokenKey(b)] = struct{}{}
+}

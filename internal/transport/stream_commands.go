@@ -1,0 +1,314 @@
+package transport
+
+import (
+	"io"
+	"slices"
+
+	"github.com/cinnabar-quic/cinnabar/internal/mono"
+	"github.com/cinnabar-quic/cinnabar/internal/stream"
+	"github.com/cinnabar-quic/cinnabar/internal/wire"
+)
+
+const (
+	// HighWater is how many unsent bytes of a stream make Write refuse more.
+	HighWater = 16 << 10
+	// lowWater is how few make it take more again.
+	lowWater = HighWater
+)
+
+// Write copies the front of p, and returns how much: at most what fits one
+// batch. After 0 EventWritable tells when to try again. The error is ErrClosed,
+// ErrWriteClosed or a *StreamError.
+func (c *Conn) Write(s *Stream, p []byte) (int, error) {
+	if err := c.writeError(s); err != nil {
+		return 0, err
+	}
+	unsent := s.send.Unsent()
+	if unsent >= HighWater && len(p) > 0 {
+		s.starved = true
+		return 0, nil
+	}
+	n := min(len(p), stream.MaxChunk-int(unsent))
+	s.send.Write(p[:n])
+	c.streams.enqueue(c, s)
+	return n, nil
+}
+
+func (c *Conn) writeError(s *Stream) error {
+	switch {
+	case c.life.state != active:
+		return ErrClosed
+	case !s.canSend:
+		return ErrWriteClosed
+	case s.stats.stopped:
+		return &StreamError{Code: s.stats.stopCode, Remote: true}
+	}
+	switch s.send.State() {
+	case stream.SendReady, stream.SendSend:
+		if s.stats.finished {
+			return ErrWriteClosed
+		}
+		return nil
+	case stream.SendResetSent, stream.SendResetRecvd:
+		return &StreamError{Code: s.stats.resetCode}
+	}
+	return ErrWriteClosed
+}
+
+// CloseWrite ends the sending half after what was written (FIN).
+func (c *Conn) CloseWrite(s *Stream) error {
+	if err := c.writeError(s); err != nil {
+		return err
+	}
+	s.stats.finished = true
+	s.send.Finish()
+	c.streams.enqueue(c, s)
+	return nil
+}
+
+// Reset ends the sending half at once with an application's code; unsent data is dropped.
+func (c *Conn) Reset(s *Stream, code uint64) {
+	if c.life.state != active || !s.canSend || s.gone {
+		return
+	}
+	if s.send.Reset(code) {
+		s.stats.resetCode = code
+		c.streams.enqueueControl(s)
+	}
+	c.wakeWriter(s)
+}
+
+// wakeWriter says that a write which waits will not succeed any more.
+func (c *Conn) wakeWriter(s *Stream) {
+	s.starved = false
+	c.events.push(Event{Kind: EventWritable, Stream: s})
+}
+
+// Read copies what has arrived in order to p. It returns 0 and nil if there is
+// nothing yet, for which EventReadable is the signal; io.EOF at the end; a
+// *StreamError after the peer's reset; ErrReadClosed after Stop; ErrClosed.
+func (c *Conn) Read(now mono.Time, s *Stream, p []byte) (int, error) {
+	if !s.canRecv {
+		return 0, ErrReadClosed
+	}
+	n := 0
+	if !s.gone {
+		n = s.recv.Read(p)
+	}
+	return n, c.afterRead(now, s, n)
+}
+
+// afterRead counts what was read and finds the error that goes with nothing.
+func (c *Conn) afterRead(now mono.Time, s *Stream, n int) error {
+	c.consumed(now, s)
+	var err error
+	if n == 0 {
+		switch code, reset := s.recv.ResetCode(); {
+		case s.recv.EOF():
+			err = io.EOF
+		case s.recv.Stopped():
+			err = ErrReadClosed
+		case reset:
+			s.recv.ReadReset()
+			err = &StreamError{Code: code, Remote: true}
+		case c.life.state != active:
+			return ErrClosed
+		}
+	}
+	if c.life.state == active {
+		c.reap(s)
+	}
+	return err
+}
+
+// SetReader lends the connection the slice of a reader that waits: data that
+// comes in order goes straight into it until TakeReader takes it back.
+func (c *Conn) SetReader(s *Stream, p []byte) {
+	if !s.gone {
+		s.recv.SetReader(p)
+	}
+}
+
+// TakeReader takes the lent slice back and returns how many bytes are in it.
+func (c *Conn) TakeReader(now mono.Time, s *Stream) int {
+	n := s.recv.TakeReader()
+	c.consumed(now, s)
+	if n > 0 && c.life.state == active {
+		c.reap(s)
+	}
+	return n
+}
+
+// Peek returns what has arrived next, in one piece, without copying; nil if
+// there is nothing. It is valid until the next call.
+func (c *Conn) Peek(s *Stream) []byte {
+	if s.gone || !s.canRecv {
+		return nil
+	}
+	return s.recv.Peek()
+}
+
+// Discard counts n peeked bytes as read.
+func (c *Conn) Discard(now mono.Time, s *Stream, n int) {
+	if s.gone {
+		return
+	}
+	s.recv.Discard(n)
+	c.afterRead(now, s, n)
+}
+
+// Stop drops what has arrived and what will, and asks the peer to send no more
+// (STOP_SENDING, RFC 9000 §3.5).
+func (c *Conn) Stop(now mono.Time, s *Stream, code uint64) {
+	if c.life.state != active || !s.canRecv || s.gone {
+		return
+	}
+	if _, reset := s.recv.ResetCode(); reset {
+		s.recv.ReadReset()
+	}
+	if s.recv.Stop() {
+		s.stopCode = code
+		s.stop.want()
+		c.streams.enqueueControl(s)
+	}
+	c.consumed(now, s)
+	c.readable(s)
+	c.reap(s)
+}
+
+// readable says that a read would return something.
+func (c *Conn) readable(s *Stream) {
+	if !s.noticed {
+		s.noticed = true
+		c.events.push(Event{Kind: EventReadable, Stream: s})
+	}
+}
+
+// consumed counts bytes that have left a stream's buffer, and grants the peer
+// as many anew.
+func (c *Conn) consumed(now mono.Time, s *Stream) {
+	total := s.recv.Consumed()
+	if total == s.counted || c.life.state != active {
+		return
+	}
+	rtt := c.loss.SmoothedRTT()
+	if s.recv.FinalSize() < 0 && !s.recv.Stopped() {
+		if limit, update := s.window.Consumed(now, total, rtt); update {
+			s.recv.SetLimit(limit)
+			s.maxData.want()
+			c.streams.enqueueControl(s)
+		}
+	}
+	c.flow.consume(now, total-s.counted, rtt)
+	s.counted = total
+}
+
+// onStream takes a STREAM frame.
+func (c *Conn) onStream(p *received, f wire.Stream) *wire.Error {
+	s, err := c.incoming(p.now, f.ID, true, wire.FrameStream)
+	if s == nil {
+		return err
+	}
+	if p.typ == wire.ZeroRTT {
+		s.early = true
+	}
+	fresh, code := s.recv.Grow(f.Offset, len(f.Data), f.Fin)
+	if code == wire.NoError && !c.flow.receive(fresh) {
+		code = wire.FlowControlError
+	}
+	if code == wire.NoError {
+		code = s.recv.Receive(f.Offset, f.Data, f.Fin)
+	}
+	if code != wire.NoError {
+		return frameError(code, wire.FrameStream, "data past a limit or the end")
+	}
+	c.stats.streamBytesReceived += uint64(fresh)
+	c.arrived(p.now, s)
+	return nil
+}
+
+// arrived tells the owner of what a frame brought for the receiving half.
+func (c *Conn) arrived(now mono.Time, s *Stream) {
+	before := s.counted
+	c.consumed(now, s)
+	if s.recv.Stopped() {
+		c.reap(s)
+		return
+	}
+	direct := s.counted > before // went straight into a waiting reader's slice
+	if _, reset := s.recv.ResetCode(); reset || direct || s.recv.Readable() > 0 || s.recv.EOF() {
+		c.readable(s)
+	}
+}
+
+// onReset takes RESET_STREAM.
+func (c *Conn) onReset(now mono.Time, f wire.ResetStream) *wire.Error {
+	s, err := c.incoming(now, f.ID, true, wire.FrameResetStream)
+	if s == nil {
+		return err
+	}
+	fresh, code := s.recv.Grow(f.FinalSize, 0, true)
+	if code == wire.NoError && !c.flow.receive(fresh) {
+		code = wire.FlowControlError
+	}
+	if code == wire.NoError {
+		_, code = s.recv.Reset(f.Code, f.FinalSize)
+	}
+	if code != wire.NoError {
+		return frameError(code, wire.FrameResetStream, "final size breaks a limit or an earlier one")
+	}
+	s.stats.reset = true
+	c.arrived(now, s)
+	return nil
+}
+
+// onStopSending takes STOP_SENDING: the sending half is reset with the peer's code.
+func (c *Conn) onStopSending(now mono.Time, f wire.StopSending) *wire.Error {
+	s, err := c.incoming(now, f.ID, false, wire.FrameStopSending)
+	if s == nil || s.stats.stopped {
+		return err
+	}
+	if s.send.Reset(f.Code) {
+		s.stats.stopped, s.stats.stopCode = true, f.Code
+		c.streams.enqueueControl(s)
+		c.events.push(Event{Kind: EventStopped, Stream: s, Code: f.Code})
+		c.wakeWriter(s)
+	}
+	return nil
+}
+
+// onMaxStreamData takes MAX_STREAM_DATA.
+func (c *Conn) onMaxStreamData(now mono.Time, f wire.MaxStreamData) *wire.Error {
+	s, err := c.incoming(now, f.ID, false, wire.FrameMaxStreamData)
+	if s == nil {
+		return err
+	}
+	if s.send.SetMax(f.Max) {
+		s.blocked.clear()
+		c.streams.enqueue(c, s)
+	}
+	return nil
+}
+
+// onStreamDataBlocked takes STREAM_DATA_BLOCKED: our last word may have been lost.
+func (c *Conn) onStreamDataBlocked(now mono.Time, f wire.StreamDataBlocked) *wire.Error {
+	s, err := c.incoming(now, f.ID, true, wire.FrameStreamDataBlocked)
+	if s == nil {
+		return err
+	}
+	if s.window.Limit() > f.Limit {
+		s.maxData.want()
+		c.streams.enqueueControl(s)
+	}
+	return nil
+}
+
+// sorted returns all streams in the order of their numbers.
+func (s *streams) sorted() []*Stream {
+	list := make([]*Stream, 0, len(s.table))
+	for _, st := range s.table {
+		list = append(list, st)
+	}
+	slices.SortFunc(list, func(a, b *Stream) int { return int(a.id - b.id) })
+	return list
+}
