@@ -15,7 +15,9 @@ import (
 // multiple of that size unless a chunk is in the way: so tiny frames at far
 // offsets share chunks if they are near each other, and cost flow-control
 // credit if they are not. Memory is within twice the offsets between read and
-// highest, plus one smallest chunk at each end.
+// highest, plus one smallest chunk at each end. A reader that stops in the
+// middle of a large chunk can make that five times; shrink sees to it that it
+// is no more.
 
 // inOrder takes the bytes that start at r.end.
 func (r *Recv) inOrder(data []byte) {
@@ -168,16 +170,16 @@ func (r *Recv) chunkAt(off, run int64, n int) *Chunk {
 	return c
 }
 
-// shrink moves what a chunk holds to a smaller one when all that the stream has
-// in flight and in memory would fit a chunk of the next smaller size. What it
-// copies is at most a third of what was read since the last time.
+// shrink moves what a chunk holds to a smaller one if it is at most a quarter of
+// the chunk, unless there is twice as much elsewhere. At least twice as much was
+// read since the chunk was got, which bounds the cost.
 func (r *Recv) shrink(c *Chunk) {
-	span := r.highest - r.read
-	if len(c.Data) == minChunk || span > int64(len(c.Data)/4) {
+	size := int64(len(c.Data))
+	from, to := max(r.read, c.off), min(r.highest, c.end())
+	if size == minChunk || to-from > size/4 || r.highest-r.read > size/2 {
 		return
 	}
-	from, to := max(r.read, c.off), min(r.highest, c.end())
-	small := r.pool.Get(int(span))
+	small := r.pool.Get(int(to - from))
 	n := copy(small.Data, c.Data[from-c.off:to-c.off])
 	c.Data, small.Data = small.Data, c.Data
 	c.off = from

@@ -15,8 +15,9 @@ type Window struct {
 	limit int64
 	size  int64
 	max   int64
-	since mono.Time // when limit was last raised, or the first byte consumed
-	timed bool      // since is set
+	total int64     // consumed so far
+	since mono.Time // start of the round trip that is being measured
+	mark  int64     // consumed before it
 }
 
 // Init sets the credit that the transport parameters grant, and the size in
@@ -35,21 +36,21 @@ func (w *Window) Size() int64 { return w.size }
 // returns the new limit, and whether it is time to tell the peer: that is when
 // half of the window is used. The limit counts as granted from then on.
 //
-// A window of size W on a path with round-trip time R carries at most W bytes
-// in R, so its owner comes here every R/2 if the window holds the peer back.
-// Coming within 2 R doubles the size: growth ends at four times to eight times
-// of what the path and the application can take, long before it is the limit.
+// The size doubles until it is at least four times what is consumed in a round
+// trip. A sender in slow start sends twice as much in the next one, and its
+// credit for that is on the way when half of the window is left: so the window
+// is never what holds a fast peer back, until it has its maximum size.
 func (w *Window) Consumed(now mono.Time, total int64, rtt time.Duration) (newLimit int64, update bool) {
-	if w.limit-total > w.size/2 {
-		if !w.timed {
-			w.since, w.timed = now, true
-		}
-		return w.limit, false
+	if now.Sub(w.since) >= rtt {
+		w.since, w.mark = now, w.total
 	}
-	if w.timed && w.size < w.max && now.Sub(w.since) < 2*rtt {
+	w.total = total
+	for rtt > 0 && 0 < w.size && w.size < w.max && total-w.mark > w.size/4 {
 		w.size = min(2*w.size, w.max)
 	}
-	w.since, w.timed = now, true
+	if w.limit-total > w.size/2 {
+		return w.limit, false
+	}
 	limit := min(total+w.size, varint.Max)
 	if limit <= w.limit {
 		return w.limit, false

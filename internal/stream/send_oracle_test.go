@@ -1,0 +1,233 @@
+package stream
+
+import (
+	"fmt"
+	"testing"
+)
+
+// sendModel is a sending half as plain slices, a byte at a time.
+type sendModel struct {
+	*sender
+	acked, lost []bool // for each byte written
+	sent        int64
+	prefix      int64 // bytes acknowledged from the start
+	losses      int   // bytes to send again
+	finished    bool
+	finDue      bool
+	finAcked    bool
+	flight      []frame
+	reset       bool
+	anyAcked    bool
+}
+
+func runSend(t *testing.T, choices []byte) {
+	src := &source{choices}
+	m := &sendModel{sender: newSender(t, src.below(5000))}
+	for !src.empty() && !m.Done() {
+		m.step(src)
+		m.check()
+	}
+	m.finish()
+}
+
+func (m *sendModel) step(src *source) {
+	switch op := src.byte() % 32; {
+	case op < 6:
+		if !m.finished && !m.reset && len(m.data) < 400_000 {
+			n := src.size()
+			m.write(n)
+			m.acked = append(m.acked, make([]bool, n)...)
+			m.lost = append(m.lost, make([]bool, n)...)
+		}
+	case op < 16:
+		m.pack(src.size(), src.below(3000), src.below(10) == 0)
+	case op < 22:
+		m.fate(src, true)
+	case op < 27:
+		m.fate(src, false)
+	case op < 30:
+		m.SetMax(m.Max() + src.below(20_000))
+	case op == 30:
+		switch src.byte() % 16 {
+		case 0:
+			m.Finish()
+			m.finDue = m.finDue || !m.finished && !m.reset
+			m.finished = m.finished || !m.reset
+		case 1:
+			m.abandon()
+		}
+	case op == 31:
+		m.restart()
+	}
+}
+
+// pack sends one frame, perhaps cut short, and compares it with the model.
+func (m *sendModel) pack(maxLen int, credit int64, short bool) {
+	off, n, fin, fresh, ok := m.Next(maxLen, credit)
+	if !ok {
+		return
+	}
+	if m.reset {
+		m.t.Fatal("a STREAM frame after the reset")
+	}
+	if fresh > credit || fresh > 0 && off != m.sent || n > maxLen {
+		m.t.Fatalf("frame of %d at %d, with %d fresh, for room %d and credit %d", n, off, fresh, maxLen, credit)
+	}
+	if short && n > 1 {
+		n, fin = n/2, false
+	}
+	end := off + int64(n)
+	dst := make([]byte, n)
+	m.Take(dst, off, n, fin)
+	for i, b := range dst {
+		at := off + int64(i)
+		if b != m.data[at] {
+			m.t.Fatalf("wrong byte at %d", at)
+		}
+		if at < m.sent && !m.lost[at] {
+			m.t.Fatalf("byte at %d sent again without being lost", at)
+		}
+		m.setLost(at, false)
+	}
+	m.sent = max(m.sent, end)
+	if m.sent > m.Max() {
+		m.t.Fatalf("sent up to %d, the limit is %d", m.sent, m.Max())
+	}
+	if fin {
+		if !m.finished || end != int64(len(m.data)) || m.finAcked {
+			m.t.Fatalf("FIN at %d of %d", end, len(m.data))
+		}
+		m.finDue = false
+	}
+	m.flight = append(m.flight, frame{off, n, fin})
+}
+
+// fate acknowledges or loses a frame in flight.
+func (m *sendModel) fate(src *source, acked bool) {
+	if len(m.flight) == 0 {
+		return
+	}
+	i := int(src.below(int64(len(m.flight))))
+	if src.byte()%2 == 0 {
+		i = 0
+	}
+	f := m.flight[i]
+	m.flight = append(m.flight[:i], m.flight[i+1:]...)
+	if acked {
+		m.ack(f)
+		m.anyAcked = true
+	} else {
+		m.lose(f)
+	}
+	if m.reset {
+		return
+	}
+	for at := f.off; at < f.off+int64(f.n); at++ {
+		if acked {
+			m.acked[at] = true
+		}
+		m.setLost(at, !m.acked[at])
+	}
+	if f.fin && acked {
+		m.finAcked, m.finDue = true, false
+	} else if f.fin && !m.finAcked {
+		m.finDue = true
+	}
+}
+
+func (m *sendModel) setLost(at int64, lost bool) {
+	if lost && !m.lost[at] {
+		m.losses++
+	} else if !lost && m.lost[at] {
+		m.losses--
+	}
+	m.lost[at] = lost
+}
+
+func (m *sendModel) abandon() {
+	want := !m.reset && !m.Done()
+	if m.Reset(99) != want {
+		m.t.Fatalf("Reset in state %v is not %v", m.State(), want)
+	}
+	m.reset = m.reset || want
+}
+
+func (m *sendModel) restart() {
+	if m.anyAcked || m.reset {
+		return
+	}
+	limit := m.Max()
+	m.Restart()
+	m.SetMax(limit)
+	m.sent, m.flight, m.finDue = 0, nil, m.finished
+	m.losses = 0
+	clear(m.lost)
+}
+
+func (m *sendModel) check() {
+	t := m.t
+	if m.Offset() != m.sent {
+		t.Fatalf("Offset is %d, want %d", m.Offset(), m.sent)
+	}
+	if m.reset {
+		wantChunks(t, "reset", &m.list, 0)
+		return
+	}
+	for m.prefix < int64(len(m.data)) && m.acked[m.prefix] {
+		m.prefix++
+	}
+	prefix := m.prefix
+	written := int64(len(m.data))
+	done := m.finAcked && prefix == written
+	pending := m.losses > 0 || m.sent < min(written, m.Max()) || m.finDue && m.sent == written
+	if m.AckedPrefix() != prefix || m.Unsent() != written-m.sent || m.Buffered() != written-prefix {
+		t.Fatalf("prefix %d, unsent %d, buffered %d; want %d, %d, %d",
+			m.AckedPrefix(), m.Unsent(), m.Buffered(), prefix, written-m.sent, written-prefix)
+	}
+	if m.Pending(1) != pending || m.Done() != done {
+		t.Fatalf("pending %v, done %v; want %v, %v", m.Pending(1), m.Done(), pending, done)
+	}
+	if prefix == written && m.list.Outstanding() != 0 {
+		t.Fatalf("%d chunks are in use for nothing", m.list.Outstanding())
+	}
+	// The first chunk may be acknowledged but for a byte, and of each size
+	// but the largest one may be half empty.
+	if most := 2*(written-prefix) + 64<<10 + 4<<10; int64(m.list.Bytes()) > most {
+		t.Fatalf("%d bytes of memory for %d bytes retained", m.list.Bytes(), written-prefix)
+	}
+}
+
+// finish brings the half to a terminal state and looks for leaks.
+func (m *sendModel) finish() {
+	if !m.reset {
+		m.SetMax(plenty)
+		m.Finish()
+		m.finDue = m.finDue || !m.finished
+		m.finished = true
+	}
+	for !m.Done() {
+		m.pack(1<<20, plenty, false)
+		if _, _, ok := m.PackReset(); ok {
+			m.ResetAcked()
+		}
+		for len(m.flight) > 0 {
+			m.fate(&source{}, true)
+		}
+		m.check()
+	}
+	wantChunks(m.t, "done", &m.list, 0)
+}
+
+func TestSendAgainstOracle(t *testing.T) {
+	for seed := range uint64(300) {
+		choices := randomBytes(seed, 100+int(seed)*5)
+		t.Run(fmt.Sprint("seed=", seed), func(t *testing.T) { runSend(t, choices) })
+	}
+}
+
+func FuzzSend(f *testing.F) {
+	for seed := range uint64(20) {
+		f.Add(randomBytes(seed, 400))
+	}
+	f.Fuzz(func(t *testing.T, choices []byte) { runSend(t, choices[:min(len(choices), 2000)]) })
+}
