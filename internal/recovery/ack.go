@@ -233,7 +233,3 @@ func (l *Loss) progress(now mono.Time, space Space, t *tally) {
 		l.ptoCount = 0
 	}
 }
-
-func (l *Loss) updatePacer() {
-	l.pacer.Update(l.controller.Window(), l.rtt.Smoothed, l.controller.SlowStart())
-}

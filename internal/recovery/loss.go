@@ -31,6 +31,8 @@ type Loss struct {
 	epoch    uint16
 	inFlight int   // bytes, of this epoch
 	order    int64 // packets sent so far, over all spaces
+	owed     int   // bytes that left and that the pacer has not been charged for
+	owedAt   mono.Time
 
 	peerAckDelay time.Duration
 	ptoCount     int
@@ -149,7 +151,7 @@ func (l *Loss) Sent(now mono.Time, space Space, p Packet, frames []Frame) {
 	if p.InFlight && p.Epoch == l.epoch {
 		l.inFlight += int(p.Size)
 		l.stats.MaxInFlight = max(l.stats.MaxInFlight, l.inFlight)
-		l.pacer.Sent(now, int(p.Size))
+		l.charge(now, int(p.Size))
 	}
 	if p.ECN != dgram.NotECT {
 		l.marked(s, &p)

@@ -108,6 +108,7 @@ func (l *Loss) ResetPath(now mono.Time, epoch uint16, c congestion.Controller) {
 	l.stats.MaxInFlight = max(l.stats.MaxInFlight, l.inFlight)
 	l.ptoCount = 0
 	l.idleFrom = now
+	l.owed = 0
 	l.pacer.Init(now, l.config.MaxDatagram)
 	l.updatePacer()
 }
@@ -154,13 +155,9 @@ func (l *Loss) SetAppLimited(limited bool) { l.appLimited = limited }
 func (l *Loss) SetMaxDatagram(n int) {
 	l.config.MaxDatagram = n
 	l.controller.SetMaxDatagram(n)
-	l.pacer.SetMaxDatagram(n)
+	l.Pacer().SetMaxDatagram(n)
 	l.updatePacer()
 }
-
-// Pacer returns the pacer of this path, to be asked for Budget and Next. Sent
-// and Update are called on it from here.
-func (l *Loss) Pacer() *congestion.Pacer { return &l.pacer }
 
 // Controller returns the congestion controller of this path, to be looked at.
 func (l *Loss) Controller() congestion.Controller { return l.controller }
