@@ -1,6 +1,7 @@
 package protect
 
 import (
+	"strings"
 	"testing"
 )
 
@@ -142,6 +143,19 @@ func TestIntegrityLimit(t *testing.T) {
 	b.want("genuine", a.send(), OpenLimit)
 	if b.keys.Failures() != 6 || count.n != 0 {
 		t.Errorf("%d failures, %d openings after the limit", b.keys.Failures(), count.n)
+	}
+}
+
+// A packet that may not be sealed does not leave in clear by mistake.
+func TestPastLimitErases(t *testing.T) {
+	a, _ := newPair(t, allSuites[0])
+	s, _ := NewSealer(allSuites[0], a.secret)
+	a.keys.write.sealed, s.sealed = 1<<23, 1<<23
+	for _, seal := range []func([]byte, int, int, int64) []byte{a.keys.Seal, s.Seal, new(OneRTT).Seal} {
+		pkt := append(make([]byte, 0, 40), "\x41dcid\x00\x07in clear"...)
+		if seal(pkt, 5, 2, 7) != nil || string(pkt) != "\x41dcid"+strings.Repeat("\x00", 10) {
+			t.Errorf("left %q", pkt)
+		}
 	}
 }
 

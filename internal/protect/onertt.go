@@ -114,6 +114,7 @@ func (k *OneRTT) CanWrite() bool { return k.write.suite != nil }
 func (k *OneRTT) Seal(pkt []byte, pnOff, pnLen int, pn int64) []byte {
 	w := &k.write
 	if w.sealed >= k.confidentialityLimit() {
+		clear(pkt[pnOff:])
 		return nil
 	}
 	if w.sealed == 0 {

@@ -47,9 +47,11 @@ func NewSealer(suite uint16, secret []byte) (*Sealer, error) {
 // must have room. pkt is a header, whose packet number pn stands in clear in
 // the pnLen bytes at pnOff, and a payload; the two make at least four bytes
 // after pnOff. It returns nil once the key has sealed as many packets as its
-// confidentiality limit allows (RFC 9001 §6.6).
+// confidentiality limit allows (RFC 9001 §6.6); the payload is then erased, so
+// that it cannot leave in clear.
 func (s *Sealer) Seal(pkt []byte, pnOff, pnLen int, pn int64) []byte {
 	if s.sealed >= s.limit {
+		clear(pkt[pnOff:])
 		return nil
 	}
 	s.sealed++
