@@ -124,7 +124,7 @@ func (c *Conn) receiveClosed(now mono.Time, d *dgram.Datagram) {
 // peer's own CONNECTION_CLOSE in a 1-RTT packet; then there is no more to say.
 func (c *Conn) peerClosed(now mono.Time, d *dgram.Datagram) bool {
 	b := d.Data
-	if b[0]&0xc0 != 0x40 || len(b) < 1+connIDLen || !c.oneRTT.CanRead() {
+	if len(b) < 1+connIDLen || b[0]&0xc0 != 0x40 || !c.oneRTT.CanRead() {
 		return false
 	}
 	o, result := c.oneRTT.Open(now, b, 1+connIDLen, c.acks.Largest())
@@ -165,6 +165,9 @@ func (c *Conn) transmitClose(now mono.Time, b *dgram.Batch) bool {
 	}
 	if c.oneRTT.CanWrite() {
 		c.appendClose(d, recovery.App)
+	}
+	if d.n > 0 && d.pkts[0].typ == wire.Initial && !c.server {
+		d.padTo = min(wire.MinInitialSize, d.limit)
 	}
 	n := c.finish(now, d)
 	if n == 0 {

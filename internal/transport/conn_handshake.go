@@ -334,6 +334,9 @@ func (c *Conn) dropSpace(now mono.Time, sp recovery.Space) {
 		return
 	}
 	s := &c.hs.spaces[sp]
+	if s.opener != nil {
+		c.oneRTT.AddFailures(s.opener.Failures()) // RFC 9001 §6.6 counts over all keys
+	}
 	s.gone = true
 	s.opener, s.sealer = nil, nil
 	s.crypto.release()

@@ -125,7 +125,7 @@ func (m *mtu) onPTO(c *Conn, now mono.Time) {
 }
 
 func (m *mtu) blackHole(c *Conn, now mono.Time) {
-	m.failed = m.size
+	m.failed = m.ceiling + 1
 	m.size, m.suspects, m.probe, m.tries = m.base, 0, 0, 0
 	m.searching = !m.off
 	c.loss.SetMaxDatagram(m.size)

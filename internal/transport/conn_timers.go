@@ -46,7 +46,9 @@ func (c *Conn) when(t timer) mono.Time {
 	case timerLoss:
 		return c.loss.Deadline()
 	case timerAck:
-		return c.acks.Deadline()
+		if p := c.paths.active(); p.allowance() >= c.smallestDatagram() {
+			return c.acks.Deadline()
+		}
 	case timerPace:
 		return c.paceUntil
 	case timerIdle:

@@ -42,8 +42,9 @@ func (c *Conn) Transmit(now mono.Time, b *dgram.Batch) bool {
 	if c.transmitProbe(now, b) {
 		return true
 	}
-	if c.confirmed && c.oneRTT.WantUpdate() {
-		c.UpdateKey(now)
+	if c.confirmed && c.oneRTT.WantUpdate() && !c.UpdateKey(now) && c.oneRTT.SendLimit() {
+		c.fail(now, frameError(wire.AEADLimitReached, 0, "no key left to protect packets with"))
+		return false
 	}
 	p := c.paths.active()
 	c.marking = c.codepoint(p)

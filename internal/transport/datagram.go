@@ -61,8 +61,17 @@ func (c *Conn) openPacket(d *datagram, sp recovery.Space) *packet {
 }
 
 func (c *Conn) openPacketTo(d *datagram, sp recovery.Space, dcid *wire.ConnectionID) *packet {
-	const smallest = 1 + 4 + 1 + 20 + 1 + 20 + 1 + 2 + 4 + 32 + protect.Overhead
-	if d.limit-len(d.b) < smallest && (sp != recovery.App || d.n > 0) {
+	const short, long, frames = 1 + 20 + 4, 1 + 4 + 21 + 21 + 2 + 2 + 4, 8
+	need := long + frames
+	var token []byte
+	switch {
+	case sp == recovery.App && c.oneRTT.CanWrite() && d.n == 0:
+		need = short + frames
+	case sp == recovery.Initial:
+		token = c.hs.token
+		need += len(token)
+	}
+	if d.limit-len(d.b) < need+protect.Overhead {
 		return nil
 	}
 	pk := &d.pkts[d.n]
@@ -74,25 +83,13 @@ func (c *Conn) openPacketTo(d *datagram, sp recovery.Space, dcid *wire.Connectio
 		pk.typ = wire.OneRTT
 		d.b = wire.AppendShort(d.b, dcid, c.spin, c.oneRTT.Phase(), pk.pnLen)
 	default:
-		var token []byte
-		switch sp {
-		case recovery.App:
-			pk.typ = wire.ZeroRTT
-		case recovery.Initial:
-			pk.typ, token = wire.Initial, c.hs.token
-		default:
-			pk.typ = wire.Handshake
-		}
+		pk.typ = [recovery.Spaces]wire.PacketType{wire.Initial, wire.Handshake, wire.ZeroRTT}[sp]
 		d.b, pk.lengthAt = wire.AppendLong(d.b, pk.typ, dcid, &c.params.InitialSCID, token, pk.pnLen)
 	}
 	pk.pnOff = len(d.b)
 	d.b = wire.AppendPacketNumber(d.b, pk.pn, pk.pnLen)
 	pk.body = len(d.b)
 	pk.ackEnd = pk.body
-	if len(d.b)+protect.Overhead >= d.limit {
-		d.abandon(c, pk)
-		return nil
-	}
 	return pk
 }
 

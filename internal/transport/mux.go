@@ -245,7 +245,10 @@ func (m *Mux) Accept(now mono.Time, d *dgram.Datagram, cfg *Config) *Conn {
 	}
 	c := NewServer(now, o, cfg)
 	m.handshakes++
-	m.owned[c] = &owned{handshake: true}
+	// The rest of the client's first flight may be in the same batch of
+	// datagrams: it finds its way from now on.
+	m.conns[h.DCID] = c
+	m.owned[c] = &owned{handshake: true, ids: []wire.ConnectionID{h.DCID}}
 	return c
 }
 
