@@ -100,6 +100,9 @@ func (c *Conn) onAck(p *received, f wire.Ack) *wire.Error {
 	if p.space == recovery.App && c.peerKnown {
 		exponent = c.peer.AckDelayExponent
 	}
+	if p.typ == wire.OneRTT && c.oneRTT.StaleAck(p.first, f.Largest) {
+		return frameError(wire.KeyUpdateError, wire.FrameAck, "acknowledges a packet of newer keys under old ones")
+	}
 	if !c.loss.Ack(p.now, p.space, f, ackDelay(f.Delay, exponent)) {
 		return frameError(wire.ProtocolViolation, wire.FrameAck, "acknowledges a packet that was not sent")
 	}

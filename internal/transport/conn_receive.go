@@ -191,6 +191,7 @@ type received struct {
 	space recovery.Space
 	typ   wire.PacketType
 	dcid  []byte // 1-RTT: the connection ID it was sent to
+	first byte   // of the header, unprotected
 
 	eliciting  bool
 	nonProbing bool
@@ -226,6 +227,7 @@ func (c *Conn) process(p *received, o *protect.Opened, reserved byte) bool {
 	if c.hs != nil {
 		c.hs.heard = true
 	}
+	p.first = o.First
 	if err := c.dispatch(p, o.Payload); err != nil {
 		c.fail(p.now, err)
 		return false
