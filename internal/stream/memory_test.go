@@ -82,18 +82,43 @@ func TestRecvUnreadMemory(t *testing.T) {
 func TestRecvLeftovers(t *testing.T) {
 	for rest := 1; rest < 200_000; rest += 1 + rest/2 {
 		for _, step := range []int{100, 4096, 1 << 20} {
-			r := newReceiver(t, plenty)
-			r.gets(0, 250_000, false, 250_000)
-			for todo := 250_000 - rest; todo > 0; todo -= min(step, todo) {
-				r.reads("a piece", min(step, todo), min(step, todo))
+			for _, all := range []int{250_000, 196_800, 66_000, 65_636, 20_000} {
+				leave(t, all, min(rest, all), step)
 			}
-			if got, most := r.list.Bytes(), 5*rest+2*minChunk; got > most {
-				t.Errorf("%d bytes of memory for %d unread bytes, read by %d", got, rest, step)
-			}
-			r.gets(250_000, 5000, true, 5000)
-			r.reads("the rest", 1<<20, rest+5000)
-			wantChunks(t, "all read", &r.list, 0)
 		}
+	}
+}
+
+// leave receives all bytes, and reads all but the last ones by step.
+func leave(t *testing.T, all, rest, step int) {
+	r := newReceiver(t, plenty)
+	r.gets(0, all, false, int64(all))
+	for todo := all - rest; todo > 0; todo -= min(step, todo) {
+		r.reads("a piece", min(step, todo), min(step, todo))
+	}
+	if got, most := r.list.Bytes(), 5*rest+2*minChunk; rest < all && got > most {
+		t.Errorf("%d bytes of memory for %d unread bytes of %d, read by %d", got, rest, all, step)
+	}
+	r.gets(int64(all), 5000, true, 5000)
+	r.reads("the rest", 1<<20, rest+5000)
+	wantChunks(t, "all read", &r.list, 0)
+}
+
+// Filling the space between islands takes chunks that fit it.
+func TestRecvIslands(t *testing.T) {
+	for _, distance := range []int64{1500, 5000, 17_000} {
+		r := newReceiver(t, plenty)
+		for off := distance; off < 300_000; off += distance {
+			r.gets(off, 1, false, off+1-r.Highest())
+		}
+		for off := int64(0); off < 300_000; off += 1400 {
+			r.gets(off, 1400, false, max(0, off+1400-r.Highest()))
+			if most := 2*r.Highest() + minChunk; int64(r.list.Bytes()) > most {
+				t.Fatalf("islands by %d: %d bytes of memory for %d of credit", distance, r.list.Bytes(), r.Highest())
+			}
+		}
+		r.reads("everything", 1<<20, int(r.Highest()))
+		wantChunks(t, "all read", &r.list, 0)
 	}
 }
 

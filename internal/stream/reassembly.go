@@ -45,12 +45,12 @@ func (r *Recv) deliver(data []byte) []byte {
 	return data[n:]
 }
 
-// extend appends bytes at r.end; none of them is here yet.
+// extend appends bytes at r.end, none of which is here yet. It may leave the
+// last of them in chunks that are to be promoted.
 func (r *Recv) extend(data []byte) {
 	for len(data) > 0 {
 		c := r.tail
 		if c == nil || r.end >= c.end() {
-			r.promote()
 			c = r.chunkAt(r.end, r.end-r.read, len(data))
 		}
 		n := copy(c.Data[r.end-c.off:c.n], data)

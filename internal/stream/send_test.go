@@ -298,6 +298,35 @@ func TestSendSpuriousFinLoss(t *testing.T) {
 	s.ack(f)
 	s.wantIdle("acknowledged after all")
 	s.wantState("acknowledged after all", SendDataRecvd)
+
+	s = newSender(t, 100)
+	s.write(10)
+	first, _ := s.take(5, plenty)
+	s.Finish()
+	f = s.want("the rest", 5, 5, true)
+	s.lose(f)
+	again := s.want("the rest again", 5, 5, true)
+	s.ack(f)
+	s.lose(again)
+	s.wantIdle("one copy of the FIN is acknowledged")
+	s.lose(first)
+	s.ack(s.want("only what is missing", 0, 5, false))
+	s.wantState("all acknowledged", SendDataRecvd)
+}
+
+// Sending goes on behind a chunk that was sent and acknowledged to its end.
+func TestSendChunkBoundary(t *testing.T) {
+	s := newSender(t, plenty)
+	s.write(128 << 10)
+	f, _ := s.take(64<<10, plenty)
+	s.ack(f)
+	wantChunks(t, "the first of two is acknowledged", &s.list, 1)
+	f, _ = s.take(64<<10, plenty)
+	s.write(64 << 10)
+	s.ack(f)
+	f = s.want("the third chunk", 128<<10, 64<<10, false)
+	s.ack(f)
+	wantChunks(t, "all acknowledged", &s.list, 0)
 }
 
 // RFC 9001 §4.6.2: after rejected 0-RTT everything goes again, within the new limits.
