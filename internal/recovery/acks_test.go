@@ -227,6 +227,11 @@ func TestAckRangePruning(t *testing.T) {
 	r.got(12)
 	r.want(true)
 	r.sends("ACK delay=0 12 10")
+
+	r.quiet(13, 15)
+	r.a.Acked(15)
+	r.got(16) // nor is what is missing below a quiet packet
+	r.want(false)
 }
 
 // RFC 9000 §13.2.3: 32 ranges are remembered; what is older is neither

@@ -88,6 +88,9 @@ func TestBulkDoesNotAllocate(t *testing.T) {
 			want++ // the late one
 		}
 		equal(t, "fates in a turn", b.turn(lossy), want)
+		if n := cap(b.l.spaces[App].late.packets); n > 256 {
+			t.Errorf("lossy %v: room for %d lost packets", lossy, n)
+		}
 	}
 }
 

@@ -220,6 +220,39 @@ func TestAckTwiceBeforePulling(t *testing.T) {
 	equal(t, "spurious", s.l.Stats().Spurious, 3)
 }
 
+// What is queued to be told stays what it is, while other lost packets are
+// being remembered.
+func TestLateFatesAreStable(t *testing.T) {
+	s := newScript(t)
+	s.sendN(firstPackets+3, App)
+	s.ack(App, "18")
+	s.want("0-15 lost, 18 acked") // exactly as many as there is room for
+	s.sendN(1, App)
+	ack := func(numbers string) { s.l.Ack(s.now, App, wire.MakeAck(parse(numbers), 0, nil), 0) }
+	ack("19")
+	ack("0 2 9")
+	s.want("16 lost, 19 acked, 0 acked, 2 acked, 9 acked")
+	equal(t, "remembered", len(s.l.spaces[App].late.live()), firstPackets)
+	ack("1 16-18")
+	s.want("1 acked, 16-17 acked")
+}
+
+// RFC 9002 §4.2: a packet with a higher number was sent later. That holds here
+// even when the clock goes back, or losses would not come in order.
+func TestSendTimesNeverFall(t *testing.T) {
+	s := newScript(t)
+	s.at(50 * ms)
+	s.send(App)
+	s.at(0)
+	s.send(App)
+	s.at(60 * ms)
+	s.ack(App, "0-1")
+	for _, p, _, _, ok := s.l.NextFate(); ok; _, p, _, _, ok = s.l.NextFate() {
+		equal(t, "send time", p.Sent, start.Add(50*ms))
+	}
+	equal(t, "latest", s.l.RTT().Latest, 10*ms)
+}
+
 // RFC 9000 §13.1, §21.4: nobody in good faith acknowledges what was not sent.
 func TestOptimisticAck(t *testing.T) {
 	s := newScript(t)
@@ -364,6 +397,35 @@ func TestNoPersistentCongestion(t *testing.T) {
 		s.want("6 lost, 7 acked")
 		equal(t, "persistent congestion", s.cc.persistent, 0)
 	})
+	t.Run("one in between arrived late, before the next was sent", func(t *testing.T) {
+		s := lossStory(t, 1, 2, 3, 4, 5)
+		s.at(5100 * ms)
+		s.ack(App, "5")
+		s.want("1-4 lost, 5 acked")
+		s.at(10 * time.Second)
+		s.send(App)
+		s.at(11 * time.Second)
+		s.send(App)
+		s.at(11100 * ms)
+		s.ack(App, "5 7")
+		s.want("6 lost, 7 acked")
+		equal(t, "persistent congestion", s.cc.persistent, 0)
+	})
+	t.Run("one in between arrived after it was declared lost", func(t *testing.T) {
+		for want, ack := range []string{"3 5", "5"} {
+			s := lossStory(t, 1, 2, 4, 7.7, 7.8)
+			s.at(7900 * ms)
+			s.ack(App, "5")
+			s.want("1-3 lost, 5 acked")
+			s.delayedAck(App, ack, 0)
+			if ack == "3 5" {
+				s.want("3 acked")
+			}
+			s.expire()
+			s.want("4 lost")
+			equal(t, "persistent congestion", s.cc.persistent, want)
+		}
+	})
 	t.Run("not ack-eliciting", func(t *testing.T) {
 		s := lossStory(t)
 		for _, at := range []int{1, 9} {
@@ -418,6 +480,16 @@ func TestNoPersistentCongestion(t *testing.T) {
 		s.want("1-2 lost, 3 acked")
 		equal(t, "persistent congestion", s.cc.persistent, 0)
 	})
+}
+
+// RFC 9002 §5.2: after persistent congestion the smallest round trip starts over.
+func TestPersistentCongestionResetsMinRTT(t *testing.T) {
+	s := lossStory(t, 1, 2, 3, 8, 9)
+	s.at(10 * time.Second)
+	s.ack(App, "5")
+	s.want("1-4 lost, 5 acked")
+	equal(t, "persistent congestion", s.cc.persistent, 1)
+	equal(t, "minimum RTT", s.l.RTT().Min, time.Second)
 }
 
 // The losses of one run may be found in several calls: the last ones wait for

@@ -224,6 +224,17 @@ func TestECNOnNewPath(t *testing.T) {
 	s.ack(App, "0-14")
 	s.want("10-14 acked")
 	s.wantECN(dgram.ECT0, 1)
+
+	s.reports(10, 0, 0)
+	s.ack(App, "0-19")
+	s.want("15-19 acked")
+	s.send(App, epoch(0)) // a CE mark on the old path is none of ours
+	s.at(10 * ms)
+	s.reports(10, 0, 1)
+	s.ack(App, "0-20")
+	s.want("20 acked")
+	equal(t, "reductions", s.cc.reductions, 0)
+	s.wantECN(dgram.ECT0, 1)
 }
 
 // Marked packets that were discarded undecided are not counted as tests.

@@ -156,7 +156,7 @@ func (l *Loss) Sent(now mono.Time, space Space, p Packet, frames []Frame) {
 	if p.ECN != dgram.NotECT {
 		l.marked(s, &p)
 	}
-	s.sent.push(p, frames, l.fateAt < len(l.fates))
+	s.sent.push(&p, frames, l.fateAt < len(l.fates))
 	if !p.InFlight {
 		s.boundQuiet()
 	}
@@ -220,7 +220,7 @@ func (s *space) remember(p *Packet, frames []Frame, pinned bool) {
 	}
 	q := *p
 	q.state = outstanding
-	s.late.push(q, frames, pinned)
+	s.late.push(&q, frames, pinned)
 }
 
 // drained tidies up after the last fate was pulled.

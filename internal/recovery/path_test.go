@@ -5,6 +5,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/cinnabar-quic/cinnabar/internal/congestion"
 	"github.com/cinnabar-quic/cinnabar/internal/wire"
 )
 
@@ -55,6 +56,7 @@ func TestRetryRestart(t *testing.T) {
 	s.at(40 * ms)
 	s.l.RetryRestart(s.now)
 	s.want("I0 lost, 0-2 lost")
+	equal(t, "remembered", len(s.l.spaces[Initial].late.live())+len(s.l.spaces[App].late.live()), 0)
 	s.wantInFlight(0)
 	equal(t, "reductions", s.cc.reductions, 0)
 	equal(t, "lost", s.l.Stats().Lost, 0)
@@ -185,6 +187,34 @@ func TestControllerIsTold(t *testing.T) {
 	s.ack(Initial, "0-1")
 	s.want("I1 acked")
 	equal(t, "ACKs", len(s.cc.acks), 4)
+}
+
+// RFC 9002 §7.7: what is in flight is paced, packets that only acknowledge and
+// packets of other paths are not. Charging in batches changes nothing.
+func TestPacing(t *testing.T) {
+	var single congestion.Pacer
+	single.Init(start, size)
+	s := newHandshake(t, Config{})
+	single.Update(s.l.Window(), s.l.SmoothedRTT(), true)
+	for i := range 200 {
+		s.at(time.Duration(i/7) * 20 * ms)
+		switch i % 10 {
+		case 3:
+			s.send(App, quiet)
+		case 4:
+			s.send(App, epoch(1))
+		default:
+			s.send(App)
+			single.Sent(s.now, size)
+		}
+		if i%3 == 0 {
+			equal(t, "budget", s.l.Pacer().Budget(s.now), single.Budget(s.now))
+			equal(t, "next", s.l.Pacer().Next(s.now), single.Next(s.now))
+		}
+	}
+	s.send(App)
+	s.l.ResetPath(s.now, 1, newSpy())
+	equal(t, "budget of a new path", s.l.Pacer().Budget(s.now), 10*size)
 }
 
 func TestSetMaxDatagram(t *testing.T) {

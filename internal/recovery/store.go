@@ -19,13 +19,13 @@ const (
 
 // push appends one record with a copy of its frames. While pinned, records
 // keep their index.
-func (s *store) push(p Packet, frames []Frame, pinned bool) {
+func (s *store) push(p *Packet, frames []Frame, pinned bool) {
 	if len(s.packets) == cap(s.packets) || len(s.frames)+len(frames) > cap(s.frames) {
 		s.makeRoom(len(frames), pinned)
 	}
 	p.at, p.frames = uint32(len(s.frames)), uint16(len(frames))
 	s.frames = append(s.frames, frames...)
-	s.packets = append(s.packets, p)
+	s.packets = append(s.packets, *p)
 }
 
 // makeRoom compacts, then doubles whatever is more than half full: so as many
@@ -46,14 +46,14 @@ func (s *store) makeRoom(frames int, pinned bool) {
 func (s *store) compact() {
 	n, f := 0, 0
 	for i := s.head; i < len(s.packets); i++ {
-		p := s.packets[i]
+		p := &s.packets[i]
 		if p.state == settled {
 			continue
 		}
-		k := copy(s.frames[f:], s.framesOf(&p))
-		p.at = uint32(f)
+		k := copy(s.frames[f:], s.framesOf(p))
+		s.packets[n] = *p
+		s.packets[n].at = uint32(f)
 		f += k
-		s.packets[n] = p
 		n++
 	}
 	s.packets, s.frames, s.head, s.quietAt = s.packets[:n], s.frames[:f], 0, 0
