@@ -8,6 +8,8 @@ import (
 	"syscall"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/cinnabar-quic/cinnabar/internal/dgram"
 )
 
 // gso knows where batches may be sent as one: the device and the route decide
@@ -37,6 +39,12 @@ func probeGSO(fd int) bool {
 // addGSO has the kernel cut what is sent into datagrams of the given size.
 func (m *control) addGSO(segment int) {
 	*(*uint16)(m.add(unix.IPPROTO_UDP, unix.UDP_SEGMENT, 2)) = uint16(segment)
+}
+
+// divisible reports whether the kernel can make the batch's datagrams from its
+// bytes: there are several, and none is empty.
+func divisible(b *dgram.Batch) bool {
+	return b.Count() > 1 && len(b.Bytes()) > (b.Count()-1)*b.SegmentSize()
 }
 
 // usable reports whether a batch to a may be tried.

@@ -36,7 +36,7 @@ type NetworkOptions struct {
 	// Filter, if not nil, sees every datagram as its receiver will, Remote
 	// being the sender, and drops it by returning true. It may change all of it,
 	// which is how to corrupt, mark, redirect or rewrite addresses, and is
-	// called for one datagram at a time. It must not send.
+	// called for one datagram at a time. It must not send, nor keep Data.
 	Filter func(d *dgram.Datagram) bool
 }
 
@@ -264,12 +264,10 @@ func (n *Network) carry(data []byte, path dgram.Path, ecn dgram.ECN) {
 	n.mu.Unlock()
 
 	p := parcel{Datagram: dgram.Datagram{Data: append(buf[:0], data...), Path: path, ECN: ecn}}
-	n.filterMu.Lock()
-	if n.filter != nil && n.filter(&p.Datagram) {
-		n.filterMu.Unlock()
+	var drop bool
+	if p.Datagram, drop = n.filtered(p.Datagram); drop {
 		return
 	}
-	n.filterMu.Unlock()
 
 	n.mu.Lock()
 	defer n.mu.Unlock()
@@ -291,6 +289,18 @@ func (n *Network) carry(data []byte, path dgram.Path, ecn dgram.ECN) {
 	}
 	m.queue = append(m.queue, p)
 	m.notify()
+}
+
+// filtered returns what the filter makes of d, and whether that is nothing.
+func (n *Network) filtered(d dgram.Datagram) (_ dgram.Datagram, drop bool) {
+	n.filterMu.Lock()
+	defer n.filterMu.Unlock()
+	if n.filter == nil {
+		return d, false
+	}
+	changed := d // what a filter sees lives on the heap: allocated only here
+	drop = n.filter(&changed)
+	return changed, drop
 }
 
 // lookup finds the socket for a destination: the one bound to it, else a wildcard.

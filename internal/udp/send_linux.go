@@ -64,7 +64,7 @@ func (c *udpConn) send(s *sender, b *dgram.Batch) (sent int, err error) {
 	}
 	c.describe(s, b, c.ecn.Load())
 	to := b.Path.Remote.Addr()
-	if b.Count() == 1 || !c.gso.usable(to) {
+	if !divisible(b) || !c.gso.usable(to) {
 		return c.sendEach(s, b)
 	}
 	plain := s.control.used
