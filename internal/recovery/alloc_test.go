@@ -88,7 +88,7 @@ func TestBulkDoesNotAllocate(t *testing.T) {
 			want++ // the late one
 		}
 		equal(t, "fates in a turn", b.turn(lossy), want)
-		if n := cap(b.l.spaces[App].late.packets); n > 256 {
+		if n := cap(b.l.spaces[App].late.packets); n > 2*maxLate {
 			t.Errorf("lossy %v: room for %d lost packets", lossy, n)
 		}
 	}

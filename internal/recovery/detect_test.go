@@ -359,17 +359,8 @@ func lossStory(t *testing.T, seconds ...float64) *script {
 	return s
 }
 
-// RFC 9002 §7.6.2: what is no persistent congestion.
-func TestNoPersistentCongestion(t *testing.T) {
-	t.Run("too short", func(t *testing.T) {
-		for want, last := range []float64{6.2, 6.3} { // three PTOs are 5.25 s by then
-			s := lossStory(t, 1, 3, 5.5, 6, last, 7)
-			s.at(7500 * ms)
-			s.ack(App, "6")
-			s.want("1-5 lost, 6 acked")
-			equal(t, "persistent congestion", s.cc.persistent, want)
-		}
-	})
+// RFC 9002 §7.6.2: it is no persistent congestion if something arrived in between.
+func TestNoPersistentCongestionAfterArrival(t *testing.T) {
 	t.Run("one in between arrived in the same ACK", func(t *testing.T) {
 		s := lossStory(t, 1, 3, 5, 7, 9, 12)
 		s.at(12500 * ms)
@@ -426,6 +417,37 @@ func TestNoPersistentCongestion(t *testing.T) {
 			equal(t, "persistent congestion", s.cc.persistent, want)
 		}
 	})
+	t.Run("another space got through", func(t *testing.T) {
+		s := lossStory(t, 1)
+		s.l.HasKeys(Handshake, true)
+		s.at(4 * time.Second)
+		s.send(Handshake)
+		s.at(4500 * ms)
+		s.ack(Handshake, "0")
+		s.want("H0 acked")
+		s.at(8 * time.Second)
+		s.send(App)
+		s.at(12 * time.Second)
+		s.send(App)
+		s.at(12500 * ms)
+		s.ack(App, "3")
+		s.want("1-2 lost, 3 acked")
+		equal(t, "persistent congestion", s.cc.persistent, 0)
+	})
+}
+
+// RFC 9002 §7.6.2: nor if the losses span too little, or are of packets that do
+// not count.
+func TestNoPersistentCongestion(t *testing.T) {
+	t.Run("too short", func(t *testing.T) {
+		for want, last := range []float64{6.2, 6.3} { // three PTOs are 5.25 s by then
+			s := lossStory(t, 1, 3, 5.5, 6, last, 7)
+			s.at(7500 * ms)
+			s.ack(App, "6")
+			s.want("1-5 lost, 6 acked")
+			equal(t, "persistent congestion", s.cc.persistent, want)
+		}
+	})
 	t.Run("not ack-eliciting", func(t *testing.T) {
 		s := lossStory(t)
 		for _, at := range []int{1, 9} {
@@ -448,23 +470,6 @@ func TestNoPersistentCongestion(t *testing.T) {
 		s.at(12100 * ms)
 		s.ack(App, "4")
 		s.want("0-3 lost, 4 acked")
-		equal(t, "persistent congestion", s.cc.persistent, 0)
-	})
-	t.Run("another space got through", func(t *testing.T) {
-		s := lossStory(t, 1)
-		s.l.HasKeys(Handshake, true)
-		s.at(4 * time.Second)
-		s.send(Handshake)
-		s.at(4500 * ms)
-		s.ack(Handshake, "0")
-		s.want("H0 acked")
-		s.at(8 * time.Second)
-		s.send(App)
-		s.at(12 * time.Second)
-		s.send(App)
-		s.at(12500 * ms)
-		s.ack(App, "3")
-		s.want("1-2 lost, 3 acked")
 		equal(t, "persistent congestion", s.cc.persistent, 0)
 	})
 	t.Run("MTU probes", func(t *testing.T) {

@@ -238,6 +238,10 @@ func (d *duel) step() {
 	case 17:
 		d.rare(space)
 	}
+	if d.cc.persistent > 0 { // which has tests of its own
+		d.cc.persistent = 0
+		d.o.min = d.o.latest
+	}
 	if d.in(4) > 0 {
 		d.pull()
 	}
@@ -417,11 +421,11 @@ func (d *duel) compare() {
 }
 
 func TestAgainstOracle(t *testing.T) {
-	for i := range uint64(40) {
-		seed := rand.Uint64()
-		if i < 20 {
-			seed = i
-		}
+	seeds := []uint64{0, 1, 2, 3, 4, 5, 6, 7, 9455616678382263817}
+	for range 20 {
+		seeds = append(seeds, rand.Uint64())
+	}
+	for _, seed := range seeds {
 		t.Logf("seed %d", seed)
 		r := rand.New(rand.NewPCG(seed, 0))
 		d := newDuel(t, r.IntN)

@@ -273,3 +273,11 @@ func TestTrim(t *testing.T) {
 	s.ack(App, "2000")
 	s.want("2000 acked")
 }
+
+func TestNames(t *testing.T) {
+	equal(t, "spaces", Initial.String()+Handshake.String()+App.String()+Space(9).String(), "InitialHandshakeAppSpace?")
+	equal(t, "fates", Acked.String()+Lost.String(), "ackedlost")
+	var l Loss
+	l.Init(start, Config{})
+	equal(t, "controller", l.Controller().Name(), "cubic")
+}
