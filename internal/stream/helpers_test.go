@@ -6,12 +6,17 @@ import (
 	"testing"
 )
 
+// period is how often the pattern repeats: a prime, unlike every size of ours.
+const period = 65_537
+
+var table = randomBytes(1, period)
+
 // pattern returns n bytes of a stream's content from offset off.
 func pattern(off int64, n int) []byte {
 	b := make([]byte, n)
-	for i := range b {
-		x := uint64(off) + uint64(i)
-		b[i] = byte(x*0x9e3779b97f4a7c15>>56) ^ byte(x)
+	for p := b; len(p) > 0; {
+		m := copy(p, table[off%period:])
+		p, off = p[m:], off+int64(m)
 	}
 	return b
 }

@@ -42,6 +42,9 @@ func (r *Recv) deliver(data []byte) []byte {
 	r.filled += n
 	r.read += int64(n)
 	r.end += int64(n)
+	if r.head != nil {
+		r.tidy() // it holds bytes behind a hole, which are fewer now than they were
+	}
 	return data[n:]
 }
 

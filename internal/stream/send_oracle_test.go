@@ -219,8 +219,8 @@ func (m *sendModel) finish() {
 }
 
 func TestSendAgainstOracle(t *testing.T) {
-	for seed := range uint64(300) {
-		choices := randomBytes(seed, 100+int(seed)*5)
+	for seed := range uint64(150) {
+		choices := randomBytes(seed, 100+int(seed)*8)
 		t.Run(fmt.Sprint("seed=", seed), func(t *testing.T) { runSend(t, choices) })
 	}
 }
