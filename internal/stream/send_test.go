@@ -314,6 +314,19 @@ func TestSendSpuriousFinLoss(t *testing.T) {
 	s.wantState("all acknowledged", SendDataRecvd)
 }
 
+// Last bytes that go again do not bring along a FIN that is acknowledged.
+func TestSendFinAckedFirst(t *testing.T) {
+	s := newSender(t, 100)
+	s.write(10)
+	f, _ := s.take(10, plenty)
+	s.Finish()
+	s.ack(s.want("FIN alone", 10, 0, true))
+	s.wantState("bytes in flight", SendDataSent)
+	s.lose(f)
+	s.ack(s.want("bytes alone", 0, 10, false))
+	s.wantState("all acknowledged", SendDataRecvd)
+}
+
 // Sending goes on behind a chunk that was sent and acknowledged to its end.
 func TestSendChunkBoundary(t *testing.T) {
 	s := newSender(t, plenty)
