@@ -24,7 +24,9 @@ type sender struct {
 	wait func(fd uintptr) bool // s.sendmsgReady, likewise
 }
 
-var senders = sync.Pool{New: func() any {
+var senders = sync.Pool{New: func() any { return newSender() }}
+
+func newSender() *sender {
 	s := new(sender)
 	s.try, s.wait = s.sendmsg, s.sendmsgReady
 	s.msg.Name = s.name.pointer()
@@ -32,7 +34,7 @@ var senders = sync.Pool{New: func() any {
 	s.msg.Iov = &s.iov
 	s.msg.SetIovlen(1)
 	return s
-}}
+}
 
 func (c *udpConn) Send(b *dgram.Batch) error {
 	if b.Empty() {

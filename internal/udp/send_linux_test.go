@@ -1,0 +1,129 @@
+package udp
+
+import (
+	"net"
+	"syscall"
+	"testing"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/cinnabar-quic/cinnabar/internal/dgram"
+)
+
+// refusing is a sender whose system calls fail with errno if they carry a control message
+// of this kind: a kernel, or what pretends to be one, that does not know it.
+func refusing(kind int32, errno syscall.Errno) (s *sender, refusals *int) {
+	s, refusals = newSender(), new(int)
+	s.try = func(fd uintptr) {
+		for rest := s.control.bytes()[:s.msg.Controllen]; len(rest) > 0; {
+			var k int32
+			if _, k, _, rest = next(rest); k == kind {
+				*refusals++
+				s.errno = errno
+				return
+			}
+		}
+		s.sendmsg(fd)
+	}
+	return s, refusals
+}
+
+func TestMarkingTurnsOff(t *testing.T) {
+	kinds := map[string]int32{"127.0.0.1:0": unix.IP_TOS, "[::1]:0": unix.IPV6_TCLASS}
+	for _, loopback := range loopbacks(t) {
+		var log journal
+		a := listen(t, "udp", loopback, Options{Logf: log.logf, DisableGSO: true}).(*udpConn)
+		b := listen(t, "udp", loopback, Options{})
+		s, refusals := refusing(kinds[loopback], syscall.EINVAL)
+		out := batch(t, b.LocalAddr(), 1200, 1200, 5)
+		out.ECN = dgram.ECT0
+		for range 2 {
+			if n, err := a.send(s, out); n != 3 || err != nil {
+				t.Fatalf("%s: %d datagrams, %v", loopback, n, err)
+			}
+			wantSizes(t, receive(t, b, 3), 1200, 1200, 5)
+		}
+		if *refusals != 1 || a.Features().ECN {
+			t.Errorf("%s: tried %d times, and then %+v", loopback, *refusals, a.Features())
+		}
+		log.want(t, 1, "ECN")
+	}
+}
+
+func TestSegmentationRefused(t *testing.T) {
+	for _, errno := range []syscall.Errno{syscall.EIO, syscall.EOPNOTSUPP} {
+		var log journal
+		a := listen(t, "udp", "127.0.0.1:0", Options{Logf: log.logf}).(*udpConn)
+		b := listen(t, "udp", "127.0.0.1:0", Options{})
+		s, refusals := refusing(unix.UDP_SEGMENT, errno)
+		out := batch(t, b.LocalAddr(), run(10, 1452, 5)...)
+		out.ECN = dgram.ECT1
+		for range 2 {
+			if n, err := a.send(s, out); n != 11 || err != nil {
+				t.Fatalf("%v: %d datagrams, %v", errno, n, err)
+			}
+			for _, d := range receive(t, b, 11) {
+				if d.ECN != dgram.ECT1 {
+					t.Fatalf("%v: codepoint %d", errno, d.ECN)
+				}
+			}
+		}
+		if *refusals != 1 || a.Stats().GSOFallbacks != 1 || !a.Features().ECN {
+			t.Errorf("%v: tried %d times, %+v", errno, *refusals, a.Stats())
+		}
+		log.want(t, 1, "segmentation")
+	}
+}
+
+// What has nothing to do with the shape of the batch is not tried again.
+func TestRefusedForGood(t *testing.T) {
+	for _, errno := range []syscall.Errno{syscall.EPERM, syscall.ENOBUFS, syscall.EHOSTUNREACH} {
+		a := listen(t, "udp", "127.0.0.1:0", Options{}).(*udpConn)
+		s, refusals := refusing(unix.UDP_SEGMENT, errno)
+		if n, err := a.send(s, batch(t, a.LocalAddr(), 1200, 1200)); n != 0 || err != errno || *refusals != 1 {
+			t.Errorf("%v: %d datagrams, %v after %d tries", errno, n, err, *refusals)
+		}
+		if s := a.Stats(); s.GSOFallbacks != 0 {
+			t.Errorf("%v: %+v", errno, s)
+		}
+	}
+}
+
+func TestFullBufferIsWaitedFor(t *testing.T) {
+	a, b := listen(t, "udp", "127.0.0.1:0", Options{}).(*udpConn), listen(t, "udp", "127.0.0.1:0", Options{})
+	s, refusals := refusing(unix.UDP_SEGMENT, syscall.EAGAIN)
+	if n, err := a.send(s, batch(t, b.LocalAddr(), 1200, 1200)); n != 2 || err != nil || *refusals != 1 {
+		t.Fatalf("%d datagrams, %v after %d tries", n, err, *refusals)
+	}
+	wantSizes(t, receive(t, b, 2), 1200, 1200)
+
+	// Never writable, until it is closed.
+	s.wait = func(uintptr) bool { return false }
+	done := make(chan error)
+	go func() {
+		_, err := a.send(s, batch(t, b.LocalAddr(), 1200, 1200))
+		done <- err
+	}()
+	a.Close()
+	if err := <-done; closed(err) != net.ErrClosed {
+		t.Errorf("%v, want net.ErrClosed", err)
+	}
+}
+
+// A partial failure tells how far it came.
+func TestSentCount(t *testing.T) {
+	a, b := listen(t, "udp", "127.0.0.1:0", Options{DisableGSO: true}).(*udpConn), listen(t, "udp", "127.0.0.1:0", Options{})
+	s := newSender()
+	calls := 0
+	s.try = func(fd uintptr) {
+		if calls++; calls > 3 {
+			s.errno = syscall.ENOBUFS
+			return
+		}
+		s.sendmsg(fd)
+	}
+	if n, err := a.send(s, batch(t, b.LocalAddr(), run(10, 1200)...)); n != 3 || err != syscall.ENOBUFS {
+		t.Errorf("%d datagrams, %v; want 3, ENOBUFS", n, err)
+	}
+	wantSizes(t, receive(t, b, 3), run(3, 1200)...)
+}
