@@ -26,7 +26,6 @@ func (s *counters) init(now mono.Time) {
 type streamCounters struct {
 	finished  bool // FIN was asked for
 	stopped   bool // the peer sent STOP_SENDING
-	reset     bool // the peer sent RESET_STREAM
 	stopCode  uint64
 	resetCode uint64 // of our own reset
 }

@@ -18,6 +18,7 @@ type Stream struct {
 	send    stream.Send
 	recv    stream.Recv
 	window  stream.Window // credit we grant for it
+	gaps    int           // holes in recv that the connection has counted
 	counted int64         // consumed bytes that the connection's window has counted
 	created mono.Time
 
@@ -89,6 +90,8 @@ type streams struct {
 	max     [2]int64 // streams the peer lets us open
 	wanting [2]bool  // an OpenStream was refused; EventCredit is owed
 	blocked [2]signal
+
+	gaps int // holes in received data, over all streams
 
 	peerOpened [2]int64      // highest stream of the peer's plus one
 	untouched  [2]ranges.Set // below that, and no frame has named them yet

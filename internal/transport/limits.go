@@ -14,6 +14,8 @@ const (
 	maxUndecryptable      = 10       // packets kept until their keys come
 	maxUndecryptableBytes = 16 << 10 // and their bytes
 
+	maxGaps = 10_000 // holes in received stream data, over all streams
+
 	cryptoWindow    = 64 << 10 // CRYPTO bytes past what TLS has taken, per level
 	maxPostMessages = 64 << 10 // CRYPTO bytes of one post-handshake message
 

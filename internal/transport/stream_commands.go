@@ -171,6 +171,7 @@ func (c *Conn) Stop(now mono.Time, s *Stream, code uint64) {
 		s.stop.want()
 		c.streams.enqueueControl(s)
 	}
+	c.countGaps(s)
 	c.consumed(now, s)
 	c.readable(s)
 	c.reap(s)
@@ -222,9 +223,19 @@ func (c *Conn) onStream(p *received, f wire.Stream) *wire.Error {
 	if code != wire.NoError {
 		return frameError(code, wire.FrameStream, "data past a limit or the end")
 	}
+	if c.countGaps(s); c.streams.gaps > maxGaps {
+		return frameError(wire.InternalError, wire.FrameStream, "too many holes in the data of all streams")
+	}
 	c.stats.streamBytesReceived += uint64(fresh)
 	c.arrived(p.now, s)
 	return nil
+}
+
+// countGaps keeps the sum of holes over all streams.
+func (c *Conn) countGaps(s *Stream) {
+	n := s.recv.Gaps()
+	c.streams.gaps += n - s.gaps
+	s.gaps = n
 }
 
 // arrived tells the owner of what a frame brought for the receiving half.
@@ -257,7 +268,7 @@ func (c *Conn) onReset(now mono.Time, f wire.ResetStream) *wire.Error {
 	if code != wire.NoError {
 		return frameError(code, wire.FrameResetStream, "final size breaks a limit or an earlier one")
 	}
-	s.stats.reset = true
+	c.countGaps(s)
 	c.arrived(now, s)
 	return nil
 }
