@@ -335,6 +335,14 @@ func TestRetry(t *testing.T) {
 	}
 }
 
+// end is one end of a transfer: what it still has to write, and what it has read.
+type end struct {
+	n         *node
+	s         *Stream
+	out, in   []byte
+	fin, done bool
+}
+
 // transfer moves size bytes both ways on one stream.
 func (p *pair) transfer(size int) {
 	p.t.Helper()
@@ -347,79 +355,83 @@ func (p *pair) transfer(size int) {
 	if cs == nil {
 		p.t.Fatal("no stream")
 	}
-	var ss *Stream
-	type side struct {
-		n         *node
-		s         func() *Stream
-		out       []byte
-		in        []byte
-		fin, done bool
-	}
-	sides := []*side{
-		{n: p.client, s: func() *Stream { return cs }, out: data},
-		{n: p.server, s: func() *Stream {
-			if ss == nil {
-				for _, e := range p.server.events {
-					if e.Kind == EventStream && e.Stream.ID() == cs.ID() {
-						ss = e.Stream
-					}
-				}
-			}
-			return ss
-		}, out: data},
-	}
+	ends := []*end{{n: p.client, s: cs, out: data}, {n: p.server, out: data}}
 	buf := make([]byte, 32<<10)
 	act := func() bool {
 		all := true
-		for _, sd := range sides {
-			s := sd.s()
-			if s == nil {
+		for _, e := range ends {
+			if e.s == nil {
+				e.s = e.n.opened(cs.ID())
+			}
+			if e.s == nil {
 				all = false
 				continue
 			}
-			for len(sd.out) > 0 {
-				n, err := sd.n.conn.Write(s, sd.out)
-				if err != nil {
-					p.t.Fatalf("%s: write: %v", sd.n.name, err)
-				}
-				sd.out = sd.out[n:]
-				p.flush(sd.n)
-				if n == 0 {
-					break
-				}
-			}
-			if len(sd.out) == 0 && !sd.fin {
-				sd.fin = true
-				if err := sd.n.conn.CloseWrite(s); err != nil {
-					p.t.Fatal(err)
-				}
-			}
-			for !sd.done {
-				n, err := sd.n.conn.Read(p.now, s, buf)
-				sd.in = append(sd.in, buf[:n]...)
-				if err == io.EOF {
-					sd.done = true
-				} else if err != nil {
-					p.t.Fatalf("%s: read: %v", sd.n.name, err)
-				}
-				if n == 0 {
-					break
-				}
-			}
-			p.flush(sd.n)
-			all = all && sd.done && sd.fin
+			p.write(e)
+			p.read(e, buf)
+			p.flush(e.n)
+			all = all && e.done && e.fin
 		}
 		return all
 	}
 	if !p.runUntil(time.Minute, act) {
-		for _, sd := range sides {
-			p.t.Logf("%s: got %d of %d, left to write %d, closed %+v\n%+v", sd.n.name, len(sd.in), size, len(sd.out), sd.n.closed(), sd.n.conn.Stats())
+		for _, e := range ends {
+			p.t.Logf("%s: got %d of %d, left to write %d, closed %+v\n%+v", e.n.name, len(e.in), size, len(e.out), e.n.closed(), e.n.conn.Stats())
 		}
 		p.t.Fatal("transfer did not end")
 	}
-	for _, sd := range sides {
-		if !bytes.Equal(sd.in, data) {
-			p.t.Fatalf("%s: bytes differ", sd.n.name)
+	for _, e := range ends {
+		if !bytes.Equal(e.in, data) {
+			p.t.Fatalf("%s: bytes differ", e.n.name)
+		}
+	}
+}
+
+// opened returns the stream of the peer's with that number, nil if there is none yet.
+func (n *node) opened(id int64) *Stream {
+	for _, e := range n.events {
+		if e.Kind == EventStream && e.Stream.ID() == id {
+			return e.Stream
+		}
+	}
+	return nil
+}
+
+// write writes as much as an end may, and its FIN.
+func (p *pair) write(e *end) {
+	p.t.Helper()
+	for len(e.out) > 0 {
+		n, err := e.n.conn.Write(e.s, e.out)
+		if err != nil {
+			p.t.Fatalf("%s: write: %v", e.n.name, err)
+		}
+		e.out = e.out[n:]
+		p.flush(e.n)
+		if n == 0 {
+			break
+		}
+	}
+	if len(e.out) == 0 && !e.fin {
+		e.fin = true
+		if err := e.n.conn.CloseWrite(e.s); err != nil {
+			p.t.Fatal(err)
+		}
+	}
+}
+
+// read reads what an end has got.
+func (p *pair) read(e *end, buf []byte) {
+	p.t.Helper()
+	for !e.done {
+		n, err := e.n.conn.Read(p.now, e.s, buf)
+		e.in = append(e.in, buf[:n]...)
+		if err == io.EOF {
+			e.done = true
+		} else if err != nil {
+			p.t.Fatalf("%s: read: %v", e.n.name, err)
+		}
+		if n == 0 {
+			break
 		}
 	}
 }
