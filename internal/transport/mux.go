@@ -208,17 +208,17 @@ func (m *Mux) judge(now mono.Time, d *dgram.Datagram, h *wire.LongHeader) tokenV
 		return tokenMissing
 	}
 	t, ok := m.tokens.open(now, h.Token)
-	remote := d.Path.Remote
+	remote, port := d.Path.Remote.Addr().WithZone(""), d.Path.Remote.Port() // tokens have no zones
 	switch {
 	case !ok:
 		m.stats.InvalidTokens++
 		return tokenMissing
 	case t.kind == tokenRetry:
-		if t.addr != remote.Addr() || t.port != remote.Port() || t.chosen != h.DCID || !fresh(t.age, m.cfg.RetryTokenTimeout) {
+		if t.addr != remote || t.port != port || t.chosen != h.DCID || !fresh(t.age, m.cfg.RetryTokenTimeout) {
 			return tokenForged
 		}
 		return tokenGood
-	case t.addr != remote.Addr() || !fresh(t.age, tokenLifetime) || m.used.seen(now, h.Token):
+	case t.addr != remote || !fresh(t.age, tokenLifetime) || m.used.seen(now, h.Token):
 		m.stats.InvalidTokens++
 		return tokenMissing
 	}
