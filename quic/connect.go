@@ -1,0 +1,318 @@
+package quic
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"net/netip"
+	"strconv"
+
+	"github.com/cinnabar-quic/cinnabar/internal/dgram"
+	"github.com/cinnabar-quic/cinnabar/internal/transport"
+	"github.com/cinnabar-quic/cinnabar/internal/wire"
+)
+
+// Connect binds the socket if need be, makes a client session and starts its
+// handshake (CLI-002). It returns when the first flight is on its way, so that a
+// resumed session can send early data; Session.Handshake waits for the rest. Options
+// left at zero are those of SocketOptions.Client. The error is an *OptionError, the
+// resolver's, the system's, the context's, or a *StateError if the socket is closing or
+// closed.
+func (s *Socket) Connect(ctx context.Context, o ConnectOptions) (*ClientSession, error) {
+	return s.connect(ctx, o, false)
+}
+
+func (s *Socket) connect(ctx context.Context, o ConnectOptions, owns bool) (*ClientSession, error) {
+	const op = "Socket.Connect"
+	so, err := o.resolve(&s.opts.Client)
+	if err != nil {
+		return nil, err
+	}
+	ip, err := s.lookup(ctx, o.Lookup, o.Address, o.Type)
+	if err != nil {
+		return nil, err
+	}
+	remote := netip.AddrPortFrom(ip, uint16(o.Port))
+	c := &ClientSession{ownsSocket: owns, tokenStore: cmp.Or(o.TokenStore, s.opts.TokenStore)}
+	r := newTLSRunner(&c.Session)
+	r.config = r.clientTLS(&o)
+	c.alpn = r.config.NextProtos
+	c.serverName = sni(r.config.ServerName)
+	c.tokenKey = c.serverName + " " + remote.String()
+	c.tickets = &ticketCache{c: c, user: r.config.ClientSessionCache}
+	resumed, err := c.tickets.load(&o, r.config)
+	if err != nil {
+		return nil, err
+	}
+	r.config.ClientSessionCache, r.config.SessionTicketsDisabled = c.tickets, false
+	r.resume = resumed != nil
+	if err := s.bind(ctx, op); err != nil {
+		return nil, err
+	}
+	config := so.config()
+	config.Resumed = resumed
+	config.AcceptPreferred = o.AcceptPreferredAddress
+	config.Token = c.tokenStore.Take(c.tokenKey)
+	if err := c.start(op, s, remote, &config, &so, o.Hooks, r); err != nil {
+		return nil, err
+	}
+	return c, nil
+}
+
+// start makes the machine of a client session and sends its first flight.
+func (c *ClientSession) start(op string, s *Socket, remote netip.AddrPort, config *transport.Config, so *sessionOptions, h SessionHooks, r *tlsRunner) error {
+	s.mu.Lock()
+	e := s.endpointTo(remote.Addr())
+	if s.life != socketBound || e == nil {
+		defer s.mu.Unlock()
+		if s.life != socketBound {
+			return s.stateError(op)
+		}
+		return &OperationError{Op: op, Err: fmt.Errorf("no endpoint can reach %v", remote)}
+	}
+	config.ResetToken = s.mux.ResetToken
+	path := dgram.Path{Local: e.conn.LocalAddr(), Remote: remote}
+	conn := s.mux.Connect(now(), path, config)
+	c.Session.init(s, e, conn, so, h)
+	c.Session.client = c
+	s.counts.clientSessions++
+	s.link(&c.Session)
+	c.mu.Lock() // nobody else can have it: the session is not known yet
+	s.mu.Unlock()
+	c.tls = r
+	r.running = true
+	c.unlock(flushNow) // its connection ID becomes routable
+	r.feed(nil)
+	r.deliver()
+	r.run()
+	return c.Err() // TLS may have refused its configuration
+}
+
+// endpointTo returns the first endpoint that can reach an address, nil if none. It is
+// called under the socket's lock.
+func (s *Socket) endpointTo(ip netip.Addr) *Endpoint {
+	for _, e := range s.endpoints {
+		if e.reaches(ip) {
+			return e
+		}
+	}
+	return nil
+}
+
+// reaches reports whether the endpoint's family is that of the address.
+func (e *Endpoint) reaches(ip netip.Addr) bool {
+	local := e.conn.LocalAddr().Addr()
+	if local.Is6() && local.IsUnspecified() && e.opts.Type != UDP6Only {
+		return true
+	}
+	return local.Is4() == ip.Is4()
+}
+
+// Listen opens a socket at an address, as "localhost:4433" or ":4433", and makes it
+// take sessions: Socket.Accept returns them. Without a host it takes IPv4 and IPv6
+// where the system has both.
+func Listen(ctx context.Context, address string, o ListenOptions) (*Socket, error) {
+	host, port, err := splitAddress(address)
+	if err != nil {
+		return nil, err
+	}
+	var first error
+	for _, network := range familiesOf(host) {
+		s, err := NewSocket(SocketOptions{Endpoint: EndpointOptions{Address: host, Port: port, Type: network}})
+		if err != nil {
+			return nil, err
+		}
+		if err = s.Listen(ctx, o); err == nil {
+			return s, nil
+		}
+		s.Destroy(nil)
+		first = cmp.Or(first, err)
+		var option *OptionError
+		if errors.As(err, &option) && option.Option != "Address" {
+			return nil, err
+		}
+	}
+	return nil, first
+}
+
+// Dial connects to a server at an address, as "example.com:4433", over a socket of
+// the session's own, and waits until the handshake is complete; a session that
+// resumes with early data is returned before that. Address and Port of the options
+// are ignored, and Type decides between IPv4 and IPv6, which otherwise are tried in
+// this order.
+func Dial(ctx context.Context, address string, o ConnectOptions) (*ClientSession, error) {
+	host, port, err := splitAddress(address)
+	if err != nil {
+		return nil, err
+	}
+	networks := familiesOf(host)
+	switch {
+	case o.Type != "":
+		networks = []string{o.Type}
+	case len(networks) == 2:
+		networks = []string{UDP4, UDP6}
+	}
+	var first error
+	for _, network := range networks {
+		o.Address, o.Port, o.Type = host, port, network
+		c, err := dial(ctx, o)
+		if err == nil {
+			return c, nil
+		}
+		first = cmp.Or(first, err)
+		if !unreachable(err) {
+			break
+		}
+	}
+	return nil, first
+}
+
+func dial(ctx context.Context, o ConnectOptions) (*ClientSession, error) {
+	s, err := NewSocket(SocketOptions{Endpoint: EndpointOptions{Type: o.Type}})
+	if err != nil {
+		return nil, err
+	}
+	c, err := s.connect(ctx, o, true)
+	if err != nil {
+		s.Destroy(nil)
+		return nil, err
+	}
+	if c.sendsEarly() {
+		return c, nil
+	}
+	if err := c.Handshake(ctx); err != nil {
+		c.Destroy(nil)
+		s.Destroy(nil)
+		return nil, err
+	}
+	return c, nil
+}
+
+// unreachable reports whether another address of the server's may do better.
+func unreachable(err error) bool {
+	var dns *net.DNSError
+	var system *net.OpError
+	var silence *HandshakeTimeoutError
+	return errors.As(err, &dns) || errors.As(err, &system) || errors.As(err, &silence)
+}
+
+// sendsEarly reports whether the session can send before its handshake is complete.
+func (c *ClientSession) sendsEarly() bool {
+	c.mu.Lock()
+	defer c.unlock(flushNone)
+	return c.conn.UsingEarlyData()
+}
+
+// splitAddress takes "host:port" apart.
+func splitAddress(address string) (host string, port int, err error) {
+	host, service, err := net.SplitHostPort(address)
+	if err == nil {
+		port, err = strconv.Atoi(service)
+	}
+	if err != nil {
+		return "", 0, &OptionError{Option: "address", Value: address, Want: "host:port", Err: err, code: CodeInvalidArgValue}
+	}
+	return host, port, nil
+}
+
+// familiesOf returns the endpoint types to try for a host, best first.
+func familiesOf(host string) []string {
+	ip, err := netip.ParseAddr(host)
+	switch {
+	case host == "":
+		return []string{UDP6, UDP4}
+	case err != nil:
+		return []string{UDP4, UDP6}
+	case ip.Unmap().Is4():
+		return []string{UDP4}
+	}
+	return []string{UDP6}
+}
+
+// SetSocket moves the session to another socket, which is bound if need be (CLI-018).
+// The former one can then be closed. With natRebinding the session just begins to
+// send from there, as if a NAT had changed its mind; otherwise the new path is
+// validated first (RFC 9000 §9). The error is a *StateError if session or socket are
+// closing or over, or an *OperationError if the session cannot move now.
+func (c *ClientSession) SetSocket(ctx context.Context, to *Socket, natRebinding bool) error {
+	const op = "ClientSession.SetSocket"
+	if err := to.bind(ctx, op); err != nil {
+		return err
+	}
+	from, err := c.move(op, to, natRebinding)
+	if from != nil {
+		from.checkIdle()
+	}
+	return err
+}
+
+// move is SetSocket without the binding. It returns the socket that was left.
+func (c *ClientSession) move(op string, to *Socket, natRebinding bool) (*Socket, error) {
+	c.mu.Lock()
+	defer c.unlock(flushNow)
+	from := c.socket
+	switch {
+	case c.life != sessionOpen:
+		return nil, c.stateError(op)
+	case from == to:
+		return nil, nil
+	case !c.conn.Confirmed():
+		return nil, &StateError{Op: op, State: "handshake is not confirmed"}
+	}
+	remote := c.conn.Path().Remote
+	ids, tokens := from.owned(c.conn)
+	e, err := to.adopt(op, c.conn, remote.Addr(), ids, tokens)
+	if err != nil {
+		return nil, err
+	}
+	path := dgram.Path{Local: e.conn.LocalAddr(), Remote: remote}
+	if err := c.conn.Migrate(now(), path, natRebinding); err != nil {
+		to.unroute(c.conn)
+		return nil, &OperationError{Op: op, Err: err}
+	}
+	c.former = append(without(c.former, e), c.endpoint)
+	c.endpoint, c.socket = e, to
+	from.part(&c.Session)
+	to.join(&c.Session)
+	return from, nil
+}
+
+// owned returns what is routed to a session.
+func (s *Socket) owned(c *transport.Conn) ([]wire.ConnectionID, []wire.ResetToken) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return mover(s.mux).Owned(c)
+}
+
+// adopt routes to a session of another socket.
+func (s *Socket) adopt(op string, c *transport.Conn, ip netip.Addr, ids []wire.ConnectionID, tokens []wire.ResetToken) (*Endpoint, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.life != socketBound {
+		return nil, s.stateError(op)
+	}
+	e := s.endpointTo(ip)
+	if e == nil {
+		return nil, &OperationError{Op: op, Err: fmt.Errorf("no endpoint can reach %v", ip)}
+	}
+	mover(s.mux).Adopt(c, ids, tokens)
+	return e, nil
+}
+
+// part takes a session that has moved off the socket's list. It is routed to as
+// long as the socket lives.
+func (s *Socket) part(v *Session) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.unlink(v)
+	s.alive--
+}
+
+func (s *Socket) join(v *Session) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.link(v)
+	s.counts.clientSessions++
+}

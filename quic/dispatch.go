@@ -1,0 +1,104 @@
+package quic
+
+import (
+	"runtime/debug"
+	"sync"
+)
+
+// maxNotices is how many notices may wait for the hooks of one session: room
+// for an edge notice and the end of every stream that can be open at once. What
+// comes on top and is not the end of something is dropped.
+const maxNotices = 4096
+
+// dispatcher runs the hooks of one socket or session: one at a time, in order,
+// on a goroutine that exists only while there is something to tell.
+//
+// Its lock is a leaf: it is taken with any other held, and no other under it.
+type dispatcher struct {
+	run func(func()) // starts a delivery: SocketOptions.Dispatch; nil is a goroutine
+
+	mu      sync.Mutex
+	queue   []func()
+	held    bool // wait: the session's Handler has not returned
+	running bool // a delivery has been or is to be started
+	owed    bool // it is to be started by kick
+	dropped uint64
+}
+
+// post queues a notice. It may be called under locks; kick must follow without.
+func (d *dispatcher) post(f func(), vital bool) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if len(d.queue) >= maxNotices && !vital {
+		d.dropped++
+		return
+	}
+	d.queue = append(d.queue, f)
+	d.schedule()
+}
+
+// hold makes notices wait until release.
+func (d *dispatcher) hold() {
+	d.mu.Lock()
+	d.held = true
+	d.mu.Unlock()
+}
+
+// release lets the notices go, and kicks.
+func (d *dispatcher) release() {
+	d.mu.Lock()
+	d.held = false
+	d.schedule()
+	d.mu.Unlock()
+	d.kick()
+}
+
+func (d *dispatcher) schedule() {
+	if !d.held && !d.running && len(d.queue) > 0 {
+		d.running, d.owed = true, true
+	}
+}
+
+// kick starts the delivery of what was posted. It is called without locks,
+// because Dispatch is user code.
+func (d *dispatcher) kick() {
+	d.mu.Lock()
+	owed := d.owed
+	d.owed = false
+	d.mu.Unlock()
+	switch {
+	case !owed:
+	case d.run != nil:
+		d.run(d.deliver)
+	default:
+		go d.deliver()
+	}
+}
+
+// deliver runs notices until there are none.
+func (d *dispatcher) deliver() {
+	for {
+		d.mu.Lock()
+		if len(d.queue) == 0 {
+			d.running = false
+			d.mu.Unlock()
+			return
+		}
+		list := d.queue
+		d.queue = nil
+		d.mu.Unlock()
+		for _, f := range list {
+			f()
+		}
+	}
+}
+
+// call runs a hook, and returns its error; a panic is one.
+func call(hook func() error) (err error) {
+	defer func() {
+		if v := recover(); v != nil {
+			err = &HandlerError{Value: v, Stack: debug.Stack()}
+		}
+	}()
+	return hook()
+}

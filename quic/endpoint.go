@@ -1,0 +1,256 @@
+package quic
+
+import (
+	"context"
+	"errors"
+	"net/netip"
+	"runtime"
+	"sync/atomic"
+
+	"github.com/cinnabar-quic/cinnabar/internal/dgram"
+	"github.com/cinnabar-quic/cinnabar/internal/mono"
+	"github.com/cinnabar-quic/cinnabar/internal/transport"
+	"github.com/cinnabar-quic/cinnabar/internal/udp"
+)
+
+// Endpoint is one local UDP binding of a socket (EP-001).
+type Endpoint struct {
+	socket *Socket
+	opts   EndpointOptions
+
+	conn   udp.Conn // nil before binding; then fixed; under the socket's lock until then
+	port   uint16
+	reader chan struct{} // closed when the reader has ended
+	gone   atomic.Bool
+}
+
+// Socket returns the socket that the endpoint belongs to.
+func (e *Endpoint) Socket() *Socket { return e.socket }
+
+// Address returns the local address, the zero AddrPort before binding and after
+// the endpoint's end (EP-005).
+func (e *Endpoint) Address() netip.AddrPort {
+	e.socket.mu.Lock()
+	defer e.socket.mu.Unlock()
+	if e.conn == nil || e.gone.Load() {
+		return netip.AddrPort{}
+	}
+	return e.conn.LocalAddr()
+}
+
+// Bound reports whether the endpoint has its port (EP-015).
+func (e *Endpoint) Bound() bool { return e.Address().IsValid() }
+
+// Destroyed reports whether the endpoint is gone (EP-021).
+func (e *Endpoint) Destroyed() bool { return e.gone.Load() }
+
+// open takes the port.
+func (e *Endpoint) open(ctx context.Context) (udp.Conn, error) {
+	s := e.socket
+	o := udp.Options{
+		ReceiveBuffer: e.opts.ReceiveBuffer,
+		SendBuffer:    e.opts.SendBuffer,
+		ReuseAddr:     e.opts.ReuseAddr,
+		IPv6Only:      e.opts.Type == UDP6Only,
+		Logf:          s.opts.Logf,
+	}
+	if pc := s.opts.PacketConn; pc != nil {
+		if c, ok := pc.(interface{ conn() udp.Conn }); ok {
+			return c.conn(), nil
+		}
+		return udp.Wrap(pc, o)
+	}
+	network, ip := "udp4", netip.IPv4Unspecified()
+	if e.opts.Type != UDP4 {
+		network, ip = "udp6", netip.IPv6Unspecified()
+	}
+	if e.opts.Address != "" {
+		var err error
+		if ip, err = s.lookup(ctx, nil, e.opts.Address, e.opts.Type); err != nil {
+			return nil, err
+		}
+	}
+	return udp.Listen(network, netip.AddrPortFrom(ip, uint16(e.opts.Port)), o)
+}
+
+// bound starts the endpoint's reader. It is called under the socket's lock.
+func (e *Endpoint) bound(c udp.Conn) {
+	e.conn, e.port = c, c.LocalAddr().Port()
+	e.reader = make(chan struct{})
+	go e.read()
+}
+
+// destroy gives the port back, and waits until it is free.
+func (e *Endpoint) destroy(err error) {
+	if e.gone.Swap(true) {
+		return
+	}
+	s := e.socket
+	s.mu.Lock()
+	c := e.conn
+	s.endpoints = without(append([]*Endpoint(nil), s.endpoints...), e)
+	if c != nil {
+		s.counts.add(c.Stats())
+	}
+	s.mu.Unlock()
+	if c != nil {
+		_ = c.Close()
+		<-e.reader
+	}
+	if h := s.opts.Hooks.EndpointClose; h != nil {
+		s.notify(func() error { return h(e, err) })
+	}
+}
+
+// send hands a batch to the network. A datagram that the network does not take
+// counts as lost, as it would be further on.
+func (e *Endpoint) send(b *dgram.Batch) error { return e.conn.Send(b) }
+
+// read takes datagrams in until the endpoint is closed.
+func (e *Endpoint) read() {
+	defer close(e.reader)
+	r := reader{e: e, reply: dgram.NewBatch(make([]byte, 0, 2048))}
+	p := parcels.Get().(*parcel)
+	for {
+		n, slab, err := e.conn.Receive(&slabs, p.d[:])
+		if err != nil {
+			p.put()
+			if !e.gone.Load() {
+				go e.socket.Destroy(err)
+			}
+			return
+		}
+		p.slab, p.n = slab, n
+		p = r.deliver(p)
+		r.flush()
+	}
+}
+
+// reader is the state of an endpoint's reader.
+type reader struct {
+	e     *Endpoint
+	reply *dgram.Batch
+	to    [2 * dgram.MaxSegments]*Session
+	owed  []*Session // sessions that have something to send, after their readers have had a turn
+}
+
+// deliver gives the datagrams of a parcel to their sessions, and returns a parcel
+// for the next ones. A session that is free is driven; one that is busy finds them in
+// its inbox, so that it holds up no other.
+func (r *reader) deliver(p *parcel) *parcel {
+	t := now()
+	r.route(t, p)
+	for i := range p.n {
+		s := r.to[i]
+		switch {
+		case s == nil:
+		case s.mu.TryLock():
+			s.drain(t) // what came before
+			for j := i; j < p.n; j++ {
+				if r.to[j] == s {
+					s.conn.Receive(t, &p.d[j])
+					r.to[j] = nil
+				}
+			}
+			r.received(s)
+		default:
+			var kept bool
+			if kept = r.post(p, i, s); kept {
+				p = parcels.Get().(*parcel)
+			}
+			if s.mu.TryLock() { // the holder may have looked before the datagrams were there
+				s.unlock(flushNow)
+			}
+			if kept {
+				return p
+			}
+		}
+	}
+	if p.slab != nil {
+		slabs.Put(p.slab)
+		p.slab = nil
+	}
+	p.n = 0
+	return p
+}
+
+// route finds the session of each datagram, and answers those that have none.
+func (r *reader) route(t mono.Time, p *parcel) {
+	s := r.e.socket
+	s.mu.Lock()
+	for i := range p.n {
+		d := &p.d[i]
+		r.to[i] = nil
+		c, verdict := s.mux.Route(t, d, r.reply)
+		switch verdict {
+		case transport.Deliver:
+			r.to[i], _ = c.Value.(*Session)
+		case transport.Initial:
+			r.to[i] = s.admit(t, r.e, d, r.reply)
+		}
+		if !r.reply.Empty() {
+			s.mu.Unlock()
+			_ = r.e.send(r.reply)
+			r.reply.Reset()
+			s.mu.Lock()
+		}
+	}
+	s.mu.Unlock()
+}
+
+// post puts the datagrams from i on that are the session's into its inbox. It
+// reports true if the whole parcel has gone there.
+func (r *reader) post(p *parcel, i int, s *Session) bool {
+	all := i == 0
+	for j := 0; all && j < p.n; j++ {
+		all = r.to[j] == s
+	}
+	if all {
+		clear(r.to[:p.n])
+		return s.inbox.push(p)
+	}
+	s.inbox.copy(p.d[i:p.n], func(j int) bool { return r.to[i+j] == s })
+	for j := i; j < p.n; j++ {
+		if r.to[j] == s {
+			r.to[j] = nil
+		}
+	}
+	return false
+}
+
+// received lets go of a session that has been given datagrams. If that woke somebody,
+// what is to be sent waits until they have had a turn: their answer and our
+// acknowledgement can then share packets.
+func (r *reader) received(s *Session) {
+	s.events(now())
+	if s.woken.head == nil || s.flushing {
+		s.unlock(flushNow)
+		return
+	}
+	s.flushing = true
+	r.owed = append(r.owed, s)
+	s.unlock(flushSoon)
+}
+
+// flush sends what deliver has left.
+func (r *reader) flush() {
+	if len(r.owed) == 0 {
+		return
+	}
+	runtime.Gosched()
+	for i, s := range r.owed {
+		s.flushNow()
+		r.owed[i] = nil
+	}
+	r.owed = r.owed[:0]
+}
+
+// tooBig returns the size of a datagram that the network found too big, 0 if that
+// was not the error.
+func tooBig(b *dgram.Batch, err error) int {
+	var se *udp.SendError
+	if errors.As(err, &se) && se.TooBig {
+		return b.SegmentSize()
+	}
+	return 0
+}

@@ -1,0 +1,292 @@
+package quic
+
+import (
+	"cmp"
+	"context"
+	"crypto/tls"
+	"net"
+	"net/netip"
+	"time"
+)
+
+// None, in a numeric or duration option, says the explicit zero that a bare 0
+// cannot say, because that means the default. Options that cannot be zero refuse it.
+const None = -1
+
+// The values of EndpointOptions.Type and ConnectOptions.Type.
+const (
+	UDP4     = "udp4"      // IPv4
+	UDP6     = "udp6"      // IPv6; an endpoint of this type takes IPv4 too
+	UDP6Only = "udp6-only" // IPv6 and nothing else
+)
+
+// LookupFunc resolves a host name to one address of a family, 4 or 6.
+type LookupFunc func(ctx context.Context, address string, family int) (netip.Addr, error)
+
+// SocketOptions are the choices for a Socket. The zero SocketOptions are good ones.
+type SocketOptions struct {
+	// Endpoint is the first local binding (CQS-004).
+	Endpoint EndpointOptions
+
+	// PacketConn, if not nil, is used in place of an endpoint of our own: a tunnel,
+	// an inherited descriptor. The socket closes it. Anything but a *net.UDPConn
+	// goes without segmentation offload.
+	PacketConn net.PacketConn
+
+	// Client and Server are what Connect and Listen use for options that their own
+	// leave at zero (CQS-002, CQS-014).
+	Client ConnectOptions
+	Server ListenOptions
+
+	// Lookup resolves the names given to the socket, unless an operation has its
+	// own. Nil is the system's resolver (CQS-008).
+	Lookup LookupFunc
+
+	// MaxConnections is how many server sessions may be alive at once; further
+	// ones are refused. 0 means no limit but memory (CQS-009).
+	MaxConnections int
+	// MaxConnectionsPerHost is how many of them may be with one IP address. 0 means
+	// 100 (CQS-010).
+	MaxConnectionsPerHost int
+
+	// ValidateAddress makes every new client prove its address with a Retry packet
+	// first, for one more round trip (CQS-016, RFC 9000 §8.1.2).
+	ValidateAddress bool
+	// RetryTokenTimeout is how long the token of such a packet is good: 1 s to 60 s
+	// in whole seconds, 0 means 10 s (CQS-013).
+	RetryTokenTimeout time.Duration
+
+	// DisableStatelessReset keeps the socket from answering packets of sessions it
+	// does not know (CQS-003, RFC 9000 §10.3).
+	DisableStatelessReset bool
+	// StatelessResetSecret, of 16 bytes, is what reset tokens are derived from; a
+	// restarted server or a fleet shares it. Nil means a random one (CQS-015).
+	StatelessResetSecret []byte
+	// TokenSecret, of 32 bytes, protects the tokens that prove addresses; to be
+	// shared as StatelessResetSecret. Nil means a random one.
+	TokenSecret []byte
+
+	// TokenStore keeps the tokens that servers have given to the socket's clients
+	// for later connections. Nil means one of the socket's own.
+	TokenStore *TokenStore
+
+	// Hooks are told what happens to the socket.
+	Hooks SocketHooks
+	// Dispatch, if not nil, is given everything that would run hooks and handlers
+	// of the socket and its sessions on goroutines of their own, and must run it
+	// sooner or later, one at a time and in the order given if that is wanted. It
+	// must not wait for it.
+	Dispatch func(func())
+
+	// Logf, if not nil, is told in one line each what the system denies the socket:
+	// buffer memory, offloads.
+	Logf func(format string, args ...any)
+}
+
+// EndpointOptions describe one local UDP binding.
+type EndpointOptions struct {
+	Address string // IP address or host name; "" is every address of the family (CQS-005)
+	Port    int    // 0 to 65535; 0 lets the system choose (CQS-006)
+	Type    string // UDP4, the default, UDP6 or UDP6Only (CQS-007)
+
+	ReuseAddr bool // SO_REUSEADDR
+
+	// ReceiveBuffer and SendBuffer are bytes of kernel memory to ask for. 0 means 7 MiB.
+	ReceiveBuffer, SendBuffer int
+}
+
+// ConnectOptions are the choices for one client session. At least an ALPN is
+// needed, here, in TLS.NextProtos, or in SocketOptions.Client.
+type ConnectOptions struct {
+	Address string // host name or IP address; "" is the loopback address (CON-001)
+	Port    int    // 1 to 65535 (CON-038)
+	Type    string // UDP4, the default, or UDP6: the family to reach the server by (CON-045)
+
+	ALPN       string // application protocol; "" leaves it to TLS.NextProtos (CON-002)
+	ServerName string // to send and to verify; "" is Address (CON-043)
+
+	// TLS configures the handshake; it is cloned, and made to TLS 1.3. Its
+	// ClientSessionCache, if it has one, gets the tickets for later sessions and
+	// makes this one a resumption, with 0-RTT if the server allowed it.
+	TLS *tls.Config
+	// AllowUnauthenticated lets the session go on although the server's certificate
+	// does not verify; Authenticated and AuthenticationError then tell.
+	AllowUnauthenticated bool
+	// DisableEarlyData keeps a resumed session from sending before its handshake is done.
+	DisableEarlyData bool
+	// SessionTicket and RemoteTransportParams are what the SessionTicket hook of an
+	// earlier session was given; the ticket resumes that session, with the
+	// parameters also for 0-RTT (CON-044, CON-040).
+	SessionTicket         []byte
+	RemoteTransportParams []byte
+
+	Lookup     LookupFunc  // nil is the socket's (CON-017)
+	TokenStore *TokenStore // nil is the socket's
+
+	// AcceptPreferredAddress moves the session to the address that the server
+	// prefers, if it names one of the same family (CON-039).
+	AcceptPreferredAddress bool
+
+	Hooks SessionHooks
+
+	ActiveConnectionIDLimit int           // connection IDs of the peer we keep: 2 to 8, 0 means 2 (CON-018)
+	CongestionAlgorithm     string        // "reno", the default, or "cubic" (CON-019)
+	HighWaterMark           int           // bytes a stream takes that are not yet packed; 0 means 16,384, None 0 (CON-011)
+	IdleTimeout             time.Duration // 0 means 10 s, None that we end no session for silence (CON-013)
+	KeepAlive               time.Duration // a PING after this much silence; 0 means never
+	HandshakeTimeout        time.Duration // 0 means 10 s
+	CallbackTimeout         time.Duration // for one TLS callback; 0 means 60 s
+	MaxAckDelay             time.Duration // 0 means 25 ms, None 0; below 2^14 ms (CON-020)
+	MaxData                 int64         // bytes the peer may send at first; 0 means 1 MiB, None 0 (CON-021)
+	MaxUDPPayloadSize       int           // bytes of the largest datagram we take: 1200 to 65527, 0 means 65527 (CON-022)
+	MaxStreamDataBidiLocal  int64         // bytes on a stream of ours at first; 0 means 256 KiB, None 0 (CON-023)
+	MaxStreamDataBidiRemote int64         // bytes on a stream of the peer's; 0 means 256 KiB, None 0 (CON-024)
+	MaxStreamDataUni        int64         // bytes on a unidirectional stream; 0 means 256 KiB, None 0 (CON-025)
+	MaxStreamsBidi          int64         // streams the peer may have open; 0 means 100, None 0 (CON-026)
+	MaxStreamsUni           int64         // likewise; 0 means 3, None 0 (CON-027)
+}
+
+// ListenOptions are the choices for the server sessions of a socket. A
+// certificate and an ALPN are needed, here or in SocketOptions.Server.
+type ListenOptions struct {
+	ALPN string // application protocol; "" leaves it to TLS.NextProtos (LIS-001)
+
+	// TLS configures the handshakes; it is cloned, and made to TLS 1.3, as is what
+	// its GetConfigForClient returns.
+	TLS *tls.Config
+	// TicketKeys are what session tickets are protected with: the first for new
+	// ones, all for old ones. Nil leaves it to TLS, or to random ones.
+	TicketKeys [][32]byte
+	// DisableEarlyData refuses 0-RTT (LIS-010).
+	DisableEarlyData bool
+	// ReplayRegister sees to it that a ticket serves one session's 0-RTT only. Nil
+	// means one in this process, which refuses the tickets of earlier processes.
+	ReplayRegister ReplayRegister
+
+	// Handler is given every new session, before its handshake is done, on a
+	// goroutine of its own. The session's hooks wait until it returns; an error or a
+	// panic destroys the session and is reported to SocketHooks.SessionError.
+	// With a Handler there is no Accept (SOC-013 to SOC-017).
+	Handler func(*ServerSession) error
+	// Hooks are those of every new session; its Handler can set others.
+	Hooks SessionHooks
+
+	ActiveConnectionIDLimit int           // connection IDs of the peer we keep: 2 to 8, 0 means 2 (LIS-019)
+	CongestionAlgorithm     string        // "reno", the default, or "cubic" (LIS-020)
+	HighWaterMark           int           // bytes a stream takes that are not yet packed; 0 means 16,384, None 0 (LIS-012)
+	IdleTimeout             time.Duration // 0 means 10 s, None that we end no session for silence (LIS-014)
+	KeepAlive               time.Duration // a PING after this much silence; 0 means never
+	HandshakeTimeout        time.Duration // 0 means 10 s
+	CallbackTimeout         time.Duration // for one TLS callback; 0 means 60 s
+	MaxAckDelay             time.Duration // 0 means 25 ms, None 0; below 2^14 ms (LIS-021)
+	MaxData                 int64         // bytes the peer may send at first; 0 means 1 MiB, None 0 (LIS-022)
+	MaxUDPPayloadSize       int           // bytes of the largest datagram we take: 1200 to 65527, 0 means 65527 (LIS-023)
+	MaxStreamDataBidiLocal  int64         // bytes on a stream of ours at first; 0 means 256 KiB, None 0 (LIS-026)
+	MaxStreamDataBidiRemote int64         // bytes on a stream of the peer's; 0 means 256 KiB, None 0 (LIS-027)
+	MaxStreamDataUni        int64         // bytes on a unidirectional stream; 0 means 256 KiB, None 0 (LIS-028)
+	MaxStreamsBidi          int64         // streams the peer may have open; 0 means 100, None 0 (LIS-024)
+	MaxStreamsUni           int64         // likewise; 0 means 3, None 0 (LIS-025)
+}
+
+// StreamOptions are the choices for one stream that is opened here.
+type StreamOptions struct {
+	HalfOpen      bool // unidirectional: we write and the peer reads (SES-072)
+	HighWaterMark int  // 0 means the session's, None 0 (SES-073)
+	Hooks         StreamHooks
+}
+
+// sessionOptions are the options that clients and servers share.
+type sessionOptions struct {
+	activeConnectionIDLimit int
+	congestionAlgorithm     string
+	highWaterMark           int
+	idleTimeout             time.Duration
+	keepAlive               time.Duration
+	handshakeTimeout        time.Duration
+	callbackTimeout         time.Duration
+	maxAckDelay             time.Duration
+	maxData                 int64
+	maxUDPPayloadSize       int
+	maxStreamDataBidiLocal  int64
+	maxStreamDataBidiRemote int64
+	maxStreamDataUni        int64
+	maxStreamsBidi          int64
+	maxStreamsUni           int64
+}
+
+func (o *ConnectOptions) session() sessionOptions {
+	return sessionOptions{
+		o.ActiveConnectionIDLimit, o.CongestionAlgorithm, o.HighWaterMark, o.IdleTimeout, o.KeepAlive,
+		o.HandshakeTimeout, o.CallbackTimeout, o.MaxAckDelay, o.MaxData, o.MaxUDPPayloadSize,
+		o.MaxStreamDataBidiLocal, o.MaxStreamDataBidiRemote, o.MaxStreamDataUni, o.MaxStreamsBidi, o.MaxStreamsUni,
+	}
+}
+
+func (o *ListenOptions) session() sessionOptions {
+	return sessionOptions{
+		o.ActiveConnectionIDLimit, o.CongestionAlgorithm, o.HighWaterMark, o.IdleTimeout, o.KeepAlive,
+		o.HandshakeTimeout, o.CallbackTimeout, o.MaxAckDelay, o.MaxData, o.MaxUDPPayloadSize,
+		o.MaxStreamDataBidiLocal, o.MaxStreamDataBidiRemote, o.MaxStreamDataUni, o.MaxStreamsBidi, o.MaxStreamsUni,
+	}
+}
+
+// over returns the options with base's where they are zero.
+func (o sessionOptions) over(base sessionOptions) sessionOptions {
+	return sessionOptions{
+		cmp.Or(o.activeConnectionIDLimit, base.activeConnectionIDLimit),
+		cmp.Or(o.congestionAlgorithm, base.congestionAlgorithm),
+		cmp.Or(o.highWaterMark, base.highWaterMark),
+		cmp.Or(o.idleTimeout, base.idleTimeout),
+		cmp.Or(o.keepAlive, base.keepAlive),
+		cmp.Or(o.handshakeTimeout, base.handshakeTimeout),
+		cmp.Or(o.callbackTimeout, base.callbackTimeout),
+		cmp.Or(o.maxAckDelay, base.maxAckDelay),
+		cmp.Or(o.maxData, base.maxData),
+		cmp.Or(o.maxUDPPayloadSize, base.maxUDPPayloadSize),
+		cmp.Or(o.maxStreamDataBidiLocal, base.maxStreamDataBidiLocal),
+		cmp.Or(o.maxStreamDataBidiRemote, base.maxStreamDataBidiRemote),
+		cmp.Or(o.maxStreamDataUni, base.maxStreamDataUni),
+		cmp.Or(o.maxStreamsBidi, base.maxStreamsBidi),
+		cmp.Or(o.maxStreamsUni, base.maxStreamsUni),
+	}
+}
+
+// over returns the options with base's where they are zero.
+func (o ConnectOptions) over(base ConnectOptions) ConnectOptions {
+	o.Address = cmp.Or(o.Address, base.Address)
+	o.Port = cmp.Or(o.Port, base.Port)
+	o.Type = cmp.Or(o.Type, base.Type)
+	o.ALPN = cmp.Or(o.ALPN, base.ALPN)
+	o.ServerName = cmp.Or(o.ServerName, base.ServerName)
+	o.TLS = cmp.Or(o.TLS, base.TLS)
+	o.AllowUnauthenticated = o.AllowUnauthenticated || base.AllowUnauthenticated
+	o.DisableEarlyData = o.DisableEarlyData || base.DisableEarlyData
+	if o.SessionTicket == nil {
+		o.SessionTicket, o.RemoteTransportParams = base.SessionTicket, base.RemoteTransportParams
+	}
+	if o.Lookup == nil {
+		o.Lookup = base.Lookup
+	}
+	o.TokenStore = cmp.Or(o.TokenStore, base.TokenStore)
+	o.AcceptPreferredAddress = o.AcceptPreferredAddress || base.AcceptPreferredAddress
+	o.Hooks = o.Hooks.over(base.Hooks)
+	return o
+}
+
+// over returns the options with base's where they are zero.
+func (o ListenOptions) over(base ListenOptions) ListenOptions {
+	o.ALPN = cmp.Or(o.ALPN, base.ALPN)
+	o.TLS = cmp.Or(o.TLS, base.TLS)
+	if o.TicketKeys == nil {
+		o.TicketKeys = base.TicketKeys
+	}
+	o.DisableEarlyData = o.DisableEarlyData || base.DisableEarlyData
+	if o.ReplayRegister == nil {
+		o.ReplayRegister = base.ReplayRegister
+	}
+	if o.Handler == nil {
+		o.Handler = base.Handler
+	}
+	o.Hooks = o.Hooks.over(base.Hooks)
+	return o
+}

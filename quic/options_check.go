@@ -1,0 +1,213 @@
+package quic
+
+import (
+	"fmt"
+	"math"
+	"net/netip"
+	"time"
+
+	"github.com/cinnabar-quic/cinnabar/internal/transport"
+	"github.com/cinnabar-quic/cinnabar/internal/wire"
+)
+
+// The defaults of the API document.
+const (
+	defaultActiveConnectionIDs = 2
+	defaultCongestion          = "reno"
+	defaultHighWaterMark       = 16_384
+	defaultIdleTimeout         = 10 * time.Second
+	defaultMaxAckDelay         = 25 * time.Millisecond
+	defaultMaxData             = 1 << 20
+	defaultMaxUDPPayload       = 65_527
+	defaultMaxStreamData       = 256 << 10
+	defaultMaxStreamsBidi      = 100
+	defaultMaxStreamsUni       = 3
+	defaultPerHost             = 100
+	defaultRetryTokenTimeout   = 10 * time.Second
+	defaultCallbackTimeout     = 60 * time.Second
+)
+
+// maxInt is the largest number that an option can be: what a QUIC varint holds.
+const maxInt = 1<<62 - 1
+
+// checker collects the first thing that is wrong with a struct of options.
+type checker struct {
+	in  string // the struct's name
+	err *OptionError
+}
+
+func (c *checker) fail(option string, value any, code, want string) {
+	if c.err == nil {
+		c.err = &OptionError{Option: c.in + "." + option, Value: value, Want: want, code: code}
+	}
+}
+
+// result returns the error, nil if there was none.
+func (c *checker) result() error {
+	if c.err == nil {
+		return nil
+	}
+	return c.err
+}
+
+// count resolves a number: 0 is def, None is 0 where low allows it.
+func count[T int | int64](c *checker, option string, v, def, low, high T) T {
+	switch {
+	case v == 0:
+		return def
+	case v == None && low == 0:
+		return 0
+	case v < max(low, 1) || v > high:
+		c.fail(option, v, CodeOutOfRange, fmt.Sprintf("%d to %d", low, high))
+	}
+	return v
+}
+
+// duration resolves a time: 0 is def, None is 0 where zero allows it.
+func (c *checker) duration(option string, v, def time.Duration, zero bool, high time.Duration) time.Duration {
+	switch {
+	case v == 0:
+		return def
+	case v == None && zero:
+		return 0
+	case v < 0 || v > high:
+		c.fail(option, v, CodeOutOfRange, fmt.Sprintf("0 to %v", high))
+	}
+	return v
+}
+
+// name resolves one of a few words: "" is the first.
+func (c *checker) name(option, v string, words ...string) string {
+	if v == "" {
+		return words[0]
+	}
+	for _, w := range words {
+		if v == w {
+			return v
+		}
+	}
+	c.fail(option, v, CodeInvalidArgValue, fmt.Sprintf("one of %q", words))
+	return v
+}
+
+func (c *checker) port(option string, v, low int) {
+	if v < low || v > 65_535 {
+		c.fail(option, v, CodeSocketBadPort, fmt.Sprintf("%d to 65535", low))
+	}
+}
+
+// resolved returns the options with their defaults, or what is wrong with them.
+func (o sessionOptions) resolved(c *checker) sessionOptions {
+	o.activeConnectionIDLimit = count(c, "ActiveConnectionIDLimit", o.activeConnectionIDLimit, defaultActiveConnectionIDs, 2, 8)
+	o.congestionAlgorithm = c.name("CongestionAlgorithm", o.congestionAlgorithm, defaultCongestion, "cubic")
+	o.highWaterMark = count(c, "HighWaterMark", o.highWaterMark, defaultHighWaterMark, 0, math.MaxInt)
+	o.idleTimeout = c.duration("IdleTimeout", o.idleTimeout, defaultIdleTimeout, true, math.MaxInt64)
+	o.keepAlive = c.duration("KeepAlive", o.keepAlive, 0, true, math.MaxInt64)
+	o.handshakeTimeout = c.duration("HandshakeTimeout", o.handshakeTimeout, 0, false, math.MaxInt64)
+	o.callbackTimeout = c.duration("CallbackTimeout", o.callbackTimeout, defaultCallbackTimeout, false, math.MaxInt64)
+	o.maxAckDelay = c.duration("MaxAckDelay", o.maxAckDelay, defaultMaxAckDelay, true, (1<<14-1)*time.Millisecond)
+	o.maxData = count(c, "MaxData", o.maxData, defaultMaxData, 0, maxInt)
+	o.maxUDPPayloadSize = min(count(c, "MaxUDPPayloadSize", o.maxUDPPayloadSize, defaultMaxUDPPayload, 1200, math.MaxInt), defaultMaxUDPPayload)
+	o.maxStreamDataBidiLocal = count(c, "MaxStreamDataBidiLocal", o.maxStreamDataBidiLocal, defaultMaxStreamData, 0, maxInt)
+	o.maxStreamDataBidiRemote = count(c, "MaxStreamDataBidiRemote", o.maxStreamDataBidiRemote, defaultMaxStreamData, 0, maxInt)
+	o.maxStreamDataUni = count(c, "MaxStreamDataUni", o.maxStreamDataUni, defaultMaxStreamData, 0, maxInt)
+	o.maxStreamsBidi = count(c, "MaxStreamsBidi", o.maxStreamsBidi, defaultMaxStreamsBidi, 0, 1<<60)
+	o.maxStreamsUni = count(c, "MaxStreamsUni", o.maxStreamsUni, defaultMaxStreamsUni, 0, 1<<60)
+	return o
+}
+
+// config returns what the machine is told of resolved options.
+func (o *sessionOptions) config() transport.Config {
+	p := wire.DefaultParameters()
+	p.MaxIdleTimeout = o.idleTimeout
+	p.MaxUDPPayload = int64(o.maxUDPPayloadSize)
+	p.MaxData = o.maxData
+	p.MaxStreamDataBidiLocal = o.maxStreamDataBidiLocal
+	p.MaxStreamDataBidiRemote = o.maxStreamDataBidiRemote
+	p.MaxStreamDataUni = o.maxStreamDataUni
+	p.MaxStreamsBidi = o.maxStreamsBidi
+	p.MaxStreamsUni = o.maxStreamsUni
+	p.MaxAckDelay = o.maxAckDelay
+	p.ActiveCIDLimit = int64(o.activeConnectionIDLimit)
+	return transport.Config{
+		Params:            p,
+		Rand:              random,
+		Pool:              chunks,
+		CongestionControl: o.congestionAlgorithm,
+		HandshakeTimeout:  o.handshakeTimeout,
+		KeepAlive:         o.keepAlive,
+	}
+}
+
+// resolve puts the defaults in place, or tells what is wrong.
+func (o *SocketOptions) resolve() error {
+	c := &checker{in: "SocketOptions"}
+	o.MaxConnections = count(c, "MaxConnections", o.MaxConnections, math.MaxInt, 1, math.MaxInt)
+	o.MaxConnectionsPerHost = count(c, "MaxConnectionsPerHost", o.MaxConnectionsPerHost, defaultPerHost, 1, math.MaxInt)
+	if d := o.RetryTokenTimeout; d != 0 && (d < time.Second || d > time.Minute || d%time.Second != 0) {
+		c.fail("RetryTokenTimeout", d, CodeOutOfRange, "1s to 60s in whole seconds")
+	} else if d == 0 {
+		o.RetryTokenTimeout = defaultRetryTokenTimeout
+	}
+	if n := len(o.StatelessResetSecret); o.StatelessResetSecret != nil && n != 16 {
+		c.fail("StatelessResetSecret", fmt.Sprintf("%d bytes", n), CodeInvalidArgValue, "16 bytes")
+	}
+	if n := len(o.TokenSecret); o.TokenSecret != nil && n != 32 {
+		c.fail("TokenSecret", fmt.Sprintf("%d bytes", n), CodeInvalidArgValue, "32 bytes")
+	}
+	if o.TokenStore == nil {
+		o.TokenStore = NewTokenStore(0)
+	}
+	if err := o.Endpoint.resolve("SocketOptions.Endpoint"); err != nil {
+		return err
+	}
+	o.Client.session().resolved(in(c, "SocketOptions.Client"))
+	o.Server.session().resolved(in(c, "SocketOptions.Server"))
+	return c.result()
+}
+
+func in(c *checker, name string) *checker {
+	c.in = name
+	return c
+}
+
+func (o *EndpointOptions) resolve(name string) error {
+	c := &checker{in: name}
+	o.Type = c.name("Type", o.Type, UDP4, UDP6, UDP6Only)
+	c.port("Port", o.Port, 0)
+	o.ReceiveBuffer = count(c, "ReceiveBuffer", o.ReceiveBuffer, 0, 1, math.MaxInt32)
+	o.SendBuffer = count(c, "SendBuffer", o.SendBuffer, 0, 1, math.MaxInt32)
+	return c.result()
+}
+
+// resolve checks what only clients have, and returns the rest with its defaults.
+func (o *ConnectOptions) resolve(base *ConnectOptions) (sessionOptions, error) {
+	c := &checker{in: "ConnectOptions"}
+	so := o.session().over(base.session()).resolved(c)
+	*o = o.over(*base)
+	o.Type = c.name("Type", o.Type, UDP4, UDP6)
+	c.port("Port", o.Port, 1)
+	if _, err := netip.ParseAddr(o.ServerName); err == nil {
+		c.fail("ServerName", o.ServerName, CodeInvalidArgValue, "a host name, not an IP address")
+	}
+	if o.ALPN == "" && (o.TLS == nil || len(o.TLS.NextProtos) == 0) {
+		c.fail("ALPN", nil, CodeMissingOption, "")
+	}
+	checkTLS(c, o.TLS)
+	return so, c.result()
+}
+
+// resolve checks what only servers have, and returns the rest with its defaults.
+func (o *ListenOptions) resolve(base *ListenOptions) (sessionOptions, error) {
+	c := &checker{in: "ListenOptions"}
+	so := o.session().over(base.session()).resolved(c)
+	*o = o.over(*base)
+	if o.ALPN == "" && (o.TLS == nil || len(o.TLS.NextProtos) == 0) {
+		c.fail("ALPN", nil, CodeMissingOption, "")
+	}
+	checkTLS(c, o.TLS)
+	if o.TLS == nil || len(o.TLS.Certificates) == 0 && o.TLS.GetCertificate == nil && o.TLS.GetConfigForClient == nil {
+		c.fail("TLS", nil, CodeMissingOption, "a configuration with a certificate")
+	}
+	return so, c.result()
+}

@@ -1,0 +1,428 @@
+package quic
+
+import (
+	"context"
+	"crypto/tls"
+	"net"
+	"net/netip"
+	"sync"
+	"time"
+
+	"github.com/cinnabar-quic/cinnabar/internal/mono"
+	"github.com/cinnabar-quic/cinnabar/internal/transport"
+)
+
+// Session is one QUIC connection (RFC 9000 §5), as both ends see it. It comes as
+// part of a ClientSession or a ServerSession. All methods may be called
+// concurrently, and none is called back under a lock of the session's.
+//
+// An open session that has nothing to do has no goroutine: the goroutine that
+// brings work, be it an application's write, a received datagram or a timer, does it.
+type Session struct {
+	// Value is the program's own: the package does not look at it.
+	Value any
+
+	client *ClientSession // one of these two is what the session is part of
+	server *ServerSession
+	wait   *waiterPool
+	opts   *sessionOptions
+	inbox  inbox
+
+	mu   sync.Mutex
+	conn *transport.Conn
+
+	socket   *Socket
+	endpoint *Endpoint   // where datagrams leave
+	former   []*Endpoint // where they left before SetSocket
+
+	life      sessionLife
+	secure    bool
+	confirmed bool
+	err       error // why the session ended
+	cause     error // what a local Destroy or TLS said
+	closeCode CloseCode
+	endedAt   mono.Time
+
+	tls        *tlsRunner // nil once the handshake engine is no longer needed
+	tlsState   *tls.ConnectionState
+	serverName string
+	authErr    error
+	post       messageScanner // of what TLS says after the handshake
+
+	live      *Stream // all streams that are not over
+	accepted  ring[*Stream]
+	acceptors waitQueue
+	openers   [2]waitQueue // by kind: bidirectional, unidirectional
+	securing  waitQueue
+	ending    waitQueue
+	woken     waitQueue // to be woken when the lock is free
+	after     after     // to be done then
+
+	flushing bool // a flush has been scheduled
+	armed    mono.Time
+	timer    *time.Timer
+
+	hooks   *SessionHooks // nil if there are none
+	notices *dispatcher   // nil until something is told
+	done    chan struct{} // nil until asked for
+	ctx     context.Context
+	cancel  context.CancelCauseFunc
+	host    netip.Addr // the peer's address that the server counts the session under
+
+	// Links of the socket's list, under the socket's lock.
+	prevInSocket, nextInSocket *Session
+}
+
+// sessionLife is where a session stands: open, closing (no new streams, and the end
+// when the last one is over), ended, or forgotten by its socket.
+type sessionLife uint8
+
+const (
+	sessionOpen sessionLife = iota
+	sessionClosing
+	sessionEnded
+	sessionGone
+)
+
+// after is work that the holder of a session's lock leaves until it has let go.
+type after uint8
+
+const (
+	afterKick    after = 1 << iota // notices wait for delivery
+	afterHandler                   // the Handler is to be told of the session
+	afterOwned                     // destroy the socket that the session owns
+	afterIdle                      // the socket may be closing and have lost its last session
+)
+
+// ClientSession is the client's end of a connection: what Connect and Dial return.
+type ClientSession struct {
+	Session
+
+	ownsSocket bool // made by Dial
+	alpn       []string
+	tokenKey   string
+	tokenStore *TokenStore
+	tickets    *ticketCache
+	earlyALPN  string // of the session whose ticket was used for 0-RTT
+}
+
+// ServerSession is the server's end of a connection: what Accept returns and a
+// ListenOptions.Handler is given.
+type ServerSession struct {
+	Session
+
+	listener *listener
+	held     bool // the socket's count of sessions includes it
+	queued   bool // it went to the accept queue, or to a Handler
+}
+
+// CloseCode tells how a session ended (SES-043).
+type CloseCode struct {
+	Code   uint64      // 0 for an orderly end
+	Family CloseFamily // whose code it is
+	Silent bool        // this end said no word: it timed out, or the peer closed
+}
+
+// CloseFamily says who a close code belongs to (SES-045).
+type CloseFamily uint8
+
+const (
+	CloseTransport   CloseFamily = 0 // RFC 9000 §20.1
+	CloseTLS         CloseFamily = 1 // a TLS alert, as 0x100 plus its number
+	CloseApplication CloseFamily = 2 // the application's own
+)
+
+// Client returns the ClientSession that the session is part of, nil at a server.
+func (s *Session) Client() *ClientSession { return s.client }
+
+// Server returns the ServerSession that the session is part of, nil at a client.
+func (s *Session) Server() *ServerSession { return s.server }
+
+// Handshake waits until the handshake is complete (SES-018). It fails with what
+// ended the session before, or with the context's error.
+func (s *Session) Handshake(ctx context.Context) error {
+	s.mu.Lock()
+	if s.secure || s.err != nil {
+		err := s.err
+		if s.secure {
+			err = nil
+		}
+		s.unlock(flushNone)
+		return err
+	}
+	w := s.wait.get()
+	s.securing.push(w)
+	s.unlock(flushNow)
+	err := s.sleep(ctx, &s.securing, w)
+	if err == nil {
+		err = w.err
+	}
+	s.wait.put(w)
+	return err
+}
+
+// Ping asks the peer for an answer, which keeps an idle session alive (SES-079).
+// Nothing tells whether it came. The error is a *StateError on a session that is over.
+func (s *Session) Ping() error {
+	s.mu.Lock()
+	defer s.unlock(flushNow)
+	if s.err != nil {
+		return s.stateError("Session.Ping")
+	}
+	s.conn.Ping()
+	return nil
+}
+
+// UpdateKey starts a key update (RFC 9001 §6), and reports false if the last one
+// is still on its way (SES-095). The error is a *StateError before the handshake is
+// confirmed, and on a session that is closing or over.
+func (s *Session) UpdateKey() (bool, error) {
+	s.mu.Lock()
+	defer s.unlock(flushNow)
+	switch {
+	case s.life != sessionOpen:
+		return false, s.stateError("Session.UpdateKey")
+	case !s.conn.Confirmed():
+		return false, &StateError{Op: "Session.UpdateKey", State: "handshake is not confirmed"}
+	case !s.conn.UpdateKey(now()):
+		return false, nil
+	}
+	s.conn.Ping() // a packet with the new key makes the peer follow
+	return true, nil
+}
+
+// SetHooks replaces the session's hooks. What has been queued for the former
+// ones is still given to them. Inside a ListenOptions.Handler nothing is missed.
+func (s *Session) SetHooks(h SessionHooks) {
+	s.mu.Lock()
+	defer s.unlock(flushNone)
+	s.hooks = &h
+	if h.Stream != nil {
+		for s.accepted.len() > 0 {
+			s.tellStream(s.accepted.pop())
+		}
+	}
+}
+
+// SetKeepAlive sets how much silence makes the session send a PING; 0 is none.
+func (s *Session) SetKeepAlive(d time.Duration) {
+	s.mu.Lock()
+	defer s.unlock(flushNow)
+	s.conn.SetKeepAlive(max(d, 0))
+}
+
+// Socket returns the socket that the session lives on (SES-092).
+func (s *Session) Socket() *Socket {
+	s.mu.Lock()
+	defer s.unlock(flushNone)
+	return s.socket
+}
+
+// Address returns the local address in use (SES-025). Its IP is unspecified as
+// long as the system has not told which one that is.
+func (s *Session) Address() netip.AddrPort {
+	s.mu.Lock()
+	defer s.unlock(flushNone)
+	return s.conn.Path().Local
+}
+
+// RemoteAddress returns the peer's address in use (SES-085).
+func (s *Session) RemoteAddress() netip.AddrPort {
+	s.mu.Lock()
+	defer s.unlock(flushNone)
+	return s.conn.Path().Remote
+}
+
+// LocalAddr returns Address as a *net.UDPAddr.
+func (s *Session) LocalAddr() net.Addr { return net.UDPAddrFromAddrPort(s.Address()) }
+
+// RemoteAddr returns RemoteAddress as a *net.UDPAddr.
+func (s *Session) RemoteAddr() net.Addr { return net.UDPAddrFromAddrPort(s.RemoteAddress()) }
+
+// HandshakeComplete reports whether the handshake is done, and stays true (SES-058).
+func (s *Session) HandshakeComplete() bool {
+	s.mu.Lock()
+	defer s.unlock(flushNone)
+	return s.secure
+}
+
+// HandshakeConfirmed reports whether both ends know that it is (SES-059, RFC 9001 §4.1.2).
+func (s *Session) HandshakeConfirmed() bool {
+	s.mu.Lock()
+	defer s.unlock(flushNone)
+	return s.confirmed
+}
+
+// ConnectionState returns what TLS knows of the session, certificates and the
+// exporter included. It is zero before the handshake is complete.
+func (s *Session) ConnectionState() tls.ConnectionState {
+	s.mu.Lock()
+	defer s.unlock(flushNone)
+	if s.tlsState == nil {
+		return tls.ConnectionState{}
+	}
+	return *s.tlsState
+}
+
+// ALPNProtocol returns the application protocol: the negotiated one, and until
+// then at a client that offered only one that one, else "" (SES-029).
+func (s *Session) ALPNProtocol() string {
+	s.mu.Lock()
+	defer s.unlock(flushNone)
+	switch {
+	case s.tlsState != nil:
+		return s.tlsState.NegotiatedProtocol
+	case s.client != nil && len(s.client.alpn) == 1:
+		return s.client.alpn[0]
+	}
+	return ""
+}
+
+// ServerName returns the name that the client asked for (SES-090).
+func (s *Session) ServerName() string {
+	s.mu.Lock()
+	defer s.unlock(flushNone)
+	return s.serverName
+}
+
+// Authenticated reports whether the handshake is done and the peer has shown a
+// certificate that verifies (SES-030).
+func (s *Session) Authenticated() bool {
+	s.mu.Lock()
+	defer s.unlock(flushNone)
+	return s.secure && s.authErr == nil && s.tlsState != nil && len(s.tlsState.PeerCertificates) > 0
+}
+
+// AuthenticationError returns why the peer of a session with complete handshake
+// is not authenticated, nil if it is: a *VerifyError (SES-031).
+func (s *Session) AuthenticationError() error {
+	s.mu.Lock()
+	defer s.unlock(flushNone)
+	return s.authErr
+}
+
+// UsingEarlyData reports whether 0-RTT was used: at a client that the server
+// took it, at a server that it did (SES-097).
+func (s *Session) UsingEarlyData() bool {
+	s.mu.Lock()
+	defer s.unlock(flushNone)
+	return s.secure && s.conn.UsingEarlyData()
+}
+
+// Closing reports whether Close was called and the session is not over yet (SES-046).
+func (s *Session) Closing() bool {
+	s.mu.Lock()
+	defer s.unlock(flushNone)
+	return s.life == sessionClosing
+}
+
+// Destroyed reports whether the session is over (SES-050).
+func (s *Session) Destroyed() bool {
+	s.mu.Lock()
+	defer s.unlock(flushNone)
+	return s.err != nil
+}
+
+// Err returns why the session is over, nil if it is not.
+func (s *Session) Err() error {
+	s.mu.Lock()
+	defer s.unlock(flushNone)
+	return s.err
+}
+
+// CloseCode returns how the session ended; before that it is that of an orderly end.
+func (s *Session) CloseCode() CloseCode {
+	s.mu.Lock()
+	defer s.unlock(flushNone)
+	return s.closeCode
+}
+
+// Closed returns a channel that is closed when the session is over.
+func (s *Session) Closed() <-chan struct{} {
+	s.mu.Lock()
+	defer s.unlock(flushNone)
+	if s.done == nil {
+		s.done = make(chan struct{})
+		if s.err != nil {
+			close(s.done)
+		}
+	}
+	return s.done
+}
+
+// Context returns a context that ends with the session; context.Cause tells why.
+func (s *Session) Context() context.Context {
+	s.mu.Lock()
+	defer s.unlock(flushNone)
+	if s.ctx == nil {
+		s.ctx, s.cancel = context.WithCancelCause(context.Background())
+		if s.err != nil {
+			s.cancel(s.err)
+		}
+	}
+	return s.ctx
+}
+
+// sleep waits for w. If ctx ends before w is woken, w leaves the queue and the
+// context's error is returned; if w was woken meanwhile, its result counts.
+func (s *Session) sleep(ctx context.Context, q *waitQueue, w *waiter) error {
+	if ctx == nil || ctx.Done() == nil {
+		<-w.ch
+		return nil
+	}
+	select {
+	case <-w.ch:
+		return nil
+	case <-ctx.Done():
+	}
+	s.mu.Lock()
+	out := q.remove(w)
+	s.unlock(flushNone)
+	if out {
+		return ctx.Err()
+	}
+	<-w.ch
+	return nil
+}
+
+// closedError returns the error of a call that the end of the session has cut short.
+func (s *Session) closedError() error { return s.err }
+
+// stateError returns the error of a call that came too late.
+func (s *Session) stateError(op string) error {
+	state := "session is closing"
+	if s.err != nil {
+		state = "session is closed"
+	}
+	return &StateError{Op: op, State: state, Err: s.err}
+}
+
+// ring is a first-in first-out queue.
+type ring[T any] struct {
+	buf  []T
+	head int
+	n    int
+}
+
+func (r *ring[T]) len() int { return r.n }
+
+func (r *ring[T]) push(v T) {
+	if r.n == len(r.buf) {
+		grown := make([]T, max(4, 2*len(r.buf)))
+		for i := range r.n {
+			grown[i] = r.buf[(r.head+i)%len(r.buf)]
+		}
+		r.buf, r.head = grown, 0
+	}
+	r.buf[(r.head+r.n)%len(r.buf)] = v
+	r.n++
+}
+
+func (r *ring[T]) pop() T {
+	var zero T
+	v := r.buf[r.head]
+	r.buf[r.head] = zero
+	r.head = (r.head + 1) % len(r.buf)
+	r.n--
+	return v
+}

@@ -1,0 +1,229 @@
+package quic
+
+import (
+	"context"
+	"errors"
+
+	"github.com/cinnabar-quic/cinnabar/internal/mono"
+	"github.com/cinnabar-quic/cinnabar/internal/transport"
+	"github.com/cinnabar-quic/cinnabar/internal/wire"
+)
+
+// Close begins the graceful end and returns: no stream is opened any more, here or
+// by the peer, and when the last one is over the session ends with application
+// code 0 (SES-040). Shutdown waits for that. The error is a *StateError if the
+// session is over already.
+func (s *Session) Close() error {
+	s.mu.Lock()
+	defer s.unlock(flushNow)
+	return s.close("Session.Close")
+}
+
+func (s *Session) close(op string) error {
+	switch s.life {
+	case sessionOpen:
+		s.life = sessionClosing
+		for k := range s.openers {
+			for w := s.openers[k].pop(); w != nil; w = s.openers[k].pop() {
+				w.err = s.stateError("Session.OpenStream")
+				s.woken.push(w)
+			}
+		}
+		for s.accepted.len() > 0 { // nobody will ever read them
+			s.accepted.pop().turnAway()
+		}
+		for w := s.acceptors.pop(); w != nil; w = s.acceptors.pop() {
+			w.err = s.stateError("Session.AcceptStream")
+			s.woken.push(w)
+		}
+		s.checkDone()
+	case sessionEnded, sessionGone:
+		return s.stateError(op)
+	}
+	return nil
+}
+
+// checkDone ends a closing session that has no stream left.
+func (s *Session) checkDone() {
+	if s.life == sessionClosing && s.err == nil && s.live == nil {
+		s.conn.Close(now(), true, 0, "")
+	}
+}
+
+// Shutdown closes the session gracefully and waits until it is over. If the
+// context ends first, the session is closed at once and the context's error returned.
+// Otherwise the error is nil for an orderly end, or what else ended the session.
+func (s *Session) Shutdown(ctx context.Context) error {
+	s.mu.Lock()
+	if err := s.close("Session.Shutdown"); err != nil {
+		s.unlock(flushNone)
+		return err
+	}
+	if s.err != nil || s.conn.Closed() {
+		s.unlock(flushNow)
+		return s.failure()
+	}
+	w := s.wait.get()
+	s.ending.push(w)
+	s.unlock(flushNow)
+	err := s.sleep(ctx, &s.ending, w)
+	s.wait.put(w)
+	if err != nil {
+		_ = s.CloseWithError(0, "")
+		return err
+	}
+	return s.failure()
+}
+
+// failure returns why the session is over, nil if it was closed as sessions are.
+func (s *Session) failure() error {
+	if err := s.Err(); err != nil && !orderly(err) {
+		return err
+	}
+	return nil
+}
+
+// CloseWithError ends the session now, with an application's code of 0 to 1<<62-1
+// and words for the peer (RFC 9000 §10.2). Streams are cut off. The error is a
+// *StateError if the session is over already.
+func (s *Session) CloseWithError(code uint64, reason string) error {
+	s.mu.Lock()
+	defer s.unlock(flushNow)
+	switch {
+	case s.err != nil:
+		return s.stateError("Session.CloseWithError")
+	case code > maxInt:
+		return &OptionError{Option: "CloseWithError.code", Value: code, Want: "0 to 1<<62-1", code: CodeOutOfRange}
+	}
+	s.conn.Close(now(), true, code, reason)
+	return nil
+}
+
+// Destroy ends the session at once (SES-047). With an error, that is what the
+// session's streams, its Error hook and Err report; the peer is told its code if it
+// is an *ApplicationError, and APPLICATION_ERROR if it is another. A session that is
+// over stays as it is.
+func (s *Session) Destroy(err error) {
+	s.mu.Lock()
+	defer s.unlock(flushNow)
+	if s.err != nil {
+		return
+	}
+	s.cause = err
+	var app *ApplicationError
+	switch {
+	case err == nil:
+		s.conn.Close(now(), true, 0, "")
+	case errors.As(err, &app):
+		s.conn.Close(now(), true, app.ErrorCode, app.Reason)
+	default:
+		s.conn.Close(now(), false, uint64(wire.ApplicationError), "")
+	}
+}
+
+// refuse ends a session whose Handler has failed: a client that is still in its
+// handshake learns that the connection is refused (SOC-017).
+func (s *Session) refuse(err error) {
+	s.mu.Lock()
+	if s.secure || s.err != nil {
+		s.unlock(flushNow)
+		s.Destroy(err)
+		return
+	}
+	s.cause = err
+	s.conn.Close(now(), false, uint64(wire.ConnectionRefused), "")
+	s.unlock(flushNow)
+}
+
+// end is the end of the session's life for everybody but the machine, which may
+// have to repeat its last words for a while.
+func (s *Session) end(t mono.Time, r *transport.CloseReason) {
+	if s.err != nil {
+		return
+	}
+	s.life, s.endedAt = sessionEnded, t
+	s.err = closeError(r)
+	if te, ok := s.err.(*TransportError); ok && !te.Remote && te.Err == nil {
+		te.Err = s.tlsError()
+	}
+	if s.cause != nil && (r.Kind == transport.CloseLocal || r.Kind == transport.CloseSilent) {
+		s.err = s.cause
+	}
+	s.closeCode = closeCode(r)
+	s.tlsStop()
+	s.cutOff(t)
+	if s.done != nil {
+		close(s.done)
+	}
+	if s.cancel != nil {
+		s.cancel(s.err)
+	}
+	if h := s.hooks; h != nil {
+		if err := s.err; h.Error != nil && !orderly(err) {
+			s.tell(func() { _ = call(func() error { h.Error(err); return nil }) }, true)
+		}
+		if h.Close != nil {
+			s.tell(func() { _ = call(func() error { h.Close(); return nil }) }, true)
+		}
+	}
+	s.socket.ended(s)
+	s.after |= afterIdle
+}
+
+// cutOff wakes everybody who waits for the session or one of its streams.
+func (s *Session) cutOff(t mono.Time) {
+	fail := func(q *waitQueue, err error) {
+		for w := q.pop(); w != nil; w = q.pop() {
+			w.err = err
+			s.woken.push(w)
+		}
+	}
+	fail(&s.securing, s.err)
+	fail(&s.acceptors, s.err)
+	fail(&s.ending, nil)
+	for k := range s.openers {
+		if s.openers[k].head != nil {
+			fail(&s.openers[k], &OperationError{Op: "Session.OpenStream", Err: s.err})
+		}
+	}
+	for s.accepted.len() > 0 {
+		s.accepted.pop()
+	}
+	for s.live != nil {
+		s.live.finish(t, s.err)
+	}
+}
+
+// forget ends the machine's life too.
+func (s *Session) forget() {
+	if s.life == sessionGone {
+		return
+	}
+	s.life = sessionGone
+	if s.timer != nil {
+		s.timer.Stop()
+	}
+	s.socket.forget(s)
+	for _, f := range s.former {
+		f.socket.unroute(s.conn)
+	}
+	s.former = nil
+	if s.client != nil && s.client.ownsSocket {
+		s.after |= afterOwned
+	}
+}
+
+func closeCode(r *transport.CloseReason) CloseCode {
+	c := CloseCode{Family: CloseApplication, Silent: r.Kind != transport.CloseLocal}
+	switch r.Kind {
+	case transport.CloseLocal, transport.ClosePeer:
+		c.Code = r.Code
+		if !r.App {
+			c.Family = CloseTransport
+			if _, alert := wire.ErrorCode(r.Code).Alert(); alert {
+				c.Family = CloseTLS
+			}
+		}
+	}
+	return c
+}

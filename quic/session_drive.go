@@ -1,0 +1,193 @@
+package quic
+
+import (
+	"runtime"
+	"time"
+
+	"github.com/cinnabar-quic/cinnabar/internal/dgram"
+	"github.com/cinnabar-quic/cinnabar/internal/mono"
+)
+
+// flush says what a goroutine that lets go of a session's lock does about what
+// is to be sent.
+type flush uint8
+
+const (
+	flushNone flush = iota // it changed nothing that would have to be sent
+	flushSoon              // a little that should leave soon, best together with what others are about to add
+	flushNow               // as much as may be sent
+)
+
+// unlock ends the time that a goroutine holds the session's lock. What the
+// machine wants done is done first: the inbox, events, sending. To bound the time
+// that others wait, the lock is let go after each batch. Sleepers are woken, and user
+// code is set going, only when the lock is free.
+func (s *Session) unlock(f flush) {
+	advanced := false
+	for {
+		again := s.drive(f, &advanced)
+		woken, todo, socket := s.woken, s.after, s.socket
+		s.woken, s.after = waitQueue{}, 0
+		s.mu.Unlock()
+		woken.release()
+		if todo != 0 {
+			s.do(todo, socket)
+		}
+		switch {
+		case again:
+			s.mu.Lock()
+		case s.inbox.empty() || !s.mu.TryLock():
+			return
+		}
+		f = flushNow
+	}
+}
+
+// drive does one round of the machine's work, and reports whether there is more.
+func (s *Session) drive(f flush, advanced *bool) (again bool) {
+	if f == flushNone && s.inbox.empty() {
+		return false
+	}
+	t := now()
+	if s.drain(t) {
+		f = flushNow
+	}
+	s.events(t)
+	switch f {
+	case flushSoon:
+		s.flushLater()
+	case flushNow:
+		again = s.transmit(t) || s.arm(t, advanced)
+	}
+	return again
+}
+
+// drain gives the machine what is in the inbox, and reports whether that was something.
+func (s *Session) drain(t mono.Time) bool {
+	p := s.inbox.take()
+	if p == nil {
+		return false
+	}
+	for p != nil {
+		for i := range p.d[:p.n] {
+			s.conn.Receive(t, &p.d[i])
+		}
+		next := p.next
+		p.put()
+		p = next
+	}
+	return true
+}
+
+// transmit sends one batch, and reports whether there was one.
+func (s *Session) transmit(t mono.Time) bool {
+	b := batches.Get().(*dgram.Batch)
+	some := s.conn.Transmit(t, b)
+	s.events(t) // connection IDs must be routable before the peer learns of them
+	if some {
+		if err := s.endpointFor(&b.Path).send(b); err != nil {
+			if n := tooBig(b, err); n > 0 {
+				s.conn.TooBig(t, n)
+			}
+		}
+	}
+	b.Reset()
+	batches.Put(b)
+	return some
+}
+
+// endpointFor returns the endpoint that datagrams for the path leave from.
+func (s *Session) endpointFor(p *dgram.Path) *Endpoint {
+	if s.former != nil && p.Local.Port() != s.endpoint.port {
+		for _, e := range s.former {
+			if p.Local.Port() == e.port {
+				return e
+			}
+		}
+	}
+	return s.endpoint
+}
+
+// arm sees to it that the machine hears of the time when it wants to. It reports
+// true if that is now and it has been told.
+func (s *Session) arm(t mono.Time, advanced *bool) bool {
+	d := s.conn.Deadline()
+	if s.tls != nil {
+		d = min(d, s.tls.deadline())
+	}
+	if d <= t {
+		if !*advanced {
+			*advanced = true
+			s.advance(t)
+			return true
+		}
+		d = t + mono.Time(time.Millisecond) // it cannot do now what it should have
+	}
+	if d >= s.armed {
+		return false // the timer goes off early, and is set again then
+	}
+	s.armed = d
+	if s.timer == nil {
+		s.timer = time.AfterFunc(d.Sub(t), s.onTimer)
+	} else {
+		s.timer.Reset(d.Sub(t))
+	}
+	return false
+}
+
+// advance lets every timer act that has run out.
+func (s *Session) advance(t mono.Time) {
+	s.conn.Advance(t)
+	if s.tls != nil {
+		s.tlsAdvance(t)
+	}
+	s.events(t)
+}
+
+// onTimer runs on the timer's goroutine.
+func (s *Session) onTimer() {
+	s.mu.Lock()
+	s.armed = mono.Never
+	if s.life == sessionGone {
+		s.unlock(flushNone)
+		return
+	}
+	s.advance(now())
+	s.unlock(flushNow)
+}
+
+// flushLater sends in a moment, from a goroutine of its own if nobody else is about to.
+// The moment lets what other goroutines are writing share packets and system calls.
+func (s *Session) flushLater() {
+	if !s.flushing {
+		s.flushing = true
+		go s.flush()
+	}
+}
+
+func (s *Session) flush() {
+	runtime.Gosched()
+	s.flushNow()
+}
+
+func (s *Session) flushNow() {
+	s.mu.Lock()
+	s.flushing = false
+	s.unlock(flushNow)
+}
+
+// do does what was left until the lock was free.
+func (s *Session) do(todo after, socket *Socket) {
+	if todo&afterKick != 0 {
+		s.notices.kick()
+	}
+	if todo&afterHandler != 0 {
+		s.server.handle()
+	}
+	if todo&afterOwned != 0 {
+		go socket.Destroy(nil) // not here: this may be the reader that Destroy waits for
+	}
+	if todo&afterIdle != 0 {
+		socket.checkIdle()
+	}
+}

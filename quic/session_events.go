@@ -1,0 +1,169 @@
+package quic
+
+import (
+	"github.com/cinnabar-quic/cinnabar/internal/mono"
+	"github.com/cinnabar-quic/cinnabar/internal/transport"
+)
+
+// events takes everything that the machine reports and turns it into results for
+// sleepers, notices for hooks, and routes. It runs under the session's lock.
+func (s *Session) events(t mono.Time) {
+	for {
+		e, ok := s.conn.Next()
+		if !ok {
+			return
+		}
+		if e.Stream != nil {
+			s.streamEvent(t, &e)
+		} else {
+			s.event(t, &e)
+		}
+	}
+}
+
+func (s *Session) streamEvent(t mono.Time, e *transport.Event) {
+	if e.Kind == transport.EventStream {
+		s.peerStream(t, e.Stream)
+		return
+	}
+	st, ok := e.Stream.Value.(*Stream)
+	if !ok {
+		return // the stream was turned away
+	}
+	switch e.Kind {
+	case transport.EventReadable:
+		st.serveReaders(t)
+		st.tell(noticeReadable)
+	case transport.EventWritable:
+		st.serveWriters()
+		st.tell(noticeDrained)
+	case transport.EventStopped:
+		st.cutOff(&StreamError{StreamID: st.t.ID(), ErrorCode: e.Code, Remote: true})
+	case transport.EventStreamAcked:
+		st.tell(noticeAcknowledged)
+	case transport.EventStreamDone:
+		st.finish(t, nil)
+	}
+}
+
+func (s *Session) event(t mono.Time, e *transport.Event) {
+	switch e.Kind {
+	case transport.EventTLS:
+		s.tlsInput(t, e.Level, e.Data)
+	case transport.EventSecure:
+		s.route(e)
+		s.onSecure(t)
+	case transport.EventConfirmed:
+		s.confirmed = true
+	case transport.EventCredit:
+		s.serveOpeners(t)
+	case transport.EventIssued, transport.EventRetired, transport.EventTokenKnown, transport.EventTokenForgotten:
+		s.route(e)
+	case transport.EventNewToken:
+		if c := s.client; c != nil {
+			c.tokenStore.Put(c.tokenKey, e.Data)
+		}
+	case transport.EventPathValidation:
+		if h := s.hooks; h != nil && h.PathValidation != nil {
+			ok, path := e.OK, e.Path
+			s.notify(func() error { return h.PathValidation(ok, path.Local, path.Remote) }, false)
+		}
+	case transport.EventMigrated:
+		s.onMigrated(e)
+	case transport.EventClosed:
+		s.route(e)
+		s.end(t, e.Close)
+	case transport.EventGone:
+		s.forget()
+	}
+}
+
+// peerStream takes a stream that the peer has opened.
+func (s *Session) peerStream(t mono.Time, ts *transport.Stream) {
+	if s.life != sessionOpen {
+		s.conn.Stop(t, ts, 0) // new streams are turned away while closing (SES-040)
+		s.conn.Reset(ts, 0)
+		return
+	}
+	st := s.newStream(ts)
+	switch w := s.acceptors.pop(); {
+	case w != nil:
+		w.stream = st
+		s.woken.push(w)
+	case s.hooks != nil && s.hooks.Stream != nil:
+		s.tellStream(st)
+	default:
+		s.accepted.push(st)
+	}
+}
+
+// tellStream gives a stream of the peer's to the Stream hook.
+func (s *Session) tellStream(st *Stream) {
+	h := s.hooks
+	s.tell(func() {
+		if err := call(func() error { return h.Stream(st) }); err != nil {
+			st.Destroy(err)
+		}
+	}, true)
+}
+
+// onSecure is the end of the handshake.
+func (s *Session) onSecure(t mono.Time) {
+	s.secure = true
+	for w := s.securing.pop(); w != nil; w = s.securing.pop() {
+		s.woken.push(w)
+	}
+	s.serveOpeners(t)
+	if s.server != nil {
+		s.offer()
+	}
+	if h := s.hooks; h != nil && h.Secure != nil {
+		s.notify(h.Secure, true)
+	}
+}
+
+// onMigrated is the use of another path.
+func (s *Session) onMigrated(e *transport.Event) {
+	h := s.hooks
+	if s.client == nil || h == nil || h.UsePreferredAddress == nil {
+		return
+	}
+	p := s.conn.PeerParameters()
+	if p == nil || p.PreferredAddress == nil {
+		return
+	}
+	if to := e.Path.Remote; to == p.PreferredAddress.IPv4 || to == p.PreferredAddress.IPv6 {
+		s.notify(func() error { return h.UsePreferredAddress(to) }, true)
+	}
+}
+
+// route keeps the sockets' tables of connection IDs and reset tokens, and their
+// counts of handshakes, in step.
+func (s *Session) route(e *transport.Event) {
+	s.socket.apply(s.conn, e)
+	for _, f := range s.former {
+		f.socket.apply(s.conn, e)
+	}
+}
+
+// notify queues a hook of the session; its error destroys the session.
+func (s *Session) notify(hook func() error, vital bool) {
+	s.tell(func() {
+		if err := call(hook); err != nil {
+			s.Destroy(err)
+		}
+	}, vital)
+}
+
+// tell queues a notice.
+func (s *Session) tell(f func(), vital bool) {
+	s.dispatcher().post(f, vital)
+	s.after |= afterKick
+}
+
+func (s *Session) dispatcher() *dispatcher {
+	if s.notices == nil {
+		s.notices = &dispatcher{run: s.socket.opts.Dispatch}
+	}
+	return s.notices
+}

@@ -1,0 +1,398 @@
+package quic
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"time"
+
+	"github.com/cinnabar-quic/cinnabar/internal/mono"
+	"github.com/cinnabar-quic/cinnabar/internal/transport"
+	"github.com/cinnabar-quic/cinnabar/internal/wire"
+)
+
+// engineLife is how long a client keeps its handshake engine for the server's
+// tickets.
+const engineLife = 10 * time.Second
+
+// tlsRunner feeds a session's tls.QUICConn. That one blocks while user callbacks
+// run, so it is fed by one goroutine at a time that holds no lock, and exists only while
+// there is something to feed. What comes out goes back to the machine.
+type tlsRunner struct {
+	s      *Session
+	config *tls.Config
+	resume bool // client: early data is wanted
+
+	// Under the session's lock.
+	queue   []tlsInput
+	hello   []byte // server: the client's first message, until it is whole
+	running bool
+	stopped bool
+	until   mono.Time // end of the time that a user callback may take
+	dropAt  mono.Time // client: end of the engine
+	err     error     // what the handshake failed with
+	scan    [2]messageScanner
+
+	// Of the goroutine that runs.
+	conn     *tls.QUICConn
+	cancel   context.CancelFunc
+	done     bool
+	failed   bool
+	ticket   bool // client: one has come
+	rejected bool // client: the server refused 0-RTT
+	out      []transport.TLSEvent
+	state    *tls.ConnectionState
+}
+
+type tlsInput struct {
+	level transport.Level
+	data  []byte
+}
+
+func newTLSRunner(s *Session) *tlsRunner {
+	return &tlsRunner{s: s, until: mono.Never, dropAt: mono.Never}
+}
+
+func (r *tlsRunner) deadline() mono.Time { return min(r.until, r.dropAt) }
+
+// tlsInput takes handshake bytes from the machine.
+func (s *Session) tlsInput(t mono.Time, level transport.Level, data []byte) {
+	if err := s.checkMessages(level, data); err != nil {
+		s.conn.Handshake(t, transport.TLSEvent{Kind: transport.TLSError, Err: err})
+		return
+	}
+	r := s.tls
+	if r == nil || r.stopped {
+		return
+	}
+	if s.server != nil && level == transport.LevelInitial && r.conn == nil && !r.running {
+		// A tls.QUICConn costs far more than a few bytes, so it is made when the
+		// client's first message is whole.
+		r.hello = append(r.hello, data...)
+		if !wholeMessage(r.hello) {
+			return
+		}
+		data, r.hello = r.hello, nil
+		if s.server.listener.opts.Handler != nil {
+			s.after |= afterHandler
+		}
+	}
+	r.queue = append(r.queue, tlsInput{level, data})
+	r.start()
+}
+
+// checkMessages looks at the types of handshake messages before TLS does, because
+// it reports some that are forbidden with another alert than RFC 9001 §6 and §4.4 ask for.
+func (s *Session) checkMessages(level transport.Level, data []byte) *wire.Error {
+	const (
+		newSessionTicket   = 4
+		certificateRequest = 13
+		keyUpdate          = 24
+	)
+	scan := &s.post
+	if level != transport.LevelApp {
+		if s.tls == nil {
+			return nil
+		}
+		scan = &s.tls.scan[min(level, 1)]
+	}
+	unexpected := &wire.Error{Code: wire.CryptoError(alertUnexpectedMessage), Frame: wire.FrameCrypto, Reason: "unexpected handshake message"}
+	for {
+		kind, ok := scan.next(&data)
+		switch {
+		case !ok:
+			return nil
+		case kind == keyUpdate:
+			return unexpected
+		case level != transport.LevelApp:
+		case s.client != nil && kind == certificateRequest:
+			return &wire.Error{Code: wire.ProtocolViolation, Frame: wire.FrameCrypto, Reason: "certificate requested after the handshake"}
+		case s.client == nil || kind != newSessionTicket:
+			return unexpected
+		}
+	}
+}
+
+const alertUnexpectedMessage = 10
+
+// start makes a goroutine feed the engine, if none does.
+func (r *tlsRunner) start() {
+	if !r.running {
+		r.running = true
+		go r.run()
+	}
+}
+
+// run feeds the engine until there is nothing to feed.
+func (r *tlsRunner) run() {
+	s := r.s
+	for {
+		s.mu.Lock()
+		in, stopped := r.queue, r.stopped
+		r.queue = nil
+		if len(in) == 0 || stopped {
+			r.running = false
+			s.unlock(flushNow)
+			if stopped {
+				r.close()
+			}
+			return
+		}
+		s.unlock(flushNone)
+		r.feed(in)
+		r.deliver()
+	}
+}
+
+// deliver brings what came out of the engine to the machine.
+func (r *tlsRunner) deliver() {
+	s := r.s
+	s.mu.Lock()
+	t := now()
+	if r.state != nil && s.tlsState == nil && !r.stopped {
+		s.tlsState, s.serverName = r.state, r.state.ServerName
+		s.authErr = r.verify(r.state)
+	}
+	for _, e := range r.out {
+		s.conn.Handshake(t, e)
+		r.rejected = r.rejected || e.Kind == transport.TLSEarlyRejected
+	}
+	if r.rejected && s.tlsState != nil {
+		r.rejected = false
+		s.client.earlyRejected()
+	}
+	clear(r.out)
+	r.out = r.out[:0]
+	if r.done && !r.stopped {
+		r.retire(t)
+	}
+	s.unlock(flushNow)
+}
+
+// retire ends the engine's life when the handshake is done: a server has sent its
+// ticket, a client waits for tickets a little if it has a use for them.
+func (r *tlsRunner) retire(t mono.Time) {
+	c := r.s.client
+	if c != nil && c.wantTickets() && !r.ticket {
+		if r.dropAt == mono.Never {
+			r.dropAt = t.Add(engineLife)
+		}
+		return
+	}
+	r.s.tlsStop()
+}
+
+// tlsStop drops the engine.
+func (s *Session) tlsStop() {
+	r := s.tls
+	if r == nil {
+		return
+	}
+	s.tls = nil
+	r.stopped = true
+	r.queue, r.hello = nil, nil
+	if r.cancel != nil {
+		r.cancel()
+	}
+	if !r.running && !r.done && r.conn != nil {
+		r.running = true
+		go r.close() // the engine's own goroutine has to end
+	}
+}
+
+// close ends the engine's goroutine.
+func (r *tlsRunner) close() {
+	if r.conn != nil && !r.done {
+		_ = r.conn.Close()
+		r.done = true
+	}
+}
+
+// tlsAdvance lets the engine's own timers act.
+func (s *Session) tlsAdvance(t mono.Time) {
+	r := s.tls
+	switch {
+	case t >= r.until:
+		r.until = mono.Never
+		s.cause = &HandshakeTimeoutError{}
+		s.conn.Close(t, false, uint64(wire.InternalError), "")
+	case t >= r.dropAt:
+		s.tlsStop()
+	}
+}
+
+// tlsError returns what the handshake failed with here.
+func (s *Session) tlsError() error {
+	if s.tls == nil {
+		return nil
+	}
+	return s.tls.err
+}
+
+// begin makes and starts the engine. Only the goroutine that runs calls it.
+func (r *tlsRunner) begin() error {
+	s := r.s
+	qc := &tls.QUICConfig{TLSConfig: r.config, EnableSessionEvents: true}
+	ctx, cancel := context.WithCancel(context.WithValue(context.Background(), runnerKey{}, r))
+	conn := tls.QUICServer
+	if s.client != nil {
+		conn = tls.QUICClient
+	}
+	c := conn(qc)
+	s.mu.Lock()
+	r.conn, r.cancel = c, cancel
+	params := s.conn.LocalParameters()
+	stopped := r.stopped
+	s.unlock(flushNone)
+	if stopped {
+		cancel()
+	}
+	c.SetTransportParameters(params)
+	return c.Start(ctx)
+}
+
+// runnerKey is where callbacks find the runner in their context.
+type runnerKey struct{}
+
+// feed gives handshake bytes to the engine and takes what comes out.
+func (r *tlsRunner) feed(in []tlsInput) {
+	if r.conn == nil {
+		if err := r.begin(); err != nil {
+			r.fail(err)
+			return
+		}
+		r.collect()
+	}
+	for _, i := range in {
+		if r.failed {
+			return
+		}
+		if err := r.conn.HandleData(tls.QUICEncryptionLevel(i.level), i.data); err != nil {
+			r.fail(err)
+			return
+		}
+		r.collect()
+	}
+	if r.done && r.s.server != nil && !r.failed {
+		r.sendTicket()
+	}
+}
+
+// collect takes the engine's events. Their data is only lent, so it is copied.
+func (r *tlsRunner) collect() {
+	for {
+		e := r.conn.NextEvent()
+		out := transport.TLSEvent{Level: transport.Level(e.Level), Suite: e.Suite}
+		switch e.Kind {
+		case tls.QUICNoEvent:
+			return
+		case tls.QUICSetReadSecret:
+			out.Kind = transport.TLSReadSecret
+		case tls.QUICSetWriteSecret:
+			out.Kind = transport.TLSWriteSecret
+		case tls.QUICWriteData:
+			out.Kind = transport.TLSWriteData
+		case tls.QUICTransportParameters:
+			out.Kind = transport.TLSParameters
+		case tls.QUICRejectedEarlyData:
+			out.Kind = transport.TLSEarlyRejected
+		case tls.QUICHandshakeDone:
+			out.Kind = transport.TLSDone
+			r.done = true
+			state := r.conn.ConnectionState()
+			r.state = &state
+		case tls.QUICResumeSession:
+			r.onResume(e.SessionState)
+			continue
+		case tls.QUICStoreSession:
+			r.onStore(e.SessionState)
+			continue
+		case tls.QUICErrorEvent:
+			r.fail(e.Err)
+			return
+		default:
+			continue
+		}
+		out.Data = append([]byte(nil), e.Data...)
+		r.out = append(r.out, out)
+	}
+}
+
+// fail reports the end of the handshake. The peer gets the alert and no more.
+func (r *tlsRunner) fail(err error) {
+	if r.failed {
+		return
+	}
+	r.failed = true
+	alert := tls.AlertError(80) // internal_error
+	errors.As(err, &alert)
+	s := r.s
+	s.mu.Lock()
+	r.err = err
+	s.unlock(flushNone)
+	r.out = append(r.out, transport.TLSEvent{Kind: transport.TLSError, Err: &wire.Error{
+		Code:   wire.CryptoError(uint8(alert)),
+		Frame:  wire.FrameCrypto,
+		Reason: alert.Error(),
+	}})
+}
+
+// pause keeps the handshake's clock from running while user code does.
+func (r *tlsRunner) pause(on bool) {
+	s := r.s
+	s.mu.Lock()
+	t := now()
+	r.until = mono.Never
+	if on {
+		r.until = t.Add(s.opts.callbackTimeout)
+	}
+	s.conn.PauseHandshakeDeadline(t, on)
+	s.unlock(flushNow)
+}
+
+// messageScanner finds the starts of TLS handshake messages in a stream of them:
+// a type, a length of three bytes, and so many bytes (RFC 8446 §4).
+type messageScanner struct {
+	left int32 // bytes of the current message still to come
+	head int8  // bytes of the next header seen
+	size int32 // its length so far
+	kind byte  // its type
+}
+
+// next returns the type of the next message whose header ends in data, and moves on.
+func (m *messageScanner) next(data *[]byte) (kind byte, ok bool) {
+	b := *data
+	for len(b) > 0 {
+		if m.left > 0 {
+			n := min(int(m.left), len(b))
+			m.left -= int32(n)
+			b = b[n:]
+			continue
+		}
+		if m.head == 0 {
+			m.kind, m.size = b[0], 0
+		} else {
+			m.size = m.size<<8 | int32(b[0])
+		}
+		m.head++
+		b = b[1:]
+		if m.head == 4 {
+			m.head, m.left = 0, m.size
+			*data = b
+			return m.kind, true
+		}
+	}
+	*data = nil
+	return 0, false
+}
+
+// wholeMessage reports whether b holds a whole handshake message, or what can
+// never become one that TLS takes.
+func wholeMessage(b []byte) bool {
+	const most = 64 << 10
+	if len(b) < 4 {
+		return false
+	}
+	size := int(b[1])<<16 | int(b[2])<<8 | int(b[3])
+	return size > most || len(b) >= 4+size
+}

@@ -1,0 +1,387 @@
+package quic
+
+import (
+	"cmp"
+	"context"
+	"crypto/sha256"
+	"net"
+	"net/netip"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/cinnabar-quic/cinnabar/internal/mono"
+	"github.com/cinnabar-quic/cinnabar/internal/transport"
+)
+
+// Socket owns UDP bindings and the sessions on them, as client and as server at
+// the same time (SOC-001). It takes no port before its first Listen or Connect. All
+// methods may be called concurrently.
+type Socket struct {
+	// Value is the program's own: the package does not look at it.
+	Value any
+
+	opts    SocketOptions
+	notices dispatcher
+	wait    waiterPool
+	created mono.Time
+
+	mu        sync.Mutex
+	mux       *transport.Mux
+	life      socketLife
+	binding   chan struct{} // closed when the binding that is under way is over
+	endpoints []*Endpoint
+	listener  *listener
+	listening chan struct{} // closed when the Listen that is under way is over
+	busy      bool
+	boundAt   mono.Time
+	listenAt  mono.Time
+	endedAt   mono.Time
+	err       error // what the socket was destroyed with
+	done      chan struct{}
+
+	first     *Session // all sessions that the machine has not forgotten
+	alive     int      // those that are not over
+	servers   int      // those of clients that came to us
+	hosts     map[netip.Addr]int
+	accepted  ring[*ServerSession]
+	acceptors waitQueue
+	counts    socketCounts
+}
+
+// socketLife is how far a socket is: without ports, taking them, at work, letting
+// its sessions end, destroyed.
+type socketLife uint8
+
+const (
+	socketUnbound socketLife = iota
+	socketBinding
+	socketBound
+	socketClosing
+	socketDestroyed
+)
+
+// acceptBacklog is how many sessions may wait for Accept; more are refused.
+const acceptBacklog = 1024
+
+// NewSocket returns a socket with one endpoint, which is not bound yet. Options are
+// checked at once: the error is an *OptionError (CQS-001).
+func NewSocket(o SocketOptions) (*Socket, error) {
+	if err := o.resolve(); err != nil {
+		return nil, err
+	}
+	s := &Socket{
+		opts:    o,
+		notices: dispatcher{run: o.Dispatch},
+		created: now(),
+		hosts:   make(map[netip.Addr]int),
+		done:    make(chan struct{}),
+	}
+	s.mux = transport.NewMux(now(), s.muxConfig())
+	s.endpoints = []*Endpoint{{socket: s, opts: o.Endpoint}}
+	return s, nil
+}
+
+func (s *Socket) muxConfig() transport.MuxConfig {
+	c := transport.MuxConfig{
+		Rand:              random,
+		ValidateAddress:   s.opts.ValidateAddress,
+		RetryTokenTimeout: s.opts.RetryTokenTimeout,
+		DisableReset:      s.opts.DisableStatelessReset,
+	}
+	random(c.ResetSecret[:])
+	random(c.TokenSecret[:])
+	if k := s.opts.StatelessResetSecret; k != nil {
+		c.ResetSecret = sha256.Sum256(k)
+	}
+	if k := s.opts.TokenSecret; k != nil {
+		c.TokenSecret = [32]byte(k)
+	}
+	return c
+}
+
+// Endpoints returns the endpoints that are not destroyed, in order (SOC-043).
+func (s *Socket) Endpoints() []*Endpoint {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return slices.Clone(s.endpoints)
+}
+
+// Address returns the local address of the first endpoint, the zero AddrPort if
+// it is not bound.
+func (s *Socket) Address() netip.AddrPort {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if len(s.endpoints) == 0 || s.endpoints[0].conn == nil {
+		return netip.AddrPort{}
+	}
+	return s.endpoints[0].conn.LocalAddr()
+}
+
+// Bound reports whether all endpoints have their ports (SOC-025).
+func (s *Socket) Bound() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.life == socketBound || s.life == socketClosing && s.boundAt != 0
+}
+
+// Pending reports whether ports are being taken (SOC-052).
+func (s *Socket) Pending() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.life == socketBinding
+}
+
+// Listening reports whether the socket takes server sessions (SOC-048).
+func (s *Socket) Listening() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.listener != nil && s.life == socketBound
+}
+
+// Closing reports whether Close was called and sessions are still alive.
+func (s *Socket) Closing() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.life == socketClosing
+}
+
+// Destroyed reports whether the socket is gone (SOC-041).
+func (s *Socket) Destroyed() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.life == socketDestroyed
+}
+
+// Closed returns a channel that is closed when the socket is gone.
+func (s *Socket) Closed() <-chan struct{} { return s.done }
+
+// Err returns what the socket was destroyed with, nil if nothing.
+func (s *Socket) Err() error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.err
+}
+
+// ServerBusy reports whether new sessions are refused (SOC-055).
+func (s *Socket) ServerBusy() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.busy
+}
+
+// SetServerBusy makes the socket refuse new sessions with CONNECTION_REFUSED, or
+// take them again (SOC-055). A change is told to the Busy hook.
+func (s *Socket) SetServerBusy(busy bool) {
+	s.mu.Lock()
+	changed := s.busy != busy && s.life != socketDestroyed
+	s.busy = busy
+	s.mu.Unlock()
+	if h := s.opts.Hooks.Busy; changed && h != nil {
+		s.notify(func() error { return h(busy) })
+	}
+}
+
+// Close begins the graceful end and returns: no session is opened or taken any
+// more, and when the last one is over the socket is destroyed (SOC-031). The error is
+// a *StateError if it is destroyed already.
+func (s *Socket) Close() error {
+	s.mu.Lock()
+	if s.life == socketDestroyed {
+		defer s.mu.Unlock()
+		return s.stateError("Socket.Close")
+	}
+	s.life = socketClosing
+	s.mux.SetListening(false)
+	err := &StateError{Op: "Socket.Accept", State: "socket is closing"}
+	for w := s.acceptors.head; w != nil; w = w.next {
+		w.err = err
+	}
+	woken := s.acceptors
+	s.acceptors = waitQueue{}
+	s.mu.Unlock()
+	woken.release()
+	s.checkIdle()
+	return nil
+}
+
+// Shutdown closes the socket gracefully and waits until it is gone. If the context
+// ends first, the socket is destroyed and the context's error returned.
+func (s *Socket) Shutdown(ctx context.Context) error {
+	if err := s.Close(); err != nil {
+		return err
+	}
+	select {
+	case <-s.done:
+		return s.Err()
+	case <-ctx.Done():
+		s.Destroy(nil)
+		return ctx.Err()
+	}
+}
+
+// checkIdle destroys a closing socket that has no session left.
+func (s *Socket) checkIdle() {
+	s.mu.Lock()
+	idle := s.life == socketClosing && s.alive == 0
+	s.mu.Unlock()
+	if idle {
+		go s.Destroy(nil) // not here: this may be the reader that Destroy waits for
+	}
+}
+
+// Destroy ends the socket at once: its sessions, which still tell their peers, and
+// its endpoints, all with err if that is not nil (SOC-039). On a socket that is
+// destroyed it does nothing. When it returns the ports are free.
+func (s *Socket) Destroy(err error) {
+	s.mu.Lock()
+	if s.life == socketDestroyed {
+		s.mu.Unlock()
+		return
+	}
+	s.life, s.err, s.endedAt = socketDestroyed, err, now()
+	s.mux.SetListening(false)
+	state := s.stateError("Socket.Accept")
+	for w := s.acceptors.head; w != nil; w = w.next {
+		w.err = state
+	}
+	woken := s.acceptors
+	s.acceptors = waitQueue{}
+	var sessions []*Session
+	for v := s.first; v != nil; v = v.nextInSocket {
+		sessions = append(sessions, v)
+	}
+	endpoints := s.endpoints
+	s.mu.Unlock()
+	woken.release()
+	for _, v := range sessions {
+		v.Destroy(err)
+	}
+	for _, e := range endpoints {
+		e.destroy(err)
+	}
+	for _, v := range sessions {
+		v.abandon()
+	}
+	if h := s.opts.Hooks.Error; h != nil && err != nil {
+		s.tell(func() { _ = call(func() error { h(err); return nil }) })
+	}
+	if h := s.opts.Hooks.Close; h != nil {
+		s.tell(func() { _ = call(func() error { h(); return nil }) })
+	}
+	close(s.done)
+}
+
+// abandon makes a session whose socket is gone forget its peer.
+func (s *Session) abandon() {
+	s.mu.Lock()
+	s.conn.Destroy(now())
+	s.unlock(flushNow)
+}
+
+// stateError returns the error of a call that the socket's state does not allow.
+func (s *Socket) stateError(op string) error {
+	switch s.life {
+	case socketClosing:
+		return &StateError{Op: op, State: "socket is closing"}
+	case socketDestroyed:
+		return &StateError{Op: op, State: "socket is closed", Err: cmp.Or(s.err, net.ErrClosed)}
+	}
+	return &StateError{Op: op, State: "socket is not listening"}
+}
+
+// notify queues a hook of the socket; its error destroys the socket.
+func (s *Socket) notify(hook func() error) {
+	s.tell(func() {
+		if err := call(hook); err != nil {
+			s.Destroy(err)
+		}
+	})
+}
+
+// tell queues a notice. It is called without locks.
+func (s *Socket) tell(f func()) {
+	s.notices.post(f, true)
+	s.notices.kick()
+}
+
+// apply keeps the routes of a session's connection IDs. It is called under the
+// session's lock, which comes before the socket's.
+func (s *Socket) apply(c *transport.Conn, e *transport.Event) {
+	s.mu.Lock()
+	s.mux.Apply(c, e)
+	s.mu.Unlock()
+}
+
+// unroute forgets all routes of a session.
+func (s *Socket) unroute(c *transport.Conn) {
+	s.mu.Lock()
+	s.mux.Remove(c)
+	s.mu.Unlock()
+}
+
+// link puts a session into the socket's list. It is called under the socket's lock.
+func (s *Socket) link(v *Session) {
+	v.prevInSocket, v.nextInSocket = nil, s.first
+	if s.first != nil {
+		s.first.prevInSocket = v
+	}
+	s.first = v
+	s.alive++
+}
+
+// unlink takes it out again.
+func (s *Socket) unlink(v *Session) {
+	if v.prevInSocket == nil {
+		s.first = v.nextInSocket
+	} else {
+		v.prevInSocket.nextInSocket = v.nextInSocket
+	}
+	if v.nextInSocket != nil {
+		v.nextInSocket.prevInSocket = v.prevInSocket
+	}
+	v.prevInSocket, v.nextInSocket = nil, nil
+}
+
+// ended counts a session that is over. It is called under the session's lock.
+func (s *Socket) ended(v *Session) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.alive--
+	if v.server != nil {
+		s.release(v.server)
+	}
+}
+
+// forget drops a session that the machine has no need of any more.
+func (s *Socket) forget(v *Session) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.mux.Remove(v.conn)
+	s.unlink(v)
+}
+
+// without returns list without the first v in it.
+func without[T comparable](list []T, v T) []T {
+	if i := slices.Index(list, v); i >= 0 {
+		return slices.Delete(list, i, i+1)
+	}
+	return list
+}
+
+// Duration returns the time since the socket was made, or until it was destroyed (SOC-042).
+func (s *Socket) Duration() time.Duration {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.since(s.created)
+}
+
+func (s *Socket) since(t mono.Time) time.Duration {
+	switch {
+	case t == 0:
+		return 0
+	case s.endedAt != 0:
+		return s.endedAt.Sub(t)
+	}
+	return now().Sub(t)
+}

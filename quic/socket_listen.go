@@ -1,0 +1,211 @@
+package quic
+
+import (
+	"context"
+	"crypto/tls"
+
+	"github.com/cinnabar-quic/cinnabar/internal/dgram"
+	"github.com/cinnabar-quic/cinnabar/internal/mono"
+	"github.com/cinnabar-quic/cinnabar/internal/transport"
+	"github.com/cinnabar-quic/cinnabar/internal/wire"
+)
+
+// listener is what the server sessions of a socket have in common.
+type listener struct {
+	opts    ListenOptions
+	session sessionOptions
+	config  transport.Config
+	tls     *tls.Config
+	replay  ReplayRegister
+}
+
+// Listen binds the socket if need be and makes it take server sessions (SOC-044):
+// Accept then returns them, or a Handler is given them. Options left at zero are
+// those of SocketOptions.Server. The error is an *OptionError, the system's, the
+// context's, or a *StateError if the socket is listening already or closed.
+func (s *Socket) Listen(ctx context.Context, o ListenOptions) error {
+	const op = "Socket.Listen"
+	so, err := o.resolve(&s.opts.Server)
+	if err != nil {
+		return err
+	}
+	s.mu.Lock()
+	if s.listening != nil || s.life >= socketClosing {
+		defer s.mu.Unlock()
+		if s.life >= socketClosing {
+			return s.stateError(op)
+		}
+		return &StateError{Op: op, State: "socket is listening already"}
+	}
+	s.listening = make(chan struct{})
+	s.mu.Unlock()
+
+	if err := s.bind(ctx, op); err != nil {
+		s.mu.Lock()
+		s.listening = nil
+		s.mu.Unlock()
+		return err
+	}
+	l := &listener{opts: o, session: so, config: so.config(), tls: serverTLS(&o), replay: o.ReplayRegister}
+	if l.replay == nil && !o.DisableEarlyData {
+		l.replay = NewReplayRegister(0)
+	}
+	s.mu.Lock()
+	if s.life != socketBound {
+		defer s.mu.Unlock()
+		return s.stateError(op)
+	}
+	l.config.Tokens = s.mux.Tokens()
+	l.config.ResetToken = s.mux.ResetToken
+	s.listener, s.listenAt = l, now()
+	s.mux.SetListening(true)
+	s.mu.Unlock()
+	if h := s.opts.Hooks.Listening; h != nil {
+		s.notify(h)
+	}
+	return nil
+}
+
+// Accept returns the next server session whose handshake is complete, or whose
+// early data is coming in (SOC-013), and waits for it. The error is the context's, or a
+// *StateError if the socket is not listening, closing or closed, or has a Handler.
+func (s *Socket) Accept(ctx context.Context) (*ServerSession, error) {
+	const op = "Socket.Accept"
+	s.mu.Lock()
+	switch l := s.listener; {
+	case l == nil || s.life != socketBound:
+		defer s.mu.Unlock()
+		return nil, s.stateError(op)
+	case l.opts.Handler != nil:
+		defer s.mu.Unlock()
+		return nil, &StateError{Op: op, State: "socket has a Handler"}
+	}
+	for s.accepted.len() > 0 {
+		v := s.accepted.pop()
+		s.mu.Unlock()
+		if !v.Destroyed() {
+			return v, nil
+		}
+		s.mu.Lock()
+	}
+	if s.life != socketBound {
+		defer s.mu.Unlock()
+		return nil, s.stateError(op)
+	}
+	w := s.wait.get()
+	s.acceptors.push(w)
+	s.mu.Unlock()
+	select {
+	case <-w.ch:
+	case <-ctx.Done():
+		s.mu.Lock()
+		out := s.acceptors.remove(w)
+		s.mu.Unlock()
+		if out {
+			s.wait.put(w)
+			return nil, ctx.Err()
+		}
+		<-w.ch
+	}
+	v, err := w.server, w.err
+	s.wait.put(w)
+	return v, err
+}
+
+// admit makes a session for a client's first packet, or refuses it. It is called
+// under the socket's lock; reply is to be sent if it is not empty.
+func (s *Socket) admit(t mono.Time, e *Endpoint, d *dgram.Datagram, reply *dgram.Batch) *Session {
+	l := s.listener
+	host := d.Path.Remote.Addr().WithZone("")
+	switch {
+	case l == nil || s.life != socketBound:
+		s.counts.ignored++
+		return nil
+	case s.busy || s.servers >= s.opts.MaxConnections || s.hosts[host] >= s.opts.MaxConnectionsPerHost || s.accepted.len() >= acceptBacklog:
+		s.counts.busy++
+		s.mux.Refuse(t, d, wire.ConnectionRefused, reply)
+		return nil
+	}
+	c := s.mux.Accept(t, d, &l.config)
+	if c == nil {
+		return nil
+	}
+	v := &ServerSession{listener: l, held: true}
+	v.Session.init(s, e, c, &l.session, l.opts.Hooks)
+	v.Session.server = v
+	v.host = host
+	v.tls = newTLSRunner(&v.Session)
+	v.tls.config = l.tls
+	s.hosts[host]++
+	s.servers++
+	s.counts.serverSessions++
+	s.link(&v.Session)
+	if l.opts.Handler != nil {
+		v.queued = true
+		v.dispatcher().hold()
+	}
+	return &v.Session
+}
+
+// init fills in what both kinds of session need.
+func (s *Session) init(socket *Socket, e *Endpoint, c *transport.Conn, o *sessionOptions, h SessionHooks) {
+	s.socket, s.endpoint, s.conn, s.opts = socket, e, c, o
+	s.wait = &socket.wait
+	s.armed = mono.Never
+	if !h.none() {
+		s.hooks = &h
+	}
+	c.Value = s
+}
+
+// release gives back what a server session takes up of the socket's limits. It is
+// called under the socket's lock.
+func (s *Socket) release(v *ServerSession) {
+	if !v.held {
+		return
+	}
+	v.held = false
+	s.servers--
+	if s.hosts[v.host]--; s.hosts[v.host] <= 0 {
+		delete(s.hosts, v.host)
+	}
+}
+
+// offer puts a server session where Accept finds it. It is called under the
+// session's lock, once it is worth the program's attention.
+func (s *Session) offer() {
+	v := s.server
+	if v.queued {
+		return
+	}
+	v.queued = true
+	k := s.socket
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	if w := k.acceptors.pop(); w != nil {
+		w.server = v
+		s.woken.push(w)
+		return
+	}
+	k.accepted.push(v)
+}
+
+// handle runs the program's Handler for a new session.
+func (v *ServerSession) handle() {
+	handler, socket := v.listener.opts.Handler, v.socket
+	run := func() {
+		err := call(func() error { return handler(v) })
+		if err != nil {
+			v.refuse(err)
+		}
+		v.notices.release()
+		if h := socket.opts.Hooks.SessionError; err != nil && h != nil {
+			socket.tell(func() { _ = call(func() error { h(err, &v.Session); return nil }) })
+		}
+	}
+	if socket.opts.Dispatch != nil {
+		socket.opts.Dispatch(run)
+	} else {
+		go run()
+	}
+}

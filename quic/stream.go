@@ -1,0 +1,427 @@
+package quic
+
+import (
+	"cmp"
+	"context"
+	"net"
+	"time"
+
+	"github.com/cinnabar-quic/cinnabar/internal/mono"
+	"github.com/cinnabar-quic/cinnabar/internal/transport"
+)
+
+// Stream is an ordered, reliable run of bytes in one session (RFC 9000 §2): in
+// both directions, or only from the end that opened it. A bidirectional one is a
+// net.Conn. As with a net.TCPConn, CloseWrite ends the writing side, CloseRead the
+// reading side, and Close both, without loss of what was written.
+//
+// All methods may be called concurrently. Reads take turns, and so do writes.
+type Stream struct {
+	// Value is the program's own: the package does not look at it.
+	Value any
+
+	s *Session
+	t *transport.Stream
+
+	// All below is under the session's lock.
+	prev, next *Stream // among the session's live streams
+	readers    waitQueue
+	writers    waitQueue
+	over       bool
+	err        error // what cut it off here, for all calls
+	cut        error // what the peer cut one side off with
+	endedAt    mono.Time
+	noticed    notice
+	x          *streamExtra // nil until one of its parts is needed
+}
+
+// streamExtra is what few streams have.
+type streamExtra struct {
+	hooks  StreamHooks
+	read   deadline
+	write  deadline
+	done   chan struct{}
+	ctx    context.Context
+	cancel context.CancelCauseFunc
+}
+
+// notice is a set of edges that wait to be told to hooks. One that waits is not
+// queued again.
+type notice uint8
+
+const (
+	noticeReadable notice = 1 << iota
+	noticeDrained
+	noticeAcknowledged
+)
+
+// OpenStream opens a stream (SES-071). It waits for the handshake, unless the
+// session sends early data, and for the peer to allow another stream of the kind.
+// The error is the context's, a *StateError if the session is closing or over, or
+// an *OperationError if it ends meanwhile.
+func (s *Session) OpenStream(ctx context.Context, o StreamOptions) (*Stream, error) {
+	const op = "Session.OpenStream"
+	s.mu.Lock()
+	st, err := s.open(op, o)
+	if st != nil || err != nil {
+		s.unlock(flushNone)
+		return st, err
+	}
+	q := &s.openers[0]
+	if o.HalfOpen {
+		q = &s.openers[1]
+	}
+	w := s.wait.get()
+	q.push(w)
+	s.unlock(flushNow) // the peer may have to be told that we want more
+	err = s.sleep(ctx, q, w)
+	if err == nil {
+		st, err = w.stream, w.err
+	}
+	s.wait.put(w)
+	if st != nil {
+		st.configure(o)
+	}
+	return st, err
+}
+
+// TryOpenStream is OpenStream without the waiting: if the peer allows no stream
+// of the kind now, or the handshake is not done, it fails with an *OperationError.
+func (s *Session) TryOpenStream(o StreamOptions) (*Stream, error) {
+	const op = "Session.TryOpenStream"
+	s.mu.Lock()
+	defer s.unlock(flushSoon)
+	st, err := s.open(op, o)
+	if st == nil && err == nil {
+		err = &OperationError{Op: op, Err: errNoCredit}
+	}
+	return st, err
+}
+
+var errNoCredit = &sentinel{CodeOperationFailed, "no more streams are allowed by the peer now"}
+
+// open opens a stream if that is possible now, and otherwise returns nil and nil.
+func (s *Session) open(op string, o StreamOptions) (*Stream, error) {
+	if s.life != sessionOpen {
+		return nil, s.stateError(op)
+	}
+	if o.HighWaterMark < None {
+		return nil, &OptionError{Option: "StreamOptions.HighWaterMark", Value: o.HighWaterMark, Want: "0 or more", code: CodeOutOfRange}
+	}
+	q := &s.openers[0]
+	if o.HalfOpen {
+		q = &s.openers[1]
+	}
+	if !s.canOpen() || q.head != nil {
+		return nil, nil
+	}
+	ts := s.conn.OpenStream(now(), o.HalfOpen)
+	if ts == nil {
+		return nil, nil
+	}
+	st := s.newStream(ts)
+	if !o.Hooks.none() {
+		st.extra().hooks = o.Hooks
+	}
+	return st, nil
+}
+
+// canOpen reports whether streams of ours may carry data: after the handshake, or
+// before it in 0-RTT.
+func (s *Session) canOpen() bool {
+	return s.secure || s.client != nil && s.conn.UsingEarlyData()
+}
+
+// serveOpeners gives streams to those who wait for one, as far as the credit goes.
+func (s *Session) serveOpeners(t mono.Time) {
+	if s.life != sessionOpen || !s.canOpen() {
+		return
+	}
+	for k := range s.openers {
+		for s.openers[k].head != nil {
+			ts := s.conn.OpenStream(t, k == 1)
+			if ts == nil {
+				break
+			}
+			w := s.openers[k].pop()
+			w.stream = s.newStream(ts)
+			s.woken.push(w)
+		}
+	}
+}
+
+// AcceptStream returns the next stream that the peer has opened, and waits for it
+// (SES-023). The error is the context's, a *StateError if the session is closing or
+// over or has a Stream hook, or what ended it meanwhile.
+func (s *Session) AcceptStream(ctx context.Context) (*Stream, error) {
+	const op = "Session.AcceptStream"
+	s.mu.Lock()
+	switch {
+	case s.hooks != nil && s.hooks.Stream != nil:
+		s.unlock(flushNone)
+		return nil, &StateError{Op: op, State: "session has a Stream hook"}
+	case s.life != sessionOpen:
+		err := s.stateError(op)
+		s.unlock(flushNone)
+		return nil, err
+	case s.accepted.len() > 0:
+		st := s.accepted.pop()
+		s.unlock(flushNone)
+		return st, nil
+	}
+	w := s.wait.get()
+	s.acceptors.push(w)
+	s.unlock(flushNone)
+	err := s.sleep(ctx, &s.acceptors, w)
+	st := w.stream
+	if err == nil {
+		err = w.err
+	}
+	s.wait.put(w)
+	return st, err
+}
+
+// newStream makes the public half of a stream.
+func (s *Session) newStream(ts *transport.Stream) *Stream {
+	st := &Stream{s: s, t: ts, next: s.live}
+	if st.next != nil {
+		st.next.prev = st
+	}
+	s.live = st
+	ts.Value = st
+	return st
+}
+
+// configure gives a stream that was waited for its options.
+func (st *Stream) configure(o StreamOptions) {
+	if !o.Hooks.none() {
+		st.SetHooks(o.Hooks)
+	}
+}
+
+// SetHooks replaces the stream's hooks. What is true already is told at once: data
+// that is there, an end that has come.
+func (st *Stream) SetHooks(h StreamHooks) {
+	st.s.mu.Lock()
+	defer st.s.unlock(flushSoon)
+	st.extra().hooks = h
+	if st.over {
+		st.tellEnd()
+		return
+	}
+	if st.t.CanReceive() {
+		st.tell(noticeReadable)
+	}
+}
+
+// ID returns the stream's number (STR-034, RFC 9000 §2.1).
+func (st *Stream) ID() int64 { return st.t.ID() }
+
+// Session returns the session that the stream belongs to (STR-042).
+func (st *Stream) Session() *Session { return st.s }
+
+// Unidirectional reports whether only the end that opened the stream writes (STR-054).
+func (st *Stream) Unidirectional() bool { return st.t.ID()&2 != 0 }
+
+// Bidirectional reports whether both ends write (STR-023).
+func (st *Stream) Bidirectional() bool { return st.t.ID()&2 == 0 }
+
+// ClientInitiated reports whether the client opened the stream (STR-026).
+func (st *Stream) ClientInitiated() bool { return st.t.ID()&1 == 0 }
+
+// ServerInitiated reports whether the server opened the stream (STR-041).
+func (st *Stream) ServerInitiated() bool { return st.t.ID()&1 == 1 }
+
+// Local reports whether this end opened the stream.
+func (st *Stream) Local() bool { return st.t.Local() }
+
+// CanRead reports whether the stream carries data to this end (STR-055 to STR-062).
+func (st *Stream) CanRead() bool { return st.t.CanReceive() }
+
+// CanWrite reports whether the stream carries data from this end.
+func (st *Stream) CanWrite() bool { return st.t.CanSend() }
+
+// Early reports whether the peer's first data on the stream came as 0-RTT, which
+// somebody else may have recorded and sent again (RFC 9001 §9.2).
+func (st *Stream) Early() bool {
+	st.s.mu.Lock()
+	defer st.s.unlock(flushNone)
+	return st.t.Early()
+}
+
+// Buffered returns how many written bytes are kept because the peer has not
+// acknowledged them.
+func (st *Stream) Buffered() int64 {
+	st.s.mu.Lock()
+	defer st.s.unlock(flushNone)
+	return st.t.Buffered()
+}
+
+// Err returns what cut the stream off, nil if it is open or has ended well.
+func (st *Stream) Err() error {
+	st.s.mu.Lock()
+	defer st.s.unlock(flushNone)
+	return st.failure()
+}
+
+func (st *Stream) failure() error { return cmp.Or(st.err, st.cut) }
+
+// LocalAddr returns the session's local address.
+func (st *Stream) LocalAddr() net.Addr { return st.s.LocalAddr() }
+
+// RemoteAddr returns the session's remote address.
+func (st *Stream) RemoteAddr() net.Addr { return st.s.RemoteAddr() }
+
+// Closed returns a channel that is closed when both sides of the stream are over.
+func (st *Stream) Closed() <-chan struct{} {
+	st.s.mu.Lock()
+	defer st.s.unlock(flushNone)
+	x := st.extra()
+	if x.done == nil {
+		x.done = make(chan struct{})
+		if st.over {
+			close(x.done)
+		}
+	}
+	return x.done
+}
+
+// Context returns a context that ends with the stream; context.Cause tells why.
+func (st *Stream) Context() context.Context {
+	st.s.mu.Lock()
+	defer st.s.unlock(flushNone)
+	x := st.extra()
+	if x.ctx == nil {
+		x.ctx, x.cancel = context.WithCancelCause(context.Background())
+		if st.over {
+			x.cancel(st.failure())
+		}
+	}
+	return x.ctx
+}
+
+// SetDeadline sets both deadlines. The zero time is none.
+func (st *Stream) SetDeadline(t time.Time) error {
+	st.setDeadline(t, true, true)
+	return nil
+}
+
+// SetReadDeadline sets the time after which reads, also one that waits now, fail
+// with an error that is os.ErrDeadlineExceeded. The zero time is none.
+func (st *Stream) SetReadDeadline(t time.Time) error {
+	st.setDeadline(t, true, false)
+	return nil
+}
+
+// SetWriteDeadline sets the time after which writes, also one that waits now, fail
+// with an error that is os.ErrDeadlineExceeded; part of their data may have been
+// taken. The zero time is none.
+func (st *Stream) SetWriteDeadline(t time.Time) error {
+	st.setDeadline(t, false, true)
+	return nil
+}
+
+func (st *Stream) extra() *streamExtra {
+	if st.x == nil {
+		st.x = new(streamExtra)
+	}
+	return st.x
+}
+
+// tell queues an edge notice if there is a hook for it and none is queued.
+func (st *Stream) tell(n notice) {
+	if st.x == nil || st.noticed&n != 0 {
+		return
+	}
+	var hook func() error
+	switch h := &st.x.hooks; n {
+	case noticeReadable:
+		hook = h.Readable
+	case noticeDrained:
+		hook = h.Drained
+	case noticeAcknowledged:
+		if f := h.Acknowledged; f != nil {
+			hook = func() error { return f(st.Stats().MaxAcknowledgedOffset) }
+		}
+	}
+	if hook == nil {
+		return
+	}
+	st.noticed |= n
+	st.s.tell(func() {
+		st.s.mu.Lock()
+		st.noticed &^= n
+		st.s.unlock(flushNone)
+		if err := call(hook); err != nil {
+			st.Destroy(err)
+		}
+	}, true)
+}
+
+// finish is the end of the stream for everybody: both sides are over, or it was
+// cut off with the session.
+func (st *Stream) finish(t mono.Time, err error) {
+	if st.over {
+		return
+	}
+	st.over, st.endedAt = true, t
+	if st.err == nil {
+		st.err = err
+	}
+	st.serveReaders(t)
+	st.serveWriters()
+	st.fail(&st.readers, err)
+	st.fail(&st.writers, err)
+	s := st.s
+	if st.prev == nil {
+		s.live = st.next
+	} else {
+		st.prev.next = st.next
+	}
+	if st.next != nil {
+		st.next.prev = st.prev
+	}
+	st.prev, st.next = nil, nil
+	if x := st.x; x != nil {
+		x.read.stop()
+		x.write.stop()
+		if x.done != nil {
+			close(x.done)
+		}
+		if x.cancel != nil {
+			x.cancel(st.failure())
+		}
+		st.tellEnd()
+	}
+	s.checkDone()
+}
+
+// cutOff notes that the peer has cut off one side.
+func (st *Stream) cutOff(e *StreamError) {
+	if st.cut == nil {
+		st.cut = e
+	}
+}
+
+// tellEnd queues the last hooks.
+func (st *Stream) tellEnd() {
+	h := &st.x.hooks
+	if failed, err := h.Error, st.failure(); failed != nil && err != nil && !orderly(err) {
+		st.s.tell(func() { _ = call(func() error { failed(err); return nil }) }, true)
+	}
+	if closed := h.Close; closed != nil {
+		st.s.tell(func() { _ = call(func() error { closed(); return nil }) }, true)
+	}
+	h.Error, h.Close = nil, nil
+}
+
+// fail ends all calls in the queue.
+func (st *Stream) fail(q *waitQueue, err error) {
+	if err == nil {
+		err = net.ErrClosed
+	}
+	for w := q.pop(); w != nil; w = q.pop() {
+		w.err = err
+		st.s.woken.push(w)
+	}
+}

@@ -1,0 +1,341 @@
+package quic
+
+import (
+	"bytes"
+	"crypto/tls"
+	"encoding/binary"
+	"errors"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/cinnabar-quic/cinnabar/internal/wire"
+)
+
+// What we put into a TLS session's Extra: a server into its ticket what 0-RTT with
+// it depends on, a client beside the ticket what it must remember.
+var (
+	serverExtra = []byte("cinnabar server 1\x00")
+	clientExtra = []byte("cinnabar client 1\x00")
+)
+
+// ReplayRegister sees to it that a ticket gives 0-RTT only once: without it,
+// somebody who records a client's first flight could make the server act on it
+// again (RFC 9001 §9.2). Servers that share ticket keys must share a register.
+type ReplayRegister interface {
+	// Use reports whether the ticket with this id of 16 bytes, issued at that time,
+	// was not used before; from now on it was. It is called concurrently.
+	Use(id []byte, issued time.Time) bool
+}
+
+// NewReplayRegister returns a register in memory for at most n tickets, 0 for
+// 65,536. When it is full it forgets them all, and refuses every ticket that was
+// issued before; it begins so too.
+func NewReplayRegister(n int) ReplayRegister {
+	if n <= 0 {
+		n = 1 << 16
+	}
+	return &replayRegister{used: make(map[[16]byte]struct{}), most: n, since: time.Now()}
+}
+
+type replayRegister struct {
+	mu    sync.Mutex
+	used  map[[16]byte]struct{}
+	most  int
+	since time.Time // no ticket from before
+}
+
+func (g *replayRegister) Use(id []byte, issued time.Time) bool {
+	if len(id) != 16 {
+		return false
+	}
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if issued.Before(g.since) {
+		return false
+	}
+	if _, ok := g.used[[16]byte(id)]; ok {
+		return false
+	}
+	if len(g.used) >= g.most {
+		g.since = time.Now()
+		clear(g.used)
+		return false
+	}
+	g.used[[16]byte(id)] = struct{}{}
+	return true
+}
+
+// sendTicket gives the client the means to resume, once a session.
+func (r *tlsRunner) sendTicket() {
+	l := r.s.server.listener
+	o := tls.QUICSessionTicketOptions{EarlyData: !l.opts.DisableEarlyData}
+	if o.EarlyData {
+		o.Extra = [][]byte{l.ticketExtra(time.Now())}
+	}
+	if err := r.conn.SendSessionTicket(o); err != nil {
+		return // the session works without
+	}
+	r.collect()
+}
+
+// ticketExtra returns what a server has to find in a ticket to take 0-RTT with it.
+func (l *listener) ticketExtra(at time.Time) []byte {
+	b := append([]byte(nil), serverExtra...)
+	b = binary.BigEndian.AppendUint64(b, uint64(at.UnixNano()))
+	var id [16]byte
+	random(id[:])
+	b = append(b, id[:]...)
+	return l.config.Params.Append(b)
+}
+
+// takesEarly reports whether the server takes 0-RTT with a ticket: if it is ours,
+// our limits are no lower than then (RFC 9000 §7.4.1), and it was not used before.
+func (l *listener) takesEarly(extra [][]byte) bool {
+	b, ok := findExtra(extra, serverExtra)
+	if l.opts.DisableEarlyData || !ok || len(b) < 24 {
+		return false
+	}
+	issued := time.Unix(0, int64(binary.BigEndian.Uint64(b)))
+	old, err := wire.ParseParameters(b[24:], true)
+	if err != nil || lower(&l.config.Params, &old) {
+		return false
+	}
+	return l.replay.Use(b[8:24], issued)
+}
+
+// lower reports whether p has a limit below old's that 0-RTT depends on.
+func lower(p, old *wire.Parameters) bool {
+	return p.MaxData < old.MaxData ||
+		p.MaxStreamDataBidiLocal < old.MaxStreamDataBidiLocal ||
+		p.MaxStreamDataBidiRemote < old.MaxStreamDataBidiRemote ||
+		p.MaxStreamDataUni < old.MaxStreamDataUni ||
+		p.MaxStreamsBidi < old.MaxStreamsBidi ||
+		p.MaxStreamsUni < old.MaxStreamsUni ||
+		p.ActiveCIDLimit < old.ActiveCIDLimit ||
+		p.DisableActiveMigration && !old.DisableActiveMigration
+}
+
+// onResume decides about 0-RTT when TLS has found a session to resume.
+func (r *tlsRunner) onResume(state *tls.SessionState) {
+	if v := r.s.server; v != nil {
+		state.EarlyData = state.EarlyData && v.listener.takesEarly(state.Extra)
+		return
+	}
+	state.EarlyData = state.EarlyData && r.resume
+}
+
+// onStore keeps a ticket that the server has sent, with its transport parameters.
+func (r *tlsRunner) onStore(state *tls.SessionState) {
+	s := r.s
+	s.mu.Lock()
+	p := s.conn.PeerParameters()
+	var extra []byte
+	if p != nil && r.state != nil {
+		extra = append(extra, clientExtra...)
+		extra = append(extra, byte(len(r.state.NegotiatedProtocol)))
+		extra = append(extra, r.state.NegotiatedProtocol...)
+		extra = append(extra, rememberedParams(p)...)
+	}
+	s.unlock(flushNone)
+	if extra == nil {
+		return
+	}
+	r.ticket = true
+	state.Extra = append(state.Extra, extra)
+	_ = r.conn.StoreSession(state) // to our ticketCache
+}
+
+// rememberedParams returns those of a server's parameters that hold for 0-RTT in
+// a later session (RFC 9000 §7.4.1).
+func rememberedParams(p *wire.Parameters) []byte {
+	d := wire.DefaultParameters()
+	q := *p
+	q.HasOriginalDCID, q.HasInitialSCID, q.HasRetrySCID, q.HasResetToken = false, false, false, false
+	q.AckDelayExponent, q.MaxAckDelay, q.PreferredAddress = d.AckDelayExponent, d.MaxAckDelay, nil
+	return q.Append(nil)
+}
+
+// findExtra returns what follows our mark in one of the entries.
+func findExtra(extra [][]byte, mark []byte) ([]byte, bool) {
+	for _, e := range extra {
+		if rest, ok := bytes.CutPrefix(e, mark); ok {
+			return rest, true
+		}
+	}
+	return nil, false
+}
+
+// ticketCache stands between TLS and the program's cache for one client session:
+// TLS finds the ticket that the session was begun with, and what it stores goes to the
+// program's cache and to the SessionTicket hook.
+type ticketCache struct {
+	c      *ClientSession
+	user   tls.ClientSessionCache // may be nil
+	loaded *tls.ClientSessionState
+}
+
+// Get returns the session's ticket to TLS.
+func (t *ticketCache) Get(string) (*tls.ClientSessionState, bool) {
+	return t.loaded, t.loaded != nil
+}
+
+// Put takes a new ticket from TLS, or nil to forget what was loaded.
+func (t *ticketCache) Put(key string, cs *tls.ClientSessionState) {
+	if t.user != nil {
+		t.user.Put(key, cs)
+	}
+	if cs == nil {
+		return
+	}
+	ticket, params, err := encodeTicket(cs)
+	if err != nil {
+		return
+	}
+	s := &t.c.Session
+	s.mu.Lock()
+	if h := s.hooks; h != nil && h.SessionTicket != nil {
+		s.notify(func() error { return h.SessionTicket(ticket, params) }, false)
+	}
+	s.unlock(flushNone)
+}
+
+// wantTickets reports whether anybody has a use for tickets.
+func (c *ClientSession) wantTickets() bool {
+	return c.tickets.user != nil || c.hooks != nil && c.hooks.SessionTicket != nil
+}
+
+// load finds the session to resume: in the options, or in the program's cache. It
+// returns the remembered parameters if the server allowed 0-RTT with it.
+func (t *ticketCache) load(o *ConnectOptions, c *tls.Config) (*wire.Parameters, error) {
+	if o.SessionTicket != nil {
+		return t.loadOption(o)
+	}
+	if t.user == nil {
+		return nil, nil
+	}
+	cs, ok := t.user.Get(c.ServerName)
+	if !ok || cs == nil {
+		return nil, nil
+	}
+	t.loaded = cs
+	ticket, state, err := cs.ResumptionState()
+	if err != nil || state == nil || !state.EarlyData || o.DisableEarlyData {
+		return nil, nil
+	}
+	p, alpn, ok := remembered(state)
+	if !ok || !slices.Contains(c.NextProtos, alpn) {
+		return nil, nil
+	}
+	t.c.earlyALPN = alpn
+	// The ticket stays good for resumption, but a second 0-RTT with it would be
+	// taken for a replay.
+	spent := *state
+	spent.EarlyData = false
+	if again, err := tls.NewResumptionState(ticket, &spent); err == nil {
+		t.user.Put(c.ServerName, again)
+	}
+	return p, nil
+}
+
+// loadOption takes the ticket from the options. Both of its parts were the
+// SessionTicket hook's.
+func (t *ticketCache) loadOption(o *ConnectOptions) (*wire.Parameters, error) {
+	cs, state, err := decodeTicket(o.SessionTicket)
+	if err != nil {
+		return nil, &OptionError{
+			Option: "ConnectOptions.SessionTicket", Value: "undecodable", Want: "what the SessionTicket hook was given",
+			Err: err, code: CodeInvalidTicket,
+		}
+	}
+	t.loaded = cs
+	if o.RemoteTransportParams == nil || o.DisableEarlyData {
+		return nil, nil
+	}
+	p, perr := wire.ParseParameters(o.RemoteTransportParams, true)
+	if perr != nil {
+		return nil, &OptionError{
+			Option: "ConnectOptions.RemoteTransportParams", Value: "undecodable", Want: "what the SessionTicket hook was given",
+			Err: perr, code: CodeInvalidParams,
+		}
+	}
+	if !state.EarlyData {
+		return nil, nil
+	}
+	_, t.c.earlyALPN, _ = remembered(state)
+	return &p, nil
+}
+
+// remembered returns what a client has put beside its ticket.
+func remembered(state *tls.SessionState) (*wire.Parameters, string, bool) {
+	b, ok := findExtra(state.Extra, clientExtra)
+	if !ok || len(b) == 0 || len(b) < 1+int(b[0]) {
+		return nil, "", false
+	}
+	end := 1 + int(b[0])
+	alpn := string(b[1:end])
+	p, err := wire.ParseParameters(b[end:], true)
+	if err != nil {
+		return nil, "", false
+	}
+	return &p, alpn, true
+}
+
+// encodeTicket returns the two parts that the SessionTicket hook is given.
+func encodeTicket(cs *tls.ClientSessionState) (ticket, params []byte, err error) {
+	label, state, err := cs.ResumptionState()
+	if err != nil {
+		return nil, nil, err
+	}
+	b, err := state.Bytes()
+	if err != nil {
+		return nil, nil, err
+	}
+	ticket = append(ticket, 1) // the version of this form
+	ticket = binary.BigEndian.AppendUint32(ticket, uint32(len(label)))
+	ticket = append(ticket, label...)
+	ticket = append(ticket, b...)
+	if p, _, ok := remembered(state); ok {
+		params = p.Append(nil)
+	}
+	return ticket, params, nil
+}
+
+var errTicket = errors.New("not a ticket of this package")
+
+func decodeTicket(b []byte) (*tls.ClientSessionState, *tls.SessionState, error) {
+	if len(b) < 5 || b[0] != 1 {
+		return nil, nil, errTicket
+	}
+	n := int64(binary.BigEndian.Uint32(b[1:]))
+	if b = b[5:]; int64(len(b)) < n {
+		return nil, nil, errTicket
+	}
+	state, err := tls.ParseSessionState(b[n:])
+	if err != nil {
+		return nil, nil, err
+	}
+	cs, err := tls.NewResumptionState(b[:n:n], state)
+	return cs, state, err
+}
+
+// earlyRejected deals with streams of refused 0-RTT data if the server chose
+// another protocol: what they say may mean something else now. It runs before
+// anything is sent again.
+func (c *ClientSession) earlyRejected() {
+	if c.tlsState.NegotiatedProtocol == c.earlyALPN {
+		return
+	}
+	for st := c.live; st != nil; {
+		next := st.next
+		st.err = ErrEarlyDataRejected
+		st.fail(&st.writers, st.err)
+		if st.readers.head != nil {
+			st.detach()
+			st.fail(&st.readers, st.err)
+		}
+		st.reset(0)
+		st.stop(0)
+		st = next
+	}
+}

@@ -1,0 +1,216 @@
+package quic
+
+import (
+	"context"
+	"crypto/tls"
+	"crypto/x509"
+	"errors"
+	"net"
+	"net/netip"
+	"runtime/debug"
+	"time"
+)
+
+// checkTLS refuses a configuration that cannot be made to TLS 1.3.
+func checkTLS(c *checker, t *tls.Config) {
+	if t != nil && t.MaxVersion != 0 && t.MaxVersion < tls.VersionTLS13 {
+		c.fail("TLS.MaxVersion", tls.VersionName(t.MaxVersion), CodeInvalidArgValue, "TLS 1.3")
+	}
+}
+
+// serverTLS makes the configuration of a listener. It is one for all sessions,
+// because ticket keys live in it; a session gets one of its own only where its
+// callbacks could not tell which session they are for.
+func serverTLS(o *ListenOptions) *tls.Config {
+	base := forced(o.TLS, nil)
+	if o.ALPN != "" {
+		base.NextProtos = []string{o.ALPN}
+	}
+	if len(o.TicketKeys) > 0 {
+		base.SetSessionTicketKeys(o.TicketKeys)
+	}
+	if get := base.GetCertificate; get != nil {
+		base.GetCertificate = certificateFor(get)
+	}
+	choose := base.GetConfigForClient
+	if choose == nil && base.VerifyConnection == nil && base.VerifyPeerCertificate == nil {
+		return base
+	}
+	plain := base.Clone()
+	plain.GetConfigForClient = nil
+	base.GetConfigForClient = func(h *tls.ClientHelloInfo) (*tls.Config, error) {
+		r := runnerOf(h.Context())
+		h.Conn = r.addresses()
+		if choose != nil {
+			chosen, err := guarded(r, func() (*tls.Config, error) { return choose(h) })
+			if err != nil {
+				return nil, err
+			}
+			if chosen != nil {
+				own := forced(chosen, base)
+				if own.GetCertificate != nil {
+					own.GetCertificate = certificateFor(own.GetCertificate)
+				}
+				return r.use(own), nil
+			}
+		}
+		return r.use(plain.Clone()), nil
+	}
+	return base
+}
+
+// forced returns a copy of c that TLS 1.3 and QUIC can be spoken with. An empty
+// ALPN list would let any client in, so base's stands in for it.
+func forced(c, base *tls.Config) *tls.Config {
+	c = c.Clone()
+	if c == nil {
+		c = new(tls.Config)
+	}
+	c.MinVersion, c.MaxVersion = tls.VersionTLS13, 0
+	if base != nil {
+		c.GetConfigForClient = nil
+		if len(c.NextProtos) == 0 {
+			c.NextProtos = base.NextProtos
+		}
+	}
+	return c
+}
+
+// use makes c the session's own configuration.
+func (r *tlsRunner) use(c *tls.Config) *tls.Config {
+	r.guard(c)
+	r.config = c
+	return c
+}
+
+// clientTLS makes the configuration of one client session.
+func (r *tlsRunner) clientTLS(o *ConnectOptions) *tls.Config {
+	c := forced(o.TLS, nil)
+	c.GetConfigForClient, c.GetCertificate = nil, nil
+	if o.ALPN != "" {
+		c.NextProtos = []string{o.ALPN}
+	}
+	if o.ServerName != "" {
+		c.ServerName = o.ServerName
+	}
+	if c.ServerName == "" {
+		c.ServerName = o.Address // an IP address is verified and not sent
+	}
+	c.InsecureSkipVerify = c.InsecureSkipVerify || o.AllowUnauthenticated
+	r.guard(c)
+	return c
+}
+
+// guard wraps the callbacks that are not given a context.
+func (r *tlsRunner) guard(c *tls.Config) {
+	if verify := c.VerifyConnection; verify != nil {
+		c.VerifyConnection = func(state tls.ConnectionState) error {
+			_, err := guarded(r, func() (struct{}, error) { return struct{}{}, verify(state) })
+			return err
+		}
+	}
+	if verify := c.VerifyPeerCertificate; verify != nil {
+		c.VerifyPeerCertificate = func(raw [][]byte, chains [][]*x509.Certificate) error {
+			_, err := guarded(r, func() (struct{}, error) { return struct{}{}, verify(raw, chains) })
+			return err
+		}
+	}
+	if get := c.GetClientCertificate; get != nil {
+		c.GetClientCertificate = func(i *tls.CertificateRequestInfo) (*tls.Certificate, error) {
+			return guarded(r, func() (*tls.Certificate, error) { return get(i) })
+		}
+	}
+}
+
+func certificateFor(get func(*tls.ClientHelloInfo) (*tls.Certificate, error)) func(*tls.ClientHelloInfo) (*tls.Certificate, error) {
+	return func(h *tls.ClientHelloInfo) (*tls.Certificate, error) {
+		r := runnerOf(h.Context())
+		h.Conn = r.addresses()
+		return guarded(r, func() (*tls.Certificate, error) { return get(h) })
+	}
+}
+
+// guarded runs a user's callback inside the handshake: the clock stands still, and a
+// panic fails only this handshake.
+func guarded[T any](r *tlsRunner, f func() (T, error)) (v T, err error) {
+	r.pause(true)
+	defer func() {
+		if p := recover(); p != nil {
+			err = &HandlerError{Value: p, Stack: debug.Stack()}
+		}
+		r.pause(false)
+	}()
+	return f()
+}
+
+func runnerOf(ctx context.Context) *tlsRunner { return ctx.Value(runnerKey{}).(*tlsRunner) }
+
+// addresses returns a net.Conn for ClientHelloInfo.Conn, which is nil by itself. It
+// has the session's addresses and does nothing else.
+func (r *tlsRunner) addresses() net.Conn { return addressConn{r.s} }
+
+type addressConn struct{ s *Session }
+
+var errAddressesOnly = errors.New("quic: this net.Conn has the session's addresses and nothing else")
+
+func (c addressConn) LocalAddr() net.Addr              { return c.s.LocalAddr() }
+func (c addressConn) RemoteAddr() net.Addr             { return c.s.RemoteAddr() }
+func (c addressConn) Read([]byte) (int, error)         { return 0, errAddressesOnly }
+func (c addressConn) Write([]byte) (int, error)        { return 0, errAddressesOnly }
+func (c addressConn) Close() error                     { return errAddressesOnly }
+func (c addressConn) SetDeadline(time.Time) error      { return errAddressesOnly }
+func (c addressConn) SetReadDeadline(time.Time) error  { return errAddressesOnly }
+func (c addressConn) SetWriteDeadline(time.Time) error { return errAddressesOnly }
+
+// verify finds out whether the peer is authenticated, where TLS was told not to
+// insist on it.
+func (r *tlsRunner) verify(state *tls.ConnectionState) error {
+	if len(state.PeerCertificates) == 0 {
+		return &VerifyError{Reason: "NO_CERTIFICATE", Err: errors.New("the peer has shown no certificate")}
+	}
+	if len(state.VerifiedChains) > 0 {
+		return nil
+	}
+	o := x509.VerifyOptions{
+		Roots:         r.config.RootCAs,
+		DNSName:       r.config.ServerName,
+		Intermediates: x509.NewCertPool(),
+	}
+	if r.s.server != nil {
+		o.Roots, o.DNSName = r.config.ClientCAs, ""
+		o.KeyUsages = []x509.ExtKeyUsage{x509.ExtKeyUsageClientAuth}
+	}
+	if r.config.Time != nil {
+		o.CurrentTime = r.config.Time()
+	}
+	for _, c := range state.PeerCertificates[1:] {
+		o.Intermediates.AddCert(c)
+	}
+	if _, err := state.PeerCertificates[0].Verify(o); err != nil {
+		return &VerifyError{Reason: verifyReason(err), Err: err}
+	}
+	return nil
+}
+
+func verifyReason(err error) string {
+	var host x509.HostnameError
+	var issuer x509.UnknownAuthorityError
+	var invalid x509.CertificateInvalidError
+	switch {
+	case errors.As(err, &host):
+		return "HOSTNAME_MISMATCH"
+	case errors.As(err, &issuer):
+		return "UNKNOWN_AUTHORITY"
+	case errors.As(err, &invalid) && invalid.Reason == x509.Expired:
+		return "CERT_HAS_EXPIRED"
+	}
+	return "INVALID_CERTIFICATE"
+}
+
+// sni returns what a client sends as its server name: nothing for an IP address.
+func sni(name string) string {
+	if _, err := netip.ParseAddr(name); err == nil {
+		return ""
+	}
+	return name
+}
