@@ -108,7 +108,7 @@ func NewServer(now mono.Time, o Opening, cfg *Config) *Conn {
 
 func newConn(now mono.Time, path dgram.Path, cfg *Config, server bool) *Conn {
 	c := &Conn{cfg: cfg, server: server, params: cfg.Params, peer: wire.DefaultParameters()}
-	c.params.ActiveCIDLimit = maxRemoteIDs
+	c.params.ActiveCIDLimit = min(max(cfg.Params.ActiveCIDLimit, 2), maxRemoteIDs)
 	c.hs = newHandshake(now.Add(cfg.handshakeTimeout()), cfg)
 	c.life.until, c.paceUntil = mono.Never, mono.Never
 	c.stats.init(now)
@@ -123,7 +123,7 @@ func newConn(now mono.Time, path dgram.Path, cfg *Config, server bool) *Conn {
 	c.paths.init(path, !server)
 	c.flow.init(c)
 	c.streams.init(c)
-	c.idle.init(now)
+	c.idle.init(now, cfg.KeepAlive)
 	c.skip.init(c)
 	c.spin = c.random64()&1 == 1
 	return c

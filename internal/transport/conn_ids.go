@@ -159,7 +159,7 @@ func (s *ids) onNew(c *Conn, f wire.NewConnectionID) *wire.Error {
 	}
 	if f.Seq < s.retirePriorTo {
 		s.retireSeq(f.Seq)
-		return s.checkRetirements()
+		return s.checkRetirements(c)
 	}
 	known := false
 	for i := range s.remote {
@@ -179,14 +179,16 @@ func (s *ids) onNew(c *Conn, f wire.NewConnectionID) *wire.Error {
 		s.retirePriorTo = f.RetirePriorTo
 		c.retireRemoteBelow(f.RetirePriorTo)
 	}
-	if len(s.remote) > maxRemoteIDs {
+	if int64(len(s.remote)) > c.params.ActiveCIDLimit {
 		return frameError(wire.ConnectionIDLimitError, t, "more connection IDs than active_connection_id_limit")
 	}
-	return s.checkRetirements()
+	return s.checkRetirements(c)
 }
 
-func (s *ids) checkRetirements() *wire.Error {
-	if len(s.retire) > maxRetirements {
+// checkRetirements bounds the retirements that the peer has not acknowledged by
+// three times what it may have active.
+func (s *ids) checkRetirements(c *Conn) *wire.Error {
+	if int64(len(s.retire)) > 3*c.params.ActiveCIDLimit {
 		return frameError(wire.ConnectionIDLimitError, wire.FrameNewConnectionID, "retires connection IDs faster than it acknowledges")
 	}
 	return nil

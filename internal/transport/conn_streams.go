@@ -31,15 +31,16 @@ type Stream struct {
 	noticed bool // an EventReadable waits in the queue
 	acked   bool // EventStreamAcked was given
 
-	queue    queue   // where it waits to send data
-	next     *Stream // in that queue
-	control  bool    // waits to send control frames
-	nextCtl  *Stream
-	maxData  signal
-	stop     signal
-	blocked  signal
-	stopCode uint64
-	stats    streamCounters
+	highWater int32
+	queue     queue   // where it waits to send data
+	next      *Stream // in that queue
+	control   bool    // waits to send control frames
+	nextCtl   *Stream
+	maxData   signal
+	stop      signal
+	blocked   signal
+	stopCode  uint64
+	stats     streamCounters
 }
 
 // queue is the list that a stream with data stands in.
@@ -147,7 +148,7 @@ func (c *Conn) OpenStream(now mono.Time, uni bool) *Stream {
 }
 
 func (c *Conn) newStream(now mono.Time, id int64, local bool) *Stream {
-	st := &Stream{id: id, local: local, created: now}
+	st := &Stream{id: id, local: local, created: now, highWater: HighWater}
 	uni := st.Uni()
 	st.canSend, st.canRecv = !uni || local, !uni || !local
 	if st.canSend {
@@ -457,7 +458,7 @@ func (s *streams) appendStream(c *Conn, d *datagram, pk *packet, st *Stream) boo
 		f.Flag = 1
 	}
 	c.record(f)
-	if st.starved && st.send.Unsent() < lowWater {
+	if st.starved && st.send.Unsent() < int64(st.highWater) {
 		st.starved = false
 		c.events.push(Event{Kind: EventWritable, Stream: st})
 	}

@@ -4,9 +4,8 @@ package transport
 const (
 	connIDLen = 8 // length of every connection ID that we issue
 
-	maxLocalIDs    = 4  // connection IDs we keep issued, whatever the peer allows
-	maxRemoteIDs   = 4  // connection IDs of the peer that we keep
-	maxRetirements = 12 // RETIRE_CONNECTION_ID frames not acknowledged
+	maxLocalIDs  = 4 // connection IDs we keep issued, whatever the peer allows
+	maxRemoteIDs = 8 // connection IDs of the peer that we keep, whatever the configuration says
 
 	maxPaths     = 4  // paths known at once, the active one included
 	maxResponses = 16 // PATH_RESPONSE frames waiting, over all paths

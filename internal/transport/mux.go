@@ -259,6 +259,29 @@ func (m *Mux) Connect(now mono.Time, path dgram.Path, cfg *Config) *Conn {
 	return c
 }
 
+// Owned returns the connection IDs and reset tokens that are routed to a connection.
+func (m *Mux) Owned(c *Conn) ([]wire.ConnectionID, []wire.ResetToken) {
+	o := m.owned[c]
+	if o == nil {
+		return nil, nil
+	}
+	return append([]wire.ConnectionID(nil), o.ids...), append([]wire.ResetToken(nil), o.tokens...)
+}
+
+// Adopt routes to a connection that another Mux made, when it moves to another
+// socket. Both route to it until Remove.
+func (m *Mux) Adopt(c *Conn, ids []wire.ConnectionID, tokens []wire.ResetToken) {
+	if m.owned[c] == nil {
+		m.owned[c] = &owned{}
+	}
+	for _, id := range ids {
+		m.Apply(c, &Event{Kind: EventIssued, CID: id})
+	}
+	for _, t := range tokens {
+		m.Apply(c, &Event{Kind: EventTokenKnown, Token: t})
+	}
+}
+
 // Apply keeps the tables in step with a connection's events.
 func (m *Mux) Apply(c *Conn, e *Event) {
 	o := m.owned[c]

@@ -58,6 +58,7 @@ func testParams() wire.Parameters {
 	p.MaxData = 1 << 20
 	p.MaxStreamDataBidiLocal, p.MaxStreamDataBidiRemote, p.MaxStreamDataUni = 256<<10, 256<<10, 256<<10
 	p.MaxStreamsBidi, p.MaxStreamsUni = 100, 100
+	p.ActiveCIDLimit = 4
 	return p
 }
 

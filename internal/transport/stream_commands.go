@@ -9,12 +9,13 @@ import (
 	"github.com/cinnabar-quic/cinnabar/internal/wire"
 )
 
-const (
-	// HighWater is how many unsent bytes of a stream make Write refuse more.
-	HighWater = 16 << 10
-	// lowWater is how few make it take more again.
-	lowWater = HighWater
-)
+// HighWater is how many unsent bytes of a stream make Write refuse more, unless
+// SetHighWater says otherwise.
+const HighWater = 16 << 10
+
+// SetHighWater makes Write refuse more while n bytes or more are unsent, and
+// take more again below. With 0 each write waits until the last has left.
+func (s *Stream) SetHighWater(n int) { s.highWater = int32(min(max(n, 1), stream.MaxChunk)) }
 
 // Write copies the front of p, and returns how much: at most what fits one
 // batch. After 0 EventWritable tells when to try again. The error is ErrClosed,
@@ -24,7 +25,7 @@ func (c *Conn) Write(s *Stream, p []byte) (int, error) {
 		return 0, err
 	}
 	unsent := s.send.Unsent()
-	if unsent >= HighWater && len(p) > 0 {
+	if unsent >= int64(s.highWater) && len(p) > 0 {
 		s.starved = true
 		return 0, nil
 	}
