@@ -1,6 +1,8 @@
 package transport
 
 import (
+	"bytes"
+
 	"github.com/cinnabar-quic/cinnabar/internal/dgram"
 	"github.com/cinnabar-quic/cinnabar/internal/mono"
 	"github.com/cinnabar-quic/cinnabar/internal/protect"
@@ -32,19 +34,24 @@ func (c *Conn) Receive(now mono.Time, d *dgram.Datagram) {
 func (c *Conn) receivePackets(now mono.Time, d *dgram.Datagram, replayed bool) {
 	var dcid wire.ConnectionID
 	for b := d.Data; len(b) > 0 && c.life.state == active; {
+		coalesced := len(b) != len(d.Data)
 		if b[0]&0x80 == 0 {
+			if coalesced && !bytes.HasPrefix(b[1:], dcid.Bytes()) {
+				c.stats.packetsIgnored++
+				return
+			}
 			c.receiveShort(now, d, b)
 			return
 		}
 		h, ok := wire.ParseLong(b)
 		if !ok {
-			if len(b) == len(d.Data) {
+			if !coalesced {
 				c.receiveOtherVersion(now, d.Data)
 			}
 			c.stats.packetsIgnored++
 			return
 		}
-		if len(b) != len(d.Data) && h.DCID != dcid {
+		if coalesced && h.DCID != dcid {
 			c.stats.packetsIgnored++
 			return
 		}
