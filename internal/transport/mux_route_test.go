@@ -1,0 +1,450 @@
+package transport
+
+import (
+	"bytes"
+	"encoding/binary"
+	"testing"
+	"time"
+
+	"github.com/cinnabar-quic/cinnabar/internal/dgram"
+	"github.com/cinnabar-quic/cinnabar/internal/wire"
+)
+
+// A packet of another version is answered with the versions spoken, one
+// datagram for one, whatever the lengths of its connection IDs (RFC 9000 §6.1,
+// §5.2.2; RFC 8999 §6).
+func TestMuxVersionNegotiation(t *testing.T) {
+	r := newMuxRig(t, nil)
+	id := make([]byte, 255)
+	r.rng.Read(id)
+	for n := 0; n <= 255; n++ {
+		dcid, scid := id[:n], id[255-n:]
+		if n%2 == 1 {
+			scid = id[:(n*7)%256]
+		}
+		d := r.foreign(0xfaceb00c, dcid, scid, 1200)
+		r.now = r.now.Add(time.Millisecond)
+		r.want("unknown version", d, Reply)
+		b := r.batch.Segment(0)
+		versions, inv, ok := wire.ParseVersionNegotiation(b)
+		if !ok || !bytes.Equal(inv.DCID, scid) || !bytes.Equal(inv.SCID, dcid) {
+			t.Fatalf("IDs of %d and %d bytes: not echoed: %x", len(dcid), len(scid), b)
+		}
+		ours := false
+		for ; len(versions) > 0; versions = versions[4:] {
+			switch v := binary.BigEndian.Uint32(versions); {
+			case v == wire.Version1:
+				ours = true
+			case v&0x0f0f0f0f != 0x0a0a0a0a:
+				t.Fatalf("version %#x offered", v)
+			}
+		}
+		if !ours {
+			t.Fatal("version 1 is not offered")
+		}
+		if len(b) > len(d.Data) {
+			t.Fatalf("reply of %d bytes to %d", len(b), len(d.Data))
+		}
+	}
+	if got := r.mux.Stats().VersionNegotiations; got != 256 {
+		t.Errorf("%d counted, want 256", got)
+	}
+}
+
+// What gets no Version Negotiation: datagrams that are too short to be a first
+// Initial, Version Negotiation itself, and anything while nobody listens
+// (RFC 9000 §6.1, §14.1).
+func TestMuxNoVersionNegotiation(t *testing.T) {
+	r := newMuxRig(t, nil)
+	id := []byte("12345678")
+	for size := 0; size < 1200; size++ {
+		d := r.foreign(0xfaceb00c, id, id, 1200)
+		d.Data = d.Data[:size]
+		r.want("too short", d, Drop)
+	}
+	r.want("long enough", r.foreign(0xfaceb00c, id, id, 1200), Reply)
+	r.want("Version Negotiation", r.foreign(0, id, id, 1200), Drop)
+	vn := wire.AppendVersionNegotiation(nil, 0, id, id, 1, 2, 3)
+	r.want("real Version Negotiation", &dgram.Datagram{Data: append(vn, make([]byte, 1200)...), Path: r.path}, Drop)
+	r.mux.SetListening(false)
+	r.want("not listening", r.foreign(0xfaceb00c, id, id, 1200), Drop)
+}
+
+// Two endpoints that do not know each other's versions do not begin a
+// conversation about it.
+func TestMuxVersionNegotiationEnds(t *testing.T) {
+	a, b := newMuxRig(t, nil), newMuxRig(t, nil)
+	a.want("unknown version", a.foreign(0xfaceb00c, make([]byte, 255), make([]byte, 255), 1452), Reply)
+	b.want("its answer", &dgram.Datagram{Data: bytes.Clone(a.batch.Segment(0)), Path: b.path}, Drop)
+}
+
+// What is no first Initial of a client is dropped without a word.
+func TestMuxNoInitial(t *testing.T) {
+	r := newMuxRig(t, nil)
+	for size := range 1200 {
+		d := r.initial(nil, 1200)
+		d.Data = d.Data[:size]
+		r.want("truncated", d, Drop)
+		if size > 60 {
+			r.want("small", r.initial(nil, size), Drop)
+		}
+	}
+	for n := 0; n < 8; n++ {
+		r.dcid = wire.MakeConnectionID(make([]byte, n))
+		r.want("short DCID", r.initial(nil, 1200), Drop)
+	}
+	for n := 8; n <= 20; n++ {
+		r.dcid = wire.MakeConnectionID(make([]byte, n))
+		r.want("good DCID", r.initial(nil, 1200), Initial)
+	}
+	for typ := byte(1); typ < 4; typ++ {
+		d := r.initial(nil, 1200)
+		d.Data[0] = d.Data[0]&0xcf | typ<<4
+		r.want("other type", d, Drop)
+	}
+	d := r.initial(nil, 1200)
+	d.Data[0] &^= 0x40
+	r.want("fixed bit", d, Drop)
+	d = r.initial(nil, 1200)
+	d.Data[5] = 21
+	r.want("DCID of 21 bytes", d, Drop)
+	r.mux.SetListening(false)
+	r.want("not listening", r.initial(nil, 1200), Drop)
+	if s := r.mux.Stats(); s.Initials != 13 || r.mux.Conns() != 0 {
+		t.Errorf("stats %+v, %d connections", s, r.mux.Conns())
+	}
+}
+
+// A stateless reset is smaller than what it answers, not smaller than it can be
+// told from noise, looks like a 1-RTT packet and ends with the token of the
+// connection ID (RFC 9000 §10.3).
+func TestMuxResetSizes(t *testing.T) {
+	r := newMuxRig(t, nil)
+	token := r.mux.ResetToken(r.dcid)
+	for size := 0; size <= 1500; size++ {
+		r.now = r.now.Add(time.Millisecond)
+		d := r.short(r.dcid, size)
+		if size < 22 {
+			r.want("nothing smaller to say", d, Drop)
+			continue
+		}
+		r.want("unknown connection", d, Reply)
+		b := r.batch.Segment(0)
+		if len(b) >= size || len(b) < 21 {
+			t.Fatalf("reset of %d bytes to %d", len(b), size)
+		}
+		if size > 43 && len(b) < 41 {
+			t.Fatalf("reset of %d bytes to %d: too small to look real", len(b), size)
+		}
+		if b[0]&0xc0 != 0x40 || !bytes.Equal(b[len(b)-16:], token[:]) {
+			t.Fatalf("reset %x, want token %x", b, token)
+		}
+	}
+	r.mux.SetDisableReset(true)
+	r.want("switched off", r.short(r.dcid, 100), Drop)
+}
+
+// A reset is for short headers only: a stray Handshake packet may be of a
+// connection that has not begun here (RFC 9000 §10.3).
+func TestMuxNoResetForLongHeaders(t *testing.T) {
+	r := newMuxRig(t, nil)
+	for typ := byte(1); typ < 4; typ++ {
+		d := r.initial(nil, 1200)
+		d.Data[0] = d.Data[0]&0xcf | typ<<4
+		r.want("long header", d, Drop)
+	}
+}
+
+// Two endpoints that answer each other's stateless resets fall silent, because
+// each answer is smaller (RFC 9000 §10.3.3).
+func TestMuxResetPingPong(t *testing.T) {
+	a, b := newMuxRig(t, nil), newMuxRig(t, func(mc *MuxConfig) { mc.ResetSecret = [32]byte{9} })
+	d := a.short(a.dcid, 1200)
+	from, to := b, a
+	for rounds := 0; ; rounds++ {
+		if rounds > 23 {
+			t.Fatalf("still at it after %d datagrams, %d bytes", rounds, len(d.Data))
+		}
+		from, to = to, from
+		if _, v := from.route(d); v != Reply {
+			break
+		}
+		d = &dgram.Datagram{Data: bytes.Clone(from.batch.Segment(0)), Path: to.path}
+	}
+}
+
+// Stateless replies of all kinds come out of one bucket, which fills with time.
+func TestMuxReplyRate(t *testing.T) {
+	r := newMuxRig(t, validating)
+	stray := r.short(r.dcid, 100)
+	for i := 0; i < repliesBurst; i++ {
+		switch i % 3 {
+		case 0:
+			r.want("reset", stray, Reply)
+		case 1:
+			r.want("Retry", r.initial(nil, 1200), Reply)
+		case 2:
+			r.want("Version Negotiation", r.foreign(0xfaceb00c, []byte("1"), nil, 1200), Reply)
+		}
+	}
+	r.want("one too many", stray, Drop)
+	r.want("one too many", r.initial(nil, 1200), Drop)
+	r.want("one too many", r.foreign(0xfaceb00c, []byte("1"), nil, 1200), Drop)
+	r.batch.Reset()
+	if r.mux.Refuse(r.now, r.initial(nil, 1200), wire.ConnectionRefused, r.batch) || !r.batch.Empty() {
+		t.Error("a refusal past the limit")
+	}
+	if got := r.mux.Stats().RepliesSuppressed; got != 4 {
+		t.Errorf("%d suppressed, want 4", got)
+	}
+	r.now = r.now.Add(100 * time.Microsecond)
+	r.want("a tenth of a millisecond later", stray, Reply)
+	r.want("and no more", stray, Drop)
+	r.now = r.now.Add(time.Hour)
+	n := 0
+	for ; n < 2*repliesBurst; n++ {
+		if _, v := r.route(stray); v != Reply {
+			break
+		}
+	}
+	if n != repliesBurst {
+		t.Errorf("%d replies at once after an hour, want %d", n, repliesBurst)
+	}
+}
+
+// A refusal is a CONNECTION_CLOSE under Initial keys, and leaves nothing behind.
+func TestMuxRefuse(t *testing.T) {
+	r := newMuxRig(t, nil)
+	for _, n := range []int{0, 1, 20} {
+		r.scid = wire.MakeConnectionID(make([]byte, n))
+		d := r.initial(nil, 1200)
+		r.want("first Initial", d, Initial)
+		r.batch.Reset()
+		if !r.mux.Refuse(r.now, d, wire.ConnectionRefused, r.batch) {
+			t.Fatal("no refusal")
+		}
+		r.wantClose("refusal", d, wire.ConnectionRefused)
+	}
+	if r.mux.Conns() != 0 || r.mux.Handshakes() != 0 || r.mux.Stats().Refused != 3 {
+		t.Errorf("%d connections, %d handshakes, stats %+v", r.mux.Conns(), r.mux.Handshakes(), r.mux.Stats())
+	}
+	r.batch.Reset()
+	if r.mux.Refuse(r.now, r.short(r.dcid, 1200), wire.ConnectionRefused, r.batch) {
+		t.Error("refused what is no Initial")
+	}
+}
+
+// A client believes a refusal.
+func TestMuxRefusalReachesClient(t *testing.T) {
+	tc := newTestConn(t, clientSide, stageStart)
+	p := tc.wantPacket("the first flight", wire.Initial)
+	tc.clear()
+	r := newMuxRig(t, nil)
+	d := &dgram.Datagram{Data: p.datagram.data, Path: r.path}
+	r.want("first Initial", d, Initial)
+	r.batch.Reset()
+	r.mux.Refuse(r.now, d, wire.ConnectionRefused, r.batch)
+	tc.inject(r.batch.Segment(0))
+	tc.wantClosed("refused", ClosePeer)
+	if tc.closed.Code != uint64(wire.ConnectionRefused) || tc.closed.App {
+		t.Errorf("closed %+v", tc.closed)
+	}
+	tc.wantIdle("draining")
+}
+
+// Past RetryAbove handshakes in flight clients must show their address, past
+// RefuseAbove nothing is answered at all; handshakes that end make room.
+func TestMuxHandshakesBounded(t *testing.T) {
+	r := newMuxRig(t, func(mc *MuxConfig) { mc.RetryAbove, mc.RefuseAbove = 3, 5 })
+	var conns []*Conn
+	begin := func(token []byte) {
+		t.Helper()
+		d := r.initial(token, 1200)
+		r.want("Initial", d, Initial)
+		conns = append(conns, r.mux.Accept(r.now, d, r.cfg))
+	}
+	for i := byte(0); i < 3; i++ {
+		r.dcid = wire.MakeConnectionID([]byte{i, 0, 0, 0, 0, 0, 0, 0})
+		begin(nil)
+	}
+	for i := byte(3); i < 5; i++ {
+		r.dcid = wire.MakeConnectionID([]byte{i, 0, 0, 0, 0, 0, 0, 0})
+		token, chosen := r.retried()
+		r.dcid = chosen
+		begin(token)
+	}
+	r.dcid = wire.MakeConnectionID([]byte("too many"))
+	r.want("full", r.initial(nil, 1200), Drop)
+	r.want("full, for those with tokens too", r.initial(r.mux.Tokens().New(r.now, r.path.Remote.Addr()), 1200), Drop)
+	if s := r.mux.Stats(); s.Overloaded != 2 || s.Retries != 2 || r.mux.Handshakes() != 5 {
+		t.Errorf("stats %+v, %d handshakes", s, r.mux.Handshakes())
+	}
+	r.mux.Apply(conns[0], &Event{Kind: EventSecure})
+	r.mux.Apply(conns[0], &Event{Kind: EventClosed}) // counts once
+	if r.mux.Handshakes() != 4 {
+		t.Errorf("%d handshakes, want 4", r.mux.Handshakes())
+	}
+	r.want("room, with a Retry", r.initial(nil, 1200), Reply)
+	r.mux.Remove(conns[1])
+	r.mux.Remove(conns[1])
+	r.mux.Apply(conns[2], &Event{Kind: EventGone})
+	r.want("room", r.initial(nil, 1200), Initial)
+	for _, c := range conns {
+		r.mux.Remove(c)
+	}
+	r.wantEmpty()
+}
+
+// rest lets everything happen that is under way, but no long timer.
+func (p *pair) rest() {
+	for len(p.flight) > 0 || min(p.client.conn.Deadline(), p.server.conn.Deadline()) < p.now.Add(time.Second) {
+		p.step()
+	}
+}
+
+func (r *muxRig) wantEmpty() {
+	r.t.Helper()
+	if m := r.mux; len(m.conns)+len(m.resets)+len(m.owned)+m.handshakes != 0 {
+		r.t.Errorf("left over: %d IDs, %d tokens, %d connections, %d handshakes", len(m.conns), len(m.resets), len(m.owned), m.handshakes)
+	}
+}
+
+// Nothing stays in the tables of either end after EventGone, however the
+// connection ended.
+func TestMuxEmptyAfterGone(t *testing.T) {
+	for _, tt := range []struct {
+		name string
+		end  func(p *pair)
+	}{
+		{"closed", func(p *pair) { p.client.conn.Close(p.now, true, 1, "") }},
+		{"closed by the server", func(p *pair) { p.server.conn.Close(p.now, false, 1, "") }},
+		{"destroyed", func(p *pair) { p.client.conn.Destroy(p.now); p.server.conn.Destroy(p.now) }},
+		{"idle", func(p *pair) { p.drop = func(*node, []byte) bool { return true } }},
+		{"in the handshake", nil},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			p := newPair(t, nil)
+			if tt.end != nil {
+				p.handshake()
+				p.rest()
+				tt.end(p)
+			} else {
+				p.runUntil(time.Minute, func() bool { return p.server.conn != nil })
+				p.drop = func(*node, []byte) bool { return true }
+			}
+			p.flush(p.client)
+			p.flush(p.server)
+			p.runUntil(10*time.Minute, func() bool { return p.client.saw(EventGone) && p.server.saw(EventGone) })
+			for _, n := range []*node{p.client, p.server} {
+				if m := n.mux; len(m.conns)+len(m.resets)+len(m.owned)+m.handshakes != 0 {
+					t.Errorf("%s: left over: %d IDs, %d tokens, %d connections, %d handshakes", n.name, len(m.conns), len(m.resets), len(m.owned), m.handshakes)
+				}
+				if n.pool.Outstanding() != 0 {
+					t.Errorf("%s: %d chunks left", n.name, n.pool.Outstanding())
+				}
+			}
+		})
+	}
+}
+
+// Datagrams find their connection by every ID that was issued, and by the
+// client's first choice until the handshake is confirmed.
+func TestMuxRoutesEveryID(t *testing.T) {
+	p := newPair(t, nil)
+	p.handshake()
+	p.rest()
+	for _, n := range []*node{p.client, p.server} {
+		if len(n.conn.ids.local) != maxLocalIDs || len(n.mux.conns) != maxLocalIDs {
+			t.Errorf("%s: %d IDs, %d routes, want %d", n.name, len(n.conn.ids.local), len(n.mux.conns), maxLocalIDs)
+		}
+		for _, l := range n.conn.ids.local {
+			d := &dgram.Datagram{Data: append(append([]byte{0x40}, l.id.Bytes()...), make([]byte, 30)...)}
+			if c, v := n.mux.Route(p.now, d, n.batch); c != n.conn || v != Deliver {
+				t.Errorf("%s: ID %v: verdict %v", n.name, l.id, v)
+			}
+		}
+		if n.mux.conns[p.client.conn.OriginalDCID()] != nil {
+			t.Errorf("%s: the first DCID is still routed", n.name)
+		}
+	}
+}
+
+// The rest of a first flight that comes in the same batch of datagrams finds
+// the connection before its events are drained.
+func TestMuxSecondInitial(t *testing.T) {
+	r := newMuxRig(t, nil)
+	d := r.initial(nil, 1200)
+	r.want("first", d, Initial)
+	c := r.mux.Accept(r.now, d, r.cfg)
+	if got := r.want("second", r.initial(nil, 1200), Deliver); got != c {
+		t.Errorf("delivered to %p, want %p", got, c)
+	}
+	zero := r.initial(nil, 1200)
+	zero.Data[0] = 0xd0
+	if got := r.want("0-RTT", zero, Deliver); got != c {
+		t.Errorf("delivered to %p, want %p", got, c)
+	}
+}
+
+// A stateless reset of a connection that the peer has lost ends it; the same
+// token on a datagram for another connection does not (RFC 9000 §10.3.1).
+func TestMuxResetEndsConnection(t *testing.T) {
+	p := newPair(t, nil)
+	p.handshake()
+	p.rest()
+	// The server restarts with the same secret.
+	old := p.server.conn
+	p.server.mux.Remove(old)
+	p.server.conn = nil
+	p.client.conn.Ping()
+	p.flush(p.client)
+	p.runUntil(time.Second, func() bool { return p.client.closed() != nil })
+	if r := p.client.closed(); r == nil || r.Kind != CloseReset {
+		t.Fatalf("closed %+v", r)
+	}
+	p.runUntil(time.Minute, func() bool { return p.client.saw(EventGone) })
+	if !p.client.saw(EventGone) || p.client.mux.Conns() != 0 {
+		t.Error("the client is not done")
+	}
+}
+
+// Only the tokens of IDs in use count, and only at the end of a datagram that
+// nothing else opens.
+func TestMuxResetTokensInUse(t *testing.T) {
+	tc := newTestConn(t, clientSide)
+	spare := wire.ResetToken{9}
+	tc.write(wire.OneRTT, wire.NewConnectionID{Seq: 1, ID: wire.MakeConnectionID([]byte("peer-001")), Token: spare})
+	reset := func(token wire.ResetToken, n int) []byte {
+		b := make([]byte, n)
+		b[0] = 0x40
+		copy(b[n-16:], token[:])
+		return b
+	}
+	tc.inject(reset(spare, 43))
+	tc.wantOpen("the token of an ID that is not in use")
+	tc.inject(reset(testToken, 20))
+	tc.wantOpen("too short")
+	wrong := testToken
+	wrong[15] ^= 1
+	tc.inject(reset(wrong, 43))
+	tc.wantOpen("a wrong token")
+	tc.inject(append(reset(testToken, 43), 0))
+	tc.wantOpen("not at the end")
+	tc.clear()
+	tc.inject(reset(testToken, 21))
+	tc.wantClosed("the token of the ID in use", CloseReset)
+	tc.wantIdle("no answer to a reset")
+}
+
+// The Retry of a server is smaller than three times the Initial, and the tag is
+// over the client's own DCID (RFC 9001 §5.8); wrong ones are tested at the client.
+func TestMuxRetry(t *testing.T) {
+	for n := 8; n <= 20; n++ {
+		r := newMuxRig(t, validating)
+		r.dcid = wire.MakeConnectionID(bytes.Repeat([]byte{7}, n))
+		token, chosen := r.retried()
+		if len(token) > 128 || chosen.Len() != connIDLen || r.batch.SegmentSize() > 3*1200 {
+			t.Errorf("token of %d bytes, ID of %d, Retry of %d", len(token), chosen.Len(), r.batch.SegmentSize())
+		}
+	}
+}
