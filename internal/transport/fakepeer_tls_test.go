@@ -63,6 +63,7 @@ func (s *scriptedTLS) take(tc *testConn, l Level, data []byte) {
 	switch {
 	case tc.side == serverSide && l == LevelInitial && s.staged == stageStart && n >= s.clientHello:
 		s.staged = stageHello
+		tc.peer.dcid = tc.conn.ID()
 		tc.tlsParameters()
 		if s.early {
 			tc.tlsSecret(TLSReadSecret, LevelEarly)
