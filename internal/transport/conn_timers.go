@@ -131,7 +131,7 @@ type idle struct {
 	keepAlive time.Duration
 }
 
-func (s *idle) init(now mono.Time) { s.last = now }
+func (s *idle) init(now mono.Time, keepAlive time.Duration) { s.last, s.keepAlive = now, keepAlive }
 
 // heard restarts the timer: a packet was processed.
 func (s *idle) heard(now mono.Time) { s.last, s.sent = now, false }
