@@ -1,10 +1,3 @@
-// Package sim is a network in virtual time for tests: datagrams pass a list of
-// nodes, one list a direction, and every fault a node commits comes from one
-// seed and is counted. The same seed and the same calls give the same run.
-//
-// A test alternates between its endpoints and the network: it sends what they
-// transmit, asks Next when something will happen, and takes what Deliver has
-// arrived by then. Nothing here waits, and nothing knows the real time.
 package sim
 
 import (

@@ -24,7 +24,16 @@ func Rebind(first, every time.Duration, alsoAddress bool) Node {
 	}
 }
 
+// RebindIf returns a NAT like that of Rebind which removes its mappings when due
+// says so, which is asked for every datagram in either direction.
+func RebindIf(due func(now mono.Time) bool, alsoAddress bool) Node {
+	n := Rebind(0, 0, alsoAddress).(*rebind)
+	n.next, n.due = mono.Never, due
+	return n
+}
+
 type rebind struct {
+	due     func(now mono.Time) bool // nil for one that follows the times
 	next    mono.Time
 	every   time.Duration
 	address bool
@@ -55,6 +64,10 @@ func (n *rebind) pass(h *hop, p packet) {
 
 // advance removes the mappings if it is time to.
 func (n *rebind) advance(now mono.Time) {
+	if n.due != nil && n.due(now) {
+		n.active = true
+		clear(n.inner)
+	}
 	for n.next <= now {
 		n.active = true
 		clear(n.inner)

@@ -1,0 +1,155 @@
+package sim
+
+import (
+	"hash/maphash"
+	"net/netip"
+
+	"github.com/cinnabar-quic/cinnabar/internal/dgram"
+	"github.com/cinnabar-quic/cinnabar/internal/mono"
+	"github.com/cinnabar-quic/cinnabar/internal/transport"
+	"github.com/cinnabar-quic/cinnabar/internal/wire"
+)
+
+// guard holds one connection to what must be true of it at every step.
+type guard struct {
+	at     mono.Time // of the latest calls to Advance
+	idle   int       // how many of them came to nothing
+	stats  transport.Stats
+	probes int    // bytes that may go beyond the window because a probe timeout expired
+	ptos   uint64 // expired so far
+	mtu    int
+}
+
+// maxIdle is how often a connection may want to be called at one time without
+// having anything to say or to send.
+const maxIdle = 4
+
+// probesPerPTO is how many datagrams one expired probe timeout is good for: two
+// in the space whose timer it was, one in each other.
+const probesPerPTO = 4
+
+func (g *guard) advanced(s *Session) {
+	now := s.End.world.now
+	if now != g.at {
+		g.at, g.idle = now, 0
+	}
+	if g.idle++; g.idle > maxIdle {
+		s.End.world.Fail("%s: wants to be called at %d again and again, and does nothing", s.name(), s.deadline)
+	}
+}
+
+func (g *guard) happened() { g.idle = 0 }
+
+func (g *guard) before(s *Session) { g.stats = s.Conn.Stats() }
+
+// sent checks what a batch has done to the congestion window: only probes may
+// overdraw it (RFC 9002 §7), and before the handshake is confirmed the padding
+// of one datagram that only acknowledges.
+func (g *guard) sent(s *Session, b *dgram.Batch) {
+	g.idle = 0
+	was, is := &g.stats, s.Conn.Stats()
+	g.size(s, is.MTU)
+	if was.PTOs > g.ptos {
+		g.ptos = was.PTOs
+		g.probes = probesPerPTO * is.MTU
+	}
+	over := int(is.BytesInFlight) - int(max(was.BytesInFlight, was.Window))
+	if over <= 0 {
+		return
+	}
+	if g.probes -= over; g.probes < 0 && (s.Confirmed || g.probes < -b.SegmentSize()) {
+		s.End.world.Fail("%s: %d bytes in flight after %d, with a window of %d", s.name(), is.BytesInFlight, was.BytesInFlight, was.Window)
+	}
+}
+
+// size notes how large datagrams are.
+func (g *guard) size(s *Session, n int) {
+	switch {
+	case g.mtu == 0 || n == g.mtu:
+	case n > g.mtu:
+		s.Grown++
+	default:
+		s.Shrunk++
+	}
+	g.mtu = n
+}
+
+// account is what has gone from and to one address.
+type account struct {
+	in, out   int
+	validated bool
+}
+
+func (e *Endpoint) account(a netip.AddrPort) *account {
+	acc := e.watch[a]
+	if acc == nil {
+		acc = new(account)
+		e.watch[a] = acc
+	}
+	return acc
+}
+
+// watchIn counts a datagram that came. One with a Handshake packet that nobody
+// has changed on the way shows that its sender got our answer (RFC 9000 §8.1).
+func (e *Endpoint) watchIn(d *dgram.Datagram) {
+	if e.watch == nil {
+		return
+	}
+	acc := e.account(d.Path.Remote)
+	acc.in += len(d.Data)
+	if !acc.validated && hasHandshake(d.Data) && e.world.genuine[fingerprint(d.Data)] {
+		acc.validated = true
+	}
+}
+
+// watchToken looks at an Initial that makes a connection: a token which was
+// asked for, and which the Mux has taken, shows who its sender is.
+func (e *Endpoint) watchToken(d *dgram.Datagram) {
+	if h, ok := wire.ParseLong(d.Data); ok && len(h.Token) > 0 {
+		e.account(d.Path.Remote).validated = true
+	}
+}
+
+func (e *Endpoint) validated(a netip.AddrPort) {
+	if e.watch != nil {
+		e.account(a).validated = true
+	}
+}
+
+// watchOut checks that no address gets more than three times what came from it
+// before it has shown that it wants it (RFC 9000 §8).
+func (e *Endpoint) watchOut(b *dgram.Batch) {
+	if e.watch == nil {
+		for i := range b.Count() {
+			if data := b.Segment(i); hasHandshake(data) {
+				e.world.genuine[fingerprint(data)] = true
+			}
+		}
+		return
+	}
+	acc := e.account(b.Path.Remote)
+	acc.out += len(b.Bytes())
+	if !acc.validated && acc.out > 3*acc.in {
+		e.world.Fail("%s: %d bytes to %v, which has sent %d and is not validated", e.Name, acc.out, b.Path.Remote, acc.in)
+	}
+}
+
+// hasHandshake reports whether a datagram has a Handshake packet in it.
+func hasHandshake(b []byte) bool {
+	for len(b) > 0 && b[0]&0x80 != 0 {
+		h, ok := wire.ParseLong(b)
+		if !ok {
+			return false
+		}
+		if h.Type == wire.Handshake {
+			return true
+		}
+		b = b[h.End:]
+	}
+	return false
+}
+
+var fingerprints = maphash.MakeSeed()
+
+// fingerprint tells datagrams apart.
+func fingerprint(b []byte) uint64 { return maphash.Bytes(fingerprints, b) }
