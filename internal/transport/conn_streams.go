@@ -331,6 +331,9 @@ func (s *streams) release(c *Conn) {
 
 // enqueue puts a stream that has something to send in line for it.
 func (s *streams) enqueue(c *Conn, st *Stream) {
+	if st.queue == queueBlocked && s.within(st) && st.send.Pending(c.flow.out.Left()) {
+		s.waiting.remove(st) // what was lost needs no credit
+	}
 	if st.queue != queueNone || st.gone || !st.canSend {
 		return
 	}
@@ -393,6 +396,22 @@ func (l *streamList) push(st *Stream, q queue) {
 		l.tail.next = st
 	}
 	l.tail = st
+}
+
+func (l *streamList) remove(st *Stream) {
+	var before *Stream
+	for at := l.head; at != st; at = at.next {
+		before = at
+	}
+	if before == nil {
+		l.head = st.next
+	} else {
+		before.next = st.next
+	}
+	if l.tail == st {
+		l.tail = before
+	}
+	st.next, st.queue = nil, queueNone
 }
 
 func (l *streamList) pop() *Stream {
