@@ -24,6 +24,7 @@ type Conn struct {
 
 	life    life
 	hs      *handshake // nil once the handshake is confirmed
+	waiting waiting
 	oneRTT  protect.OneRTT
 	acks    recovery.Acks // 1-RTT and 0-RTT packets
 	loss    recovery.Loss

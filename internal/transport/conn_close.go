@@ -86,8 +86,8 @@ func (c *Conn) end(now mono.Time, state lifeState, reason *CloseReason) {
 		c.post.release()
 		c.post = nil
 	}
+	c.waiting = waiting{}
 	if c.hs != nil {
-		c.hs.waiting = nil
 		for i := range c.hs.spaces {
 			c.hs.spaces[i].crypto.release()
 		}

@@ -73,6 +73,9 @@ func (c *Conn) onFrame(p *received, t wire.FrameType, cur *varint.Cursor) *wire.
 			return c.ids.onNew(c, f)
 		}
 	case wire.FrameRetireConnectionID:
+		if p.typ == wire.ZeroRTT {
+			return frameError(wire.ProtocolViolation, t, "a client in 0-RTT has no connection ID to retire") // RFC 9000 §12.5
+		}
 		if f := wire.ParseRetireConnectionID(cur); !cur.Failed() {
 			return c.ids.onRetire(c, f.Seq, p.own(c))
 		}
@@ -185,9 +188,6 @@ func (c *Conn) onServerFrame(p *received, t wire.FrameType, cur *varint.Cursor) 
 	}
 	if c.server {
 		return frameError(wire.ProtocolViolation, t, "only servers send it")
-	}
-	if !c.secure {
-		return frameError(wire.ProtocolViolation, t, "before the handshake is complete")
 	}
 	c.confirm(p.now)
 	return nil

@@ -18,8 +18,6 @@ type handshake struct {
 	deadline mono.Time       // of the whole handshake
 	paused   bool            // user code is running; the deadline waits
 	heard    bool            // client: a packet of the server's was processed
-	waiting  []undecryptable // packets whose keys are not here yet
-	bytes    int             // in waiting
 }
 
 // space is the Initial or the Handshake packet number space.
@@ -29,6 +27,13 @@ type space struct {
 	sealer *protect.Sealer
 	opener *protect.Opener
 	gone   bool // keys discarded (RFC 9001 §4.9)
+}
+
+// waiting is packets that came before their keys (RFC 9001 §5.7). It outlives
+// the handshake: TLS gives a server its 1-RTT keys only after it.
+type waiting struct {
+	list  []undecryptable
+	bytes int
 }
 
 type undecryptable struct {
@@ -149,8 +154,7 @@ func (c *Conn) setReadSecret(now mono.Time, e TLSEvent) *wire.Error {
 		c.hs.earlyIn, err = protect.NewOpener(e.Suite, e.Data)
 		c.early = earlyAccepted
 	case LevelHandshake:
-		// New keys end a level: nothing of its messages may be left over (RFC 9001 §4.1.3).
-		if c.hs.spaces[recovery.Initial].crypto.in.Buffered() > 0 {
+		if c.leftOver(recovery.Initial) {
 			return frameError(wire.ProtocolViolation, wire.FrameCrypto, "handshake bytes left at the Initial level")
 		}
 		c.hs.spaces[recovery.Handshake].opener, err = protect.NewOpener(e.Suite, e.Data)
@@ -249,8 +253,12 @@ func (c *Conn) levelEnded(sp recovery.Space) bool {
 	if sp == recovery.Initial {
 		return c.hs.spaces[recovery.Handshake].opener != nil
 	}
-	return false // after Finished TLS itself judges what else comes at this level
+	return c.secure
 }
+
+// leftOver reports whether handshake bytes wait behind a gap. New keys end a
+// level, and nothing of its messages may be left then (RFC 9001 §4.1.3).
+func (c *Conn) leftOver(sp recovery.Space) bool { return c.hs.spaces[sp].crypto.in.Buffered() > 0 }
 
 func levelOf(sp recovery.Space) Level {
 	switch sp {
@@ -278,6 +286,9 @@ func (c *Conn) rejectEarly() {
 func (c *Conn) handshakeDone(now mono.Time) *wire.Error {
 	if !c.peerKnown {
 		return &wire.Error{Code: wire.CryptoError(alertMissingExtension), Frame: wire.FrameCrypto, Reason: "no transport parameters"}
+	}
+	if c.leftOver(recovery.Handshake) {
+		return frameError(wire.ProtocolViolation, wire.FrameCrypto, "handshake bytes left at the Handshake level")
 	}
 	if c.early == earlyLowered {
 		return frameError(wire.ProtocolViolation, wire.FrameCrypto, "0-RTT accepted with lower limits than remembered")
@@ -309,7 +320,6 @@ func (c *Conn) confirm(now mono.Time) {
 	}
 	c.confirmed = true
 	c.stats.confirmed = now
-	c.replayUndecryptable(now)
 	c.dropSpace(now, recovery.Initial)
 	c.dropSpace(now, recovery.Handshake)
 	c.hs = nil
@@ -345,24 +355,21 @@ func (c *Conn) dropSpace(now mono.Time, sp recovery.Space) {
 
 // keepUndecryptable copies a packet whose keys may still come (RFC 9001 §5.7).
 func (c *Conn) keepUndecryptable(d *dgram.Datagram, pkt []byte) {
-	h := c.hs
-	if h == nil || len(h.waiting) >= maxUndecryptable || h.bytes+len(pkt) > maxUndecryptableBytes {
+	w := &c.waiting
+	if len(w.list) >= maxUndecryptable || w.bytes+len(pkt) > maxUndecryptableBytes {
 		c.stats.packetsIgnored++
 		return
 	}
-	h.waiting = append(h.waiting, undecryptable{append([]byte(nil), pkt...), d.Path, d.ECN})
-	h.bytes += len(pkt)
+	w.list = append(w.list, undecryptable{append([]byte(nil), pkt...), d.Path, d.ECN})
+	w.bytes += len(pkt)
 }
 
 // replayUndecryptable tries the packets that waited for keys again.
 func (c *Conn) replayUndecryptable(now mono.Time) {
-	if c.hs == nil || len(c.hs.waiting) == 0 {
-		return
-	}
-	waiting := c.hs.waiting
-	c.hs.waiting, c.hs.bytes = nil, 0
-	for i := range waiting {
-		w := &waiting[i]
+	list := c.waiting.list
+	c.waiting = waiting{}
+	for i := range list {
+		w := &list[i]
 		c.receivePackets(now, &dgram.Datagram{Data: w.data, Path: w.path, ECN: w.ecn}, true)
 	}
 }

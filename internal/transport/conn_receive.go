@@ -131,8 +131,6 @@ func (c *Conn) keysMayCome(t wire.PacketType) bool {
 		return !c.hs.spaces[recovery.Handshake].gone
 	case wire.ZeroRTT:
 		return c.server && c.hs.spaces[recovery.Handshake].sealer == nil
-	case wire.OneRTT:
-		return c.hs != nil && !c.secure
 	}
 	return false
 }
@@ -143,8 +141,8 @@ func (c *Conn) receiveShort(now mono.Time, d *dgram.Datagram, pkt []byte) {
 		c.undecryptable(now, d)
 		return
 	}
-	if !c.oneRTT.CanRead() || c.server && !c.secure {
-		if c.hs != nil && !c.isStatelessReset(d) {
+	if !c.oneRTT.CanRead() || !c.secure { // RFC 9001 §5.7
+		if !c.isStatelessReset(d) {
 			c.keepUndecryptable(d, pkt)
 			return
 		}

@@ -155,7 +155,11 @@ func TestHandshakeDone(t *testing.T) {
 	tc.tlsParameters()
 	tc.tlsSecret(TLSReadSecret, LevelApp)
 	tc.write(wire.OneRTT, wire.HandshakeDone{})
-	tc.wantClose("before our Finished", wire.ProtocolViolation)
+	tc.wantOpen("before our Finished it waits, as all 1-RTT packets do (RFC 9001 §5.7)")
+	if tc.conn.Confirmed() {
+		t.Error("confirmed before our Finished")
+	}
+	tc.clear()
 
 	tc = newTestConn(t, clientSide, stageSecure)
 	tc.wantNoEvent("not yet", EventConfirmed)
