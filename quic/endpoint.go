@@ -55,8 +55,8 @@ func (e *Endpoint) open(ctx context.Context) (udp.Conn, error) {
 		Logf:          s.opts.Logf,
 	}
 	if pc := s.opts.PacketConn; pc != nil {
-		if c, ok := pc.(interface{ conn() udp.Conn }); ok {
-			return c.conn(), nil
+		if c, ok := pc.(interface{ UDPConn() udp.Conn }); ok { // the in-memory twin
+			return c.UDPConn(), nil
 		}
 		return udp.Wrap(pc, o)
 	}
@@ -144,7 +144,7 @@ func (r *reader) deliver(p *parcel) *parcel {
 		s := r.to[i]
 		switch {
 		case s == nil:
-		case s.mu.TryLock():
+		case s.acquire(p.n):
 			s.drain(t) // what came before
 			for j := i; j < p.n; j++ {
 				if r.to[j] == s {
@@ -172,6 +172,20 @@ func (r *reader) deliver(p *parcel) *parcel {
 	}
 	p.n = 0
 	return p
+}
+
+// acquire takes the session's lock if that is free, or if its inbox cannot take n
+// datagrams more. To wait for the lock then, for a batch at most, is better than to
+// lose what has come: more waits in the kernel meanwhile.
+func (s *Session) acquire(n int) bool {
+	switch {
+	case s.mu.TryLock():
+		return true
+	case s.inbox.room(n):
+		return false
+	}
+	s.mu.Lock()
+	return true
 }
 
 // route finds the session of each datagram, and answers those that have none.

@@ -63,6 +63,13 @@ func (b *inbox) copy(ds []dgram.Datagram, mine func(i int) bool) {
 	}
 }
 
+// room reports whether n datagrams more, in a parcel of their own, have room.
+func (b *inbox) room(n int) bool {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return !b.full(n) && b.parcels < inboxParcels
+}
+
 func (b *inbox) full(n int) bool { return int(b.waiting.Load())+n > inboxDatagrams }
 
 func (b *inbox) append(p *parcel) {
