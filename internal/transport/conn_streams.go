@@ -334,7 +334,7 @@ func (s *streams) enqueue(c *Conn, st *Stream) {
 	if st.queue == queueBlocked && s.within(st) && st.send.Pending(c.flow.out.Left()) {
 		s.waiting.remove(st) // what was lost needs no credit
 	}
-	if st.queue != queueNone || st.gone || !st.canSend {
+	if st.queue != queueNone || st.gone || !st.canSend || st.send.State() == stream.SendResetSent {
 		return
 	}
 	if st.send.Pending(c.flow.out.Left()) && s.within(st) {
