@@ -156,6 +156,10 @@ func (c *Conn) resend(sp recovery.Space, f *recovery.Frame) {
 			st.send.ResetLost()
 			c.streams.enqueueControl(st)
 		}
+	case sentStreamBlocked:
+		if st := c.streams.find(f.ID); st != nil {
+			c.reviveStream(st, f.Kind)
+		}
 	case sentStop, sentMaxStreamData:
 		if st := c.streams.find(f.ID); st != nil {
 			if f.Kind == sentStop {

@@ -157,6 +157,7 @@ func (c *Conn) onLimitFrame(t wire.FrameType, cur *varint.Cursor) {
 	switch t {
 	case wire.FrameMaxData:
 		if f := wire.ParseMaxData(cur); !cur.Failed() && c.flow.out.Add(f.Max) {
+			c.flow.dataBlocked.clear()
 			c.streams.unblock(c)
 		}
 	case wire.FrameMaxStreamsBidi, wire.FrameMaxStreamsUni:

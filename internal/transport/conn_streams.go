@@ -505,7 +505,7 @@ func (s *streams) appendStreamControl(c *Conn, d *datagram, pk *packet, st *Stre
 			d.b = wire.MaxStreamData{ID: st.id, Max: st.window.Limit()}.Append(d.b)
 			c.mark(pk, &st.maxData, recovery.Frame{Kind: sentMaxStreamData, ID: st.id})
 		}
-		if st.stop.wanted() {
+		if st.stop.wanted() && !st.recv.Done() { // RFC 9000 §13.3: not once the peer has ended it
 			d.b = wire.StopSending{ID: st.id, Code: st.stopCode}.Append(d.b)
 			c.mark(pk, &st.stop, recovery.Frame{Kind: sentStop, ID: st.id})
 		}

@@ -214,7 +214,7 @@ func (p *sentPacket) String() string {
 // has returns the packet's first frame of a type, nil if there is none.
 func (p *sentPacket) has(t wire.FrameType) wire.Frame {
 	for _, f := range p.frames {
-		if f.Type() == t {
+		if kindOf(f.Type()) == t {
 			return f
 		}
 	}

@@ -1,0 +1,458 @@
+package transport
+
+import (
+	"testing"
+	"time"
+
+	"github.com/cinnabar-quic/cinnabar/internal/dgram"
+	"github.com/cinnabar-quic/cinnabar/internal/mono"
+	"github.com/cinnabar-quic/cinnabar/internal/wire"
+)
+
+// An ACK of a number that was never sent is a lie, in every space (RFC 9000 §13.1).
+func TestAckOfUnsent(t *testing.T) {
+	bothSides(t, func(t *testing.T, s side) {
+		for _, typ := range []wire.PacketType{wire.Initial, wire.Handshake, wire.OneRTT} {
+			t.Run(typ.String(), func(t *testing.T) {
+				tc := connFor(t, s, typ)
+				tc.write(typ, ackOf(tc.peer.got[spaceOf(typ)].Max()+1))
+				tc.wantClose("never sent", wire.ProtocolViolation)
+			})
+		}
+	})
+}
+
+// Numbers are left out now and then, and whoever acknowledges one has not been
+// receiving but guessing (RFC 9000 §21.4).
+func TestAckOfSkipped(t *testing.T) {
+	bothSides(t, func(t *testing.T, s side) {
+		tc := newTestConn(t, s)
+		tc.ignore(wire.FramePing)
+		for i := 0; len(tc.peer.got[2]) < 2; i++ {
+			if i > 1000 {
+				t.Fatal("no number is ever skipped")
+			}
+			tc.conn.Ping()
+			tc.pump()
+			if i%8 == 7 && len(tc.peer.got[2]) < 2 {
+				tc.ack(wire.OneRTT)
+			}
+		}
+		tc.ack(wire.OneRTT)
+		tc.wantOpen("what was received")
+		tc.write(wire.OneRTT, ackOf(tc.peer.got[2][0].End))
+		tc.wantClose("skipped", wire.ProtocolViolation)
+	})
+}
+
+// 1-RTT packets are acknowledged: one alone within max_ack_delay, the second and
+// any out of order at once, with ECN counts where marks were seen (RFC 9000
+// §13.2.1, §13.2.2).
+func TestAckTimes(t *testing.T) {
+	bothSides(t, func(t *testing.T, s side) {
+		tc := newTestConn(t, s)
+		tc.see(wire.FrameAck, wire.FrameAckECN)
+		next := tc.peer.next[2]
+		tc.write(wire.OneRTT, wire.Ping{})
+		tc.wantIdle("one packet can wait")
+		start := tc.now
+		tc.advanceToTimer()
+		ack := tc.wantType("but not longer than max_ack_delay", wire.OneRTT, wire.FrameAck).(wire.Ack)
+		if d := tc.now.Sub(start); d > tc.cfg.Params.MaxAckDelay || ack.Largest != next || ack.Delay == 0 {
+			t.Errorf("%v after %v", ack, d)
+		}
+		tc.write(wire.OneRTT, wire.Ping{})
+		tc.write(wire.OneRTT, wire.Ping{})
+		if ack := tc.wantType("every second packet", wire.OneRTT, wire.FrameAck).(wire.Ack); ack.Largest != next+2 {
+			t.Errorf("%v", ack)
+		}
+		tc.writePacket(testPacket{typ: wire.OneRTT, frames: []wire.Frame{wire.Ping{}}, explicit: true, number: next + 5})
+		tc.wantType("a gap", wire.OneRTT, wire.FrameAck)
+		tc.writePacket(testPacket{typ: wire.OneRTT, frames: []wire.Frame{wire.Ping{}}, explicit: true, number: next + 4})
+		tc.wantType("a late packet", wire.OneRTT, wire.FrameAck)
+		tc.ecn = dgram.CE
+		tc.write(wire.OneRTT, wire.Ping{})
+		if ack := tc.wantType("a CE mark", wire.OneRTT, wire.FrameAckECN).(wire.Ack); ack.CE != 1 || ack.ECT0 != 0 {
+			t.Errorf("%v", ack)
+		}
+	})
+}
+
+// Initial and Handshake packets are acknowledged at once, each in its own space
+// (RFC 9000 §13.2.1, §13.2.6).
+func TestAckHandshakeAtOnce(t *testing.T) {
+	bothSides(t, func(t *testing.T, s side) {
+		for _, typ := range []wire.PacketType{wire.Initial, wire.Handshake} {
+			tc := newTestConn(t, s, stageHello)
+			tc.see(wire.FrameAck)
+			tc.ignore(wire.FrameCrypto)
+			tc.clear()
+			pn := tc.peer.next[spaceOf(typ)]
+			tc.write(typ, wire.Ping{})
+			if ack := tc.wantType("at once", typ, wire.FrameAck).(wire.Ack); ack.Largest != pn {
+				t.Errorf("%v, want %d", ack, pn)
+			}
+			tc.clear()
+		}
+	})
+}
+
+// 0-RTT packets are acknowledged in 1-RTT ones: they share a space (RFC 9000 §13.2.6).
+func TestAckOfEarlyData(t *testing.T) {
+	tc := newTestConn(t, serverSide, stageHello, func(s *scriptedTLS) { s.early = true })
+	tc.see(wire.FrameAck)
+	tc.clear()
+	tc.write(wire.ZeroRTT, wire.Ping{})
+	tc.write(wire.ZeroRTT, wire.Ping{})
+	tc.want("0-RTT", wire.OneRTT, ackOf(0, 1))
+}
+
+// What only acknowledges is not acknowledged, or two ends would never be quiet
+// (RFC 9000 §13.2.1). Nor is PADDING.
+func TestNoAckOfAck(t *testing.T) {
+	bothSides(t, func(t *testing.T, s side) {
+		tc := newTestConn(t, s)
+		tc.see(wire.FrameAck)
+		for range 10 {
+			tc.ack(wire.OneRTT)
+			tc.write(wire.OneRTT, wire.Padding{N: 20})
+		}
+		tc.advance(time.Second)
+		tc.wantIdle("nothing elicits an ACK")
+	})
+}
+
+// Who only receives sends a PING with an ACK now and then, so that it learns
+// which of its ACKs arrived and can forget ranges: but rarely (RFC 9000 §13.2.4).
+func TestPingAmongAcks(t *testing.T) {
+	tc := newTestConn(t, serverSide)
+	pings := 0
+	for i := range 400 {
+		tc.write(wire.OneRTT, wire.Ping{})
+		for f, p := tc.peek(); f != nil; f, p = tc.peek() {
+			if p.seen++; f.Type() == wire.FramePing {
+				pings++
+			}
+		}
+		if i%100 == 99 {
+			tc.ack(wire.OneRTT)
+		}
+	}
+	if pings < 5 || pings > 15 {
+		t.Errorf("%d PINGs with 200 ACKs, want about 10", pings)
+	}
+}
+
+// Nothing an ACK says moves the connection out of its mind: a delay without
+// end, at any exponent (RFC 9000 §13.2.5, §19.3).
+func TestAckDelayExtremes(t *testing.T) {
+	for _, exponent := range []uint8{0, 3, 20} {
+		tc := newTestConn(t, serverSide, func(p *wire.Parameters) { p.AckDelayExponent = exponent })
+		for _, delay := range []uint64{0, 1, 1 << 40, 1<<62 - 1} {
+			tc.conn.Ping()
+			tc.wantType("PING", wire.OneRTT, wire.FramePing)
+			tc.advance(20 * time.Millisecond)
+			tc.write(wire.OneRTT, wire.MakeAck(tc.peer.got[2], delay, nil))
+			if rtt := tc.conn.Stats().RTT; rtt.Smoothed <= 0 || rtt.Smoothed > 50*time.Millisecond {
+				t.Errorf("exponent %d, delay %d: RTT %v", exponent, delay, rtt)
+			}
+		}
+	}
+}
+
+// What each frame carries goes again if it may be lost, in a new packet, and with
+// the newest value (RFC 9000 §13.3).
+func TestRetransmission(t *testing.T) {
+	limits := func(p *wire.Parameters) {
+		p.MaxData, p.MaxStreamDataBidiRemote, p.MaxStreamsUni = 20, 10, 0
+	}
+	for _, tt := range []struct {
+		name string
+		make func(tc *testConn) wire.Frame
+	}{
+		{"STREAM", func(tc *testConn) wire.Frame {
+			st := tc.open(bidi)
+			tc.send(st, "data")
+			must(tc.conn.CloseWrite(st))
+			return wire.Stream{ID: st.ID(), Data: []byte("data"), Fin: true}
+		}},
+		{"an empty STREAM with FIN", func(tc *testConn) wire.Frame {
+			st := tc.open(bidi)
+			must(tc.conn.CloseWrite(st))
+			return wire.Stream{ID: st.ID(), Fin: true}
+		}},
+		{"RESET_STREAM", func(tc *testConn) wire.Frame {
+			st := tc.open(bidi)
+			tc.conn.Reset(st, 5)
+			return wire.ResetStream{ID: st.ID(), Code: 5}
+		}},
+		{"STOP_SENDING", func(tc *testConn) wire.Frame {
+			st := tc.accept((!tc.side).streamID(uni, 0), "x")
+			tc.conn.Stop(tc.now, st, 6)
+			return wire.StopSending{ID: st.ID(), Code: 6}
+		}},
+		{"STREAM_DATA_BLOCKED", func(tc *testConn) wire.Frame {
+			st := tc.open(bidi)
+			tc.send(st, "0123456789a")
+			tc.wantType("what the limit allows", wire.OneRTT, wire.FrameStream)
+			tc.write(wire.OneRTT, ackOf(tc.last.pn))
+			return wire.StreamDataBlocked{ID: st.ID(), Limit: 10}
+		}},
+		{"DATA_BLOCKED", func(tc *testConn) wire.Frame {
+			for range 2 {
+				tc.send(tc.open(bidi), "0123456789")
+				tc.wantPacket("what the limit allows", wire.OneRTT)
+			}
+			tc.ack(wire.OneRTT)
+			tc.send(tc.open(bidi), "0")
+			return wire.DataBlocked{Limit: 20}
+		}},
+		{"STREAMS_BLOCKED", func(tc *testConn) wire.Frame {
+			if tc.conn.OpenStream(tc.now, uni) != nil {
+				tc.Fatal("a stream over the limit")
+			}
+			return wire.StreamsBlocked{Uni: true, Limit: 0}
+		}},
+		{"MAX_STREAMS", func(tc *testConn) wire.Frame {
+			tc.write(wire.OneRTT, wire.StreamsBlocked{Limit: 1})
+			return wire.MaxStreams{Max: 100}
+		}},
+		{"MAX_DATA", func(tc *testConn) wire.Frame {
+			tc.write(wire.OneRTT, wire.DataBlocked{Limit: 1})
+			return wire.MaxData{Max: 1 << 20}
+		}},
+		{"MAX_STREAM_DATA", func(tc *testConn) wire.Frame {
+			id := (!tc.side).streamID(uni, 0)
+			tc.write(wire.OneRTT, wire.StreamDataBlocked{ID: id, Limit: 1})
+			return wire.MaxStreamData{ID: id, Max: 256 << 10}
+		}},
+		{"NEW_CONNECTION_ID", func(tc *testConn) wire.Frame {
+			tc.write(wire.OneRTT, wire.RetireConnectionID{Seq: 1})
+			id := tc.ids()[len(tc.ids())-1]
+			return wire.NewConnectionID{Seq: 4, ID: id, Token: tc.cfg.ResetToken(id)}
+		}},
+		{"RETIRE_CONNECTION_ID", func(tc *testConn) wire.Frame {
+			tc.write(wire.OneRTT, wire.NewConnectionID{Seq: 1, RetirePriorTo: 1, ID: wire.MakeConnectionID([]byte("peer-001"))})
+			return wire.RetireConnectionID{Seq: 0}
+		}},
+		{"CRYPTO", func(tc *testConn) wire.Frame {
+			tc.tlsData(LevelApp, []byte("ticket"))
+			return wire.Crypto{Data: []byte("ticket")}
+		}},
+	} {
+		bothSides(t, func(t *testing.T, s side) {
+			t.Run(tt.name, func(t *testing.T) {
+				lostAndPTO(t, func(t *testing.T, pto bool) {
+					tc := newTestConn(t, s, limits)
+					f := tt.make(tc)
+					tc.want("sent", wire.OneRTT, f)
+					tc.triggerLossOrPTO(pto)
+					tc.want("sent again", wire.OneRTT, f)
+					tc.settle()
+					tc.advance(5 * time.Second)
+					tc.wantIdle("acknowledged, so not sent any more")
+				})
+			})
+		})
+	}
+}
+
+// A server repeats HANDSHAKE_DONE and its token until they are acknowledged
+// (RFC 9000 §13.3).
+func TestRetransmissionOfServerFrames(t *testing.T) {
+	tokens := func(c *Config) { c.Tokens = NewTokens([32]byte{1}, 0, c.Rand) }
+	tc := newTestConn(t, serverSide, stageHello, tokens)
+	tc.ignore(wire.FrameNewConnectionID, wire.FramePing, wire.FrameCrypto)
+	tc.ack(wire.Initial)
+	tc.write(wire.Handshake, wire.Crypto{Data: message('F', tc.tls.finished)})
+	for range 3 {
+		tc.wantType("again and again", wire.OneRTT, wire.FrameHandshakeDone)
+		tc.wantType("with a token", wire.OneRTT, wire.FrameNewToken)
+		tc.clear()
+		tc.advanceToPTO()
+	}
+	tc.settle()
+	tc.advance(5 * time.Second)
+	tc.wantIdle("acknowledged")
+}
+
+// Limits are repeated with their newest value, not the one that was lost
+// (RFC 9000 §13.3).
+func TestRetransmissionOfNewestValue(t *testing.T) {
+	lostAndPTO(t, func(t *testing.T, pto bool) {
+		tc := newTestConn(t, serverSide, func(c *Config) { c.Params.MaxData, c.MaxConnWindow = 100, 100 })
+		st := tc.accept(0, "")
+		data := make([]byte, 60)
+		tc.write(wire.OneRTT, wire.Stream{ID: 0, Data: data, HasLen: true})
+		tc.read(st)
+		tc.want("half is used", wire.OneRTT, wire.MaxData{Max: 160})
+		tc.write(wire.OneRTT, wire.Stream{ID: 0, Offset: 60, Data: data, HasLen: true})
+		tc.read(st)
+		tc.want("more is used", wire.OneRTT, wire.MaxData{Max: 220})
+		tc.triggerLossOrPTO(pto)
+		tc.want("both lost, one goes again", wire.OneRTT, wire.MaxData{Max: 220})
+		tc.wantIdle("and not the older one")
+	})
+}
+
+// A frame that has nothing more to say is not repeated (RFC 9000 §13.3).
+func TestNoRetransmission(t *testing.T) {
+	theirs := func(tc *testConn) int64 { return (!tc.side).streamID(bidi, 0) }
+	for _, tt := range []struct {
+		name  string
+		frame func(tc *testConn)
+		moot  func(tc *testConn)
+		also  []wire.FrameType
+	}{
+		{"STREAM after RESET_STREAM", func(tc *testConn) {
+			tc.send(tc.open(uni), "data")
+			tc.wantType("data", wire.OneRTT, wire.FrameStream)
+		}, func(tc *testConn) { tc.conn.Reset(tc.conn.streams.last, 1) }, []wire.FrameType{wire.FrameResetStream}},
+		{"STREAM_DATA_BLOCKED after RESET_STREAM", func(tc *testConn) {
+			tc.send(tc.open(uni), "0123456789a")
+			tc.wantType("what the limit allows", wire.OneRTT, wire.FrameStream)
+			tc.wantType("blocked", wire.OneRTT, wire.FrameStreamDataBlocked)
+		}, func(tc *testConn) { tc.conn.Reset(tc.conn.streams.last, 1) }, []wire.FrameType{wire.FrameResetStream}},
+		{"STREAM_DATA_BLOCKED after MAX_STREAM_DATA", func(tc *testConn) {
+			tc.send(tc.open(uni), "0123456789a")
+			tc.wantType("what the limit allows", wire.OneRTT, wire.FrameStream)
+			tc.wantType("blocked", wire.OneRTT, wire.FrameStreamDataBlocked)
+		}, func(tc *testConn) {
+			tc.write(wire.OneRTT, wire.MaxStreamData{ID: tc.side.streamID(uni, 0), Max: 100})
+		}, []wire.FrameType{wire.FrameStream}},
+		{"DATA_BLOCKED after MAX_DATA", func(tc *testConn) {
+			tc.send(tc.open(bidi), "0123456789")
+			tc.send(tc.open(bidi), "0123456789")
+			tc.send(tc.open(bidi), "0")
+			tc.ignore(wire.FrameStream)
+			tc.wantType("blocked", wire.OneRTT, wire.FrameDataBlocked)
+		}, func(tc *testConn) { tc.write(wire.OneRTT, wire.MaxData{Max: 1000}) }, nil},
+		{"STREAMS_BLOCKED after MAX_STREAMS", func(tc *testConn) {
+			for tc.conn.OpenStream(tc.now, uni) != nil {
+			}
+			tc.wantType("blocked", wire.OneRTT, wire.FrameStreamsBlockedUni)
+		}, func(tc *testConn) { tc.write(wire.OneRTT, wire.MaxStreams{Uni: true, Max: 1000}) }, nil},
+		{"STOP_SENDING after RESET_STREAM", func(tc *testConn) {
+			tc.conn.Stop(tc.now, tc.accept(theirs(tc), "x"), 1)
+			tc.wantType("stop", wire.OneRTT, wire.FrameStopSending)
+		}, func(tc *testConn) { tc.write(wire.OneRTT, wire.ResetStream{ID: theirs(tc), FinalSize: 1}) }, nil},
+		{"STOP_SENDING after FIN", func(tc *testConn) {
+			tc.conn.Stop(tc.now, tc.accept(theirs(tc), "x"), 1)
+			tc.wantType("stop", wire.OneRTT, wire.FrameStopSending)
+		}, func(tc *testConn) {
+			tc.write(wire.OneRTT, wire.Stream{ID: theirs(tc), Offset: 1, Fin: true, HasLen: true})
+		}, nil},
+		{"MAX_STREAM_DATA after FIN", func(tc *testConn) {
+			tc.accept(theirs(tc), "x")
+			tc.write(wire.OneRTT, wire.StreamDataBlocked{ID: theirs(tc), Limit: 1})
+			tc.wantType("limit", wire.OneRTT, wire.FrameMaxStreamData)
+		}, func(tc *testConn) {
+			tc.write(wire.OneRTT, wire.Stream{ID: theirs(tc), Offset: 1, Fin: true, HasLen: true})
+		}, nil},
+		{"NEW_CONNECTION_ID after RETIRE_CONNECTION_ID", func(tc *testConn) {
+			tc.write(wire.OneRTT, wire.RetireConnectionID{Seq: 1})
+			tc.wantType("seq 4", wire.OneRTT, wire.FrameNewConnectionID)
+		}, func(tc *testConn) { tc.write(wire.OneRTT, wire.RetireConnectionID{Seq: 4}) }, []wire.FrameType{wire.FrameNewConnectionID}},
+		{"PATH_RESPONSE", func(tc *testConn) {
+			tc.write(wire.OneRTT, wire.PathChallenge{Data: [8]byte{7}})
+			tc.want("once", wire.OneRTT, wire.PathResponse{Data: [8]byte{7}})
+		}, func(tc *testConn) {}, nil},
+		{"PING", func(tc *testConn) {
+			tc.conn.Ping()
+			tc.want("once", wire.OneRTT, wire.Ping{})
+		}, func(tc *testConn) {}, nil},
+	} {
+		bothSides(t, func(t *testing.T, s side) {
+			t.Run(tt.name, func(t *testing.T) {
+				lostAndPTO(t, func(t *testing.T, pto bool) { testNoRetransmission(t, s, pto, tt.frame, tt.moot, tt.also) })
+			})
+		})
+	}
+}
+
+func testNoRetransmission(t *testing.T, s side, pto bool, frame, moot func(*testConn), also []wire.FrameType) {
+	tc := newTestConn(t, s, func(p *wire.Parameters) {
+		p.MaxData, p.MaxStreamDataBidiRemote, p.MaxStreamDataUni, p.MaxStreamsUni = 20, 10, 10, 2
+	})
+	frame(tc)
+	moot(tc)
+	tc.ignore(also...) // what takes the frame's place
+	tc.ignore(wire.FramePing)
+	tc.triggerLossOrPTO(pto)
+	tc.wantIdle("not again")
+}
+
+// ACKs are not repeated either: the next one says it all (RFC 9000 §13.3).
+func TestNoRetransmissionOfAck(t *testing.T) {
+	tc := newTestConn(t, serverSide)
+	tc.see(wire.FrameAck)
+	tc.write(wire.OneRTT, wire.Ping{})
+	tc.write(wire.OneRTT, wire.Ping{})
+	tc.wantType("two packets", wire.OneRTT, wire.FrameAck)
+	tc.advance(10 * time.Second)
+	tc.wantIdle("silence is no loss of an ACK")
+	if tc.conn.loss.Deadline() != mono.Never {
+		t.Error("a timer is set for a packet that elicits no ACK")
+	}
+}
+
+// Handshake bytes are repeated at their level, whatever packets they were in
+// (RFC 9000 §13.3), and gone with its keys.
+func TestRetransmissionOfHandshake(t *testing.T) {
+	tc := newTestConn(t, clientSide, stageStart)
+	hello := wire.Crypto{Data: message('C', tc.tls.clientHello)}
+	tc.want("ClientHello", wire.Initial, hello)
+	tc.ignore(wire.FramePing)
+	tc.advanceToPTO()
+	tc.want("ClientHello", wire.Initial, hello)
+	tc.clear()
+	tc.step(stageHello)
+	tc.step(stageSecure)
+	tc.advanceToPTO()
+	tc.want("Finished", wire.Handshake, wire.Crypto{Data: message('F', tc.tls.finished)})
+	tc.clear()
+	tc.step(stageConfirmed)
+	tc.advance(20 * time.Second)
+	tc.wantIdle("confirmed")
+}
+
+// Marks are for a path that has shown to carry them: without counts in ACKs, or
+// with counts that cannot be, marking ends (RFC 9000 §13.4.2).
+func TestECNValidation(t *testing.T) {
+	for _, tt := range []struct {
+		name   string
+		counts func(marked uint64) *wire.ECNCounts
+		fails  bool
+	}{
+		{"right", func(n uint64) *wire.ECNCounts { return &wire.ECNCounts{ECT0: n} }, false},
+		{"none", func(n uint64) *wire.ECNCounts { return nil }, true},
+		{"too few", func(n uint64) *wire.ECNCounts { return &wire.ECNCounts{ECT0: n - 1} }, true},
+		{"more than were sent", func(n uint64) *wire.ECNCounts { return &wire.ECNCounts{ECT0: 1 << 61} }, true},
+		{"of the other mark", func(n uint64) *wire.ECNCounts { return &wire.ECNCounts{ECT1: n} }, true},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			tc := newTestConn(t, serverSide, stageStart)
+			tc.step(stageHello)
+			marked := uint64(0)
+			for _, d := range tc.datagrams {
+				if d.ecn == dgram.ECT0 {
+					marked++
+				}
+			}
+			if marked == 0 || tc.datagrams[0].ecn != dgram.ECT0 {
+				t.Fatal("the first datagrams are not marked")
+			}
+			handshake := uint64(tc.peer.got[1].Size())
+			tc.write(wire.Handshake, wire.MakeAck(tc.peer.got[1], 0, tt.counts(handshake)))
+			if got := tc.conn.Stats().ECNFailures == 1; got != tt.fails {
+				t.Errorf("validation failed: %v, want %v", got, tt.fails)
+			}
+			tc.clear()
+			tc.tls1(TLSEvent{Kind: TLSWriteData, Level: LevelHandshake, Data: []byte("more")})
+			p := tc.wantPacket("more", wire.Handshake)
+			if got := p.datagram.ecn == dgram.NotECT; got != tt.fails {
+				t.Errorf("next datagram has mark %v", p.datagram.ecn)
+			}
+		})
+	}
+}
