@@ -1,0 +1,136 @@
+// Command cinnabar shows what the library does, and does something useful with
+// it: demo runs a server and a client in one process, receive and send move files
+// between two machines.
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/signal"
+	"runtime"
+	"runtime/debug"
+	"sync"
+	"syscall"
+
+	"github.com/alecthomas/kong"
+)
+
+// The statuses that the command exits with.
+const (
+	exitFailed      = 1
+	exitUsage       = 2
+	exitInterrupted = 130 // as a shell says that SIGINT ended a command
+)
+
+func main() {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	context.AfterFunc(ctx, stop) // a second Ctrl-C does not wait for anything
+	os.Exit(run(ctx, os.Args[1:], os.Stdout, os.Stderr))
+}
+
+// commands is the grammar of the command line. The name serve is kept for HTTP/3.
+type commands struct {
+	Demo    demoCommand    `cmd:"" help:"Run a server and a client here, send data and get it back, and show what was measured."`
+	Receive receiveCommand `cmd:"" help:"Wait for files and store them in a directory."`
+	Send    sendCommand    `cmd:"" help:"Send files to a machine where receive runs."`
+
+	Version kong.VersionFlag `help:"Print the version and exit."`
+}
+
+// app is what a command may use of the world.
+type app struct {
+	ctx    context.Context // ends with Ctrl-C
+	stdout io.Writer       // results
+	stderr io.Writer       // what goes on, and errors
+	mu     sync.Mutex      // of both, so that lines stay whole
+}
+
+// printf writes a line of the result.
+func (a *app) printf(format string, args ...any) { a.line(a.stdout, format, args) }
+
+// notef writes a line about what goes on.
+func (a *app) notef(format string, args ...any) { a.line(a.stderr, format, args) }
+
+func (a *app) line(w io.Writer, format string, args []any) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	fmt.Fprintf(w, format+"\n", args...)
+}
+
+// run does what args ask for, and returns the status to exit with. Errors are one
+// line on stderr.
+func run(ctx context.Context, args []string, stdout, stderr io.Writer) (status int) {
+	if len(args) == 0 {
+		args = []string{"--help"}
+	}
+	exited := false // by --help or --version, which would exit the process
+	grammar := new(commands)
+	parser, err := kong.New(grammar,
+		kong.Name("cinnabar"),
+		kong.Description("Cinnabar speaks QUIC, the encrypted transport under HTTP/3."),
+		kong.ConfigureHelp(kong.HelpOptions{Compact: true, WrapUpperBound: 100}),
+		kong.PostBuild(func(k *kong.Kong) error {
+			k.Model.HelpFlag.Help = "Show this help."
+			return nil
+		}),
+		kong.Vars{"version": version()},
+		kong.Writers(stdout, stderr),
+		kong.Exit(func(code int) { exited, status = true, code }),
+	)
+	if err != nil {
+		panic("BUG: " + err.Error())
+	}
+	selected, err := parser.Parse(args)
+	switch {
+	case exited:
+		return status
+	case err != nil:
+		fmt.Fprintf(stderr, "cinnabar: %v; see %s --help\n", err, commandName(err))
+		return exitUsage
+	}
+	err = selected.Run(&app{ctx: ctx, stdout: stdout, stderr: stderr})
+	switch {
+	case err == nil:
+		return 0
+	case errors.Is(err, errInterrupted):
+		status = exitInterrupted
+	case errors.As(err, new(*usageError)):
+		status = exitUsage
+	default:
+		status = exitFailed
+	}
+	fmt.Fprintf(stderr, "cinnabar: %v\n", err)
+	return status
+}
+
+// commandName returns the command that a parse error is about, as it is typed.
+func commandName(err error) string {
+	var parse *kong.ParseError
+	if errors.As(err, &parse) && parse.Context != nil && parse.Context.Selected() != nil {
+		return "cinnabar " + parse.Context.Selected().Name
+	}
+	return "cinnabar"
+}
+
+// errInterrupted is a command that Ctrl-C cut short.
+var errInterrupted = errors.New("interrupted")
+
+// usageError is a command line that cannot be carried out as it stands.
+type usageError struct{ text string }
+
+func (e *usageError) Error() string { return e.text }
+
+func usagef(format string, args ...any) error {
+	return &usageError{fmt.Sprintf(format, args...)}
+}
+
+func version() string {
+	v := "unknown version"
+	if info, ok := debug.ReadBuildInfo(); ok && info.Main.Version != "" {
+		v = info.Main.Version
+	}
+	return fmt.Sprintf("cinnabar %s, %s, %s/%s", v, runtime.Version(), runtime.GOOS, runtime.GOARCH)
+}

@@ -1,0 +1,302 @@
+package main
+
+import (
+	"context"
+	"crypto/tls"
+	"crypto/x509"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"net"
+	"os"
+	"sync"
+	"syscall"
+	"time"
+
+	"github.com/cinnabar-quic/cinnabar/quic"
+)
+
+// How long a receiver waits.
+const (
+	idleTimeout = 30 * time.Second // for a sign of life from the other end
+	patience    = time.Minute      // for the next file, and for the next bytes of one
+)
+
+// maxSenders is how many sessions a receiver serves at once.
+const maxSenders = 32
+
+type receiveCommand struct {
+	Addr      string   `default:":4433" placeholder:"ADDRESS" help:"Address and UDP port to listen on (${default})."`
+	Dir       string   `default:"." placeholder:"DIR" help:"Directory to store files in (the current one)."`
+	Cert      string   `and:"identity" placeholder:"FILE" help:"PEM file with a certificate and its chain. Without one, a self-signed certificate is made."`
+	Key       string   `and:"identity" placeholder:"FILE" help:"PEM file with the certificate's private key."`
+	Overwrite bool     `help:"Let a file replace one of the same name."`
+	MaxSize   byteSize `default:"64G" placeholder:"SIZE" help:"Refuse larger files (64 GiB)."`
+}
+
+// Help is shown below the flags.
+func (*receiveCommand) Help() string {
+	return `Whoever can reach the address may send; files are checked by SHA-256 and appear under their name when they
+are complete. A file that exists is not replaced. Ctrl-C stops it.
+
+Examples:
+
+    cinnabar receive --dir incoming
+    cinnabar receive --addr 192.0.2.7:4433 --cert cert.pem --key key.pem`
+}
+
+// Run serves senders until Ctrl-C.
+func (c *receiveCommand) Run(a *app) error {
+	store, err := openStore(c.Dir, c.Overwrite, int64(c.MaxSize))
+	if errors.Is(err, fs.ErrNotExist) {
+		return fmt.Errorf("cannot store files in %s: there is no such directory; create it, or name another with --dir", c.Dir)
+	}
+	if err != nil {
+		return fmt.Errorf("cannot store files in %s: %w", c.Dir, reason(err))
+	}
+	defer store.close()
+	cert, err := c.identity()
+	if err != nil {
+		return err
+	}
+	socket, err := listen(a.ctx, c.Addr, cert)
+	if err != nil {
+		return err
+	}
+	c.announce(a, socket, cert)
+	r := &receiver{app: a, store: store, places: make(chan struct{}, maxSenders)}
+	r.serve(socket)
+	return r.result()
+}
+
+// identity returns the certificate to show.
+func (c *receiveCommand) identity() (tls.Certificate, error) {
+	if c.Cert == "" {
+		return selfSigned()
+	}
+	cert, err := tls.LoadX509KeyPair(c.Cert, c.Key)
+	if err != nil {
+		return cert, fmt.Errorf("cannot use --cert and --key: %w", err)
+	}
+	cert.Leaf, err = x509.ParseCertificate(cert.Certificate[0])
+	return cert, err
+}
+
+// announce says where the receiver is and how to reach it.
+func (c *receiveCommand) announce(a *app, socket *quic.Socket, cert tls.Certificate) {
+	address := socket.Address()
+	a.notef("storing files in %s; listening on %s; press Ctrl-C to stop", c.Dir, address)
+	if c.Cert == "" {
+		a.notef("self-signed certificate; send with")
+		a.notef("  cinnabar send HOST:%d --pin %v FILE...", address.Port(), fingerprintOf(cert.Leaf))
+	}
+}
+
+// receiver stores what senders send.
+type receiver struct {
+	app   *app
+	store *store
+
+	places  chan struct{} // one for each session
+	serving sync.WaitGroup
+
+	mu     sync.Mutex
+	stored int
+	cut    int // files that did not come to their end
+}
+
+// serve takes sessions until the context of the command ends, and ends them then.
+func (r *receiver) serve(socket *quic.Socket) {
+	for {
+		s, err := socket.Accept(r.app.ctx)
+		if err != nil {
+			break
+		}
+		select {
+		case r.places <- struct{}{}:
+			r.serving.Go(func() {
+				r.session(s)
+				<-r.places
+			})
+		default:
+			s.CloseWithError(closeBusy, "the receiver has enough senders; try again later")
+		}
+	}
+	r.serving.Wait()
+	socket.Destroy(nil)
+}
+
+// result is the error of the whole command. To stop a receiver that has nothing
+// under way is how it normally ends.
+func (r *receiver) result() error {
+	if r.app.ctx.Err() == nil {
+		return errors.New("the socket failed")
+	}
+	r.app.notef("stopped; %s stored", plural(r.stored, "file"))
+	if r.cut > 0 {
+		return fmt.Errorf("%s cut off: %w", plural(r.cut, "file"), errInterrupted)
+	}
+	return nil
+}
+
+// session receives the files of one sender.
+func (r *receiver) session(s *quic.ServerSession) {
+	stop := context.AfterFunc(r.app.ctx, func() {
+		s.CloseWithError(closeInterrupted, "the receiver was stopped")
+	})
+	defer stop()
+	from := s.RemoteAddress()
+	err := s.Handshake(r.app.ctx)
+	if err == nil {
+		r.app.notef("%v connected", from)
+		for err == nil {
+			err = r.next(s)
+		}
+	}
+	switch why := sessionEnd(err); {
+	case why == "":
+		r.app.notef("%v is done", from)
+	default:
+		r.app.notef("%v: %s", from, why)
+	}
+}
+
+// next receives one file. An error is the end of the session.
+func (r *receiver) next(s *quic.ServerSession) error {
+	ctx, cancel := context.WithTimeout(context.Background(), patience)
+	defer cancel()
+	st, err := s.AcceptStream(ctx)
+	if errors.Is(err, context.DeadlineExceeded) {
+		s.CloseWithError(closeIdle, "nothing was sent for too long")
+		return err
+	}
+	if err != nil {
+		return err
+	}
+	if !st.Bidirectional() {
+		st.Stop(streamRefused)
+		return nil
+	}
+	h, sum, err := r.file(st)
+	r.report(s, h, sum, err)
+	return nil
+}
+
+// file receives one file and answers.
+func (r *receiver) file(st *quic.Stream) (h head, sum digest, err error) {
+	in := &patientReader{st}
+	if err := readMessage(in, &h); err != nil {
+		return h, sum, r.answer(st, err)
+	}
+	f, err := r.store.begin(h)
+	if err != nil {
+		return h, sum, r.answer(st, err)
+	}
+	sum, err = readBody(f, in, h.Size, func(int) {})
+	if err == nil {
+		err = expectEnd(in)
+	}
+	if err != nil {
+		f.discard()
+		return h, sum, r.answer(st, err)
+	}
+	return h, sum, r.answer(st, f.commit())
+}
+
+// answer tells the sender what has become of its file, and returns that.
+func (r *receiver) answer(st *quic.Stream, err error) error {
+	var refused *refusal
+	var source *sourceError
+	switch {
+	case err == nil:
+		if err := writeMessage(st, answer{Status: statusStored}); err != nil {
+			return fmt.Errorf("stored, but the sender may not know: %w", err)
+		}
+		st.Close()
+		return nil
+	case errors.Is(err, os.ErrDeadlineExceeded):
+		refused = refuse(statusFailed, "nothing came for %v", patience)
+	case errors.Is(err, io.ErrUnexpectedEOF):
+		refused = refuse(statusFailed, "the stream ended before the file did")
+	case errors.As(err, &source): // the sender has gone, or gives up
+		st.Reset(streamCancelled)
+		st.Stop(streamCancelled)
+		return err
+	case errors.Is(err, errDigest):
+		refused = refuse(statusDamaged, "%v; send the file again", err)
+	case !errors.As(err, &refused):
+		refused = diskRefusal(err)
+	}
+	writeMessage(st, refused.answer) // if the sender does not hear it, it has other problems
+	st.CloseWrite()
+	st.Stop(streamRefused)
+	return refused
+}
+
+// report tells the user of one file.
+func (r *receiver) report(s *quic.ServerSession, h head, sum digest, err error) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	name, from := printable(h.Name), s.RemoteAddress()
+	var refused *refusal
+	switch {
+	case err == nil:
+		r.stored++
+		r.app.printf("%s  %v  sha256 %v  from %v", name, byteSize(h.Size), sum, from)
+	case errors.As(err, &refused):
+		r.app.notef("%q from %v refused: %v", name, from, err)
+	default:
+		r.cut++
+		r.app.notef("%q from %v cut off: %v", name, from, streamEnd(err))
+	}
+}
+
+// patientReader gives up on a sender that sends nothing for too long.
+type patientReader struct{ *quic.Stream }
+
+func (r *patientReader) Read(p []byte) (int, error) {
+	r.SetReadDeadline(time.Now().Add(patience))
+	return r.Stream.Read(p)
+}
+
+// expectEnd makes sure that nothing follows a body.
+func expectEnd(in io.Reader) error {
+	switch n, err := in.Read(make([]byte, 1)); {
+	case n > 0:
+		return refuse(statusFailed, "there is more data than was announced")
+	case err != io.EOF:
+		return &sourceError{err}
+	}
+	return nil
+}
+
+// listen opens a server socket.
+func listen(ctx context.Context, address string, cert tls.Certificate) (*quic.Socket, error) {
+	if _, _, err := net.SplitHostPort(address); err != nil {
+		return nil, usagef("--addr %q is no address; write :4433 or 192.0.2.7:4433", address)
+	}
+	socket, err := quic.Listen(ctx, address, quic.ListenOptions{
+		ALPN:           filesALPN,
+		TLS:            &tls.Config{Certificates: []tls.Certificate{cert}},
+		IdleTimeout:    idleTimeout,
+		MaxStreamsBidi: 4,
+		MaxStreamsUni:  quic.None,
+	})
+	switch {
+	case errors.Is(err, syscall.EADDRINUSE):
+		return nil, fmt.Errorf("cannot listen on %s: the port is in use; choose another with --addr", address)
+	case err != nil:
+		return nil, fmt.Errorf("cannot listen on %s: %w", address, reason(err))
+	}
+	return socket, nil
+}
+
+// reason returns what is wrong without the call and the path that it is wrong with.
+func reason(err error) error {
+	var path *fs.PathError
+	if errors.As(err, &path) {
+		return path.Err
+	}
+	return err
+}
