@@ -274,6 +274,7 @@ func (c *ClientSession) move(op string, to *Socket, natRebinding bool) (*Socket,
 	}
 	c.former = append(without(c.former, e), c.endpoint)
 	c.endpoint, c.socket = e, to
+	c.flushing = false // that was the former socket's promise
 	from.part(&c.Session)
 	to.join(&c.Session)
 	return from, nil
@@ -283,7 +284,7 @@ func (c *ClientSession) move(op string, to *Socket, natRebinding bool) (*Socket,
 func (s *Socket) owned(c *transport.Conn) ([]wire.ConnectionID, []wire.ResetToken) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return mover(s.mux).Owned(c)
+	return s.mux.Owned(c)
 }
 
 // adopt routes to a session of another socket.
@@ -297,7 +298,7 @@ func (s *Socket) adopt(op string, c *transport.Conn, ip netip.Addr, ids []wire.C
 	if e == nil {
 		return nil, &OperationError{Op: op, Err: fmt.Errorf("no endpoint can reach %v", ip)}
 	}
-	mover(s.mux).Adopt(c, ids, tokens)
+	s.mux.Adopt(c, ids, tokens)
 	return e, nil
 }
 

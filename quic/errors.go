@@ -1,8 +1,8 @@
 package quic
 
 import (
-	"errors"
 	"fmt"
+	"io"
 	"net"
 	"os"
 	"strings"
@@ -403,22 +403,22 @@ func orderly(err error) bool {
 
 // streamError gives an error of the machine's stream its public form.
 func (st *Stream) streamError(err error) error {
-	var reset *transport.StreamError
-	switch {
-	case err == nil:
-		return nil
-	case errors.As(err, &reset):
+	switch err {
+	case nil, io.EOF:
+		return err
+	case transport.ErrWriteClosed:
+		return errWriteClosed
+	case transport.ErrReadClosed:
+		return errReadClosed
+	case transport.ErrClosed:
+		return st.s.closedError()
+	}
+	if reset, ok := err.(*transport.StreamError); ok {
 		e := &StreamError{StreamID: st.t.ID(), ErrorCode: reset.Code, Remote: reset.Remote}
 		if e.Remote {
 			st.cutOff(e)
 		}
 		return e
-	case errors.Is(err, transport.ErrWriteClosed):
-		return errWriteClosed
-	case errors.Is(err, transport.ErrReadClosed):
-		return errReadClosed
-	case errors.Is(err, transport.ErrClosed):
-		return st.s.closedError()
 	}
 	return err
 }

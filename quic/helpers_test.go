@@ -8,6 +8,7 @@ import (
 	"crypto/tls"
 	"crypto/x509"
 	"crypto/x509/pkix"
+	"io"
 	"math/big"
 	"net"
 	"sync"
@@ -61,4 +62,58 @@ func testContext(t testing.TB) context.Context {
 	ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
 	t.Cleanup(cancel)
 	return ctx
+}
+
+// pair is a client's session and a server's, shaken hands, over real loopback.
+type pair struct {
+	socket *Socket
+	client *ClientSession
+	server *ServerSession
+}
+
+func newPair(t testing.TB, lo ListenOptions, co ConnectOptions) *pair {
+	t.Helper()
+	ctx := testContext(t)
+	if lo.TLS == nil {
+		lo.TLS = serverConfig()
+	}
+	if co.TLS == nil {
+		co.TLS = clientConfig()
+	}
+	socket, err := Listen(ctx, "127.0.0.1:0", lo)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { socket.Destroy(nil) })
+	client, err := Dial(ctx, socket.Address().String(), co)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { client.Destroy(nil) })
+	server, err := socket.Accept(ctx)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return &pair{socket, client, server}
+}
+
+// streams opens a bidirectional stream and makes it known to the other end.
+func (p *pair) streams(t testing.TB) (client, server *Stream) {
+	t.Helper()
+	ctx := testContext(t)
+	c, err := p.client.OpenStream(ctx, StreamOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := c.Write([]byte{0}); err != nil {
+		t.Fatal(err)
+	}
+	s, err := p.server.AcceptStream(ctx)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := io.ReadFull(s, make([]byte, 1)); err != nil {
+		t.Fatal(err)
+	}
+	return c, s
 }

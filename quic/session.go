@@ -58,7 +58,8 @@ type Session struct {
 	woken     waitQueue // to be woken when the lock is free
 	after     after     // to be done then
 
-	flushing bool // a flush has been scheduled
+	flushing bool  // a flush has been promised
+	lane     uint8 // of the socket's flusher
 	armed    mono.Time
 	timer    *time.Timer
 

@@ -1,7 +1,6 @@
 package quic
 
 import (
-	"runtime"
 	"time"
 
 	"github.com/cinnabar-quic/cinnabar/internal/dgram"
@@ -156,20 +155,16 @@ func (s *Session) onTimer() {
 	s.unlock(flushNow)
 }
 
-// flushLater sends in a moment, from a goroutine of its own if nobody else is about to.
-// The moment lets what other goroutines are writing share packets and system calls.
+// flushLater sends in a moment, if nobody else is about to. The moment lets what other
+// goroutines are writing share packets and system calls.
 func (s *Session) flushLater() {
 	if !s.flushing {
 		s.flushing = true
-		go s.flush()
+		s.socket.flusher.add(s)
 	}
 }
 
-func (s *Session) flush() {
-	runtime.Gosched()
-	s.flushNow()
-}
-
+// flushNow is what flushLater has promised.
 func (s *Session) flushNow() {
 	s.mu.Lock()
 	s.flushing = false

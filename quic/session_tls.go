@@ -278,13 +278,19 @@ func (r *tlsRunner) feed(in []tlsInput) {
 	}
 }
 
-// collect takes the engine's events. Their data is only lent, so it is copied.
+// collect takes the engine's events. Their data is only lent, so it is copied. The
+// end of the handshake is put last: crypto/tls gives the 1-RTT read key after it, but
+// packets that wait for that key must not be given up before.
 func (r *tlsRunner) collect() {
+	done := false
 	for {
 		e := r.conn.NextEvent()
 		out := transport.TLSEvent{Level: transport.Level(e.Level), Suite: e.Suite}
 		switch e.Kind {
 		case tls.QUICNoEvent:
+			if done {
+				r.out = append(r.out, transport.TLSEvent{Kind: transport.TLSDone})
+			}
 			return
 		case tls.QUICSetReadSecret:
 			out.Kind = transport.TLSReadSecret
@@ -297,10 +303,10 @@ func (r *tlsRunner) collect() {
 		case tls.QUICRejectedEarlyData:
 			out.Kind = transport.TLSEarlyRejected
 		case tls.QUICHandshakeDone:
-			out.Kind = transport.TLSDone
-			r.done = true
+			done, r.done = true, true
 			state := r.conn.ConnectionState()
 			r.state = &state
+			continue
 		case tls.QUICResumeSession:
 			r.onResume(e.SessionState)
 			continue

@@ -24,6 +24,7 @@ type Socket struct {
 	opts    SocketOptions
 	notices dispatcher
 	wait    waiterPool
+	flusher flusher
 	created mono.Time
 
 	mu        sync.Mutex
@@ -77,6 +78,7 @@ func NewSocket(o SocketOptions) (*Socket, error) {
 		hosts:   make(map[netip.Addr]int),
 		done:    make(chan struct{}),
 	}
+	s.flusher.ended = s.done
 	s.mux = transport.NewMux(now(), s.muxConfig())
 	s.endpoints = []*Endpoint{{socket: s, opts: o.Endpoint}}
 	return s, nil
@@ -328,6 +330,7 @@ func (s *Socket) link(v *Session) {
 	}
 	s.first = v
 	s.alive++
+	v.lane = uint8(s.counts.clientSessions + s.counts.serverSessions)
 }
 
 // unlink takes it out again.

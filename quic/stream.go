@@ -28,6 +28,7 @@ type Stream struct {
 	readers    waitQueue
 	writers    waitQueue
 	over       bool
+	closed     bool  // Close was called
 	err        error // what cut it off here, for all calls
 	cut        error // what the peer cut one side off with
 	endedAt    mono.Time
@@ -80,7 +81,9 @@ func (s *Session) OpenStream(ctx context.Context, o StreamOptions) (*Stream, err
 	}
 	s.wait.put(w)
 	if st != nil {
+		s.mu.Lock()
 		st.configure(o)
+		s.unlock(flushNone)
 	}
 	return st, err
 }
@@ -120,9 +123,7 @@ func (s *Session) open(op string, o StreamOptions) (*Stream, error) {
 		return nil, nil
 	}
 	st := s.newStream(ts)
-	if !o.Hooks.none() {
-		st.extra().hooks = o.Hooks
-	}
+	st.configure(o)
 	return st, nil
 }
 
@@ -189,13 +190,19 @@ func (s *Session) newStream(ts *transport.Stream) *Stream {
 	}
 	s.live = st
 	ts.Value = st
+	if s.opts.highWaterMark != defaultHighWaterMark {
+		ts.SetHighWater(s.opts.highWaterMark)
+	}
 	return st
 }
 
-// configure gives a stream that was waited for its options.
+// configure gives a stream its own options.
 func (st *Stream) configure(o StreamOptions) {
+	if o.HighWaterMark != 0 {
+		st.t.SetHighWater(max(o.HighWaterMark, 0))
+	}
 	if !o.Hooks.none() {
-		st.SetHooks(o.Hooks)
+		st.setHooks(o.Hooks)
 	}
 }
 
@@ -204,6 +211,10 @@ func (st *Stream) configure(o StreamOptions) {
 func (st *Stream) SetHooks(h StreamHooks) {
 	st.s.mu.Lock()
 	defer st.s.unlock(flushSoon)
+	st.setHooks(h)
+}
+
+func (st *Stream) setHooks(h StreamHooks) {
 	st.extra().hooks = h
 	if st.over {
 		st.tellEnd()

@@ -139,7 +139,7 @@ func (st *Stream) detach() {
 // flushRead returns what a read of n bytes makes worth sending: credit for more.
 func flushRead(n int) flush {
 	if n > 0 {
-		return flushNow
+		return flushSoon
 	}
 	return flushNone
 }

@@ -3,6 +3,7 @@ package quic
 import (
 	"errors"
 	"io"
+	"net"
 )
 
 // Write writes all of p: it copies, and waits while more than the stream's high
@@ -126,14 +127,19 @@ func (st *Stream) closeWrite() error {
 }
 
 // Close ends both sides: what was written still arrives, what comes is dropped
-// (STR-027). It does not wait; Closed tells when the stream is over. On a stream
-// that is over it returns a *StateError.
+// (STR-027). It does not wait; Closed tells when the stream is over. Called again when
+// it is, it returns a *StateError.
 func (st *Stream) Close() error {
 	s := st.s
 	s.mu.Lock()
 	defer s.unlock(flushSoon)
+	again := st.closed
+	st.closed = true
 	if st.over {
-		return &StateError{Op: "Stream.Close", State: "stream is closed", Err: errStreamOver}
+		if again {
+			return &StateError{Op: "Stream.Close", State: "stream is closed", Err: net.ErrClosed}
+		}
+		return nil
 	}
 	if st.t.CanSend() {
 		_ = st.closeWrite() // a side that was cut off is closed
@@ -141,9 +147,6 @@ func (st *Stream) Close() error {
 	st.stop(0)
 	return nil
 }
-
-// errStreamOver makes a Close of a stream that is over match net.ErrClosed.
-var errStreamOver = errWriteClosed
 
 // Reset ends the writing side at once, with an application's code of 0 to 1<<62-1 for
 // the peer: what has not been sent is dropped (RFC 9000 §3.1).
