@@ -5,6 +5,7 @@ go 1.26.6
 replace github.com/cinnabar-quic/cinnabar => ../
 
 require (
+	github.com/cinnabar-quic/cinnabar v0.0.0-00010101000000-000000000000
 	github.com/quic-go/quic-go v0.65.0
 	golang.org/x/net v0.62.0
 	golang.org/x/sys v0.49.0

@@ -21,17 +21,15 @@ var impls = map[string]struct {
 	make  func() impl
 	lacks []string
 }{
-	"quic-go": {make: func() impl { return overStreams{stack: quicGo{}} }},
-	"xnet":    {make: func() impl { return overStreams{stack: xnet{}} }},
-	"tls":     {make: func() impl { return overStreams{stack: tcp{}, persistent: true} }},
-	"raw":     {make: func() impl { return raw{} }, lacks: []string{"rr100", "mem"}},
+	"cinnabar": {make: func() impl { return overStreams{stack: cinnabar{}} }},
+	"quic-go":  {make: func() impl { return overStreams{stack: quicGo{}} }},
+	"xnet":     {make: func() impl { return overStreams{stack: xnet{}} }},
+	"tls":      {make: func() impl { return overStreams{stack: tcp{}, persistent: true} }},
+	"raw":      {make: func() impl { return raw{} }, lacks: []string{"rr100", "mem"}},
 }
 
 // implNames lists the implementations in the order of reports.
-func implNames() []string {
-	return slices.DeleteFunc([]string{"cinnabar", "quic-go", "xnet", "tls", "raw"},
-		func(name string) bool { return impls[name].make == nil })
-}
+func implNames() []string { return []string{"cinnabar", "quic-go", "xnet", "tls", "raw"} }
 
 func supports(impl, workload string) bool { return !slices.Contains(impls[impl].lacks, workload) }
 

@@ -14,6 +14,9 @@ const (
 	// streamLimit is how many streams a client may have open at once, where the
 	// default would be the 100 that rr100 has in flight and those that end late.
 	streamLimit = 1000
+	// hostLimit is how many sessions a server takes from one address, where the
+	// default is below the number of pairs in mem.
+	hostLimit = 1 << 20
 	// memIdleTimeout replaces idle timeouts in mem, whose sessions must outlive
 	// the making of all others.
 	memIdleTimeout = 10 * time.Minute

@@ -1,0 +1,115 @@
+package main
+
+import (
+	"context"
+	"crypto/tls"
+	"net/netip"
+	"time"
+
+	"github.com/cinnabar-quic/cinnabar/quic"
+)
+
+// cinnabar is this repository.
+type cinnabar struct{}
+
+func (cinnabar) socket(b *bench) (*quic.Socket, error) {
+	b.note("datagrams of %d bytes at most (MaxUDPPayloadSize of both ends); MaxStreamsBidi raised to %d, MaxConnectionsPerHost to %d; windows are the library's (256 KiB growing a stream, 1 MiB a session)", datagramSize, streamLimit, hostLimit)
+	return quic.NewSocket(quic.SocketOptions{
+		Endpoint:              quic.EndpointOptions{Address: "127.0.0.1", ReceiveBuffer: socketBuffer, SendBuffer: socketBuffer},
+		MaxConnectionsPerHost: hostLimit,
+		Logf:                  b.note,
+	})
+}
+
+// idle is the idle timeout for the workload, 0 for the library's.
+func (cinnabar) idle(b *bench) time.Duration {
+	if b.Workload == "mem" {
+		return memIdleTimeout
+	}
+	return 0
+}
+
+func (c cinnabar) listen(b *bench) (listener, error) {
+	s, err := c.socket(b)
+	if err != nil {
+		return nil, err
+	}
+	err = s.Listen(context.Background(), quic.ListenOptions{
+		TLS:               b.serverTLS.Clone(),
+		MaxUDPPayloadSize: datagramSize,
+		MaxStreamsBidi:    streamLimit,
+		IdleTimeout:       c.idle(b),
+	})
+	return cinnabarListener{s}, err
+}
+
+func (c cinnabar) dialer(b *bench) (dialer, error) {
+	s, err := c.socket(b)
+	if err != nil {
+		return nil, err
+	}
+	return &cinnabarDialer{s, quic.ConnectOptions{
+		TLS:               b.clientTLS.Clone(),
+		ServerName:        serverName,
+		MaxUDPPayloadSize: datagramSize,
+		IdleTimeout:       c.idle(b),
+	}}, nil
+}
+
+type cinnabarListener struct{ s *quic.Socket }
+
+func (l cinnabarListener) addr() string { return l.s.Address().String() }
+func (l cinnabarListener) close()       { l.s.Destroy(nil) }
+
+func (l cinnabarListener) accept(ctx context.Context) (session, error) {
+	s, err := l.s.Accept(ctx)
+	if err != nil {
+		return nil, err
+	}
+	return cinnabarSession{&s.Session}, nil
+}
+
+type cinnabarDialer struct {
+	s *quic.Socket
+	o quic.ConnectOptions
+}
+
+func (d *cinnabarDialer) close() { d.s.Destroy(nil) }
+
+func (d *cinnabarDialer) dial(ctx context.Context, addr string) (session, error) {
+	to, err := netip.ParseAddrPort(addr)
+	if err != nil {
+		return nil, err
+	}
+	o := d.o
+	o.Address, o.Port = to.Addr().String(), int(to.Port())
+	s, err := d.s.Connect(ctx, o)
+	if err != nil {
+		return nil, err
+	}
+	return cinnabarSession{&s.Session}, s.Handshake(ctx)
+}
+
+type cinnabarSession struct{ *quic.Session }
+
+func (s cinnabarSession) open(ctx context.Context) (stream, error) {
+	st, err := s.OpenStream(ctx, quic.StreamOptions{})
+	return cinnabarStream{st}, err
+}
+
+func (s cinnabarSession) accept(ctx context.Context) (stream, error) {
+	st, err := s.AcceptStream(ctx)
+	return cinnabarStream{st}, err
+}
+
+func (s cinnabarSession) tls() tls.ConnectionState { return s.ConnectionState() }
+func (s cinnabarSession) close()                   { s.CloseWithError(0, "") }
+
+type cinnabarStream struct{ *quic.Stream }
+
+func (s cinnabarStream) finish(p []byte) error {
+	_, err := s.End(p)
+	return err
+}
+
+func (s cinnabarStream) done() {}
