@@ -3,6 +3,7 @@ package transport
 import (
 	"crypto/subtle"
 
+	"github.com/cinnabar-quic/cinnabar/internal/ranges"
 	"github.com/cinnabar-quic/cinnabar/internal/wire"
 )
 
@@ -19,6 +20,7 @@ type ids struct {
 	retirePriorTo int64
 	peerFixed     bool // the peer's handshake ID is the one it chose itself
 	retire        []retirement
+	retired       ranges.Set // sequence numbers of the peer's IDs that we gave up: they do not come back
 }
 
 type localID struct {
@@ -161,7 +163,7 @@ func (s *ids) onNew(c *Conn, f wire.NewConnectionID) *wire.Error {
 		s.retireSeq(f.Seq)
 		return s.checkRetirements(c)
 	}
-	known := false
+	known := s.retired.Contains(f.Seq)
 	for i := range s.remote {
 		r := &s.remote[i]
 		switch sameSeq, sameID := r.seq == f.Seq, r.id == f.ID; {
@@ -233,11 +235,11 @@ func (s *ids) forget(c *Conn, r remoteID) {
 }
 
 func (s *ids) retireSeq(seq int64) {
-	for _, r := range s.retire {
-		if r.seq == seq {
-			return
-		}
+	if s.retired.Contains(seq) {
+		return
 	}
+	s.retired.Add(seq, seq+1)
+	s.retired.DropFirst(maxRetired)
 	s.retire = append(s.retire, retirement{seq: seq, sent: signalWanted})
 }
 

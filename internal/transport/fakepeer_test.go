@@ -12,8 +12,8 @@ package transport
 //
 // Options of newTestConn go by type: side (of the Conn under test), stage (how
 // far the handshake goes), func(*Config), func(*wire.Parameters) (the peer's),
-// func(*Opening), func(*scriptedTLS), func([]byte) []byte (the peer's encoded
-// parameters).
+// func(*Opening), func(*scriptedTLS), func(*fakePeer), func([]byte) []byte (the
+// peer's encoded parameters).
 //
 // The peer speaks: write (one packet, one datagram), writePacket (every field
 // by hand), writeDatagram (coalesced packets), build and inject (raw bytes),
@@ -151,6 +151,8 @@ func newTestConn(t testing.TB, options ...any) *testConn {
 			tc.tls.editBytes = o
 		case func(*Opening):
 			o(&opening)
+		case func(*fakePeer):
+			o(&tc.peer)
 		case func(*scriptedTLS):
 			o(&tc.tls)
 		default:
@@ -525,6 +527,8 @@ func (tc *testConn) ids() []wire.ConnectionID {
 	}
 	return ids
 }
+
+func addrPort(s string) netip.AddrPort { return netip.MustParseAddrPort(s) }
 
 // clear forgets everything said so far.
 func (tc *testConn) clear() {

@@ -4,8 +4,9 @@ package transport
 const (
 	connIDLen = 8 // length of every connection ID that we issue
 
-	maxLocalIDs  = 4 // connection IDs we keep issued, whatever the peer allows
-	maxRemoteIDs = 8 // connection IDs of the peer that we keep, whatever the configuration says
+	maxLocalIDs  = 4  // connection IDs we keep issued, whatever the peer allows
+	maxRemoteIDs = 8  // connection IDs of the peer that we keep, whatever the configuration says
+	maxRetired   = 64 // runs of those we gave up, by sequence number, that we remember
 
 	maxPaths     = 4  // paths known at once, the active one included
 	maxResponses = 16 // PATH_RESPONSE frames waiting, over all paths
