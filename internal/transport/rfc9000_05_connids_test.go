@@ -11,7 +11,7 @@ import (
 
 // peerID returns the peer's n-th connection ID.
 func peerID(n int64) wire.ConnectionID {
-	return wire.MakeConnectionID([]byte(fmt.Sprintf("peer-%03d", n)))
+	return wire.MakeConnectionID([]byte(fmt.Sprintf("peer-%03d", n%1000)))
 }
 
 // newID returns the frame that issues it.
