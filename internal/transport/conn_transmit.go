@@ -150,7 +150,9 @@ func (c *Conn) writeHandshakePacket(now mono.Time, d *datagram, sp recovery.Spac
 	}
 	c.appendAck(now, d, pk, &s.acks, 0)
 	probe := c.loss.Probes(sp) > 0
-	if open || probe {
+	// What was lost of the Initial flight goes along with a Handshake probe: the
+	// peer cannot answer that one, and empty the window, without it.
+	if open || probe || sp == recovery.Initial && c.loss.Probes(recovery.Handshake) > 0 {
 		c.appendCrypto(d, pk, &s.crypto)
 		if probe && !pk.eliciting {
 			c.appendPing(d, pk)
