@@ -308,8 +308,10 @@ func (s *streams) restart(c *Conn) {
 		st.queue, st.next = queueNone, nil
 		if st.canSend {
 			st.send.Restart()
-			s.enqueueControl(st)
 		}
+		st.stop.resend()
+		st.blocked.clear()
+		s.enqueueControl(st)
 	}
 	c.applyPeerLimits()
 }

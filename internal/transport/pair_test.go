@@ -99,8 +99,15 @@ func (n *node) pumpTLS(now mono.Time) {
 			n.conn.Handshake(now, TLSEvent{Kind: TLSWriteData, Level: tlsLevel(e.Level), Data: e.Data})
 		case tls.QUICTransportParameters:
 			n.conn.Handshake(now, TLSEvent{Kind: TLSParameters, Data: e.Data})
+		case tls.QUICRejectedEarlyData:
+			n.conn.Handshake(now, TLSEvent{Kind: TLSEarlyRejected})
 		case tls.QUICHandshakeDone:
 			n.conn.Handshake(now, TLSEvent{Kind: TLSDone})
+			if n.conn.Server() {
+				if err := n.tls.SendSessionTicket(tls.QUICSessionTicketOptions{EarlyData: true}); err != nil {
+					n.t.Fatalf("%s: ticket: %v", n.name, err)
+				}
+			}
 		}
 	}
 }
@@ -169,6 +176,11 @@ type flight struct {
 }
 
 func newPair(t testing.TB, edit func(n *node, c *Config, m *MuxConfig)) *pair {
+	return newPairTLS(t, edit, nil)
+}
+
+// newPairTLS is newPair with a say in what TLS is configured with.
+func newPairTLS(t testing.TB, edit func(n *node, c *Config, m *MuxConfig), editTLS func(client, server *node)) *pair {
 	p := &pair{t: t, now: 1, delay: 5 * time.Millisecond}
 	ed := func(name string) func(*Config, *MuxConfig) {
 		return func(c *Config, m *MuxConfig) {
@@ -182,6 +194,9 @@ func newPair(t testing.TB, edit func(n *node, c *Config, m *MuxConfig)) *pair {
 	p.server.mux.SetListening(true)
 	p.server.tlsConf = &tls.Config{Certificates: []tls.Certificate{testCert()}, NextProtos: []string{"test"}, MinVersion: tls.VersionTLS13}
 	p.client.tlsConf = &tls.Config{InsecureSkipVerify: true, ServerName: "server", NextProtos: []string{"test"}, MinVersion: tls.VersionTLS13}
+	if editTLS != nil {
+		editTLS(p.client, p.server)
+	}
 	p.client.conn = p.client.mux.Connect(p.now, dgram.Path{Local: p.client.addr, Remote: p.server.addr}, p.client.cfg)
 	p.client.tls = tls.QUICClient(&tls.QUICConfig{TLSConfig: p.client.tlsConf})
 	p.client.startTLS(p.now)
