@@ -30,6 +30,8 @@ type path struct {
 	challenged bool      // a challenge is out, or about to be
 	wanted     bool      // PATH_CHALLENGE is to be sent
 	tries      int       // challenges sent
+	small      bool      // some of them in datagrams that prove nothing about the path's MTU
+	narrow     bool      // answered one of these, and now has to answer a large one
 	again      mono.Time // the next one
 	expires    mono.Time // validation fails
 	migrate    bool      // client: use the path once it is validated
@@ -197,8 +199,13 @@ func (s *paths) onResponse(c *Conn, now mono.Time, data [8]byte) {
 		if !p.challenged || p.tries == 0 || p.challenge != data {
 			continue
 		}
+		small := p.small
 		p.settled()
 		p.validated = true
+		if p.narrow = small; small {
+			p.validate(c, now) // once more, with the size that QUIC needs (RFC 9000 §8.2.1)
+			return
+		}
 		c.events.push(Event{Kind: EventPathValidation, Path: p.addr, OK: true})
 		switch {
 		case i == s.cur:
@@ -222,7 +229,7 @@ func (s *paths) dropOthers(c *Conn) {
 }
 
 func (p *path) settled() {
-	p.challenged, p.wanted, p.tries = false, false, 0
+	p.challenged, p.wanted, p.tries, p.small = false, false, 0, false
 	p.again, p.expires = mono.Never, mono.Never
 }
 
@@ -230,7 +237,7 @@ func (p *path) settled() {
 // present PTO and that of a path never measured (RFC 9000 §8.2.4).
 func (p *path) validate(c *Conn, now mono.Time) {
 	c.cfg.Rand(p.challenge[:])
-	p.challenged, p.wanted, p.tries = true, true, 0
+	p.challenged, p.wanted, p.tries, p.small = true, true, 0, false
 	p.again = mono.Never
 	p.expires = now.Add(3 * p.patience(c))
 }
@@ -306,7 +313,8 @@ func (s *paths) fail(c *Conn, now mono.Time, i int) {
 		s.remove(c, i)
 		return
 	}
-	if p.validated {
+	narrow := p.narrow
+	if p.narrow = false; p.validated && !narrow {
 		return // an old path in use again: silence on it is the idle timer's matter
 	}
 	for j := range s.list {
@@ -315,6 +323,9 @@ func (s *paths) fail(c *Conn, now mono.Time, i int) {
 			s.remove(c, i)
 			return
 		}
+	}
+	if narrow {
+		return // there is no other
 	}
 	c.fail(now, frameError(wire.NoViablePath, 0, "no path could be validated"))
 }
@@ -420,6 +431,7 @@ func (c *Conn) writeProbe(now mono.Time, b *dgram.Batch, p *path) bool {
 	}
 	if p.wanted {
 		p.wanted = false
+		p.small = p.small || n < wire.MinInitialSize
 		if p.tries++; p.tries < pathTries {
 			p.again = now.Add(p.patience(c))
 		}
