@@ -239,13 +239,17 @@ func (c *Conn) UpdateKey(now mono.Time) bool {
 		return false
 	}
 	c.oneRTT.Update()
-	c.keyUpdated(now)
+	c.events.push(Event{Kind: EventKeyUpdate})
 	return true
 }
 
-func (c *Conn) keyUpdated(now mono.Time) {
-	c.oneRTT.KeepPrevious(now.Add(3 * c.loss.PTO(recovery.App)))
-	c.events.push(Event{Kind: EventKeyUpdate})
+// keyUpdated takes the peer's first packet of a key phase. before is how many
+// updates there were: as many as now if the packet answers an update of ours.
+func (c *Conn) keyUpdated(now mono.Time, before int) {
+	c.oneRTT.KeepPrevious(now.Add(3 * c.loss.PTO(recovery.App))) // RFC 9001 §6.5
+	if c.oneRTT.Updates() > before {
+		c.events.push(Event{Kind: EventKeyUpdate})
+	}
 }
 
 // SetKeepAlive makes a PING go after d of silence; 0 stops that.

@@ -322,6 +322,9 @@ func (c *Conn) confirm(now mono.Time) {
 	c.stats.confirmed = now
 	c.dropSpace(now, recovery.Initial)
 	c.dropSpace(now, recovery.Handshake)
+	if c.hs.earlyIn != nil {
+		c.oneRTT.AddFailures(c.hs.earlyIn.Failures())
+	}
 	c.hs = nil
 	c.loss.SetPeerValidated()
 	c.loss.Confirmed()

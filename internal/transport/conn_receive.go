@@ -149,6 +149,7 @@ func (c *Conn) receiveShort(now mono.Time, d *dgram.Datagram, pkt []byte) {
 		c.undecryptable(now, d)
 		return
 	}
+	updates := c.oneRTT.Updates()
 	o, result := c.oneRTT.Open(now, pkt, 1+connIDLen, c.acks.Largest())
 	switch result {
 	case protect.OpenDropped:
@@ -161,7 +162,7 @@ func (c *Conn) receiveShort(now mono.Time, d *dgram.Datagram, pkt []byte) {
 		c.fail(now, frameError(wire.AEADLimitReached, 0, "too many packets failed authentication"))
 		return
 	case protect.OpenUpdated:
-		c.keyUpdated(now)
+		c.keyUpdated(now, updates)
 	}
 	p := received{now: now, d: d, space: recovery.App, typ: wire.OneRTT, dcid: pkt[1 : 1+connIDLen]}
 	c.process(&p, &o, 0x18)
