@@ -310,7 +310,11 @@ func (s *paths) fail(c *Conn, now mono.Time, i int) {
 	p.settled()
 	c.events.push(Event{Kind: EventPathValidation, Path: p.addr})
 	if i != s.cur {
-		s.remove(c, i)
+		// An attacker may make us try one path after another while the peer is
+		// silent for a moment: the way back stays.
+		if used := s.active(); !p.validated || used.validated && !used.narrow {
+			s.remove(c, i)
+		}
 		return
 	}
 	narrow := p.narrow

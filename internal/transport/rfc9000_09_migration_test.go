@@ -1,0 +1,433 @@
+package transport
+
+import (
+	"fmt"
+	"net/netip"
+	"testing"
+	"time"
+
+	"github.com/cinnabar-quic/cinnabar/internal/dgram"
+	"github.com/cinnabar-quic/cinnabar/internal/wire"
+)
+
+var testElsewhere = addrPort("203.0.113.9:9")
+
+// challenges takes all that is said, and returns the newest challenge to each address.
+func (tc *testConn) challenges() map[netip.AddrPort]wire.PathChallenge {
+	tc.Helper()
+	m := map[netip.AddrPort]wire.PathChallenge{}
+	for f, p := tc.peek(); f != nil; f, p = tc.peek() {
+		p.seen++
+		if c, ok := f.(wire.PathChallenge); ok {
+			m[p.datagram.path.Remote] = c
+		}
+	}
+	return m
+}
+
+// answer makes the peer answer a challenge from where tc.path says.
+func (tc *testConn) answer(c wire.PathChallenge) {
+	tc.Helper()
+	tc.write(wire.OneRTT, wire.PathResponse{Data: c.Data})
+}
+
+// The newest packet with more than probes in it moves the connection to where it
+// came from; both the new path and, since this may be an attacker's doing, the
+// old one are challenged (RFC 9000 §9.3, §9.3.3).
+func TestPeerMigrates(t *testing.T) {
+	tc := moved(t)
+	got := tc.challenges()
+	if len(got) != 2 || got[testElsewhere] == got[testRemote] {
+		t.Errorf("challenges %v", got)
+	}
+	if p := tc.conn.Path(); p != tc.path {
+		t.Errorf("path %v", p)
+	}
+	tc.wantNoEvent("not validated yet", EventMigrated)
+	tc.answer(got[testElsewhere])
+	if e := tc.wantEvent("validated", EventMigrated); e.Path != tc.path {
+		t.Errorf("%+v", e)
+	}
+	tc.want("the old path's ID", wire.OneRTT, wire.RetireConnectionID{Seq: 0})
+	if tc.last.dcid != peerID(1) || tc.last.datagram.path != tc.path {
+		t.Errorf("to %v, ID %q", tc.last.datagram.path, tc.last.dcid.Bytes())
+	}
+	tc.settle()
+	tc.advance(10 * time.Second)
+	tc.wantIdle("done")
+	if n := len(tc.conn.paths.list); n != 1 {
+		t.Errorf("%d paths kept", n)
+	}
+}
+
+// Probing frames alone do not move it, nor does a packet that is not the newest
+// (RFC 9000 §9.1, §9.3).
+func TestProbesDoNotMigrate(t *testing.T) {
+	tc := newTestConn(t, serverSide)
+	tc.write(wire.OneRTT, newID(1, 0))
+	tc.path.Remote = testElsewhere
+	tc.write(wire.OneRTT, wire.PathResponse{}, newID(2, 0), wire.Padding{N: 10})
+	if tc.conn.Path().Remote != testRemote {
+		t.Error("probing frames moved the connection")
+	}
+	number := tc.peer.next[2]
+	tc.path.Remote = testRemote
+	tc.writePacket(testPacket{typ: wire.OneRTT, frames: []wire.Frame{wire.Ping{}}, explicit: true, number: number + 1})
+	tc.path.Remote = testElsewhere
+	tc.writePacket(testPacket{typ: wire.OneRTT, frames: []wire.Frame{wire.Ping{}}, explicit: true, number: number})
+	if tc.conn.Path().Remote != testRemote {
+		t.Error("a late packet moved the connection")
+	}
+	tc.wantNoEvent("no migration", EventMigrated)
+	tc.wantIdle("nothing to be said")
+}
+
+// A new path that does not answer is given up, and the last validated one used
+// again: an attacker who forwards a copy of a packet gains nothing (RFC 9000 §9.3.2).
+func TestRevert(t *testing.T) {
+	tc := moved(t)
+	tc.ignore(wire.FramePing)
+	tc.clear()
+	tc.advance(10 * time.Second)
+	if tc.conn.Path().Remote != testRemote {
+		t.Errorf("path %v", tc.conn.Path())
+	}
+	tc.wantEvent("failure", EventPathValidation)
+	before := tc.sent(testElsewhere)
+	tc.clear()
+	tc.path.Remote = testRemote
+	tc.settle()
+	tc.conn.Ping()
+	tc.advance(10 * time.Second)
+	tc.clear()
+	if tc.sent(testElsewhere) != before {
+		t.Error("still sends to the path that failed")
+	}
+	tc.wantOpen("back on the old path")
+}
+
+// The client itself moves it back at once with its next packet (RFC 9000 §9.3.3).
+func TestPeerMovesBack(t *testing.T) {
+	tc := moved(t)
+	tc.clear()
+	tc.path.Remote = testRemote
+	tc.write(wire.OneRTT, wire.Ping{})
+	if tc.conn.Path().Remote != testRemote {
+		t.Errorf("path %v", tc.conn.Path())
+	}
+	tc.ignore(wire.FramePing, wire.FramePathChallenge, wire.FrameRetireConnectionID)
+	tc.settle()
+	tc.advance(10 * time.Second)
+	tc.wantOpen("the old path was good")
+	if n := len(tc.conn.paths.list); n != 1 {
+		t.Errorf("%d paths kept", n)
+	}
+}
+
+// Before the handshake is confirmed nobody moves (RFC 9000 §9).
+func TestNoMigrationInHandshake(t *testing.T) {
+	bothSides(t, func(t *testing.T, s side) {
+		tc := newTestConn(t, s, stageHello)
+		tc.clear()
+		tc.path.Remote = testElsewhere
+		received := tc.conn.Stats().PacketsReceived
+		tc.write(wire.Handshake, wire.Ping{})
+		tc.wantIdle("not heard")
+		if tc.conn.Stats().PacketsReceived != received {
+			t.Error("a packet from elsewhere was taken")
+		}
+		tc.abandon()
+	})
+}
+
+// A server does not move: what comes from an address that a client does not know
+// is dropped (RFC 9000 §9).
+func TestServerDoesNotMove(t *testing.T) {
+	tc := newTestConn(t, clientSide)
+	tc.path.Remote = testElsewhere
+	tc.write(wire.OneRTT, wire.PathChallenge{})
+	tc.write(wire.OneRTT, wire.Close{})
+	tc.wantIdle("from elsewhere")
+	tc.wantOpen("from elsewhere")
+}
+
+// Nothing learnt about one address counts for another; a change of port only is
+// most likely a NAT's, on the same path (RFC 9000 §9.4).
+func TestMigrationResetsPath(t *testing.T) {
+	for _, tt := range []struct {
+		to    string
+		fresh bool
+	}{{"203.0.113.9:9", true}, {testRemote.Addr().String() + ":9999", false}} {
+		tc := newTestConn(t, serverSide)
+		tc.conn.Ping()
+		tc.clear()
+		tc.settle()
+		before := tc.conn.Stats()
+		tc.path.Remote = addrPort(tt.to)
+		tc.write(wire.OneRTT, wire.Ping{})
+		after := tc.conn.Stats()
+		if fresh := after.RTT.Samples == 0; fresh != tt.fresh || before.RTT.Samples == 0 {
+			t.Errorf("to %v: RTT %+v", tt.to, after.RTT)
+		}
+		tc.abandon()
+	}
+}
+
+// With no other ID to be had the server still follows: the peer gave it no choice
+// (RFC 9000 §9.5).
+func TestRebindingWithoutSpareID(t *testing.T) {
+	tc := newTestConn(t, serverSide)
+	tc.path.Remote = addrPort(testRemote.Addr().String() + ":9999")
+	tc.writePacket(testPacket{typ: wire.OneRTT, frames: []wire.Frame{wire.Ping{}}, size: 1200})
+	got := tc.challenges()
+	tc.answer(got[tc.path.Remote])
+	tc.wantEvent("moved", EventMigrated)
+	tc.wantIdle("the ID is still in use")
+	tc.conn.Ping()
+	if tc.want("to the same ID", wire.OneRTT, wire.Ping{}); tc.last.dcid != peerID(0) || tc.last.datagram.path != tc.path {
+		t.Errorf("%v", tc.last)
+	}
+}
+
+// Thousands of source addresses leave a handful of paths behind, and no more is
+// sent to any than three times what came from it (RFC 9000 §9.3.1, §21.5.6).
+func TestRebindingFlood(t *testing.T) {
+	tc := newTestConn(t, serverSide)
+	tc.write(wire.OneRTT, newID(1, 0), newID(2, 0), newID(3, 0))
+	received := map[netip.AddrPort]int{}
+	for i := range 500 {
+		tc.path.Remote = netip.AddrPortFrom(testElsewhere.Addr(), uint16(1000+i))
+		b := tc.build(testPacket{typ: wire.OneRTT, frames: []wire.Frame{wire.Ping{}}, size: 40 + i%100})
+		received[tc.path.Remote] += len(b)
+		tc.inject(b)
+		if i%10 == 0 {
+			tc.advance(20 * time.Millisecond)
+		}
+		if n := len(tc.conn.paths.list); n > maxPaths {
+			t.Fatalf("%d paths", n)
+		}
+	}
+	tc.advance(20 * time.Second)
+	for a, n := range received {
+		if tc.sent(a) > 3*n {
+			t.Errorf("%d bytes to %v for %d", tc.sent(a), a, n)
+		}
+	}
+	tc.wantOpen("paths fail")
+	if p := tc.conn.Path().Remote; p != testRemote {
+		t.Errorf("path %v, want the one that was validated", p)
+	}
+	tc.abandon()
+}
+
+// Not one of several unvalidated paths can keep the connection from coming back
+// to the validated one, in whatever order they fail (RFC 9000 §9.3.2).
+func TestSeveralUnvalidatedPaths(t *testing.T) {
+	for hops := 1; hops <= 6; hops++ {
+		for _, gap := range []time.Duration{0, time.Second, 4 * time.Second} {
+			t.Run(fmt.Sprint(hops, gap), func(t *testing.T) {
+				tc := newTestConn(t, serverSide)
+				tc.write(wire.OneRTT, newID(1, 0), newID(2, 0), newID(3, 0))
+				for i := range hops {
+					tc.path.Remote = netip.AddrPortFrom(testElsewhere.Addr(), uint16(1+i%4))
+					tc.write(wire.OneRTT, wire.Ping{})
+					tc.advance(gap)
+				}
+				tc.advance(12 * time.Second)
+				tc.wantOpen("paths fail")
+				if p := tc.conn.Path().Remote; p != testRemote {
+					t.Errorf("path %v", p)
+				}
+				tc.abandon()
+			})
+		}
+	}
+}
+
+// A client moves by validating the new path first, from an ID that no other path
+// has seen, and then gives the old one up (RFC 9000 §9.2, §9.5).
+func TestClientMigrates(t *testing.T) {
+	tc := newTestConn(t, clientSide)
+	tc.write(wire.OneRTT, newID(1, 0))
+	to := dgram.Path{Local: addrPort("192.0.2.77:1"), Remote: testRemote}
+	must(tc.conn.Migrate(tc.now, to, false))
+	c := tc.wantType("a challenge", wire.OneRTT, wire.FramePathChallenge).(wire.PathChallenge)
+	if tc.last.datagram.path != to || tc.last.dcid != peerID(1) || tc.last.datagram.size < wire.MinInitialSize {
+		t.Errorf("%v", tc.last)
+	}
+	tc.conn.Ping()
+	if tc.want("on the old path meanwhile", wire.OneRTT, wire.Ping{}); tc.last.datagram.path != tc.path {
+		t.Errorf("%v", tc.last)
+	}
+	tc.path = to
+	tc.answer(c)
+	tc.wantEvent("valid", EventPathValidation)
+	tc.wantEvent("moved", EventMigrated)
+	tc.want("on the new path", wire.OneRTT, wire.RetireConnectionID{Seq: 0})
+	if tc.last.datagram.path != to || tc.last.dcid != peerID(1) {
+		t.Errorf("%v", tc.last)
+	}
+}
+
+// A path that does not answer is forgotten, with its ID; the connection stays
+// where it is (RFC 9000 §9.2, §8.2.4).
+func TestClientMigrationFails(t *testing.T) {
+	tc := newTestConn(t, clientSide)
+	tc.write(wire.OneRTT, newID(1, 0))
+	to := dgram.Path{Local: addrPort("192.0.2.77:1"), Remote: testRemote}
+	must(tc.conn.Migrate(tc.now, to, false))
+	for i := range pathTries {
+		if i > 0 {
+			tc.wantIdle("one at a time")
+			tc.advance(tc.conn.paths.list[1].patience(tc.conn))
+		}
+		tc.ignore(wire.FramePing)
+		tc.wantType("a challenge", wire.OneRTT, wire.FramePathChallenge)
+	}
+	tc.advance(5 * time.Second)
+	tc.want("given up", wire.OneRTT, wire.RetireConnectionID{Seq: 1})
+	if e := tc.wantEvent("failed", EventPathValidation); e.OK || e.Path != to {
+		t.Errorf("%+v", e)
+	}
+	if tc.conn.Path() != tc.path {
+		t.Error("moved")
+	}
+}
+
+// A client stays when it may not, cannot or should not move (RFC 9000 §9, §9.5).
+func TestClientMayNotMigrate(t *testing.T) {
+	to := dgram.Path{Local: addrPort("192.0.2.77:1"), Remote: testRemote}
+	tc := newTestConn(t, clientSide)
+	if err := tc.conn.Migrate(tc.now, to, false); err != ErrNoPath {
+		t.Errorf("without a spare ID: %v", err)
+	}
+	tc = newTestConn(t, clientSide, func(p *wire.Parameters) { p.DisableActiveMigration = true })
+	tc.write(wire.OneRTT, newID(1, 0))
+	if err := tc.conn.Migrate(tc.now, to, false); err != ErrNoPath {
+		t.Errorf("though the server forbids it: %v", err)
+	}
+	tc = newTestConn(t, clientSide, stageSecure)
+	tc.write(wire.OneRTT, newID(1, 0))
+	if err := tc.conn.Migrate(tc.now, to, false); err != ErrNoPath {
+		t.Errorf("before the handshake is confirmed: %v", err)
+	}
+	tc = newTestConn(t, serverSide)
+	tc.write(wire.OneRTT, newID(1, 0))
+	if err := tc.conn.Migrate(tc.now, to, false); err != ErrNoPath {
+		t.Errorf("a server: %v", err)
+	}
+}
+
+// offer makes the fake server offer a preferred address.
+func offer(p *wire.Parameters) {
+	p.PreferredAddress = &wire.PreferredAddress{
+		IPv4: addrPort("192.0.2.200:444"), ID: peerID(1), Token: wire.ResetToken{'p'},
+	}
+}
+
+func acceptPreferred(c *Config) { c.AcceptPreferred = true }
+
+// A client that likes to goes to the server's preferred address once it has
+// validated it, and stays if it does not answer (RFC 9000 §9.6.1).
+func TestPreferredAddressClient(t *testing.T) {
+	preferred := addrPort("192.0.2.200:444")
+	for _, answers := range []bool{true, false} {
+		tc := newTestConn(t, clientSide, stageSecure, offer, acceptPreferred)
+		tc.clear()
+		tc.write(wire.OneRTT, wire.HandshakeDone{})
+		tc.wantEvent("offered", EventPreferredAddress)
+		tc.ignore(wire.FrameNewConnectionID, wire.FramePing)
+		c := tc.wantType("challenged", wire.OneRTT, wire.FramePathChallenge).(wire.PathChallenge)
+		if tc.last.datagram.path.Remote != preferred || tc.last.dcid != peerID(1) {
+			t.Errorf("%v", tc.last)
+		}
+		tc.wantIdle("nothing else goes there")
+		if answers {
+			tc.path.Remote = preferred
+			tc.answer(c)
+			tc.wantEvent("moved", EventMigrated)
+			tc.want("the old ID", wire.OneRTT, wire.RetireConnectionID{Seq: 0})
+			if tc.last.datagram.path.Remote != preferred {
+				t.Errorf("%v", tc.last)
+			}
+		} else {
+			tc.settle()
+			tc.advance(10 * time.Second)
+			if tc.conn.Path().Remote != testRemote {
+				t.Errorf("path %v", tc.conn.Path())
+			}
+		}
+		tc.abandon()
+	}
+}
+
+// Others note the offer and stay; so does one whose family of addresses the offer
+// lacks, or to whom the offer is nowhere (RFC 9000 §9.6.1, §18.2).
+func TestPreferredAddressDeclined(t *testing.T) {
+	for name, options := range map[string][]any{
+		"not wanted": {offer},
+		"other family": {acceptPreferred, func(p *wire.Parameters) {
+			p.PreferredAddress = &wire.PreferredAddress{IPv6: addrPort("[2001:db8::1]:444"), ID: peerID(1)}
+		}},
+		"zeros": {acceptPreferred, func(p *wire.Parameters) {
+			p.PreferredAddress = &wire.PreferredAddress{ID: peerID(1)}
+		}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			tc := newTestConn(t, append(options, clientSide)...)
+			tc.wantEvent("offered", EventPreferredAddress)
+			for _, d := range tc.datagrams {
+				if d.path.Remote != testRemote {
+					t.Errorf("sent to %v", d.path.Remote)
+				}
+			}
+			tc.wantIdle("stays")
+		})
+	}
+}
+
+// A server with a preferred address offers it with an ID and a token of their
+// own, and follows the client there (RFC 9000 §9.6, §18.2).
+func TestPreferredAddressServer(t *testing.T) {
+	preferred := addrPort("192.0.2.200:444")
+	tc := newTestConn(t, serverSide, func(c *Config) {
+		c.Params.PreferredAddress = &wire.PreferredAddress{IPv4: preferred}
+	})
+	tc.write(wire.OneRTT, newID(1, 0))
+	p, err := wire.ParseParameters(tc.conn.LocalParameters(), true)
+	if err != nil || p.PreferredAddress == nil || p.PreferredAddress.IPv4 != preferred {
+		t.Fatalf("%+v, %v", p, err)
+	}
+	id := p.PreferredAddress.ID
+	if seq, ok := tc.conn.ids.isLocal(id.Bytes()); !ok || seq != 1 || p.PreferredAddress.Token != tc.cfg.ResetToken(id) {
+		t.Errorf("ID %v", id)
+	}
+	tc.path.Local = preferred
+	tc.peer.dcid = id
+	tc.write(wire.OneRTT, wire.PathChallenge{Data: [8]byte{5}})
+	tc.want("an answer from there", wire.OneRTT, wire.PathResponse{Data: [8]byte{5}})
+	if tc.last.datagram.path != tc.path {
+		t.Errorf("%v", tc.last.datagram.path)
+	}
+	tc.writePacket(testPacket{typ: wire.OneRTT, frames: []wire.Frame{wire.Ping{}}, size: 1200})
+	if tc.conn.Path() != tc.path {
+		t.Errorf("path %v", tc.conn.Path())
+	}
+	tc.abandon()
+}
+
+// After the address has changed beneath a client's socket it goes on as before,
+// and the server finds out (RFC 9000 §9.3).
+func TestClientRebinding(t *testing.T) {
+	tc := newTestConn(t, clientSide)
+	to := dgram.Path{Local: addrPort("192.0.2.77:1"), Remote: testRemote}
+	must(tc.conn.Migrate(tc.now, to, true))
+	tc.conn.Ping()
+	tc.want("from there", wire.OneRTT, wire.Ping{})
+	if tc.last.datagram.path != to {
+		t.Errorf("%v", tc.last)
+	}
+	tc.path = to
+	tc.write(wire.OneRTT, wire.PathChallenge{Data: [8]byte{8}})
+	tc.want("the server checks", wire.OneRTT, wire.PathResponse{Data: [8]byte{8}})
+}
