@@ -17,7 +17,9 @@ func (c *Conn) settle(now mono.Time) {
 			continue
 		}
 		arrived := fate == recovery.Acked
-		if !arrived {
+		if arrived {
+			c.mtu.onAck(p)
+		} else {
 			c.mtu.onLoss(c, now, p)
 		}
 		for i := range frames {

@@ -22,8 +22,11 @@ type mtu struct {
 	failed    int // the smallest size known not to pass
 	probe     int // in flight; 0 if none
 	tries     int // of the present size
-	suspects  int // full-size packets lost in a row (RFC 8899 §4.3)
+	suspects  int // packets larger than base lost in a row (RFC 8899 §4.3)
 	raiseAt   mono.Time
+
+	suspectSize int       // of the smallest suspect
+	suspectFrom mono.Time // the first one was sent
 }
 
 const (
@@ -105,14 +108,27 @@ func (m *mtu) grow(c *Conn, n int) {
 	c.loss.SetMaxDatagram(n)
 }
 
-// onLoss watches for a path that stopped carrying large datagrams.
+// onLoss watches for a path that stopped carrying large datagrams: several were
+// lost, over longer than congestion takes to let one through, and none arrived.
+// Small ones may arrive all the while.
 func (m *mtu) onLoss(c *Conn, now mono.Time, p *recovery.Packet) {
 	if p.Probe || int(p.Size) <= m.base || m.size == m.base {
 		return
 	}
-	m.suspects++
-	if m.suspects >= mtuBlackHole && c.loss.PTOCount() >= 2 {
+	if m.suspects++; m.suspects == 1 {
+		m.suspectSize, m.suspectFrom = int(p.Size), p.Sent
+	}
+	m.suspectSize = min(m.suspectSize, int(p.Size))
+	lasting := p.Sent.Sub(m.suspectFrom) > 3*c.loss.PTO(recovery.App)
+	if m.suspects >= mtuBlackHole && (lasting || c.loss.PTOCount() >= 2) {
 		m.blackHole(c, now)
+	}
+}
+
+// onAck takes the suspicion back if so large a datagram has arrived.
+func (m *mtu) onAck(p *recovery.Packet) {
+	if m.suspects > 0 && int(p.Size) >= m.suspectSize {
+		m.suspects = 0
 	}
 }
 
