@@ -150,15 +150,23 @@ func (c *Conn) writeHandshakePacket(now mono.Time, d *datagram, sp recovery.Spac
 	}
 	c.appendAck(now, d, pk, &s.acks, 0)
 	probe := c.loss.Probes(sp) > 0
-	// What was lost of the Initial flight goes along with a Handshake probe: the
-	// peer cannot answer that one, and empty the window, without it.
-	if open || probe || sp == recovery.Initial && c.loss.Probes(recovery.Handshake) > 0 {
+	if open || probe || c.handshakeStuck(sp) {
 		c.appendCrypto(d, pk, &s.crypto)
 		if probe && !pk.eliciting {
 			c.appendPing(d, pk)
 		}
 	}
 	c.closePacket(d, pk)
+}
+
+// handshakeStuck reports whether handshake bytes go out although the congestion
+// window is full: if the packets that fill it cannot be acknowledged before the
+// peer has them, no timer but an idle one would end that. So it is when a lost
+// Initial packet stands behind Handshake packets, which goes along with their
+// probes, and when a client's lost Finished stands behind 1-RTT packets, which
+// have no probe timer yet (RFC 9002 §6.2.1).
+func (c *Conn) handshakeStuck(sp recovery.Space) bool {
+	return sp == recovery.Initial && c.loss.Probes(recovery.Handshake) > 0 || c.loss.Deadline() == mono.Never
 }
 
 // writeAppPacket writes a 1-RTT or 0-RTT packet. The order of frames: what the
