@@ -11,9 +11,12 @@ import (
 	"io"
 	"math/big"
 	"net"
+	"net/netip"
 	"sync"
 	"testing"
 	"time"
+
+	"github.com/cinnabar-quic/cinnabar/internal/udp"
 )
 
 // identity returns a certificate for localhost and 127.0.0.1 and the pool that
@@ -116,4 +119,96 @@ func (p *pair) streams(t testing.TB) (client, server *Stream) {
 		t.Fatal(err)
 	}
 	return c, s
+}
+
+// memConn puts a socket on the in-memory network.
+type memConn struct {
+	net.PacketConn
+	c udp.Conn
+}
+
+func (m memConn) UDPConn() udp.Conn { return m.c }
+
+// memNet is an in-memory network in a bubble, with a server socket at 10.0.0.1:4433.
+type memNet struct {
+	t      testing.TB
+	net    *udp.Network
+	server *Socket
+	client *Socket
+	port   uint16
+}
+
+var memServer = netip.MustParseAddrPort("10.0.0.1:4433")
+
+func newMemNet(t testing.TB, o udp.NetworkOptions, so SocketOptions, lo ListenOptions) *memNet {
+	t.Helper()
+	m := &memNet{t: t, net: udp.NewNetwork(o)}
+	if lo.TLS == nil {
+		lo.TLS = serverConfig()
+	}
+	m.server = m.socketAt(memServer, so)
+	if err := m.server.Listen(t.Context(), lo); err != nil {
+		t.Fatal(err)
+	}
+	m.client = m.socket(SocketOptions{})
+	return m
+}
+
+func (m *memNet) socket(o SocketOptions) *Socket {
+	m.port++
+	return m.socketAt(netip.AddrPortFrom(netip.MustParseAddr("10.0.0.2"), 1000+m.port), o)
+}
+
+func (m *memNet) socketAt(addr netip.AddrPort, o SocketOptions) *Socket {
+	m.t.Helper()
+	c, err := m.net.Listen(addr)
+	if err != nil {
+		m.t.Fatal(err)
+	}
+	o.PacketConn = memConn{c: c}
+	s, err := NewSocket(o)
+	if err != nil {
+		m.t.Fatal(err)
+	}
+	return s
+}
+
+func (m *memNet) options(o ConnectOptions) ConnectOptions {
+	o.Address, o.Port = memServer.Addr().String(), int(memServer.Port())
+	if o.TLS == nil {
+		o.TLS = clientConfig()
+	}
+	if o.ServerName == "" {
+		o.ServerName = "localhost"
+	}
+	return o
+}
+
+func (m *memNet) connect(o ConnectOptions) *ClientSession {
+	m.t.Helper()
+	c, err := m.client.Connect(m.t.Context(), m.options(o))
+	if err != nil {
+		m.t.Fatal(err)
+	}
+	return c
+}
+
+// pair connects and shakes hands.
+func (m *memNet) pair(o ConnectOptions) *pair {
+	m.t.Helper()
+	c := m.connect(o)
+	if err := c.Handshake(m.t.Context()); err != nil {
+		m.t.Fatal(err)
+	}
+	s, err := m.server.Accept(m.t.Context())
+	if err != nil {
+		m.t.Fatal(err)
+	}
+	return &pair{m.server, c, s}
+}
+
+// close ends everything, so that the bubble can end.
+func (m *memNet) close() {
+	m.client.Destroy(nil)
+	m.server.Destroy(nil)
 }

@@ -47,7 +47,7 @@ type Session struct {
 	tlsState   *tls.ConnectionState
 	serverName string
 	authErr    error
-	post       messageScanner // of what TLS says after the handshake
+	lateScan   messageScanner // of what TLS says after the handshake
 
 	live      *Stream // all streams that are not over
 	accepted  ring[*Stream]
@@ -63,12 +63,13 @@ type Session struct {
 	armed    mono.Time
 	timer    *time.Timer
 
-	hooks   *SessionHooks // nil if there are none
-	notices *dispatcher   // nil until something is told
-	done    chan struct{} // nil until asked for
-	ctx     context.Context
-	cancel  context.CancelCauseFunc
-	host    netip.Addr // the peer's address that the server counts the session under
+	hooks    *SessionHooks // nil if there are none
+	handling bool          // a Handler is to run, or runs
+	notices  *dispatcher   // nil until something is told
+	done     chan struct{} // nil until asked for
+	ctx      context.Context
+	cancel   context.CancelCauseFunc
+	host     netip.Addr // the peer's address that the server counts the session under
 
 	// Links of the socket's list, under the socket's lock.
 	prevInSocket, nextInSocket *Session
@@ -192,8 +193,8 @@ func (s *Session) UpdateKey() (bool, error) {
 	return true, nil
 }
 
-// SetHooks replaces the session's hooks. What has been queued for the former
-// ones is still given to them. Inside a ListenOptions.Handler nothing is missed.
+// SetHooks replaces the session's hooks, also for notices that are waiting to be
+// delivered. Inside a ListenOptions.Handler nothing is missed.
 func (s *Session) SetHooks(h SessionHooks) {
 	s.mu.Lock()
 	defer s.unlock(flushNone)

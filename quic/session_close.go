@@ -158,14 +158,18 @@ func (s *Session) end(t mono.Time, r *transport.CloseReason) {
 	if s.cancel != nil {
 		s.cancel(s.err)
 	}
-	if h := s.hooks; h != nil {
-		if err := s.err; h.Error != nil && !orderly(err) {
-			s.tell(func() { _ = call(func() error { h.Error(err); return nil }) }, true)
-		}
-		if h.Close != nil {
-			s.tell(func() { _ = call(func() error { h.Close(); return nil }) }, true)
-		}
+	if err := s.err; !orderly(err) {
+		s.tell(true, func(h *SessionHooks) {
+			if h.Error != nil {
+				_ = call(func() error { h.Error(err); return nil })
+			}
+		})
 	}
+	s.tell(true, func(h *SessionHooks) {
+		if h.Close != nil {
+			_ = call(func() error { h.Close(); return nil })
+		}
+	})
 	s.socket.ended(s)
 	s.after |= afterIdle
 }

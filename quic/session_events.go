@@ -64,10 +64,13 @@ func (s *Session) event(t mono.Time, e *transport.Event) {
 			c.tokenStore.Put(c.tokenKey, e.Data)
 		}
 	case transport.EventPathValidation:
-		if h := s.hooks; h != nil && h.PathValidation != nil {
-			ok, path := e.OK, e.Path
-			s.notify(func() error { return h.PathValidation(ok, path.Local, path.Remote) }, false)
-		}
+		ok, path := e.OK, e.Path
+		s.notify(false, func(h *SessionHooks) error {
+			if h.PathValidation == nil {
+				return nil
+			}
+			return h.PathValidation(ok, path.Local, path.Remote)
+		})
 	case transport.EventMigrated:
 		s.onMigrated(e)
 	case transport.EventClosed:
@@ -99,12 +102,14 @@ func (s *Session) peerStream(t mono.Time, ts *transport.Stream) {
 
 // tellStream gives a stream of the peer's to the Stream hook.
 func (s *Session) tellStream(st *Stream) {
-	h := s.hooks
-	s.tell(func() {
+	s.tell(true, func(h *SessionHooks) {
+		if h.Stream == nil {
+			return
+		}
 		if err := call(func() error { return h.Stream(st) }); err != nil {
 			st.Destroy(err)
 		}
-	}, true)
+	})
 }
 
 // onSecure is the end of the handshake.
@@ -117,23 +122,27 @@ func (s *Session) onSecure(t mono.Time) {
 	if s.server != nil {
 		s.offer()
 	}
-	if h := s.hooks; h != nil && h.Secure != nil {
-		s.notify(h.Secure, true)
-	}
+	s.notify(true, func(h *SessionHooks) error {
+		if h.Secure == nil {
+			return nil
+		}
+		return h.Secure()
+	})
 }
 
 // onMigrated is the use of another path.
 func (s *Session) onMigrated(e *transport.Event) {
-	h := s.hooks
-	if s.client == nil || h == nil || h.UsePreferredAddress == nil {
-		return
-	}
 	p := s.conn.PeerParameters()
-	if p == nil || p.PreferredAddress == nil {
+	if s.client == nil || p == nil || p.PreferredAddress == nil {
 		return
 	}
 	if to := e.Path.Remote; to == p.PreferredAddress.IPv4 || to == p.PreferredAddress.IPv6 {
-		s.notify(func() error { return h.UsePreferredAddress(to) }, true)
+		s.notify(true, func(h *SessionHooks) error {
+			if h.UsePreferredAddress == nil {
+				return nil
+			}
+			return h.UsePreferredAddress(to)
+		})
 	}
 }
 
@@ -146,17 +155,33 @@ func (s *Session) route(e *transport.Event) {
 	}
 }
 
-// notify queues a hook of the session; its error destroys the session.
-func (s *Session) notify(hook func() error, vital bool) {
-	s.tell(func() {
-		if err := call(hook); err != nil {
+// notify queues the call of a hook, an error of which destroys the session.
+func (s *Session) notify(vital bool, hook func(*SessionHooks) error) {
+	s.tell(vital, func(h *SessionHooks) {
+		if err := call(func() error { return hook(h) }); err != nil {
 			s.Destroy(err)
 		}
-	}, vital)
+	})
 }
 
-// tell queues a notice.
-func (s *Session) tell(f func(), vital bool) {
+// tell queues a notice for the hooks that the session has when it is delivered. A
+// session without hooks and without a Handler that could still set some needs none.
+func (s *Session) tell(vital bool, f func(*SessionHooks)) {
+	if s.hooks == nil && !s.handling {
+		return
+	}
+	s.post(vital, func() {
+		s.mu.Lock()
+		h := s.hooks
+		s.unlock(flushNone)
+		if h != nil {
+			f(h)
+		}
+	})
+}
+
+// post queues something to run in turn with the session's hooks.
+func (s *Session) post(vital bool, f func()) {
 	s.dispatcher().post(f, vital)
 	s.after |= afterKick
 }

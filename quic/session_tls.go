@@ -89,7 +89,7 @@ func (s *Session) checkMessages(level transport.Level, data []byte) *wire.Error 
 		certificateRequest = 13
 		keyUpdate          = 24
 	)
-	scan := &s.post
+	scan := &s.lateScan
 	if level != transport.LevelApp {
 		if s.tls == nil {
 			return nil
@@ -163,6 +163,9 @@ func (r *tlsRunner) deliver() {
 	}
 	clear(r.out)
 	r.out = r.out[:0]
+	if s.server != nil && s.conn.UsingEarlyData() {
+		s.offer() // its early data is worth reading now
+	}
 	if r.done && !r.stopped {
 		r.retire(t)
 	}

@@ -141,7 +141,7 @@ func (s *Socket) admit(t mono.Time, e *Endpoint, d *dgram.Datagram, reply *dgram
 	s.counts.serverSessions++
 	s.link(&v.Session)
 	if l.opts.Handler != nil {
-		v.queued = true
+		v.queued, v.handling = true, true
 		v.dispatcher().hold()
 	}
 	return &v.Session
@@ -198,6 +198,9 @@ func (v *ServerSession) handle() {
 		if err != nil {
 			v.refuse(err)
 		}
+		v.mu.Lock()
+		v.handling = false
+		v.unlock(flushNone)
 		v.notices.release()
 		if h := socket.opts.Hooks.SessionError; err != nil && h != nil {
 			socket.tell(func() { _ = call(func() error { h(err, &v.Session); return nil }) })

@@ -359,14 +359,14 @@ func (st *Stream) tell(n notice) {
 		return
 	}
 	st.noticed |= n
-	st.s.tell(func() {
+	st.s.post(true, func() {
 		st.s.mu.Lock()
 		st.noticed &^= n
 		st.s.unlock(flushNone)
 		if err := call(hook); err != nil {
 			st.Destroy(err)
 		}
-	}, true)
+	})
 }
 
 // finish is the end of the stream for everybody: both sides are over, or it was
@@ -418,10 +418,10 @@ func (st *Stream) cutOff(e *StreamError) {
 func (st *Stream) tellEnd() {
 	h := &st.x.hooks
 	if failed, err := h.Error, st.failure(); failed != nil && err != nil && !orderly(err) {
-		st.s.tell(func() { _ = call(func() error { failed(err); return nil }) }, true)
+		st.s.post(true, func() { _ = call(func() error { failed(err); return nil }) })
 	}
 	if closed := h.Close; closed != nil {
-		st.s.tell(func() { _ = call(func() error { closed(); return nil }) }, true)
+		st.s.post(true, func() { _ = call(func() error { closed(); return nil }) })
 	}
 	h.Error, h.Close = nil, nil
 }

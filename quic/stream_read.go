@@ -14,7 +14,7 @@ func (st *Stream) Read(p []byte) (int, error) {
 	s := st.s
 	s.mu.Lock()
 	if n, done, err := st.tryRead(p); done {
-		s.unlock(flushRead(n))
+		s.unlock(flushRead(n, err))
 		return n, err
 	}
 	w := s.wait.get()
@@ -35,7 +35,7 @@ func (st *Stream) Read(p []byte) (int, error) {
 func (st *Stream) TryRead(p []byte) (n int, err error) {
 	st.s.mu.Lock()
 	n, _, err = st.tryRead(p)
-	st.s.unlock(flushRead(n))
+	st.s.unlock(flushRead(n, err))
 	return n, err
 }
 
@@ -136,9 +136,10 @@ func (st *Stream) detach() {
 	}
 }
 
-// flushRead returns what a read of n bytes makes worth sending: credit for more.
-func flushRead(n int) flush {
-	if n > 0 {
+// flushRead returns what a read makes worth sending: credit for more, or the end of
+// the stream.
+func flushRead(n int, err error) flush {
+	if n > 0 || err != nil {
 		return flushSoon
 	}
 	return flushNone

@@ -194,9 +194,12 @@ func (t *ticketCache) Put(key string, cs *tls.ClientSessionState) {
 	}
 	s := &t.c.Session
 	s.mu.Lock()
-	if h := s.hooks; h != nil && h.SessionTicket != nil {
-		s.notify(func() error { return h.SessionTicket(ticket, params) }, false)
-	}
+	s.notify(false, func(h *SessionHooks) error {
+		if h.SessionTicket == nil {
+			return nil
+		}
+		return h.SessionTicket(ticket, params)
+	})
 	s.unlock(flushNone)
 }
 
