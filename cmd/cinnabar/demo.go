@@ -133,9 +133,12 @@ func (d *demo) run() (*results, error) {
 	defer cancel()
 	served := make(chan end, 1)
 	go func() { served <- d.server(ctx, socket) }()
-	client := d.client(socket.Address().String(), cert.Leaf)
-	if client.stats.HandshakeDuration == 0 {
-		cancel() // no session has come to be that could tell the server
+	var client end
+	if s, err := d.dial(socket.Address().String(), cert.Leaf); err != nil {
+		client.err = err
+		cancel()
+	} else {
+		client = d.client(s)
 	}
 	server := <-served
 	if err := d.verdict(&client, &server); err != nil {
@@ -209,28 +212,34 @@ func (d *demo) echo(st *quic.Stream) (e end) {
 	return e
 }
 
-// client sends the data and gets it back.
-func (d *demo) client(address string, cert *x509.Certificate) (e end) {
+// dial connects the client, which trusts the server's certificate and no other.
+func (d *demo) dial(address string, cert *x509.Certificate) (*quic.ClientSession, error) {
 	roots := x509.NewCertPool()
 	roots.AddCert(cert)
 	s, err := quic.Dial(d.app.ctx, address, quic.ConnectOptions{ALPN: demoALPN, TLS: &tls.Config{RootCAs: roots}})
 	if err != nil {
-		return end{err: err}
+		return nil, err
 	}
-	interrupted := context.AfterFunc(d.app.ctx, func() {
-		d.say("client", "ends: interrupted")
-		s.CloseWithError(closeInterrupted, "the client was interrupted")
-	})
-	defer interrupted()
 	state := s.ConnectionState()
 	d.say("client", "connected from %v: %s, %s, %v", s.Address(),
 		tls.VersionName(state.Version), tls.CipherSuiteName(state.CipherSuite), state.CurveID)
-	e = d.exchange(s)
+	return s, nil
+}
+
+// client sends the data and gets it back.
+func (d *demo) client(s *quic.ClientSession) end {
+	interrupt := func() { s.CloseWithError(closeInterrupted, "the client was interrupted") }
+	defer context.AfterFunc(d.app.ctx, interrupt)()
+	e := d.exchange(s)
 	e.stats = s.Stats()
-	if e.err != nil {
-		s.CloseWithError(closeFailed, e.err.Error())
-	} else {
+	switch {
+	case e.err == nil:
 		s.CloseWithError(closeDone, "")
+	case d.app.ctx.Err() != nil:
+		interrupt() // unless it is done
+		d.say("client", "ends: interrupted")
+	default:
+		s.CloseWithError(closeFailed, e.err.Error())
 	}
 	return e
 }

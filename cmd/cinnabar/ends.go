@@ -1,7 +1,6 @@
 package main
 
 import (
-	"context"
 	"errors"
 	"fmt"
 
@@ -23,8 +22,6 @@ func sessionEnd(err error) string {
 		return app.Reason
 	case errors.As(err, &idle):
 		return fmt.Sprintf("nothing was heard of the other end for %v", idleTimeout)
-	case errors.Is(err, context.DeadlineExceeded):
-		return fmt.Sprintf("no file came for %v", patience)
 	}
 	return printable(err.Error())
 }

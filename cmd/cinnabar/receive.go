@@ -17,10 +17,11 @@ import (
 	"github.com/cinnabar-quic/cinnabar/quic"
 )
 
-// How long a receiver waits.
+// How long an end waits.
 const (
 	idleTimeout = 30 * time.Second // for a sign of life from the other end
-	patience    = time.Minute      // for the next file, and for the next bytes of one
+	fileTimeout = time.Minute      // for a sender's next file
+	byteTimeout = time.Minute      // for its next bytes, or the receiver's answer
 )
 
 // maxSenders is how many sessions a receiver serves at once.
@@ -65,9 +66,8 @@ func (c *receiveCommand) Run(a *app) error {
 		return err
 	}
 	c.announce(a, socket, cert)
-	r := &receiver{app: a, store: store, places: make(chan struct{}, maxSenders)}
-	r.serve(socket)
-	return r.result()
+	r := newReceiver(a, store)
+	return r.result(r.serve(socket))
 }
 
 // identity returns the certificate to show.
@@ -98,20 +98,32 @@ type receiver struct {
 	app   *app
 	store *store
 
+	fileTimeout, byteTimeout time.Duration
+
 	places  chan struct{} // one for each session
 	serving sync.WaitGroup
 
 	mu     sync.Mutex
 	stored int
-	cut    int // files that did not come to their end
+	cut    int // files that Ctrl-C has cut off
+}
+
+func newReceiver(a *app, s *store) *receiver {
+	return &receiver{
+		app: a, store: s,
+		fileTimeout: fileTimeout, byteTimeout: byteTimeout,
+		places: make(chan struct{}, maxSenders),
+	}
 }
 
 // serve takes sessions until the context of the command ends, and ends them then.
-func (r *receiver) serve(socket *quic.Socket) {
+func (r *receiver) serve(socket *quic.Socket) error {
+	defer socket.Destroy(nil)
+	defer r.serving.Wait()
 	for {
 		s, err := socket.Accept(r.app.ctx)
 		if err != nil {
-			break
+			return err
 		}
 		select {
 		case r.places <- struct{}{}:
@@ -123,15 +135,13 @@ func (r *receiver) serve(socket *quic.Socket) {
 			s.CloseWithError(closeBusy, "the receiver has enough senders; try again later")
 		}
 	}
-	r.serving.Wait()
-	socket.Destroy(nil)
 }
 
-// result is the error of the whole command. To stop a receiver that has nothing
-// under way is how it normally ends.
-func (r *receiver) result() error {
+// result is the error of the whole command, from what serve has ended with. To stop
+// a receiver that has nothing under way is how it normally ends.
+func (r *receiver) result(err error) error {
 	if r.app.ctx.Err() == nil {
-		return errors.New("the socket failed")
+		return fmt.Errorf("cannot receive any more: %w", err)
 	}
 	r.app.notef("stopped; %s stored", plural(r.stored, "file"))
 	if r.cut > 0 {
@@ -142,41 +152,33 @@ func (r *receiver) result() error {
 
 // session receives the files of one sender.
 func (r *receiver) session(s *quic.ServerSession) {
-	stop := context.AfterFunc(r.app.ctx, func() {
+	defer context.AfterFunc(r.app.ctx, func() {
 		s.CloseWithError(closeInterrupted, "the receiver was stopped")
-	})
-	defer stop()
+	})()
 	from := s.RemoteAddress()
-	err := s.Handshake(r.app.ctx)
-	if err == nil {
-		r.app.notef("%v connected", from)
-		for err == nil {
-			err = r.next(s)
-		}
+	r.app.notef("%v connected", from)
+	var err error
+	for err == nil {
+		err = r.next(s)
 	}
-	switch why := sessionEnd(err); {
-	case why == "":
-		r.app.notef("%v is done", from)
-	default:
+	if why := sessionEnd(err); why != "" {
 		r.app.notef("%v: %s", from, why)
+	} else {
+		r.app.notef("%v is done", from)
 	}
 }
 
 // next receives one file. An error is the end of the session.
 func (r *receiver) next(s *quic.ServerSession) error {
-	ctx, cancel := context.WithTimeout(context.Background(), patience)
+	ctx, cancel := context.WithTimeout(context.Background(), r.fileTimeout)
 	defer cancel()
 	st, err := s.AcceptStream(ctx)
 	if errors.Is(err, context.DeadlineExceeded) {
-		s.CloseWithError(closeIdle, "nothing was sent for too long")
-		return err
+		s.CloseWithError(closeIdle, fmt.Sprintf("nothing was sent for %v", r.fileTimeout))
+		return s.Err()
 	}
 	if err != nil {
 		return err
-	}
-	if !st.Bidirectional() {
-		st.Stop(streamRefused)
-		return nil
 	}
 	h, sum, err := r.file(st)
 	r.report(s, h, sum, err)
@@ -185,7 +187,7 @@ func (r *receiver) next(s *quic.ServerSession) error {
 
 // file receives one file and answers.
 func (r *receiver) file(st *quic.Stream) (h head, sum digest, err error) {
-	in := &patientReader{st}
+	in := &patientReader{st, r.byteTimeout}
 	if err := readMessage(in, &h); err != nil {
 		return h, sum, r.answer(st, err)
 	}
@@ -216,7 +218,7 @@ func (r *receiver) answer(st *quic.Stream, err error) error {
 		st.Close()
 		return nil
 	case errors.Is(err, os.ErrDeadlineExceeded):
-		refused = refuse(statusFailed, "nothing came for %v", patience)
+		refused = refuse(statusFailed, "nothing came for %v", r.byteTimeout)
 	case errors.Is(err, io.ErrUnexpectedEOF):
 		refused = refuse(statusFailed, "the stream ended before the file did")
 	case errors.As(err, &source): // the sender has gone, or gives up
@@ -247,16 +249,21 @@ func (r *receiver) report(s *quic.ServerSession, h head, sum digest, err error) 
 	case errors.As(err, &refused):
 		r.app.notef("%q from %v refused: %v", name, from, err)
 	default:
-		r.cut++
+		if r.app.ctx.Err() != nil {
+			r.cut++
+		}
 		r.app.notef("%q from %v cut off: %v", name, from, streamEnd(err))
 	}
 }
 
 // patientReader gives up on a sender that sends nothing for too long.
-type patientReader struct{ *quic.Stream }
+type patientReader struct {
+	*quic.Stream
+	patience time.Duration
+}
 
 func (r *patientReader) Read(p []byte) (int, error) {
-	r.SetReadDeadline(time.Now().Add(patience))
+	r.SetReadDeadline(time.Now().Add(r.patience))
 	return r.Stream.Read(p)
 }
 
@@ -282,6 +289,8 @@ func listen(ctx context.Context, address string, cert tls.Certificate) (*quic.So
 		IdleTimeout:    idleTimeout,
 		MaxStreamsBidi: 4,
 		MaxStreamsUni:  quic.None,
+
+		DisableEarlyData: true, // could be replayed
 	})
 	switch {
 	case errors.Is(err, syscall.EADDRINUSE):

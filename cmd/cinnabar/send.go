@@ -59,11 +59,13 @@ func (c *sendCommand) Run(a *app) error {
 	if err != nil {
 		return dialError(a.ctx, address, err)
 	}
-	stop := context.AfterFunc(a.ctx, func() {
-		s.CloseWithError(closeInterrupted, "the sender was interrupted")
-	})
-	defer stop()
-	return c.all(a, s, files)
+	interrupt := func() { s.CloseWithError(closeInterrupted, "the sender was interrupted") }
+	defer context.AfterFunc(a.ctx, interrupt)()
+	err = c.all(a, s, files)
+	if a.ctx.Err() != nil {
+		interrupt() // unless it is done
+	}
+	return err
 }
 
 // all sends one file after the other and ends the session.
@@ -173,7 +175,7 @@ func (f *outgoingFile) write(st *quic.Stream, file *os.File, bar *progress) (dig
 // readAnswer waits for what has become of a file. If there is no answer, what
 // writing failed with, if it did, is the error.
 func readAnswer(st *quic.Stream, writeErr error) error {
-	st.SetReadDeadline(time.Now().Add(patience))
+	st.SetReadDeadline(time.Now().Add(byteTimeout))
 	var a answer
 	switch err := readMessage(st, &a); {
 	case err != nil && writeErr != nil:

@@ -16,6 +16,7 @@ import (
 	"runtime"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/cinnabar-quic/cinnabar/quic"
 )
@@ -190,12 +191,12 @@ func TestMaxSize(t *testing.T) {
 	wantFiles(t, r.dir, nil)
 }
 
+var hostileOptions = quic.ConnectOptions{ALPN: filesALPN, TLS: &tls.Config{InsecureSkipVerify: true}}
+
 // hostile is a sender that does as it likes.
 func (r *receiving) hostile() *quic.ClientSession {
 	r.t.Helper()
-	s, err := quic.Dial(r.t.Context(), r.address, quic.ConnectOptions{
-		ALPN: filesALPN, TLS: &tls.Config{InsecureSkipVerify: true}, MaxStreamsUni: 10,
-	})
+	s, err := quic.Dial(r.t.Context(), r.address, hostileOptions)
 	if err != nil {
 		r.t.Fatal(err)
 	}
@@ -294,7 +295,68 @@ func TestSenderGivesUp(t *testing.T) {
 	r.waitFor(r.stderr, `"half" from`)
 	wantFiles(t, r.dir, nil)
 	r.interrupt()
-	r.want(exitInterrupted, "cut off: the sender gave up", "2 files cut off")
+	r.want(0, "cut off: the sender gave up", "0 files stored")
+}
+
+// A receiver does not wait for ever: not for a file, and not for the rest of one.
+func TestTimeouts(t *testing.T) {
+	address := startReceiver(t, time.Millisecond, time.Hour)
+	s, err := quic.Dial(t.Context(), address, hostileOptions)
+	if err == nil {
+		<-s.Closed()
+		err = s.Err()
+	}
+	if end := sessionEnd(err); !strings.Contains(end, "nothing was sent for 1ms") {
+		t.Errorf("the sender heard %q", end)
+	}
+
+	address = startReceiver(t, time.Hour, time.Millisecond)
+	s, err = quic.Dial(t.Context(), address, hostileOptions)
+	if err != nil {
+		t.Fatal(err)
+	}
+	st := open(t, s)
+	writeMessage(st, head{Name: "half", Size: 2})
+	st.Write([]byte{1})
+	var a answer
+	if err := readMessage(st, &a); err != nil || !strings.Contains(a.Text, "nothing came for 1ms") {
+		t.Errorf("the answer is %+v, %v", a, err)
+	}
+}
+
+// startReceiver starts what is behind a receive command, with timeouts of its own.
+func startReceiver(t *testing.T, fileTimeout, byteTimeout time.Duration) (address string) {
+	t.Helper()
+	cert, err := selfSigned()
+	if err != nil {
+		t.Fatal(err)
+	}
+	socket, err := listen(t.Context(), "127.0.0.1:0", cert)
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	store, _ := testStore(t, false)
+	r := newReceiver(&app{ctx: ctx, stdout: io.Discard, stderr: io.Discard}, store)
+	r.fileTimeout, r.byteTimeout = fileTimeout, byteTimeout
+	served := make(chan error, 1)
+	go func() { served <- r.serve(socket) }()
+	t.Cleanup(func() {
+		cancel()
+		<-served
+	})
+	return socket.Address().String()
+}
+
+// Beyond so many senders at once, others are asked to come back later.
+func TestManySenders(t *testing.T) {
+	r := startReceive(t)
+	for range maxSenders {
+		r.hostile()
+	}
+	file, _ := writeFile(t, "a", 10, 0o600)
+	r.send(file).wantError(exitFailed, "a was not stored", "enough senders; try again later")
+	wantFiles(t, r.dir, nil)
 }
 
 // Ctrl-C at the receiver is told to the sender, and what was not complete is removed.
