@@ -194,8 +194,12 @@ func (c *Conn) appendClose(d *datagram, sp recovery.Space) {
 	if pk == nil {
 		return
 	}
-	const header = 1 + 8 + 8 + 4
-	if left := d.room() - header; len(f.Reason) > left {
+	const header, coalesced = 1 + 8 + 8 + 4, 128
+	left := d.room() - header
+	if sp != recovery.App {
+		left = min(left, coalesced) // the next level's packet needs room, too
+	}
+	if len(f.Reason) > left {
 		f.Reason = f.Reason[:max(left, 0)]
 	}
 	d.b = f.Append(d.b)
