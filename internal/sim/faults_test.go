@@ -42,7 +42,7 @@ func (r *run) drawLink(from netip.AddrPort) {
 func (r *run) once(part float64) func(mono.Time) bool {
 	over := false
 	return func(mono.Time) bool {
-		if over || r.progress() < part || !r.pairs[0].confirmed() {
+		if over || r.progress() < part || !r.confirmed() {
 			return false
 		}
 		over = true

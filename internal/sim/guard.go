@@ -53,6 +53,7 @@ func (g *guard) sent(s *Session, b *dgram.Batch) {
 		g.ptos = was.PTOs
 		g.probes = probesPerPTO * is.MTU
 	}
+	s.ear.hear(s, b)
 	over := int(is.BytesInFlight) - int(max(was.BytesInFlight, was.Window))
 	if over <= 0 {
 		return
@@ -89,17 +90,18 @@ func (e *Endpoint) account(a netip.AddrPort) *account {
 	return acc
 }
 
-// watchIn counts a datagram that came. One with a Handshake packet that nobody
-// has changed on the way shows that its sender got our answer (RFC 9000 §8.1).
+// watchIn counts a datagram that came. A Handshake packet that nobody has
+// changed on the way shows that its sender got our answer (RFC 9000 §8.1).
 func (e *Endpoint) watchIn(d *dgram.Datagram) {
 	if e.watch == nil {
 		return
 	}
 	acc := e.account(d.Path.Remote)
 	acc.in += len(d.Data)
-	if !acc.validated && hasHandshake(d.Data) && e.world.genuine[fingerprint(d.Data)] {
-		acc.validated = true
+	if !acc.validated {
+		handshakes(d.Data, func(pkt []byte) { acc.validated = acc.validated || e.world.genuine[fingerprint(pkt)] })
 	}
+	e.watchAnswer(d)
 }
 
 // watchToken looks at an Initial that makes a connection: a token which was
@@ -110,20 +112,12 @@ func (e *Endpoint) watchToken(d *dgram.Datagram) {
 	}
 }
 
-func (e *Endpoint) validated(a netip.AddrPort) {
-	if e.watch != nil {
-		e.account(a).validated = true
-	}
-}
-
 // watchOut checks that no address gets more than three times what came from it
 // before it has shown that it wants it (RFC 9000 §8).
 func (e *Endpoint) watchOut(b *dgram.Batch) {
 	if e.watch == nil {
 		for i := range b.Count() {
-			if data := b.Segment(i); hasHandshake(data) {
-				e.world.genuine[fingerprint(data)] = true
-			}
+			handshakes(b.Segment(i), func(pkt []byte) { e.world.genuine[fingerprint(pkt)] = true })
 		}
 		return
 	}
@@ -134,22 +128,21 @@ func (e *Endpoint) watchOut(b *dgram.Batch) {
 	}
 }
 
-// hasHandshake reports whether a datagram has a Handshake packet in it.
-func hasHandshake(b []byte) bool {
+// handshakes calls f with every Handshake packet of a datagram.
+func handshakes(b []byte, f func(pkt []byte)) {
 	for len(b) > 0 && b[0]&0x80 != 0 {
 		h, ok := wire.ParseLong(b)
 		if !ok {
-			return false
+			return
 		}
 		if h.Type == wire.Handshake {
-			return true
+			f(b[:h.End])
 		}
 		b = b[h.End:]
 	}
-	return false
 }
 
 var fingerprints = maphash.MakeSeed()
 
-// fingerprint tells datagrams apart.
+// fingerprint tells packets apart.
 func fingerprint(b []byte) uint64 { return maphash.Bytes(fingerprints, b) }

@@ -117,7 +117,7 @@ func (r *run) drawSetup() sim.Setup {
 	// No fault here lasts: nothing but a fault of ours makes a connection time out.
 	c.HandshakeTimeout = 10 * time.Minute
 	p := sim.DefaultParameters()
-	p.MaxIdleTimeout = 10 * time.Minute
+	p.MaxIdleTimeout = 5 * time.Minute
 	if r.chance(60) {
 		p.MaxData = r.bytes(5_000, 2<<20)
 		p.MaxStreamDataBidiLocal = r.bytes(2_000, 1<<20)
@@ -268,7 +268,7 @@ func (r *run) cutOff(s *streamPlan) {
 func (r *run) after(part float64, d time.Duration) func(mono.Time) bool {
 	var since mono.Time = -1
 	return func(now mono.Time) bool {
-		if since < 0 && r.progress() >= part && r.pairs[0].confirmed() {
+		if since < 0 && r.progress() >= part && r.confirmed() {
 			since = now
 		}
 		return since >= 0 && now < since.Add(d)
@@ -282,6 +282,17 @@ func (r *run) progress() float64 {
 		return 0
 	}
 	return r.pairs[0].progress()
+}
+
+// confirmed reports whether all handshakes are over: until then an address must
+// not change (RFC 9000 §9).
+func (r *run) confirmed() bool {
+	for _, p := range r.pairs {
+		if !p.confirmed() {
+			return false
+		}
+	}
+	return true
 }
 
 func (p *pair) confirmed() bool {

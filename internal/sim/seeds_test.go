@@ -174,13 +174,14 @@ func (r *run) accepted(s *sim.Session) {
 			return
 		}
 		for _, p := range r.pairs {
-			if p.client.Conn.ID() == s.Conn.PeerParameters().InitialSCID {
-				if p.server != nil {
-					r.w.Fail("one client, two servers")
-				}
-				p.server = s
-				p.attach(r.w, s)
+			if p.client != s.Peer {
+				continue
 			}
+			if p.server != nil {
+				r.w.Fail("one client, two servers")
+			}
+			p.server = s
+			p.attach(r.w, s)
 		}
 	}
 }
@@ -336,12 +337,8 @@ func (r *run) countEnd(s *sim.Session) {
 // figures shows where a run that failed stands.
 func (r *run) figures() string {
 	s := r.w.Net.String()
-	for _, p := range r.pairs {
-		for _, e := range []*sim.Session{p.client, p.server} {
-			if e == nil {
-				s += "\nno server"
-				continue
-			}
+	for _, end := range []*sim.Endpoint{r.client, r.server} {
+		for _, e := range end.Sessions {
 			s += fmt.Sprintf("\n%s: secure %v, confirmed %v, streams %d, deadline %v, %+v",
 				e.End.Name, e.Secure, e.Confirmed, e.Conn.Streams(), time.Duration(e.Conn.Deadline()), e.Conn.Stats())
 		}

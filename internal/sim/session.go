@@ -11,6 +11,7 @@ type Session struct {
 	End    *Endpoint
 	Conn   *transport.Conn
 	Server bool
+	Peer   *Session // nil until the server has the client's parameters
 
 	// Handle, if set, is told what the connection reports, and may give it
 	// commands. What is for TLS or the Mux has reached them.
@@ -34,6 +35,7 @@ type Session struct {
 	deadline mono.Time // the connection's
 	dirty    bool      // waits in World.touched
 	guard    guard
+	ear      ear
 }
 
 // thought is what TLS was given and has not answered.
@@ -59,6 +61,7 @@ func (s *Session) pump() {
 		if !ok {
 			return
 		}
+		s.ear.secret(&ev)
 		s.Conn.Handshake(s.End.world.now, ev)
 	}
 }
@@ -160,6 +163,8 @@ func (s *Session) note(ev *transport.Event) {
 		s.engine.Handle(ev.Level, ev.Data)
 		s.pump()
 		return
+	case transport.EventParameters:
+		s.meet()
 	case transport.EventSecure:
 		s.Secure = true
 	case transport.EventConfirmed:
@@ -170,7 +175,6 @@ func (s *Session) note(ev *transport.Event) {
 			break
 		}
 		s.PathsGood++
-		s.End.validated(ev.Path.Remote)
 	case transport.EventClosed:
 		s.Closed = ev.Close
 		s.thoughts, s.Wake = nil, mono.Never
@@ -179,6 +183,18 @@ func (s *Session) note(ev *transport.Event) {
 	}
 	if s.Handle != nil {
 		s.Handle(ev)
+	}
+}
+
+// meet finds the other end: a server's, once it has the client's parameters.
+func (s *Session) meet() {
+	if !s.Server {
+		return
+	}
+	for _, other := range s.End.world.active {
+		if !other.Server && other.Conn.ID() == s.Conn.PeerParameters().InitialSCID && (other.Peer == nil || !other.Peer.Secure) {
+			s.Peer, other.Peer = other, s
+		}
 	}
 }
 
