@@ -89,7 +89,7 @@ func NewServer(now mono.Time, o Opening, cfg *Config) *Conn {
 	c.ids.original = o.DCID
 	c.ids.peerInitial(o.SCID)
 	c.ids.peerFixed = true
-	c.events.push(Event{Kind: EventIssued, CID: o.DCID})
+	c.events.push(Event{Kind: EventIssued, Detail: &Detail{CID: o.DCID}})
 	p := &c.params
 	p.HasInitialSCID, p.InitialSCID = true, c.ids.issueFirst(c)
 	p.HasOriginalDCID, p.OriginalDCID = true, o.OriginalDCID

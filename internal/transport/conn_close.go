@@ -92,7 +92,7 @@ func (c *Conn) end(now mono.Time, state lifeState, reason *CloseReason) {
 			c.hs.spaces[i].crypto.release()
 		}
 	}
-	c.events.push(Event{Kind: EventClosed, Close: reason})
+	c.events.push(Event{Kind: EventClosed, Detail: &Detail{Close: reason}})
 }
 
 func (c *Conn) closePTO() time.Duration { return c.loss.PTO(recovery.App) }

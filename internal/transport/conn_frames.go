@@ -183,7 +183,7 @@ func (c *Conn) onServerFrame(p *received, t wire.FrameType, cur *varint.Cursor) 
 			return frameError(wire.ProtocolViolation, t, "only servers send it")
 		}
 		if !cur.Failed() {
-			c.events.push(Event{Kind: EventNewToken, Data: append([]byte(nil), f.Token...)})
+			c.events.push(Event{Kind: EventNewToken, Detail: &Detail{Data: append([]byte(nil), f.Token...)}})
 		}
 		return nil
 	}

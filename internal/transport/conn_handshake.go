@@ -244,7 +244,7 @@ func (c *Conn) onCrypto(sp recovery.Space, f wire.Crypto) *wire.Error {
 	data := make([]byte, n)
 	s.in.Read(data)
 	s.in.SetLimit(s.in.Consumed() + cryptoWindow)
-	c.events.push(Event{Kind: EventTLS, Level: level, Data: data})
+	c.events.push(Event{Kind: EventTLS, Level: level, Detail: &Detail{Data: data}})
 	return nil
 }
 
@@ -329,7 +329,7 @@ func (c *Conn) confirm(now mono.Time) {
 	c.loss.SetPeerValidated()
 	c.loss.Confirmed()
 	if c.server {
-		c.events.push(Event{Kind: EventRetired, CID: c.ids.original})
+		c.events.push(Event{Kind: EventRetired, Detail: &Detail{CID: c.ids.original}})
 	}
 	c.mtu.start(now)
 	c.events.push(Event{Kind: EventConfirmed})

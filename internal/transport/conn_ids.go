@@ -61,7 +61,7 @@ func (s *ids) issue(c *Conn) *localID {
 	s.local = append(s.local, localID{seq: s.localNext, id: c.randomID(connIDLen), sent: signalWanted})
 	s.localNext++
 	l := &s.local[len(s.local)-1]
-	c.events.push(Event{Kind: EventIssued, CID: l.id})
+	c.events.push(Event{Kind: EventIssued, Detail: &Detail{CID: l.id}})
 	return l
 }
 
@@ -93,7 +93,7 @@ func (s *ids) onRetire(c *Conn, seq, own int64) *wire.Error {
 	}
 	for i := range s.local {
 		if s.local[i].seq == seq {
-			c.events.push(Event{Kind: EventRetired, CID: s.local[i].id})
+			c.events.push(Event{Kind: EventRetired, Detail: &Detail{CID: s.local[i].id}})
 			s.local = append(s.local[:i], s.local[i+1:]...)
 			s.issueMore(c)
 			break
@@ -145,12 +145,12 @@ func (s *ids) authenticate(c *Conn, p *wire.Parameters) *wire.Error {
 
 func (s *ids) setFirstToken(c *Conn, token wire.ResetToken) {
 	s.remote[0].token, s.remote[0].hasToken = token, true
-	c.events.push(Event{Kind: EventTokenKnown, Token: token})
+	c.events.push(Event{Kind: EventTokenKnown, Detail: &Detail{Token: token}})
 }
 
 func (s *ids) addPreferred(c *Conn, p *wire.PreferredAddress) {
 	s.remote = append(s.remote, remoteID{seq: 1, id: p.ID, token: p.Token, hasToken: true})
-	c.events.push(Event{Kind: EventTokenKnown, Token: p.Token})
+	c.events.push(Event{Kind: EventTokenKnown, Detail: &Detail{Token: p.Token}})
 }
 
 // onNew takes NEW_CONNECTION_ID (RFC 9000 §5.1.1, §5.1.2, §19.15).
@@ -175,7 +175,7 @@ func (s *ids) onNew(c *Conn, f wire.NewConnectionID) *wire.Error {
 	}
 	if !known {
 		s.remote = append(s.remote, remoteID{seq: f.Seq, id: f.ID, token: f.Token, hasToken: true})
-		c.events.push(Event{Kind: EventTokenKnown, Token: f.Token})
+		c.events.push(Event{Kind: EventTokenKnown, Detail: &Detail{Token: f.Token}})
 	}
 	if f.RetirePriorTo > s.retirePriorTo {
 		s.retirePriorTo = f.RetirePriorTo
@@ -229,7 +229,7 @@ func (s *ids) retireOne(c *Conn, seq int64) {
 
 func (s *ids) forget(c *Conn, r remoteID) {
 	if r.hasToken {
-		c.events.push(Event{Kind: EventTokenForgotten, Token: r.token})
+		c.events.push(Event{Kind: EventTokenForgotten, Detail: &Detail{Token: r.token}})
 	}
 	s.retireSeq(r.seq)
 }

@@ -206,10 +206,10 @@ func (s *paths) onResponse(c *Conn, now mono.Time, data [8]byte) {
 			p.validate(c, now) // once more, with the size that QUIC needs (RFC 9000 §8.2.1)
 			return
 		}
-		c.events.push(Event{Kind: EventPathValidation, Path: p.addr, OK: true})
+		c.events.push(Event{Kind: EventPathValidation, Detail: &Detail{Path: p.addr}, OK: true})
 		switch {
 		case i == s.cur:
-			c.events.push(Event{Kind: EventMigrated, Path: p.addr})
+			c.events.push(Event{Kind: EventMigrated, Detail: &Detail{Path: p.addr}})
 			s.dropOthers(c)
 		case p.migrate:
 			s.use(c, now, i)
@@ -277,7 +277,7 @@ func (s *paths) use(c *Conn, now mono.Time, i int) {
 		c.loss.ResetPath(now, c.loss.Epoch()+1, c.newController())
 	}
 	if s.list[i].validated {
-		c.events.push(Event{Kind: EventMigrated, Path: to})
+		c.events.push(Event{Kind: EventMigrated, Detail: &Detail{Path: to}})
 	}
 }
 
@@ -308,7 +308,7 @@ func (s *paths) expire(c *Conn, now mono.Time) {
 func (s *paths) fail(c *Conn, now mono.Time, i int) {
 	p := &s.list[i]
 	p.settled()
-	c.events.push(Event{Kind: EventPathValidation, Path: p.addr})
+	c.events.push(Event{Kind: EventPathValidation, Detail: &Detail{Path: p.addr}})
 	if i != s.cur {
 		// An attacker may make us try one path after another while the peer is
 		// silent for a moment: the way back stays.

@@ -67,7 +67,8 @@ const (
 	EventGone                              // nothing of the connection is needed any more
 )
 
-// Event is one thing that happened on a connection. Kind says which fields mean anything.
+// Event is one thing that happened on a connection. Kind says which fields mean
+// anything; Detail is nil for the kinds that need none of it.
 type Event struct {
 	Kind   EventKind
 	Level  Level
@@ -75,11 +76,17 @@ type Event struct {
 	OK     bool
 	Code   uint64
 	Stream *Stream
-	Data   []byte
-	CID    wire.ConnectionID
-	Token  wire.ResetToken
-	Path   dgram.Path
-	Close  *CloseReason
+	*Detail
+}
+
+// Detail is what the rarer events report. It is apart from Event so that those of
+// streams, of which there are many, stay small.
+type Detail struct {
+	Data  []byte
+	CID   wire.ConnectionID
+	Token wire.ResetToken
+	Path  dgram.Path
+	Close *CloseReason
 }
 
 // CloseKind says how a connection ended.

@@ -275,10 +275,10 @@ func (m *Mux) Adopt(c *Conn, ids []wire.ConnectionID, tokens []wire.ResetToken) 
 		m.owned[c] = &owned{}
 	}
 	for _, id := range ids {
-		m.Apply(c, &Event{Kind: EventIssued, CID: id})
+		m.Apply(c, &Event{Kind: EventIssued, Detail: &Detail{CID: id}})
 	}
 	for _, t := range tokens {
-		m.Apply(c, &Event{Kind: EventTokenKnown, Token: t})
+		m.Apply(c, &Event{Kind: EventTokenKnown, Detail: &Detail{Token: t}})
 	}
 }
 

@@ -178,6 +178,13 @@ func (c *Conn) Stop(now mono.Time, s *Stream, code uint64) {
 	c.reap(s)
 }
 
+// CreditDue reports whether there is credit, or a control frame of a stream, to be
+// sent: cheap to ask after Read, Discard and Stop.
+func (c *Conn) CreditDue() bool {
+	s := &c.streams
+	return c.flow.maxData.wanted() || s.ctl.head != nil || s.grants[0].wanted() || s.grants[1].wanted()
+}
+
 // readable says that a read would return something.
 func (c *Conn) readable(s *Stream) {
 	if !s.noticed {
