@@ -35,6 +35,7 @@ func (s *Socket) connect(ctx context.Context, o ConnectOptions, owns bool) (*Cli
 		return nil, err
 	}
 	remote := netip.AddrPortFrom(ip, uint16(o.Port))
+	o.Address = cmp.Or(o.Address, ip.String())
 	c := &ClientSession{ownsSocket: owns, tokenStore: cmp.Or(o.TokenStore, s.opts.TokenStore)}
 	r := newTLSRunner(&c.Session)
 	r.config = r.clientTLS(&o)
@@ -86,8 +87,12 @@ func (c *ClientSession) start(op string, s *Socket, remote netip.AddrPort, confi
 	c.unlock(flushNow) // its connection ID becomes routable
 	r.feed(nil)
 	r.deliver()
+	failed := r.failed
 	r.run()
-	return c.Err() // TLS may have refused its configuration
+	if failed {
+		return c.Err() // TLS has refused its configuration
+	}
+	return nil
 }
 
 // endpointTo returns the first endpoint that can reach an address, nil if none. It is

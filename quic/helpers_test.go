@@ -16,6 +16,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/cinnabar-quic/cinnabar/internal/dgram"
 	"github.com/cinnabar-quic/cinnabar/internal/udp"
 )
 
@@ -211,4 +212,19 @@ func (m *memNet) pair(o ConnectOptions) *pair {
 func (m *memNet) close() {
 	m.client.Destroy(nil)
 	m.server.Destroy(nil)
+}
+
+// sendInitial sends something that looks like the first packet of a client that
+// speaks another version.
+func sendInitial(t testing.TB, c udp.Conn, version uint32) {
+	t.Helper()
+	b := dgram.NewBatch(make([]byte, 0, 1200))
+	room := b.Next(1200)
+	room = append(room, 0xc0, byte(version>>24), byte(version>>16), byte(version>>8), byte(version))
+	room = append(room, 8, 1, 2, 3, 4, 5, 6, 7, 8, 8, 1, 2, 3, 4, 5, 6, 7, 8)
+	b.Commit(len(room[:1200]))
+	b.Path = dgram.Path{Local: c.LocalAddr(), Remote: memServer}
+	if err := c.Send(b); err != nil {
+		t.Fatal(err)
+	}
 }

@@ -48,6 +48,7 @@ type Socket struct {
 	accepted  ring[*ServerSession]
 	acceptors waitQueue
 	counts    socketCounts
+	refused   refusals
 }
 
 // socketLife is how far a socket is: without ports, taking them, at work, letting

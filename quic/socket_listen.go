@@ -3,6 +3,8 @@ package quic
 import (
 	"context"
 	"crypto/tls"
+	"net/netip"
+	"slices"
 
 	"github.com/cinnabar-quic/cinnabar/internal/dgram"
 	"github.com/cinnabar-quic/cinnabar/internal/mono"
@@ -122,7 +124,7 @@ func (s *Socket) admit(t mono.Time, e *Endpoint, d *dgram.Datagram, reply *dgram
 		s.counts.ignored++
 		return nil
 	case s.busy || s.servers >= s.opts.MaxConnections || s.hosts[host] >= s.opts.MaxConnectionsPerHost || s.accepted.len() >= acceptBacklog:
-		s.counts.busy++
+		s.refused.note(d, &s.counts.busy)
 		s.mux.Refuse(t, d, wire.ConnectionRefused, reply)
 		return nil
 	}
@@ -145,6 +147,30 @@ func (s *Socket) admit(t mono.Time, e *Endpoint, d *dgram.Datagram, reply *dgram
 		v.dispatcher().hold()
 	}
 	return &v.Session
+}
+
+// refusals remembers the last attempts that were refused, because one attempt
+// comes as several packets and counts once.
+type refusals struct {
+	list [16]refusal
+	next int
+}
+
+type refusal struct {
+	from netip.AddrPort
+	dcid wire.ConnectionID
+}
+
+// note counts a refused attempt that is new.
+func (r *refusals) note(d *dgram.Datagram, count *uint64) {
+	h, ok := wire.ParseLong(d.Data)
+	a := refusal{d.Path.Remote, h.DCID}
+	if !ok || slices.Contains(r.list[:], a) {
+		return
+	}
+	r.list[r.next] = a
+	r.next = (r.next + 1) % len(r.list)
+	*count++
 }
 
 // init fills in what both kinds of session need.

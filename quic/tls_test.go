@@ -306,6 +306,7 @@ func TestTicketServesOnce(t *testing.T) {
 			return nil
 		}}})
 		time.Sleep(time.Second)
+		synctest.Wait()
 		if ticket == nil || params == nil {
 			t.Fatal("no ticket")
 		}
