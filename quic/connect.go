@@ -88,7 +88,7 @@ func (c *ClientSession) start(op string, s *Socket, remote netip.AddrPort, confi
 	r.feed(nil)
 	r.deliver()
 	failed := r.failed
-	r.run()
+	r.rest()
 	if failed {
 		return c.Err() // TLS has refused its configuration
 	}

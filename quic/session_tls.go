@@ -144,6 +144,19 @@ func (r *tlsRunner) run() {
 	}
 }
 
+// rest ends the run of a goroutine that has other things to do. What has come
+// meanwhile is left to another one.
+func (r *tlsRunner) rest() {
+	s := r.s
+	s.mu.Lock()
+	r.running = len(r.queue) > 0 || r.stopped
+	again := r.running
+	s.unlock(flushNow)
+	if again {
+		go r.run()
+	}
+}
+
 // deliver brings what came out of the engine to the machine.
 func (r *tlsRunner) deliver() {
 	s := r.s

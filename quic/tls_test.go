@@ -363,7 +363,7 @@ func TestEarlyDataRefused(t *testing.T) {
 		t.Run(test.name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				keys := [][32]byte{{1, 2, 3}}
-				m := newMemNet(t, udp.NetworkOptions{}, SocketOptions{}, ListenOptions{TicketKeys: keys})
+				m := newMemNet(t, udp.NetworkOptions{Delay: time.Millisecond}, SocketOptions{}, ListenOptions{TicketKeys: keys})
 				defer m.close()
 				client := clientConfig()
 				client.ClientSessionCache = tls.NewLRUClientSessionCache(4)
@@ -406,7 +406,7 @@ func TestEarlyDataRefused(t *testing.T) {
 func TestEarlyDataOtherProtocol(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		keys := [][32]byte{{1, 2, 3}}
-		m := newMemNet(t, udp.NetworkOptions{}, SocketOptions{}, ListenOptions{TicketKeys: keys})
+		m := newMemNet(t, udp.NetworkOptions{Delay: time.Millisecond}, SocketOptions{}, ListenOptions{TicketKeys: keys})
 		defer m.close()
 		client := clientConfig()
 		client.ClientSessionCache = tls.NewLRUClientSessionCache(4)
