@@ -107,7 +107,8 @@ func (a *ear) frame(s *Session, f wire.Frame, pkt []byte, to netip.AddrPort) {
 	case wire.PathChallenge:
 		a.challenges[f.Data] = to
 	case wire.PathResponse:
-		s.End.world.answers[fingerprint(pkt)] = f.Data
+		key := fingerprint(pkt)
+		s.End.world.answers[key] = append(s.End.world.answers[key], f.Data)
 	}
 }
 
@@ -150,13 +151,11 @@ func (e *Endpoint) watchAnswer(d *dgram.Datagram) {
 	if len(e.world.answers) == 0 {
 		return
 	}
-	data, ok := e.world.answers[fingerprint(short(d.Data))]
-	if !ok {
-		return
-	}
-	for _, s := range e.Sessions {
-		if to, ok := s.ear.challenges[data]; ok {
-			e.account(to).validated = true
+	for _, data := range e.world.answers[fingerprint(short(d.Data))] {
+		for _, s := range e.Sessions {
+			if to, ok := s.ear.challenges[data]; ok {
+				e.account(to).validated = true
+			}
 		}
 	}
 }

@@ -33,17 +33,17 @@ type World struct {
 	now     mono.Time
 	ends    []*Endpoint
 	at      map[netip.AddrPort]*Endpoint
-	active  []*Session         // those not gone
-	touched []*Session         // those that took datagrams in this tick
-	digest  uint64             // of all that was sent
-	genuine map[uint64]bool    // Handshake packets that clients sent, by fingerprint
-	answers map[uint64][8]byte // packets with PATH_RESPONSE, by fingerprint, and what it says
+	active  []*Session           // those not gone
+	touched []*Session           // those that took datagrams in this tick
+	digest  uint64               // of all that was sent
+	genuine map[uint64]bool      // Handshake packets that clients sent, by fingerprint
+	answers map[uint64][][8]byte // packets with PATH_RESPONSE, by fingerprint, and what it says
 	err     error
 }
 
 // NewWorld returns a world without endpoints, all of whose chances follow from seed.
 func NewWorld(seed uint64) *World {
-	return &World{Net: New(seed), at: map[netip.AddrPort]*Endpoint{}, genuine: map[uint64]bool{}, answers: map[uint64][8]byte{}}
+	return &World{Net: New(seed), at: map[netip.AddrPort]*Endpoint{}, genuine: map[uint64]bool{}, answers: map[uint64][][8]byte{}}
 }
 
 // Now returns the time in the world.
