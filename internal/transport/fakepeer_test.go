@@ -508,7 +508,7 @@ func (tc *testConn) send(s *Stream, data string) {
 
 // read reads what is there.
 func (tc *testConn) read(s *Stream) (string, error) {
-	b := make([]byte, 1<<20)
+	b := make([]byte, s.Readable()+1)
 	n, err := tc.conn.Read(tc.now, s, b)
 	return string(b[:n]), err
 }
