@@ -76,7 +76,7 @@ func NewClient(now mono.Time, path dgram.Path, cfg *Config) *Conn {
 type Opening struct {
 	Path         dgram.Path
 	DCID         wire.ConnectionID // as in the packet
-	SCID         wire.ConnectionID // the client's
+	SCID         wire.ConnectionID // as in the packet, which may yet turn out not to be authentic
 	OriginalDCID wire.ConnectionID // before a Retry; DCID if there was none
 	Retried      bool              // the client came back with a Retry token
 	Validated    bool              // the client's address is known to be its own
@@ -88,7 +88,6 @@ func NewServer(now mono.Time, o Opening, cfg *Config) *Conn {
 	c := newConn(now, o.Path, cfg, true)
 	c.ids.original = o.DCID
 	c.ids.peerInitial(o.SCID)
-	c.ids.peerFixed = true
 	c.events.push(Event{Kind: EventIssued, Detail: &Detail{CID: o.DCID}})
 	p := &c.params
 	p.HasInitialSCID, p.InitialSCID = true, c.ids.issueFirst(c)

@@ -97,8 +97,8 @@ func (c *Conn) receiveLong(now mono.Time, d *dgram.Datagram, pkt []byte, h *wire
 		c.undecryptable(now, d)
 		return
 	}
-	if !c.server && !c.ids.peerFixed {
-		c.ids.peerChose(h.SCID) // RFC 9000 §7.2: the server's choice, once
+	if !c.ids.peerFixed {
+		c.ids.peerChose(h.SCID) // RFC 9000 §7.2: the peer's choice, in its first authentic packet
 	}
 	p := received{now: now, d: d, space: sp, typ: h.Type}
 	if c.process(&p, &o, 0x0c) && h.Type == wire.Handshake && c.server {
