@@ -1,0 +1,16 @@
+module github.com/cinnabar-quic/cinnabar/interop
+
+go 1.26.6
+
+replace github.com/cinnabar-quic/cinnabar => ../
+
+require (
+	github.com/cinnabar-quic/cinnabar v0.0.0-00010101000000-000000000000
+	github.com/quic-go/quic-go v0.65.0
+)
+
+require (
+	golang.org/x/crypto v0.58.0 // indirect
+	golang.org/x/net v0.62.0 // indirect
+	golang.org/x/sys v0.49.0 // indirect
+)
