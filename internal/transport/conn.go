@@ -234,7 +234,7 @@ func (c *Conn) Ping() { c.control.ping.want() }
 
 // UpdateKey starts a key update (RFC 9001 §6), and reports whether it may at this time.
 func (c *Conn) UpdateKey(now mono.Time) bool {
-	if !c.confirmed || !c.oneRTT.CanUpdate() {
+	if c.life.state != active || !c.confirmed || !c.oneRTT.CanUpdate() {
 		return false
 	}
 	c.oneRTT.Update()
