@@ -1,0 +1,67 @@
+// Package quic is QUIC version 1 (RFC 9000, 9001, 9002): sockets, sessions and
+// streams.
+//
+// # Sockets, sessions, streams
+//
+// A Socket owns UDP ports. It can listen and connect at the same time, and carries
+// any number of sessions. A Session is one encrypted connection; its two ends are a
+// ClientSession and a ServerSession. A Stream is a run of bytes in a session, and costs
+// next to nothing: one for each request is normal. Listen and Dial are the short way for
+// the common case:
+//
+//	socket, err := quic.Listen(ctx, ":4433", quic.ListenOptions{ALPN: "x", TLS: config})
+//	session, err := socket.Accept(ctx)
+//	stream, err := session.AcceptStream(ctx)
+//
+//	session, err := quic.Dial(ctx, "example.com:4433", quic.ConnectOptions{ALPN: "x"})
+//	stream, err := session.OpenStream(ctx, quic.StreamOptions{})
+//
+// # Waiting, facts, notices
+//
+// What takes time is a method with a context: Accept, Connect, Handshake, OpenStream,
+// AcceptStream, Shutdown. A result that is there wins over a context that is over. Streams
+// have deadlines instead, as every net.Conn. What is the case is a method that returns
+// at once, or part of a snapshot of figures: SocketStats, SessionStats, StreamStats. What
+// happens unasked is told to hooks: SocketHooks, SessionHooks, StreamHooks, given in
+// the options or, in a ListenOptions.Handler, by SetHooks. Hooks run one at a time for each
+// session, in order, and never under a lock: they may call everything.
+//
+// # Ends
+//
+// A stream ends like a TCP connection: CloseWrite and CloseRead end one side, Close
+// both, and what was written still arrives. Reset, Stop and Destroy cut off. A session's
+// Close lets its streams end and takes no others, and Shutdown waits for that;
+// CloseWithError ends it now and tells the peer a code, Destroy says why to this program. A
+// Socket's Close, Shutdown and Destroy do the same for all of its sessions.
+//
+// # Errors
+//
+// What ended a session or a stream is a type: ApplicationError and StreamError with a code of
+// the application's, TransportError with one of RFC 9000 or a TLS alert,
+// IdleTimeoutError, HandshakeTimeoutError, StatelessResetError, VersionNegotiationError.
+// Sessions that are over match net.ErrClosed, deadlines os.ErrDeadlineExceeded, and
+// contexts their own errors. A call that comes too late is a StateError, and
+// an option out of its range an OptionError, before anything is done. Every error of the
+// package has a method Code that returns its name in the API document, as
+// "ERR_INVALID_STATE".
+//
+// # Options
+//
+// A zero option means the documented default. Where an explicit zero means something
+// else than that, None says it. Marks as CON-013 or SES-071 in the comments are the rows of
+// the document's acceptance list.
+//
+// # Security
+//
+// The handshake is TLS 1.3 by crypto/tls. Certificates are verified unless
+// AllowUnauthenticated is set. Early data (0-RTT) is sent when a resumed session allows it, and
+// taken by servers at most once for each ticket; Stream.Early tells it apart, because
+// who wrote it is not as certain as the rest. What a peer can make an end hold is
+// bounded everywhere.
+//
+// # Work
+//
+// No goroutine belongs to a session: the goroutine that brings work does it. Write packs,
+// encrypts and sends on the caller's goroutine, small writes after a moment in which others can
+// join them. A Stream's End writes and ends in one packet.
+package quic

@@ -1,0 +1,208 @@
+package quic
+
+import (
+	"bytes"
+	"fmt"
+	"math/rand/v2"
+	"testing"
+	"time"
+
+	"github.com/cinnabar-quic/cinnabar/internal/dgram"
+	"github.com/cinnabar-quic/cinnabar/internal/transport"
+	"github.com/cinnabar-quic/cinnabar/internal/udp"
+	"github.com/cinnabar-quic/cinnabar/internal/wire"
+)
+
+func TestRing(t *testing.T) {
+	var r ring[int]
+	next, want := 0, 0
+	rnd := rand.New(rand.NewPCG(1, 2))
+	for range 10_000 {
+		if r.len() == 0 || rnd.IntN(2) == 0 {
+			r.push(next)
+			next++
+		} else if v := r.pop(); v != want {
+			t.Fatalf("popped %d, want %d", v, want)
+		} else {
+			want++
+		}
+		if r.len() != next-want {
+			t.Fatalf("length %d, want %d", r.len(), next-want)
+		}
+	}
+}
+
+func TestWaitQueue(t *testing.T) {
+	var q waitQueue
+	var p waiterPool
+	a, b, c := p.get(), p.get(), p.get()
+	q.push(a)
+	q.push(b)
+	q.push(c)
+	if !q.remove(b) || q.remove(b) {
+		t.Error("remove from the middle")
+	}
+	if !q.remove(c) || q.tail != a {
+		t.Error("remove from the end")
+	}
+	q.push(b)
+	if q.pop() != a || q.pop() != b || q.pop() != nil || q.tail != nil {
+		t.Error("order")
+	}
+	q.push(c)
+	q.release()
+	<-c.ch
+}
+
+// The inbox keeps order, and drops what is too much.
+func TestInbox(t *testing.T) {
+	var b inbox
+	datagram := func(i int) dgram.Datagram { return dgram.Datagram{Data: fmt.Appendf(nil, "%d", i)} }
+	for i := range inboxDatagrams + 5 {
+		d := []dgram.Datagram{datagram(-1), datagram(i)}
+		b.copy(d, func(j int) bool { return j == 1 })
+	}
+	if b.empty() || b.drops() != 5 {
+		t.Errorf("dropped %d", b.drops())
+	}
+	i := 0
+	for p := b.take(); p != nil; {
+		for _, d := range p.d[:p.n] {
+			if string(d.Data) != fmt.Sprint(i) {
+				t.Fatalf("%q at %d", d.Data, i)
+			}
+			i++
+		}
+		next := p.next
+		p.put()
+		p = next
+	}
+	if i != inboxDatagrams || !b.empty() || b.take() != nil {
+		t.Errorf("%d came out", i)
+	}
+	// Large ones are bounded by memory instead, and whole parcels count too.
+	pushed := 0
+	for range 20 {
+		p := parcels.Get().(*parcel)
+		p.slab = slabs.Get()
+		p.d[0], p.n = dgram.Datagram{Data: p.slab[:60_000]}, 1
+		if b.push(p) {
+			pushed++
+		} else {
+			p.put()
+		}
+	}
+	if pushed != 512<<10/udp.SlabSize {
+		t.Errorf("%d slabs went in", pushed)
+	}
+	for p := b.take(); p != nil; {
+		next := p.next
+		p.put()
+		p = next
+	}
+}
+
+func TestMessageScanner(t *testing.T) {
+	stream := bytes.Join([][]byte{
+		{1, 0, 0, 3, 9, 9, 9},
+		{4, 0, 0, 0},
+		append([]byte{11, 0, 1, 0}, make([]byte, 256)...),
+		{24, 0, 0, 1, 0},
+	}, nil)
+	for step := 1; step <= len(stream); step++ {
+		var m messageScanner
+		var kinds []byte
+		for rest := stream; len(rest) > 0; {
+			n := min(step, len(rest))
+			piece := rest[:n]
+			rest = rest[n:]
+			for {
+				kind, ok := m.next(&piece)
+				if !ok {
+					break
+				}
+				kinds = append(kinds, kind)
+			}
+		}
+		if !bytes.Equal(kinds, []byte{1, 4, 11, 24}) {
+			t.Fatalf("step %d: %d", step, kinds)
+		}
+	}
+	for n := range 7 {
+		if wholeMessage(stream[:n]) {
+			t.Errorf("%d bytes are whole", n)
+		}
+	}
+	if !wholeMessage(stream[:7]) || !wholeMessage([]byte{1, 255, 0, 0}) {
+		t.Error("whole messages are not")
+	}
+}
+
+// Which handshake messages are errors of the peer's before TLS sees them (RFC 9001
+// §4.4, §6; TLS alerts otherwise would be internal_error).
+func TestForbiddenMessages(t *testing.T) {
+	message := func(kind byte) []byte { return []byte{kind, 0, 0, 0} }
+	client, server := &ClientSession{}, &ServerSession{}
+	client.Session.client, server.Session.server = client, server
+	client.tls, server.tls = newTLSRunner(&client.Session), newTLSRunner(&server.Session)
+	for _, test := range []struct {
+		s     *Session
+		level transport.Level
+		kind  byte
+		want  wire.ErrorCode
+	}{
+		{&client.Session, transport.LevelHandshake, 24, 0x10a},
+		{&server.Session, transport.LevelHandshake, 24, 0x10a},
+		{&server.Session, transport.LevelInitial, 24, 0x10a},
+		{&server.Session, transport.LevelHandshake, 20, 0},
+		{&client.Session, transport.LevelApp, 4, 0},
+		{&client.Session, transport.LevelApp, 24, 0x10a},
+		{&client.Session, transport.LevelApp, 13, 0x0a},
+		{&client.Session, transport.LevelApp, 1, 0x10a},
+		{&server.Session, transport.LevelApp, 4, 0x10a},
+		{&server.Session, transport.LevelApp, 24, 0x10a},
+	} {
+		err := test.s.checkMessages(test.level, message(test.kind))
+		if err == nil && test.want != 0 || err != nil && err.Code != test.want {
+			t.Errorf("level %d, message %d: %v, want %v", test.level, test.kind, err, test.want)
+		}
+	}
+}
+
+func TestTokenStore(t *testing.T) {
+	s := NewTokenStore(2)
+	s.Put("a", []byte("1"))
+	s.Put("b", []byte("2"))
+	s.Put("a", []byte("3"))
+	s.Put("c", []byte("4"))
+	if s.Len() != 2 || s.Take("b") != nil {
+		t.Error("the oldest is still there")
+	}
+	if string(s.Take("a")) != "3" || s.Take("a") != nil || string(s.Take("c")) != "4" || s.Len() != 0 {
+		t.Error("a token is used once")
+	}
+}
+
+func TestReplayRegister(t *testing.T) {
+	old := time.Now().Add(-time.Second)
+	g := NewReplayRegister(3)
+	id := func(i byte) []byte { return append(make([]byte, 15), i) }
+	if g.Use(id(0), old) {
+		t.Error("a ticket from before the register")
+	}
+	now := time.Now()
+	for i := range byte(3) {
+		if !g.Use(id(i), now) || g.Use(id(i), now) {
+			t.Errorf("ticket %d", i)
+		}
+	}
+	if g.Use(id(3), now) || g.Use(id(0), now) {
+		t.Error("a full register takes old tickets")
+	}
+	if !g.Use(id(0), time.Now()) {
+		t.Error("an emptied register refuses new tickets")
+	}
+	if g.Use([]byte("short"), time.Now()) {
+		t.Error("not one of our IDs")
+	}
+}
