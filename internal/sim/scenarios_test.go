@@ -1,0 +1,303 @@
+package sim_test
+
+import (
+	"fmt"
+	"testing"
+	"time"
+
+	"github.com/cinnabar-quic/cinnabar/internal/mono"
+	"github.com/cinnabar-quic/cinnabar/internal/sim"
+	"github.com/cinnabar-quic/cinnabar/internal/transport"
+)
+
+// scene is one connection with a plan made by hand.
+type scene struct {
+	traffic
+	testing.TB
+	w              *sim.World
+	server, client *sim.Endpoint
+	c              *sim.Session
+}
+
+// newScene connects a client to a server over the given ways. Edit, if any,
+// changes the setup of either.
+func newScene(t testing.TB, up, down []sim.Node, edit func(server bool, s *sim.Setup)) *scene {
+	s := &scene{TB: t, w: sim.NewWorld(1)}
+	var setups [2]sim.Setup
+	for i := range setups {
+		setups[i].Config.Params = sim.DefaultParameters()
+		if edit != nil {
+			edit(i == 1, &setups[i])
+		}
+	}
+	s.server = s.w.Listen("server", serverAddr, setups[1])
+	s.client = s.w.Endpoint("client", clientAddr, setups[0])
+	s.server.OnSession = func(x *sim.Session) {
+		x.Handle = func(ev *transport.Event) {
+			if ev.Kind == transport.EventSecure && x.Peer == s.c {
+				s.attach(s.w, x)
+			}
+		}
+	}
+	s.w.Net.Link(clientAddr, serverAddr, up, down)
+	s.w.Step = s.check
+	return s
+}
+
+// connect starts the connection.
+func (s *scene) connect() {
+	s.c = s.client.Connect(serverAddr)
+	s.attach(s.w, s.c)
+}
+
+// talk adds a bidirectional stream that carries size bytes each way.
+func (s *scene) talk(size int64) {
+	p := &streamPlan{}
+	for i := range p.legs {
+		p.legs[i] = &leg{key: 2*len(s.streams) + i, size: size, stop: -1, write: 10_000, read: 10_000}
+		s.total += size
+	}
+	s.streams = append(s.streams, p)
+}
+
+// run goes on until done, at most for the given time.
+func (s *scene) run(limit time.Duration, done func() bool) {
+	s.Helper()
+	if err := s.w.Run(limit, done); err != nil {
+		s.Fatalf("%v\n%v\nclient %+v", err, s.w.Net, s.c.Conn.Stats())
+	}
+}
+
+func (s *scene) confirmed() bool { return s.c.Confirmed && s.c.Peer != nil && s.c.Peer.Confirmed }
+
+// finish closes the connection and looks for what is left of it.
+func (s *scene) finish() {
+	s.Helper()
+	s.c.Do(func(c *transport.Conn, now mono.Time) { c.Close(now, true, 0, "") })
+	s.run(time.Hour, func() bool {
+		for _, e := range []*sim.Endpoint{s.client, s.server} {
+			for _, x := range e.Sessions {
+				if !x.Gone {
+					return false
+				}
+			}
+		}
+		return true
+	})
+	if err := s.w.Finish(); err != nil {
+		s.Error(err)
+	}
+}
+
+// TestHandshakeLossGrid drops every subset of the first eight datagrams of one
+// direction, or of both: no loss makes the ends wait for each other.
+func TestHandshakeLossGrid(t *testing.T) {
+	for _, setup := range []struct {
+		name  string
+		retry bool
+		tls   sim.Script
+	}{
+		{name: "plain"},
+		{name: "retry", retry: true},
+		{name: "amplification", tls: sim.Script{Certificate: 12_000}},
+		{name: "long hello", retry: true, tls: sim.Script{ClientHello: 5000, Certificate: 15_000}},
+	} {
+		t.Run(setup.name, func(t *testing.T) {
+			t.Parallel()
+			for mask := range 256 {
+				for direction := 1; direction <= 3; direction++ {
+					var lost []uint64
+					for i := range 8 {
+						if mask>>i&1 == 1 {
+							lost = append(lost, uint64(i+1))
+						}
+					}
+					lossRun(t, setup.retry, setup.tls, lost, direction)
+				}
+			}
+		})
+	}
+}
+
+func lossRun(t *testing.T, retry bool, script sim.Script, lost []uint64, direction int) {
+	ways := [2][]sim.Node{{sim.Delay(20*time.Millisecond, 0)}, {sim.Delay(20*time.Millisecond, 0)}}
+	for i := range ways {
+		if direction>>i&1 == 1 {
+			ways[i] = append(ways[i], sim.DropList(lost...))
+		}
+	}
+	s := newScene(t, ways[0], ways[1], func(server bool, s *sim.Setup) {
+		s.Engine = script.New
+		s.Mux.ValidateAddress = server && retry
+		s.Config.HandshakeTimeout = 10 * time.Minute
+		s.Config.Params.MaxIdleTimeout = 10 * time.Minute
+	})
+	s.talk(5000)
+	s.connect()
+	if err := s.w.Run(5*time.Minute, func() bool { return s.confirmed() && s.done() }); err != nil {
+		t.Errorf("lost %v, directions %b: %v", lost, direction, err)
+		return
+	}
+	s.finish()
+}
+
+// Both ends give up after the smaller of their timeouts, without a word.
+func TestIdleTimeout(t *testing.T) {
+	s := newScene(t, sim.Interop(), sim.Interop(), func(server bool, s *sim.Setup) {
+		if !server {
+			s.Config.Params.MaxIdleTimeout = 7 * time.Second
+		}
+	})
+	s.talk(1000)
+	s.connect()
+	s.run(time.Minute, s.done)
+	s.run(time.Second, nil)
+	sent, now := s.w.Net.Counters().Sent, s.w.Now()
+	s.run(time.Minute, func() bool { return s.c.Gone && s.c.Peer.Gone })
+	for _, x := range []*sim.Session{s.c, s.c.Peer} {
+		if x.Closed.Kind != transport.CloseIdle {
+			t.Errorf("%s: closed with %+v", x.End.Name, *x.Closed)
+		}
+	}
+	if took := s.w.Now().Sub(now); took < 5*time.Second || took > 7*time.Second {
+		t.Errorf("idle for %v more", took)
+	}
+	if n := s.w.Net.Counters().Sent; n != sent {
+		t.Errorf("%d datagrams were sent meanwhile", n-sent)
+	}
+	if err := s.w.Finish(); err != nil {
+		t.Error(err)
+	}
+}
+
+// A client's keep-alive keeps both ends alive, with two datagrams each time.
+func TestKeepAlive(t *testing.T) {
+	s := newScene(t, sim.Interop(), sim.Interop(), func(server bool, s *sim.Setup) {
+		if !server {
+			s.Config.KeepAlive = 10 * time.Second
+		}
+	})
+	s.connect()
+	s.run(time.Minute, s.confirmed)
+	s.run(5*time.Second, nil)
+	sent := s.w.Net.Counters().Sent
+	s.run(time.Hour, nil)
+	if s.c.Closed != nil || s.c.Peer.Closed != nil {
+		t.Fatalf("closed: %v, %v", s.c.Closed, s.c.Peer.Closed)
+	}
+	if n := s.w.Net.Counters().Sent - sent; n < 700 || n > 760 {
+		t.Errorf("%d datagrams in an hour, want 2 for each of 360 times", n)
+	}
+	s.finish()
+}
+
+// A round-trip time of ten seconds is far beyond what an end assumes at first:
+// probes go out in vain, and nothing else happens.
+func TestLongRTT(t *testing.T) {
+	far := func() []sim.Node { return []sim.Node{sim.Rate(10_000_000, 1000), sim.Delay(5*time.Second, 0)} }
+	s := newScene(t, far(), far(), func(_ bool, s *sim.Setup) {
+		s.Config.HandshakeTimeout = 5 * time.Minute
+		s.Config.Params.MaxIdleTimeout = 5 * time.Minute
+	})
+	s.talk(500_000)
+	s.connect()
+	s.run(10*time.Minute, s.done)
+	for _, x := range []*sim.Session{s.c, s.c.Peer} {
+		if st := x.Conn.Stats(); st.PacketsLost > 0 || st.RTT.Smoothed < 9*time.Second {
+			t.Errorf("%s: %+v", x.End.Name, st)
+		}
+	}
+	s.finish()
+}
+
+// A path that carries nothing for two seconds costs about as much again, for
+// the probe timeout has backed off by then.
+func TestBlackout(t *testing.T) {
+	var from mono.Time = mono.Never
+	out := func() sim.Node {
+		return sim.When(func(now mono.Time) bool { return from <= now && now < from.Add(2*time.Second) }, sim.Blackhole(0, time.Hour))
+	}
+	s := newScene(t, sim.Interop(out()), sim.Interop(out()), nil)
+	s.talk(1 << 20)
+	s.connect()
+	s.run(time.Minute, func() bool { return s.progress() > 0.3 })
+	from = s.w.Now()
+	s.run(time.Minute, func() bool { return s.w.Now() >= from.Add(2*time.Second) })
+	moved := s.moved
+	s.run(2*time.Second, func() bool { return s.moved > moved })
+	s.run(time.Minute, s.done)
+	if took := s.w.Now().Sub(from); took > 15*time.Second {
+		t.Errorf("took %v from then on", took)
+	}
+	s.finish()
+}
+
+// When everything of a long enough time is lost the window collapses (RFC 9002
+// §7.6), and the transfer comes back all the same.
+func TestPersistentCongestion(t *testing.T) {
+	lose := false
+	s := newScene(t, sim.Interop(sim.When(func(mono.Time) bool { return lose }, sim.Loss(100, 0))), sim.Interop(), nil)
+	s.talk(2 << 20)
+	s.connect()
+	s.run(time.Minute, func() bool { return s.progress() > 0.3 })
+	lose = true
+	s.run(10*time.Second, func() bool { return s.c.Conn.Stats().PTOs >= 4 })
+	lose = false
+	least := s.c.Conn.Stats().Window
+	s.run(10*time.Second, func() bool {
+		least = min(least, s.c.Conn.Stats().Window)
+		return s.c.Conn.Stats().PersistentCongestion > 0
+	})
+	// What let us know was an acknowledgment, for which it grew from two datagrams again.
+	if least > 4*1452 {
+		t.Errorf("the window fell to %d only", least)
+	}
+	s.run(time.Minute, s.done)
+	s.finish()
+}
+
+// Many connections of one client's endpoint to one server's at a time.
+func TestManyConnections(t *testing.T) {
+	const count = 20
+	w := sim.NewWorld(7)
+	server := w.Listen("server", serverAddr, sim.Setup{})
+	client := w.Endpoint("client", clientAddr, sim.Setup{})
+	w.Net.Link(clientAddr, serverAddr, sim.Interop(sim.Loss(2, 0)), sim.Interop(sim.Loss(2, 0)))
+	all := map[*sim.Session]*traffic{}
+	server.OnSession = func(x *sim.Session) {
+		x.Handle = func(ev *transport.Event) {
+			if ev.Kind == transport.EventSecure {
+				all[x.Peer].attach(w, x)
+			}
+		}
+	}
+	for i := range count {
+		tr := &traffic{streams: []*streamPlan{{server: i%2 == 1, legs: [2]*leg{
+			{key: i, size: 50_000, stop: -1, write: 7000, read: 7000},
+			{key: i + count, size: 50_000, stop: -1, write: 7000, read: 7000, how: byReader},
+		}}}}
+		c := client.Connect(serverAddr)
+		all[c] = tr
+		tr.attach(w, c)
+	}
+	err := w.Run(time.Minute, func() bool {
+		for _, tr := range all {
+			if !tr.done() {
+				return false
+			}
+		}
+		return true
+	})
+	if err != nil {
+		t.Fatal(err, w.Net)
+	}
+	for c := range all {
+		c.Do(func(c *transport.Conn, now mono.Time) { c.Close(now, true, 1, fmt.Sprint("end of ", count)) })
+	}
+	if err := w.Run(5*time.Minute, nil); err != nil {
+		t.Error(err)
+	}
+	if err := w.Finish(); err != nil {
+		t.Error(err)
+	}
+}
