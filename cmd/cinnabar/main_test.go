@@ -58,15 +58,21 @@ func start(t *testing.T, args ...string) *command {
 // waitFor waits until the command has printed something, and returns all that it has.
 func (c *command) waitFor(o *output, part string) string {
 	c.t.Helper()
+	return c.waitForTimes(1, o, part)
+}
+
+// waitForTimes waits until the command has printed something n times.
+func (c *command) waitForTimes(n int, o *output, part string) string {
+	c.t.Helper()
 	for {
 		text, changed := o.text()
-		if strings.Contains(text, part) {
+		if strings.Count(text, part) >= n {
 			return text
 		}
 		select {
 		case <-changed:
 		case <-c.ended:
-			if text, _ := o.text(); strings.Contains(text, part) {
+			if text, _ := o.text(); strings.Count(text, part) >= n {
 				return text
 			}
 			c.t.Fatalf("ended with status %d without %q\n%s", c.status, part, c.all())

@@ -292,7 +292,7 @@ func TestSenderGivesUp(t *testing.T) {
 			t.Error("an answer came")
 		}
 	}
-	r.waitFor(r.stderr, `"half" from`)
+	r.waitForTimes(2, r.stderr, `"half" from`)
 	wantFiles(t, r.dir, nil)
 	r.interrupt()
 	r.want(0, "cut off: the sender gave up", "0 files stored")
@@ -354,6 +354,7 @@ func TestManySenders(t *testing.T) {
 	for range maxSenders {
 		r.hostile()
 	}
+	r.waitForTimes(maxSenders, r.stderr, "connected")
 	file, _ := writeFile(t, "a", 10, 0o600)
 	r.send(file).wantError(exitFailed, "a was not stored", "enough senders; try again later")
 	wantFiles(t, r.dir, nil)
