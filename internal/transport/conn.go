@@ -110,7 +110,7 @@ func newConn(now mono.Time, path dgram.Path, cfg *Config, server bool) *Conn {
 	c := &Conn{cfg: cfg, server: server, params: cfg.Params, peer: wire.DefaultParameters()}
 	c.params.ActiveCIDLimit = min(max(cfg.Params.ActiveCIDLimit, 2), maxRemoteIDs)
 	c.hs = newHandshake(now.Add(cfg.handshakeTimeout()), cfg)
-	c.life.until, c.paceUntil = mono.Never, mono.Never
+	c.life.until, c.paceUntil, c.ids.originalUntil = mono.Never, mono.Never, mono.Never
 	c.stats.init(now)
 	c.acks.Init(recovery.App, c.params.MaxAckDelay)
 	c.mtu.init(cfg)

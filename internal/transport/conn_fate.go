@@ -41,6 +41,8 @@ func (c *Conn) settleFrame(now mono.Time, sp recovery.Space, n int64, f *recover
 		}
 	case sentCrypto:
 		c.settleCrypto(sp, f, arrived)
+	case sentPathProbe:
+		c.paths.probes = max(c.paths.probes-1, 0) // a late ACK tells the fate of a lost packet again
 	case sentMTUProbe:
 		c.mtu.settle(c, now, int(f.Len), arrived)
 	case sentNewConnectionID:

@@ -235,7 +235,7 @@ func (c *Conn) onCrypto(sp recovery.Space, f wire.Crypto) *wire.Error {
 		code = s.in.Receive(f.Offset, f.Data, false)
 	}
 	if code != wire.NoError {
-		return frameError(wire.CryptoBufferExceeded, wire.FrameCrypto, "too many handshake bytes out of order")
+		return frameError(wire.CryptoBufferExceeded, wire.FrameCrypto, "too many handshake bytes")
 	}
 	n := s.in.Readable()
 	if n == 0 {
@@ -243,7 +243,7 @@ func (c *Conn) onCrypto(sp recovery.Space, f wire.Crypto) *wire.Error {
 	}
 	data := make([]byte, n)
 	s.in.Read(data)
-	s.in.SetLimit(s.in.Consumed() + cryptoWindow)
+	s.in.SetLimit(min(s.in.Consumed()+cryptoWindow, cryptoTotal[level]))
 	c.events.push(Event{Kind: EventTLS, Level: level, Detail: &Detail{Data: data}})
 	return nil
 }
@@ -329,7 +329,7 @@ func (c *Conn) confirm(now mono.Time) {
 	c.loss.SetPeerValidated()
 	c.loss.Confirmed()
 	if c.server {
-		c.events.push(Event{Kind: EventRetired, Detail: &Detail{CID: c.ids.original}})
+		c.ids.originalUntil = now.Add(3 * c.loss.PTO(recovery.App))
 	}
 	c.mtu.start(now)
 	c.events.push(Event{Kind: EventConfirmed})

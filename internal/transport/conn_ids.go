@@ -3,6 +3,7 @@ package transport
 import (
 	"crypto/subtle"
 
+	"github.com/cinnabar-quic/cinnabar/internal/mono"
 	"github.com/cinnabar-quic/cinnabar/internal/ranges"
 	"github.com/cinnabar-quic/cinnabar/internal/wire"
 )
@@ -15,6 +16,9 @@ type ids struct {
 
 	local     []localID // ours, that the peer may use
 	localNext int64
+	localSent int64 // highest sequence number that the peer can know
+
+	originalUntil mono.Time // server: late copies of the client's first packets are ours until then
 
 	remote        []remoteID // the peer's, that we may use; the first belongs to the active path
 	retirePriorTo int64
@@ -54,6 +58,7 @@ func (s *ids) issueFirst(c *Conn) wire.ConnectionID {
 func (s *ids) issuePreferred(c *Conn) (wire.ConnectionID, wire.ResetToken) {
 	l := s.issue(c)
 	l.sent.clear()
+	s.localSent = l.seq
 	return l.id, c.cfg.ResetToken(l.id)
 }
 
@@ -85,8 +90,8 @@ func (s *ids) isLocal(id []byte) (seq int64, ok bool) {
 // onRetire takes RETIRE_CONNECTION_ID (RFC 9000 §19.16); own is the sequence
 // number that the packet was addressed to, -1 if none.
 func (s *ids) onRetire(c *Conn, seq, own int64) *wire.Error {
-	if seq >= s.localNext {
-		return frameError(wire.ProtocolViolation, wire.FrameRetireConnectionID, "retires a connection ID that was never issued")
+	if seq > s.localSent {
+		return frameError(wire.ProtocolViolation, wire.FrameRetireConnectionID, "retires a connection ID that was never sent")
 	}
 	if seq == own {
 		return frameError(wire.ProtocolViolation, wire.FrameRetireConnectionID, "retires the connection ID it was sent to")

@@ -24,6 +24,7 @@ type mtu struct {
 	tries     int // of the present size
 	suspects  int // packets larger than base lost in a row (RFC 8899 §4.3)
 	raiseAt   mono.Time
+	raising   bool // a later search: it must not keep an idle connection alive
 
 	suspectSize int       // of the smallest suspect
 	suspectFrom mono.Time // the first one was sent
@@ -52,7 +53,7 @@ func (m *mtu) setPeerMax(n int64) {
 
 // start begins the search.
 func (m *mtu) start(mono.Time) {
-	m.searching = !m.off && m.ceiling > m.size
+	m.searching, m.raising = !m.off && m.ceiling > m.size, false
 	m.failed, m.probe, m.tries = m.ceiling+1, 0, 0
 }
 
@@ -67,6 +68,7 @@ func (m *mtu) restart(now mono.Time) {
 func (m *mtu) raise(now mono.Time) {
 	m.raiseAt = mono.Never
 	m.start(now)
+	m.raising = true
 }
 
 // next returns the size to probe, 0 if the search is over.
@@ -168,7 +170,7 @@ func (c *Conn) TooBig(now mono.Time, n int) {
 // time to try one.
 func (c *Conn) transmitMTUProbe(now mono.Time, b *dgram.Batch, p *path) bool {
 	n := c.mtu.next(now)
-	if n == 0 || !c.confirmed || !p.validated || c.loss.CanSend() < n {
+	if n == 0 || c.mtu.raising && c.loss.InFlight() == 0 || !c.confirmed || !p.validated || c.loss.CanSend() < n {
 		return false
 	}
 	room := b.Next(n)

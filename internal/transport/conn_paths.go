@@ -16,6 +16,7 @@ type paths struct {
 	list      []path
 	cur       int // index of the one in use
 	responses int // PATH_RESPONSE frames waiting, over all paths
+	probes    int // packets on paths not in use whose fate is not known
 }
 
 // path is one pair of addresses.
@@ -394,6 +395,16 @@ func (c *Conn) transmitProbe(now mono.Time, b *dgram.Batch) bool {
 	return false
 }
 
+// mayProbe reports whether a packet may go out that is about a path alone. On the
+// path in use the congestion window counts; on others, where it says nothing, how
+// many packets the peer has left without an answer.
+func (s *paths) mayProbe(c *Conn, p *path) bool {
+	if p == s.active() {
+		return c.loss.CanSend() >= wire.MinInitialSize
+	}
+	return s.probes < maxPathProbes
+}
+
 func (c *Conn) writeProbe(now mono.Time, b *dgram.Batch, p *path) bool {
 	// A client validates its own new address, and knows it wants the answer there.
 	allowance := p.allowance()
@@ -402,7 +413,7 @@ func (c *Conn) writeProbe(now mono.Time, b *dgram.Batch, p *path) bool {
 	}
 	room := b.Next(min(allowance, wire.MinInitialSize))
 	const smallest = 1 + 20 + 4 + 9 + 16
-	if cap(room) < smallest {
+	if cap(room) < smallest || !c.paths.mayProbe(c, p) {
 		return false
 	}
 	c.marking = c.codepoint(p)
@@ -416,7 +427,9 @@ func (c *Conn) writeProbe(now mono.Time, b *dgram.Batch, p *path) bool {
 	if pk == nil {
 		return false
 	}
-	pk.offPath = true
+	if pk.offPath = p != c.paths.active(); pk.offPath {
+		c.record(recovery.Frame{Kind: sentPathProbe})
+	}
 	if p.wanted {
 		d.b = wire.PathChallenge{Data: p.challenge}.Append(d.b)
 		pk.eliciting = true
@@ -432,6 +445,9 @@ func (c *Conn) writeProbe(now mono.Time, b *dgram.Batch, p *path) bool {
 	n := c.finish(now, d)
 	if n == 0 {
 		return false
+	}
+	if pk.offPath {
+		c.paths.probes++
 	}
 	if p.wanted {
 		p.wanted = false

@@ -20,6 +20,7 @@ const (
 	timerPath                   // a path did not answer its challenge (RFC 9000 §8.2.4)
 	timerKeys                   // the previous 1-RTT keys go (RFC 9001 §6.5)
 	timerMTU                    // discovery tries a larger datagram again (RFC 8899 §5.3)
+	timerOriginal               // late first packets of the client are no longer ours (RFC 9000 §5.2.2)
 	timerGone                   // closing or draining is over (RFC 9000 §10.2)
 	timers
 )
@@ -65,6 +66,8 @@ func (c *Conn) when(t timer) mono.Time {
 		return c.oneRTT.DiscardAt()
 	case timerMTU:
 		return c.mtu.raiseAt
+	case timerOriginal:
+		return c.ids.originalUntil
 	}
 	return mono.Never
 }
@@ -101,6 +104,9 @@ func (c *Conn) fire(now mono.Time, t timer) {
 		c.oneRTT.Discard(now)
 	case timerMTU:
 		c.mtu.raise(now)
+	case timerOriginal:
+		c.ids.originalUntil = mono.Never
+		c.events.push(Event{Kind: EventRetired, Detail: &Detail{CID: c.ids.original}})
 	case timerGone:
 		c.enterGone(now, nil)
 	}

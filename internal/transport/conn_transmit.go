@@ -28,6 +28,7 @@ const (
 	sentNewToken                        //
 	sentPing                            //
 	sentMTUProbe                        // Len: size
+	sentPathProbe                       // on a path not in use
 )
 
 // Transmit writes the next batch of datagrams, all for b.Path, and reports
@@ -42,9 +43,9 @@ func (c *Conn) Transmit(now mono.Time, b *dgram.Batch) bool {
 	if c.transmitProbe(now, b) {
 		return true
 	}
-	if c.confirmed && c.oneRTT.WantUpdate() && !c.UpdateKey(now) && c.oneRTT.SendLimit() {
+	if c.oneRTT.WantUpdate() && !c.UpdateKey(now) && c.oneRTT.SendLimit() {
 		c.fail(now, frameError(wire.AEADLimitReached, 0, "no key left to protect packets with"))
-		return false
+		return c.transmitClose(now, b)
 	}
 	p := c.paths.active()
 	c.marking = c.codepoint(p)
@@ -265,6 +266,7 @@ func (c *Conn) appendControl(now mono.Time, d *datagram, pk *packet) {
 	for i := range c.ids.local {
 		if l := &c.ids.local[i]; l.sent.wanted() && d.room() >= maxNewIDLen {
 			d.b = wire.NewConnectionID{Seq: l.seq, ID: l.id, Token: c.cfg.ResetToken(l.id)}.Append(d.b)
+			c.ids.localSent = max(c.ids.localSent, l.seq)
 			c.mark(pk, &l.sent, recovery.Frame{Kind: sentNewConnectionID, Off: l.seq})
 		}
 	}

@@ -8,18 +8,26 @@ const (
 	maxRemoteIDs = 8  // connection IDs of the peer that we keep, whatever the configuration says
 	maxRetired   = 64 // runs of those we gave up, by sequence number, that we remember
 
-	maxPaths     = 4  // paths known at once, the active one included
-	maxResponses = 16 // PATH_RESPONSE frames waiting, over all paths
+	maxPaths      = 4  // paths known at once, the active one included
+	maxPathProbes = 32 // packets on paths not in use that were not acknowledged
+	maxResponses  = 16 // PATH_RESPONSE frames waiting, over all paths
 
 	maxUndecryptable      = 10       // packets kept until their keys come
 	maxUndecryptableBytes = 16 << 10 // and their bytes
 
 	maxGaps = 10_000 // holes in received stream data, over all streams
 
-	cryptoWindow    = 64 << 10 // CRYPTO bytes past what TLS has taken, per level
-	maxPostMessages = 64 << 10 // CRYPTO bytes of one post-handshake message
+	cryptoWindow = 64 << 10 // CRYPTO bytes past what was handed to TLS, per level
 
 	maxIdleEvents = 256 // an event queue that grew past this is given back when empty
 
 	ackOnlyPing = 20 // after so many packets that ask for no ACK, one does (RFC 9000 §13.2.4)
 )
+
+// cryptoTotal is how many CRYPTO bytes a level takes in all: TLS may be busy in
+// user code for long, and what waits for it is kept.
+var cryptoTotal = [...]int64{
+	LevelInitial:   64 << 10,
+	LevelHandshake: 256 << 10,
+	LevelApp:       1 << 20,
+}

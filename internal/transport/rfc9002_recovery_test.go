@@ -122,7 +122,7 @@ func TestLossPacketThreshold(t *testing.T) {
 // §6.1.2: a packet before an acknowledged one is lost after 9/8 of a round trip.
 func TestLossTimeThreshold(t *testing.T) {
 	tc := newTestConn(t, serverSide)
-	for range 60 {
+	for range 100 {
 		tc.pingFor(40*time.Millisecond, 0)
 	}
 	s := tc.open(bidi)
