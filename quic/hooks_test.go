@@ -308,9 +308,17 @@ func TestStreamHooks(t *testing.T) {
 		if string(got) != string(want) {
 			t.Errorf("%d bytes came back wrong", len(got))
 		}
+	})
+}
 
-		// A failure comes just before the end.
-		st, err = p.client.OpenStream(t.Context(), StreamOptions{Hooks: StreamHooks{
+// A failure comes just before the end.
+func TestStreamErrorHook(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		m := newMemNet(t, udp.NetworkOptions{}, SocketOptions{}, ListenOptions{})
+		defer m.close()
+		p := m.pair(ConnectOptions{})
+		var j journal
+		st, err := p.client.OpenStream(t.Context(), StreamOptions{Hooks: StreamHooks{
 			Error: func(err error) { j.add("error: %v", err) },
 			Close: func() { j.add("close") },
 		}})

@@ -86,6 +86,9 @@ func TestOptionRanges(t *testing.T) {
 	if s.Bound() || s.Pending() || s.Listening() || s.Stats().ClientSessions != 0 {
 		t.Error("a bad option had an effect")
 	}
+}
+
+func TestBadAddresses(t *testing.T) {
 	for _, address := range []string{"localhost", "localhost:x", "a:b:c"} {
 		_, err := Dial(t.Context(), address, ConnectOptions{TLS: clientConfig()})
 		wantCode(t, err, CodeInvalidArgValue)

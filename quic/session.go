@@ -129,9 +129,12 @@ type CloseCode struct {
 type CloseFamily uint8
 
 const (
-	CloseTransport   CloseFamily = 0 // RFC 9000 §20.1
-	CloseTLS         CloseFamily = 1 // a TLS alert, as 0x100 plus its number
-	CloseApplication CloseFamily = 2 // the application's own
+	// CloseTransport is a code of RFC 9000 §20.1.
+	CloseTransport CloseFamily = 0
+	// CloseTLS is a TLS alert, as 0x100 plus its number.
+	CloseTLS CloseFamily = 1
+	// CloseApplication is a code of the application's own.
+	CloseApplication CloseFamily = 2
 )
 
 // Client returns the ClientSession that the session is part of, nil at a server.

@@ -12,9 +12,10 @@ import (
 type flush uint8
 
 const (
-	flushNone flush = iota // it changed nothing that would have to be sent
-	flushSoon              // a little that should leave soon, best together with what others are about to add
-	flushNow               // as much as may be sent
+	flushNone   flush = iota // it changed nothing that would have to be sent
+	flushCredit              // it read: credit may be due
+	flushSoon                // a little that should leave soon, best together with what others are about to add
+	flushNow                 // as much as may be sent
 )
 
 // unlock ends the time that a goroutine holds the session's lock. What the
@@ -53,6 +54,10 @@ func (s *Session) drive(f flush, advanced *bool) (again bool) {
 	}
 	s.events(t)
 	switch f {
+	case flushCredit:
+		if s.conn.CreditDue() {
+			s.flushLater()
+		}
 	case flushSoon:
 		s.flushLater()
 	case flushNow:

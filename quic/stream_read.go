@@ -140,7 +140,7 @@ func (st *Stream) detach() {
 // the stream.
 func flushRead(n int, err error) flush {
 	if n > 0 || err != nil {
-		return flushSoon
+		return flushCredit
 	}
 	return flushNone
 }
