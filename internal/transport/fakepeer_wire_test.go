@@ -248,6 +248,11 @@ func (tc *testConn) openSent(b []byte) (p sentPacket, n int) {
 	if b[0]&0x80 == 0 {
 		p.typ, n = wire.OneRTT, len(b)
 		idLen := tc.peer.id.Len()
+		for i := range tc.conn.ids.remote { // IDs that a test made the peer issue may have another length
+			if id := &tc.conn.ids.remote[i].id; bytes.HasPrefix(b[1:], id.Bytes()) {
+				idLen = id.Len()
+			}
+		}
 		p.dcid = wire.MakeConnectionID(b[1 : 1+idLen])
 		var r protect.OpenResult
 		o, r = tc.peer.oneRTT.Open(tc.now, b, 1+idLen, tc.peer.got[recovery.App].Max())
