@@ -183,6 +183,10 @@ func (s *ids) onNew(c *Conn, f wire.NewConnectionID) *wire.Error {
 		c.events.push(Event{Kind: EventTokenKnown, Detail: &Detail{Token: f.Token}})
 	}
 	if f.RetirePriorTo > s.retirePriorTo {
+		// The frame's own ID is left, unless it comes again after we gave it up.
+		if !s.anyFrom(f.RetirePriorTo) {
+			return frameError(wire.ProtocolViolation, t, "retires every connection ID that there is")
+		}
 		s.retirePriorTo = f.RetirePriorTo
 		c.retireRemoteBelow(f.RetirePriorTo)
 	}
@@ -190,6 +194,17 @@ func (s *ids) onNew(c *Conn, f wire.NewConnectionID) *wire.Error {
 		return frameError(wire.ConnectionIDLimitError, t, "more connection IDs than active_connection_id_limit")
 	}
 	return s.checkRetirements(c)
+}
+
+// anyFrom reports whether there is an ID of the peer's with that sequence number
+// or a later one.
+func (s *ids) anyFrom(seq int64) bool {
+	for i := range s.remote {
+		if s.remote[i].seq >= seq {
+			return true
+		}
+	}
+	return false
 }
 
 // checkRetirements bounds the retirements that the peer has not acknowledged by

@@ -6,6 +6,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/cinnabar-quic/cinnabar/internal/dgram"
 	"github.com/cinnabar-quic/cinnabar/internal/wire"
 )
 
@@ -240,4 +241,17 @@ func TestPacketToRetiredID(t *testing.T) {
 	tc.wantType("a new one", wire.OneRTT, wire.FrameNewConnectionID)
 	tc.writePacket(testPacket{typ: wire.OneRTT, dcid: &id, frames: []wire.Frame{wire.RetireConnectionID{Seq: 1}}})
 	tc.wantOpen("late")
+}
+
+// A peer that retires every ID there is, offering none but one that we gave up
+// before, leaves us nothing to send to (RFC 9000 §5.1.2, §19.15).
+func TestRetiresEveryID(t *testing.T) {
+	tc := newTestConn(t, clientSide)
+	tc.ignore(wire.FramePing, wire.FramePathChallenge)
+	tc.write(wire.OneRTT, newID(1, 0))
+	must(tc.conn.Migrate(tc.now, dgram.Path{Local: addrPort("192.0.2.77:1"), Remote: testRemote}, false))
+	tc.advance(10 * time.Second)
+	tc.want("the path was not to be had", wire.OneRTT, wire.RetireConnectionID{Seq: 1})
+	tc.write(wire.OneRTT, newID(1, 1))
+	tc.wantClose("no ID left", wire.ProtocolViolation)
 }
