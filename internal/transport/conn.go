@@ -151,6 +151,16 @@ func (c *Conn) Server() bool { return c.server }
 // Path returns the path in use.
 func (c *Conn) Path() dgram.Path { return c.paths.active().addr }
 
+// ValidatedPath returns the path in use, or while that is not validated the one
+// validated last: an address that is known to be the peer's.
+func (c *Conn) ValidatedPath() dgram.Path {
+	s := &c.paths
+	if last := s.lastValidated(s.cur); last >= 0 && !s.active().validated {
+		return s.list[last].addr
+	}
+	return s.active().addr
+}
+
 // ID returns our first connection ID, the one used in the handshake.
 func (c *Conn) ID() wire.ConnectionID { return c.params.InitialSCID }
 
@@ -225,8 +235,7 @@ func lowered(old, p *wire.Parameters) bool {
 		p.MaxStreamsBidi < old.MaxStreamsBidi ||
 		p.MaxStreamsUni < old.MaxStreamsUni ||
 		p.ActiveCIDLimit < old.ActiveCIDLimit ||
-		p.MaxDatagramFrame < old.MaxDatagramFrame ||
-		p.DisableActiveMigration && !old.DisableActiveMigration
+		p.MaxDatagramFrame < old.MaxDatagramFrame
 }
 
 // Ping sends a PING, so that the peer answers.

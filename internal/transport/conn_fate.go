@@ -18,9 +18,10 @@ func (c *Conn) settle(now mono.Time) {
 		}
 		arrived := fate == recovery.Acked
 		if arrived {
-			c.mtu.onAck(p)
-		} else {
-			c.mtu.onLoss(c, now, p)
+			c.idle.progress = now
+		}
+		if p.Epoch == c.loss.Epoch() {
+			c.mtu.settle(c, now, p, arrived)
 		}
 		for i := range frames {
 			c.settleFrame(now, sp, p.Number, &frames[i], arrived)
@@ -43,8 +44,6 @@ func (c *Conn) settleFrame(now mono.Time, sp recovery.Space, n int64, f *recover
 		c.settleCrypto(sp, f, arrived)
 	case sentPathProbe:
 		c.paths.probes = max(c.paths.probes-1, 0) // a late ACK tells the fate of a lost packet again
-	case sentMTUProbe:
-		c.mtu.settle(c, now, int(f.Len), arrived)
 	case sentNewConnectionID:
 		c.ids.settleNew(f.Off, n, arrived)
 	case sentRetireConnectionID:

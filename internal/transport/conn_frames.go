@@ -182,7 +182,7 @@ func (c *Conn) onServerFrame(p *received, t wire.FrameType, cur *varint.Cursor) 
 		if c.server {
 			return frameError(wire.ProtocolViolation, t, "only servers send it")
 		}
-		if !cur.Failed() {
+		if !cur.Failed() && len(f.Token) <= maxTokenLen {
 			c.events.push(Event{Kind: EventNewToken, Detail: &Detail{Data: append([]byte(nil), f.Token...)}})
 		}
 		return nil

@@ -20,7 +20,8 @@ type ids struct {
 
 	originalUntil mono.Time // server: late copies of the client's first packets are ours until then
 
-	remote        []remoteID // the peer's, that we may use; the first belongs to the active path
+	peer          wire.ConnectionID // the peer's in the handshake
+	remote        []remoteID        // the peer's, that we may use; the first belongs to the active path
 	retirePriorTo int64
 	peerFixed     bool // the peer's handshake ID is the one it chose itself
 	retire        []retirement
@@ -110,12 +111,13 @@ func (s *ids) onRetire(c *Conn, seq, own int64) *wire.Error {
 // peerInitial sets where handshake packets go: for a client its own random
 // choice until the server has answered.
 func (s *ids) peerInitial(id wire.ConnectionID) {
+	s.peer = id
 	s.remote = append(s.remote[:0], remoteID{id: id, used: true})
 }
 
 // peerChose fixes the peer's handshake connection ID from its first packet.
 func (s *ids) peerChose(id wire.ConnectionID) {
-	s.remote[0].id = id
+	s.peer, s.remote[0].id = id, id
 	s.peerFixed = true
 }
 
@@ -128,7 +130,7 @@ func (s *ids) authenticate(c *Conn, p *wire.Parameters) *wire.Error {
 	switch {
 	case !p.HasInitialSCID:
 		return bad("initial_source_connection_id is missing")
-	case p.InitialSCID != s.remote[0].id:
+	case p.InitialSCID != s.peer:
 		return bad("initial_source_connection_id is not the one in use")
 	case c.server:
 		return nil
@@ -142,7 +144,7 @@ func (s *ids) authenticate(c *Conn, p *wire.Parameters) *wire.Error {
 		return bad("retry_source_connection_id is not the one of the Retry")
 	case !s.retried && p.HasRetrySCID:
 		return bad("retry_source_connection_id without a Retry")
-	case p.PreferredAddress != nil && s.remote[0].id.Len() == 0:
+	case p.PreferredAddress != nil && s.peer.Len() == 0:
 		return bad("preferred_address with a zero-length connection ID")
 	}
 	return nil
@@ -161,7 +163,7 @@ func (s *ids) addPreferred(c *Conn, p *wire.PreferredAddress) {
 // onNew takes NEW_CONNECTION_ID (RFC 9000 §5.1.1, §5.1.2, §19.15).
 func (s *ids) onNew(c *Conn, f wire.NewConnectionID) *wire.Error {
 	const t = wire.FrameNewConnectionID
-	if s.remote[0].id.Len() == 0 {
+	if s.peer.Len() == 0 {
 		return frameError(wire.ProtocolViolation, t, "new connection ID from a peer whose IDs are empty")
 	}
 	if f.Seq < s.retirePriorTo {

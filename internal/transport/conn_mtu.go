@@ -87,8 +87,19 @@ func (m *mtu) next(now mono.Time) int {
 	return m.size + (m.failed-m.size)/2
 }
 
-// settle takes the fate of a probe of n bytes.
-func (m *mtu) settle(c *Conn, now mono.Time, n int, arrived bool) {
+// settle takes the fate of a packet on the path in use.
+func (m *mtu) settle(c *Conn, now mono.Time, p *recovery.Packet, arrived bool) {
+	switch {
+	case p.Probe:
+		m.settleProbe(c, int(p.Size), arrived)
+	case arrived:
+		m.onAck(p)
+	default:
+		m.onLoss(c, now, p)
+	}
+}
+
+func (m *mtu) settleProbe(c *Conn, n int, arrived bool) {
 	if n == m.probe {
 		m.probe = 0
 	}
@@ -114,7 +125,7 @@ func (m *mtu) grow(c *Conn, n int) {
 // lost, over longer than congestion takes to let one through, and none arrived.
 // Small ones may arrive all the while.
 func (m *mtu) onLoss(c *Conn, now mono.Time, p *recovery.Packet) {
-	if p.Probe || int(p.Size) <= m.base || m.size == m.base {
+	if int(p.Size) <= m.base || m.size == m.base {
 		return
 	}
 	if m.suspects++; m.suspects == 1 {
@@ -185,7 +196,6 @@ func (c *Conn) transmitMTUProbe(now mono.Time, b *dgram.Batch, p *path) bool {
 	}
 	d.b = wire.Ping{}.Append(d.b)
 	pk.eliciting, pk.mtuProbe = true, true
-	c.record(recovery.Frame{Kind: sentMTUProbe, Len: uint32(n)})
 	c.closePacket(d, pk)
 	d.padTo = n
 	c.commit(b, p, c.finish(now, d))

@@ -16,6 +16,7 @@ type paths struct {
 	list      []path
 	cur       int // index of the one in use
 	responses int // PATH_RESPONSE frames waiting, over all paths
+	serial    int // of the last validation
 	probes    int // packets on paths not in use whose fate is not known
 }
 
@@ -24,6 +25,7 @@ type path struct {
 	addr      dgram.Path
 	cid       int64 // sequence number of the peer's connection ID used here
 	validated bool
+	serial    int   // of the validation
 	received  int64 // bytes, counted until validated (RFC 9000 §8)
 	sent      int64
 
@@ -128,7 +130,8 @@ func (s *paths) add(c *Conn, addr dgram.Path, received int64) int {
 	return len(s.list) - 1
 }
 
-// evict forgets the oldest path that is neither in use nor validated.
+// evict forgets the oldest path that is neither in use nor validated, else the
+// one validated longest ago. The one validated last stays: it is the way back.
 func (s *paths) evict(c *Conn) bool {
 	for i := range s.list {
 		if i != s.cur && !s.list[i].validated {
@@ -136,7 +139,26 @@ func (s *paths) evict(c *Conn) bool {
 			return true
 		}
 	}
+	last := s.lastValidated(s.cur)
+	for i := range s.list {
+		if i != s.cur && i != last {
+			s.remove(c, i)
+			return true
+		}
+	}
 	return false
+}
+
+// lastValidated returns the index of the path validated last, but for one; -1 if
+// there is none.
+func (s *paths) lastValidated(but int) int {
+	last := -1
+	for i := range s.list {
+		if p := &s.list[i]; i != but && p.validated && (last < 0 || p.serial > s.list[last].serial) {
+			last = i
+		}
+	}
+	return last
 }
 
 // remove forgets a path, and gives up its connection ID if no other uses it.
@@ -203,6 +225,8 @@ func (s *paths) onResponse(c *Conn, now mono.Time, data [8]byte) {
 		small := p.small
 		p.settled()
 		p.validated = true
+		s.serial++
+		p.serial = s.serial
 		if p.narrow = small; small {
 			p.validate(c, now) // once more, with the size that QUIC needs (RFC 9000 §8.2.1)
 			return
@@ -275,6 +299,7 @@ func (s *paths) use(c *Conn, now mono.Time, i int) {
 	s.cur = i
 	if from.Remote.Addr() != to.Remote.Addr() || from.Local.Addr() != to.Local.Addr() {
 		c.mtu.restart(now)
+		c.loss.SetMaxDatagram(c.mtu.size)
 		c.loss.ResetPath(now, c.loss.Epoch()+1, c.newController())
 	}
 	if s.list[i].validated {
@@ -322,15 +347,10 @@ func (s *paths) fail(c *Conn, now mono.Time, i int) {
 	if p.narrow = false; p.validated && !narrow {
 		return // an old path in use again: silence on it is the idle timer's matter
 	}
-	for j := range s.list {
-		if j != i && s.list[j].validated {
-			s.use(c, now, j)
-			s.remove(c, i)
-			return
-		}
-	}
-	if narrow {
-		return // there is no other
+	if j := s.lastValidated(i); j >= 0 {
+		s.use(c, now, j)
+		s.remove(c, i)
+		return
 	}
 	c.fail(now, frameError(wire.NoViablePath, 0, "no path could be validated"))
 }

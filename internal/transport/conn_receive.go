@@ -112,7 +112,7 @@ func (c *Conn) receiveLong(now mono.Time, d *dgram.Datagram, pkt []byte, h *wire
 // acceptsLong reports whether the packet's header fits the connection.
 func (c *Conn) acceptsLong(h *wire.LongHeader, datagram int, replayed bool) bool {
 	switch {
-	case c.ids.peerFixed && h.SCID != c.ids.remote[0].id:
+	case c.ids.peerFixed && h.SCID != c.ids.peer:
 		return false // RFC 9000 §7.2
 	case c.server && h.Type == wire.Initial && datagram < wire.MinInitialSize && !replayed:
 		return false // RFC 9000 §14.1
@@ -256,7 +256,7 @@ func (c *Conn) process(p *received, o *protect.Opened, reserved byte) bool {
 // anything else, and only with a right tag.
 func (c *Conn) receiveRetry(now mono.Time, pkt []byte, h *wire.LongHeader) {
 	ignore := c.server || c.hs == nil || c.hs.heard || c.ids.retried ||
-		len(h.Token) == 0 || h.SCID == c.ids.remote[0].id || len(pkt) < 16
+		len(h.Token) == 0 || len(h.Token) > maxTokenLen || h.SCID == c.ids.peer || len(pkt) < 16
 	if !ignore {
 		original := c.ids.original
 		tag := protect.RetryTag(&original, pkt[:len(pkt)-16])

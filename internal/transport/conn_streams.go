@@ -220,6 +220,7 @@ func (c *Conn) incoming(now mono.Time, id int64, receives bool, t wire.FrameType
 	if index >= s.peerOpened[k] { // opens the ones below as well (RFC 9000 §3.2)
 		s.untouched[k].Add(s.peerOpened[k], index)
 		s.peerOpened[k] = index + 1
+		s.grant(c, uni, false)
 	} else {
 		s.untouched[k].Remove(index, index+1)
 	}
@@ -339,7 +340,11 @@ func (s *streams) enqueue(c *Conn, st *Stream) {
 	if st.queue != queueNone || st.gone || !st.canSend || st.send.State() == stream.SendResetSent {
 		return
 	}
-	if st.send.Pending(c.flow.out.Left()) && s.within(st) {
+	if !s.within(st) {
+		s.waiting.push(st, queueBlocked)
+		return
+	}
+	if st.send.Pending(c.flow.out.Left()) {
 		s.ready.push(st, queueReady)
 		return
 	}
@@ -373,6 +378,9 @@ func (s *streams) unblock(c *Conn) {
 		next := st.next
 		st.next, st.queue = nil, queueNone
 		s.enqueue(c, st)
+		if c.early == earlyRejected {
+			s.enqueueControl(st) // what it had to say may have waited for its place
+		}
 		st = next
 	}
 }
@@ -502,6 +510,12 @@ func (s *streams) appendControl(c *Conn, now mono.Time, d *datagram, pk *packet)
 }
 
 func (s *streams) appendStreamControl(c *Conn, d *datagram, pk *packet, st *Stream) {
+	if !s.within(st) {
+		if st.queue == queueNone {
+			s.waiting.push(st, queueBlocked)
+		}
+		return
+	}
 	if st.canRecv {
 		if st.maxData.wanted() && st.recv.FinalSize() < 0 {
 			d.b = wire.MaxStreamData{ID: st.id, Max: st.window.Limit()}.Append(d.b)
@@ -512,7 +526,7 @@ func (s *streams) appendStreamControl(c *Conn, d *datagram, pk *packet, st *Stre
 			c.mark(pk, &st.stop, recovery.Frame{Kind: sentStop, ID: st.id})
 		}
 	}
-	if !st.canSend || !s.within(st) {
+	if !st.canSend {
 		return
 	}
 	if code, size, ok := st.send.PackReset(); ok {

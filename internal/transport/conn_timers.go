@@ -5,6 +5,7 @@ import (
 
 	"github.com/cinnabar-quic/cinnabar/internal/mono"
 	"github.com/cinnabar-quic/cinnabar/internal/recovery"
+	"github.com/cinnabar-quic/cinnabar/internal/wire"
 )
 
 // timer is a reason for a connection to wake up by itself.
@@ -57,7 +58,7 @@ func (c *Conn) when(t timer) mono.Time {
 	case timerKeepAlive:
 		return c.idle.keepAliveAt(c)
 	case timerHandshake:
-		if c.hs != nil && !c.hs.paused {
+		if c.hs != nil && !c.hs.paused && !c.secure {
 			return c.hs.deadline
 		}
 	case timerPath:
@@ -86,6 +87,7 @@ func (c *Conn) fire(now mono.Time, t timer) {
 	case timerLoss:
 		if c.loss.Advance(now) {
 			c.probe(now)
+			c.checkProgress(now)
 		}
 		c.settle(now)
 	case timerAck: // Transmit sees that the ACK is due
@@ -129,8 +131,17 @@ func (c *Conn) probe(now mono.Time) {
 	c.mtu.onPTO(c, now)
 }
 
+// checkProgress ends a connection whose peer talks but acknowledges nothing, so
+// that what waits for it does not wait for ever.
+func (c *Conn) checkProgress(now mono.Time) {
+	if c.loss.PTOCount() >= zombiePTOs && now.Sub(c.idle.progress) > max(zombieTime, c.idle.timeout(c)) {
+		c.fail(now, frameError(wire.ProtocolViolation, wire.FrameAck, "nothing was acknowledged for too long"))
+	}
+}
+
 // idle is the idle timeout and keep-alive (RFC 9000 §10.1).
 type idle struct {
+	progress  mono.Time // something was acknowledged, or the first packet to acknowledge was sent
 	last      mono.Time // a packet was processed, or the first eliciting one sent since
 	lastPing  mono.Time
 	sent      bool // something eliciting was sent since last

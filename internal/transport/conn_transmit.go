@@ -27,7 +27,6 @@ const (
 	sentHandshakeDone                   //
 	sentNewToken                        //
 	sentPing                            //
-	sentMTUProbe                        // Len: size
 	sentPathProbe                       // on a path not in use
 )
 

@@ -51,13 +51,12 @@ func (d *datagram) room() int { return d.limit - len(d.b) - protect.Overhead }
 // openPacket begins a packet of a space, to the peer's ID for the path in use.
 // It returns nil if the datagram has no room for one worth sending.
 func (c *Conn) openPacket(d *datagram, sp recovery.Space) *packet {
-	r := &c.ids.remote[0]
 	if sp == recovery.App && c.secure {
-		if other := c.ids.bySeq(c.paths.active().cid); other != nil {
-			r = other
+		if r := c.ids.bySeq(c.paths.active().cid); r != nil {
+			return c.openPacketTo(d, sp, &r.id)
 		}
 	}
-	return c.openPacketTo(d, sp, &r.id)
+	return c.openPacketTo(d, sp, &c.ids.peer)
 }
 
 func (c *Conn) openPacketTo(d *datagram, sp recovery.Space, dcid *wire.ConnectionID) *packet {
@@ -175,7 +174,11 @@ func (c *Conn) sent(now mono.Time, pk *packet, frames []recovery.Frame) {
 		AckEliciting: eliciting, InFlight: eliciting || pk.padded,
 		Probe: pk.mtuProbe, ECN: c.marking,
 	}
+	quiet := c.loss.InFlight() == 0
 	c.loss.Sent(now, pk.space, p, frames)
+	if eliciting && quiet {
+		c.idle.progress = now
+	}
 	if eliciting {
 		c.loss.ProbeSent(pk.space)
 		c.idle.spoke(now)

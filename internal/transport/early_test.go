@@ -259,7 +259,6 @@ func TestEarlyLoweredLimits(t *testing.T) {
 		"initial_max_streams_bidi":            func(p *wire.Parameters) { p.MaxStreamsBidi-- },
 		"initial_max_streams_uni":             func(p *wire.Parameters) { p.MaxStreamsUni-- },
 		"active_connection_id_limit":          func(p *wire.Parameters) { p.ActiveCIDLimit-- },
-		"disable_active_migration":            func(p *wire.Parameters) { p.DisableActiveMigration = true },
 	} {
 		t.Run(name, func(t *testing.T) {
 			tc := earlyClient(t, lower)

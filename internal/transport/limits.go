@@ -1,5 +1,7 @@
 package transport
 
+import "time"
+
 // What a peer can make a connection hold, and where that ends.
 const (
 	connIDLen = 8 // length of every connection ID that we issue
@@ -20,6 +22,11 @@ const (
 	cryptoWindow = 64 << 10 // CRYPTO bytes past what was handed to TLS, per level
 
 	maxIdleEvents = 256 // an event queue that grew past this is given back when empty
+
+	zombiePTOs = 8                // probe timeouts in a row, and
+	zombieTime = 30 * time.Second // time, without an acknowledgement that end a connection
+
+	maxTokenLen = 1000 // of the peer's tokens: an Initial packet must have room for more
 
 	ackOnlyPing = 20 // after so many packets that ask for no ACK, one does (RFC 9000 §13.2.4)
 )

@@ -154,7 +154,8 @@ func TestMTUDiscovery(t *testing.T) {
 }
 
 // Ten minutes after it has settled for less, discovery tries for more again
-// (RFC 8899 §5.1.1).
+// (RFC 8899 §5.1.1), once there is something else to send: a probe asks for an
+// answer, and by itself it would keep an idle connection alive.
 func TestMTURaise(t *testing.T) {
 	tc := undiscovered(t, serverSide, func(c *Config) { c.Params.MaxIdleTimeout = 0 },
 		func(p *wire.Parameters) { p.MaxIdleTimeout = 0 })
@@ -167,6 +168,14 @@ func TestMTURaise(t *testing.T) {
 		t.Errorf("MTU %d already", got)
 	}
 	tc.carry(1452, 2*time.Minute)
+	if got := tc.conn.Stats().MTU; got > 1300 {
+		t.Errorf("MTU %d though there was nothing to send", got)
+	}
+	st := tc.open(bidi)
+	for range 10 {
+		tc.send(st, "x")
+		tc.carry(1452, time.Second)
+	}
 	if got := tc.conn.Stats().MTU; got != 1452 {
 		t.Errorf("MTU %d", got)
 	}

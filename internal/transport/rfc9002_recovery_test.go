@@ -125,6 +125,7 @@ func TestLossTimeThreshold(t *testing.T) {
 	for range 100 {
 		tc.pingFor(40*time.Millisecond, 0)
 	}
+	tc.conn.Advance(tc.now) // what has run out on the way
 	s := tc.open(bidi)
 	sent := tc.now
 	tc.chunk(s)
