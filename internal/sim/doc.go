@@ -11,23 +11,25 @@
 // # Connections over it
 //
 // A World does that alternating for endpoints of package transport, and holds
-// every run to what must be true of any:
-//
-//	w := sim.NewWorld(seed)
-//	server := w.Listen("server", serverAddr, sim.Setup{})
-//	client := w.Endpoint("client", clientAddr, sim.Setup{})
-//	w.Net.Link(clientAddr, serverAddr, sim.Interop(sim.Loss(5, 0)), sim.Interop())
-//	server.OnSession = func(s *sim.Session) { s.Handle = ... }
-//	c := client.Connect(serverAddr)
-//	err := w.Run(time.Minute, func() bool { return c.Confirmed() })
+// every run to what must be true of any. The example shows how: Listen and
+// Endpoint make the ends, Network.Link joins their addresses, Connect starts a
+// connection, Run lets things happen until something is true or the time is over.
 //
 // A Session is one end of a connection with its TLS stack, which is a Script
 // unless the Setup says otherwise. What the connection reports goes to Handle;
 // Wake and OnWake are the application's own timer. After either the session
-// sends what there is to send by itself. Run ends early with an error when an
-// end stops making progress without saying so, overdraws its congestion window,
-// sends an address that is not validated more than three times what came from
-// it, or when Fail was called; Finish looks for what should be gone.
+// sends what there is to send by itself; commands at other times go through Do.
+//
+// Run ends early with an error when an end
+//
+//   - wants to be called again and again at one time and does nothing,
+//   - overdraws its congestion window, but for probes,
+//   - sends stream data past what the other has granted, as heard on the wire,
+//   - sends more than three times what came from an address that has not shown,
+//     as heard on the wire, that it wants it,
+//
+// or when the test calls Fail. Finish looks for what should be gone with the
+// connections: entries in the Mux, stream memory.
 //
 // # Seeds
 //

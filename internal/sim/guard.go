@@ -43,8 +43,8 @@ func (g *guard) happened() { g.idle = 0 }
 func (g *guard) before(s *Session) { g.stats = s.Conn.Stats() }
 
 // sent checks what a batch has done to the congestion window: only probes may
-// overdraw it (RFC 9002 §7), and before the handshake is confirmed the padding
-// of one datagram that only acknowledges.
+// overdraw it (RFC 9002 §7), and before the handshake is confirmed one datagram
+// that acknowledges or has lost handshake bytes, and is padded.
 func (g *guard) sent(s *Session, b *dgram.Batch) {
 	g.idle = 0
 	was, is := &g.stats, s.Conn.Stats()
@@ -54,11 +54,13 @@ func (g *guard) sent(s *Session, b *dgram.Batch) {
 		g.probes = probesPerPTO * is.MTU
 	}
 	s.ear.hear(s, b)
-	over := int(is.BytesInFlight) - int(max(was.BytesInFlight, was.Window))
+	over := int(is.BytesInFlight) - int(max(was.BytesInFlight, was.Window)) - g.probes
 	if over <= 0 {
+		g.probes = min(g.probes, -over)
 		return
 	}
-	if g.probes -= over; g.probes < 0 && (s.Confirmed || g.probes < -b.SegmentSize()) {
+	g.probes = 0
+	if s.Confirmed || over > b.SegmentSize() {
 		s.End.world.Fail("%s: %d bytes in flight after %d, with a window of %d", s.name(), is.BytesInFlight, was.BytesInFlight, was.Window)
 	}
 }

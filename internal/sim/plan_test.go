@@ -11,6 +11,7 @@ import (
 	"github.com/cinnabar-quic/cinnabar/internal/mono"
 	"github.com/cinnabar-quic/cinnabar/internal/sim"
 	"github.com/cinnabar-quic/cinnabar/internal/transport"
+	"github.com/cinnabar-quic/cinnabar/internal/wire"
 )
 
 var (
@@ -28,7 +29,8 @@ type run struct {
 	client  *sim.Endpoint
 	pairs   []*pair
 	script  sim.Script
-	said    []string // what was drawn
+	said    []string         // what was drawn
+	resumed *wire.Parameters // what the client remembers for 0-RTT
 	todo    []action
 	rebinds bool // there is a NAT: behind it only who speaks is heard
 	stats   totals
@@ -74,8 +76,10 @@ func newRun(seed uint64) *run {
 		r.say("tick %v", r.w.Tick)
 	}
 	r.drawScript()
-	r.server = r.w.Listen("server", serverAddr, r.drawSetup())
-	r.client = r.w.Endpoint("client", clientAddr, r.drawSetup())
+	server, client := r.drawSetup(), r.drawSetup()
+	r.drawEarly(&server, &client)
+	r.server = r.w.Listen("server", serverAddr, server)
+	r.client = r.w.Endpoint("client", clientAddr, client)
 	r.server.OnSession = r.accepted
 	r.drawLink(clientAddr)
 	count := 1
@@ -101,6 +105,28 @@ func (r *run) drawScript() {
 		r.script.Ticket = int(r.bytes(40, 4000))
 		r.say("hello %d, certificate %d, ticket %d", r.script.ClientHello, r.script.Certificate, r.script.Ticket)
 	}
+}
+
+// drawEarly draws whether the client knows the server from before, and whether
+// the server still remembers.
+func (r *run) drawEarly(server, client *sim.Setup) {
+	if !r.chance(20) {
+		return
+	}
+	p := server.Config.Params
+	p.ActiveCIDLimit = 2
+	r.resumed = &p
+	script := r.script
+	script.Early = true
+	client.Engine = script.New
+	if r.chance(70) {
+		server.Engine = script.New
+		r.say("0-RTT")
+		return
+	}
+	r.say("0-RTT that is refused")
+	p.MaxData, p.MaxStreamsBidi = r.bytes(10, 2<<20), 1+r.rand.Int64N(100) // less or more than now
+	p.MaxStreamDataBidiRemote, p.MaxStreamDataUni = r.bytes(10, 1<<20), r.bytes(10, 1<<20)
 }
 
 func (r *run) drawSetup() sim.Setup {

@@ -8,6 +8,7 @@ import (
 	"github.com/cinnabar-quic/cinnabar/internal/mono"
 	"github.com/cinnabar-quic/cinnabar/internal/sim"
 	"github.com/cinnabar-quic/cinnabar/internal/transport"
+	"github.com/cinnabar-quic/cinnabar/internal/wire"
 )
 
 // scene is one connection with a plan made by hand.
@@ -34,7 +35,7 @@ func newScene(t testing.TB, up, down []sim.Node, edit func(server bool, s *sim.S
 	s.client = s.w.Endpoint("client", clientAddr, setups[0])
 	s.server.OnSession = func(x *sim.Session) {
 		x.Handle = func(ev *transport.Event) {
-			if ev.Kind == transport.EventSecure && x.Peer == s.c {
+			if ev.Kind == transport.EventParameters && x.Peer == s.c {
 				s.attach(s.w, x)
 			}
 		}
@@ -44,10 +45,18 @@ func newScene(t testing.TB, up, down []sim.Node, edit func(server bool, s *sim.S
 	return s
 }
 
-// connect starts the connection.
-func (s *scene) connect() {
-	s.c = s.client.Connect(serverAddr)
-	s.attach(s.w, s.c)
+// connect starts the connection, with 0-RTT data if the server's parameters are
+// remembered.
+func (s *scene) connect(remembered ...*wire.Parameters) {
+	s.c = s.client.Connect(serverAddr, func(c *transport.Config) {
+		for _, p := range remembered {
+			c.Resumed = p
+		}
+	})
+	a := s.attach(s.w, s.c)
+	if s.c.Conn.UsingEarlyData() {
+		s.c.Do(func(*transport.Conn, mono.Time) { a.start() })
+	}
 }
 
 // talk adds a bidirectional stream that carries size bytes each way.
@@ -95,11 +104,14 @@ func TestHandshakeLossGrid(t *testing.T) {
 	for _, setup := range []struct {
 		name  string
 		retry bool
+		early bool
 		tls   sim.Script
 	}{
 		{name: "plain"},
 		{name: "retry", retry: true},
 		{name: "amplification", tls: sim.Script{Certificate: 12_000}},
+		{name: "0-RTT", early: true, tls: sim.Script{Early: true}},
+		{name: "0-RTT after retry", early: true, retry: true, tls: sim.Script{Early: true}},
 		{name: "long hello", retry: true, tls: sim.Script{ClientHello: 5000, Certificate: 15_000}},
 	} {
 		t.Run(setup.name, func(t *testing.T) {
@@ -112,14 +124,14 @@ func TestHandshakeLossGrid(t *testing.T) {
 							lost = append(lost, uint64(i+1))
 						}
 					}
-					lossRun(t, setup.retry, setup.tls, lost, direction)
+					lossRun(t, setup.retry, setup.early, setup.tls, lost, direction)
 				}
 			}
 		})
 	}
 }
 
-func lossRun(t *testing.T, retry bool, script sim.Script, lost []uint64, direction int) {
+func lossRun(t *testing.T, retry, early bool, script sim.Script, lost []uint64, direction int) {
 	ways := [2][]sim.Node{{sim.Delay(20*time.Millisecond, 0)}, {sim.Delay(20*time.Millisecond, 0)}}
 	for i := range ways {
 		if direction>>i&1 == 1 {
@@ -133,7 +145,12 @@ func lossRun(t *testing.T, retry bool, script sim.Script, lost []uint64, directi
 		s.Config.Params.MaxIdleTimeout = 10 * time.Minute
 	})
 	s.talk(5000)
-	s.connect()
+	if p := sim.DefaultParameters(); early {
+		p.ActiveCIDLimit = 2
+		s.connect(&p)
+	} else {
+		s.connect()
+	}
 	if err := s.w.Run(5*time.Minute, func() bool { return s.confirmed() && s.done() }); err != nil {
 		t.Errorf("lost %v, directions %b: %v", lost, direction, err)
 		return

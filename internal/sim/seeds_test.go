@@ -45,7 +45,7 @@ var must = []string{
 	"Retry packets", "NEW_TOKEN tokens", "key updates", "key updates asked for", "streams reset", "streams stopped", "streams stopped by the peer",
 	"graceful closes", "silent ends", "idle ends", "migrations asked for", "paths validated", "paths given up",
 	"packets lost", "probe timeouts", "spurious losses", "persistent congestion", "ECN failures", "congestion events",
-	"blocked by flow control", "blocked by the stream limit", "datagrams enlarged", "datagrams made smaller again", "undecryptable or malformed packets", "duplicate packets",
+	"streams with 0-RTT data", "0-RTT rejected", "blocked by flow control", "blocked by the stream limit", "datagrams enlarged", "datagrams made smaller again", "undecryptable or malformed packets", "duplicate packets",
 }
 
 const replay = "CINNABAR_SIM_SEED=%d go test -count=1 -run '^TestSeeds$' -v ./internal/sim"
@@ -135,7 +135,10 @@ func try(seed uint64) (r *run, err error) {
 func (r *run) play() error {
 	for _, p := range r.pairs {
 		p.client = r.client.Connect(serverAddr, r.clientConfig)
-		p.attach(r.w, p.client)
+		a := p.attach(r.w, p.client)
+		if p.client.Conn.UsingEarlyData() {
+			p.client.Do(func(*transport.Conn, mono.Time) { a.start() })
+		}
 	}
 	if err := r.w.Run(6*time.Hour, r.done); err != nil {
 		return fmt.Errorf("%w\n%s", err, r.figures())
@@ -164,20 +167,21 @@ func (r *run) clientConfig(c *transport.Config) {
 	if r.rebinds && c.KeepAlive == 0 {
 		c.KeepAlive = 5 * time.Second
 	}
+	c.Resumed = r.resumed
 }
 
 // accepted waits with a server's connection until it is known whose peer it is:
-// old and damaged packets make connections too, that come to nothing.
+// damaged packets make connections too, that come to nothing.
 func (r *run) accepted(s *sim.Session) {
 	s.Handle = func(ev *transport.Event) {
-		if ev.Kind != transport.EventSecure {
+		if ev.Kind != transport.EventParameters {
 			return
 		}
 		for _, p := range r.pairs {
 			if p.client != s.Peer {
 				continue
 			}
-			if p.server != nil {
+			if p.server != nil && p.server.Secure {
 				r.w.Fail("one client, two servers")
 			}
 			p.server = s
@@ -308,6 +312,8 @@ func (r *run) count() {
 		r.stats["streams reset"] += p.stats.resets
 		r.stats["streams stopped"] += p.stats.stops
 		r.stats["streams stopped by the peer"] += p.stats.peerStops
+		r.stats["streams with 0-RTT data"] += p.stats.early
+		r.stats["0-RTT rejected"] += p.stats.rejected
 		r.countEnd(p.client)
 		r.countEnd(p.server)
 	}

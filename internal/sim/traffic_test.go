@@ -76,7 +76,7 @@ type traffic struct {
 	moved   int64 // bytes read, by both
 	total   int64 // that can be
 	ends    [2]*talker
-	stats   struct{ resets, stops, peerStops uint64 }
+	stats   struct{ resets, stops, peerStops, early, rejected uint64 }
 }
 
 // talker is one end's application.
@@ -209,7 +209,11 @@ func (a *talker) handle(ev *transport.Event) {
 	}
 	switch ev.Kind {
 	case transport.EventSecure:
-		a.start()
+		if !a.started {
+			a.start()
+		}
+	case transport.EventEarlyRejected:
+		a.t.stats.rejected++
 	case transport.EventCredit:
 		if a.started {
 			a.open(ev.Uni)
@@ -219,6 +223,9 @@ func (a *talker) handle(ev *transport.Event) {
 		if p == nil || k != nil {
 			a.fail(ev.Stream, "opened, and nobody did")
 			return
+		}
+		if ev.Stream.Early() {
+			a.t.stats.early++
 		}
 		if k = a.talk(ev.Stream, p); k.out != nil {
 			k.write()
