@@ -1,6 +1,7 @@
 package recovery
 
 import (
+	"math"
 	"time"
 
 	"github.com/cinnabar-quic/cinnabar/internal/dgram"
@@ -18,6 +19,8 @@ type Acks struct {
 
 	set       ranges.Set // received, from floor on
 	floor     int64      // numbers below are not accepted any more
+	unsaid    int64      // lowest ack-eliciting number since the last ACK; none: past all others
+	taking    int64      // the packet between Taking and Received; none: past all others
 	largest   int64
 	largestAt mono.Time // when it came
 
@@ -30,16 +33,24 @@ type Acks struct {
 // Init makes a ready for a space. maxDelay is the max_ack_delay that we
 // promise, which only App makes use of.
 func (a *Acks) Init(space Space, maxDelay time.Duration) {
-	*a = Acks{space: space, threshold: 2, maxDelay: bound(maxDelay), largest: -1, eliciting: -1, deadline: mono.Never}
+	*a = Acks{
+		space: space, threshold: 2, maxDelay: bound(maxDelay), deadline: mono.Never,
+		largest: -1, eliciting: -1, unsaid: math.MaxInt64, taking: math.MaxInt64,
+	}
 }
 
 // Seen reports whether a packet is to be dropped unread: it came before, or it
 // is so old that nobody remembers.
 func (a *Acks) Seen(pn int64) bool { return pn < a.floor || a.set.Contains(pn) }
 
+// Taking says that a packet which was not Seen is being processed: what its own
+// frames acknowledge does not make it too old for Received, which follows.
+func (a *Acks) Taking(pn int64) { a.taking = pn }
+
 // Received records a packet that was processed as a whole. ecn is the
 // codepoint that its datagram came with.
 func (a *Acks) Received(now mono.Time, pn int64, eliciting bool, ecn dgram.ECN) {
+	a.taking = math.MaxInt64
 	if a.Seen(pn) {
 		return
 	}
@@ -69,6 +80,7 @@ func (a *Acks) Received(now mono.Time, pn int64, eliciting bool, ecn dgram.ECN) 
 // are answered at once (RFC 9000 §13.2.1, §13.2.2).
 func (a *Acks) schedule(now mono.Time, pn int64, ecn dgram.ECN) {
 	a.pending++
+	a.unsaid = min(a.unsaid, pn)
 	inOrder := pn > a.eliciting && a.set.Covers(max(a.eliciting+1, a.floor), pn)
 	a.eliciting = max(a.eliciting, pn)
 	delay := a.maxDelay
@@ -113,14 +125,15 @@ func (a *Acks) Append(b []byte, room int, now mono.Time, exponent uint8) ([]byte
 // Sent says that the ACK frame which Append wrote goes out. It returns the
 // largest number in it, to be given to Acked if that packet arrives.
 func (a *Acks) Sent() (largest int64) {
-	a.pending, a.deadline = 0, mono.Never
+	a.pending, a.deadline, a.unsaid = 0, mono.Never, math.MaxInt64
 	return a.largest
 }
 
 // Acked says that the peer has an ACK frame with this largest number. What it
 // covers needs no acknowledgment any more, and is not accepted any more
-// (RFC 9000 §13.2.4).
+// (RFC 9000 §13.2.4). What came late, after that frame, is not covered.
 func (a *Acks) Acked(largest int64) {
+	largest = min(largest, a.unsaid-1, a.taking-1)
 	if largest < a.floor {
 		return
 	}

@@ -234,6 +234,7 @@ func (c *Conn) process(p *received, o *protect.Opened, reserved byte) bool {
 		c.hs.heard = true
 	}
 	p.first = o.First
+	acks.Taking(o.PN)
 	if err := c.dispatch(p, o.Payload); err != nil {
 		c.fail(p.now, err)
 		return false

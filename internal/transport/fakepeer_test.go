@@ -265,11 +265,21 @@ func (tc *testConn) advanceToTimer() {
 	tc.now = max(tc.now, at)
 	for rounds := 0; tc.conn.Deadline() <= tc.now; rounds++ {
 		if rounds > 20 {
-			tc.Fatalf("a timer stays in the past: %v at %v", tc.conn.Deadline(), tc.now)
+			tc.Fatalf("timers stay in the past: %v", tc.due())
 		}
 		tc.conn.Advance(tc.now)
 		tc.pump()
 	}
+}
+
+// due returns the timers that have run out.
+func (tc *testConn) due() (list []timer) {
+	for k := timer(0); k < timers; k++ {
+		if tc.conn.when(k) <= tc.now {
+			list = append(list, k)
+		}
+	}
+	return list
 }
 
 // advanceToPTO lets time pass until a probe timeout has expired.

@@ -456,3 +456,40 @@ func TestECNValidation(t *testing.T) {
 		})
 	}
 }
+
+// An ACK that has arrived covers what it said, not what came late: that is still
+// to be acknowledged, whether it came before the news or brings it itself
+// (RFC 9000 §13.2.1, §13.2.4).
+func TestLateAmongAcksOfAcks(t *testing.T) {
+	bothSides(t, func(t *testing.T, s side) {
+		for _, own := range []bool{false, true} {
+			tc := newTestConn(t, s)
+			tc.see(wire.FrameAck)
+			late := tc.peer.next[2]
+			for i := range int64(2) {
+				tc.writePacket(testPacket{typ: wire.OneRTT, frames: []wire.Frame{wire.Ping{}}, explicit: true, number: late + 1 + i})
+			}
+			tc.conn.Ping() // so that the ACK is acknowledged
+			tc.clear()
+			ping := wire.Frame(wire.Ping{})
+			packets := []testPacket{
+				{typ: wire.OneRTT, frames: []wire.Frame{ping}, explicit: true, number: late},
+				{typ: wire.OneRTT, frames: []wire.Frame{wire.MakeAck(tc.peer.got[2], 0, nil)}, explicit: true, number: late + 3},
+			}
+			if own {
+				packets[1].frames = append(packets[1].frames, ping)
+				packets[1].number = late
+				packets = packets[1:]
+			}
+			for _, p := range packets {
+				tc.conn.Receive(tc.now, &dgram.Datagram{Data: tc.build(p), Path: tc.path})
+			}
+			ack := tc.wantType("the late one", wire.OneRTT, wire.FrameAck).(wire.Ack)
+			if !ack.Set().Contains(late) {
+				t.Errorf("%v, want %d in it", ack, late)
+			}
+			tc.advance(time.Second)
+			tc.clear()
+		}
+	})
+}
