@@ -16,6 +16,7 @@ const (
 	timerAck                    // a delayed ACK is due (RFC 9000 §13.2.1)
 	timerPace                   // the pacer lets the next batch go (RFC 9002 §7.7)
 	timerIdle                   // nothing heard for too long (RFC 9000 §10.1)
+	timerProgress               // the peer talks but acknowledges nothing
 	timerKeepAlive              // a PING keeps the connection alive (RFC 9000 §10.1.2)
 	timerHandshake              // the handshake took too long
 	timerPath                   // a path did not answer its challenge (RFC 9000 §8.2.4)
@@ -55,6 +56,8 @@ func (c *Conn) when(t timer) mono.Time {
 		return c.paceUntil
 	case timerIdle:
 		return c.idle.deadline(c)
+	case timerProgress:
+		return c.progressAt()
 	case timerKeepAlive:
 		return c.idle.keepAliveAt(c)
 	case timerHandshake:
@@ -87,7 +90,6 @@ func (c *Conn) fire(now mono.Time, t timer) {
 	case timerLoss:
 		if c.loss.Advance(now) {
 			c.probe(now)
-			c.checkProgress(now)
 		}
 		c.settle(now)
 	case timerAck: // Transmit sees that the ACK is due
@@ -95,6 +97,8 @@ func (c *Conn) fire(now mono.Time, t timer) {
 		c.paceUntil = mono.Never
 	case timerIdle:
 		c.enterGone(now, &CloseReason{Kind: CloseIdle})
+	case timerProgress:
+		c.fail(now, frameError(wire.ProtocolViolation, wire.FrameAck, "nothing was acknowledged for too long"))
 	case timerKeepAlive:
 		c.idle.lastPing = now
 		c.Ping()
@@ -129,14 +133,6 @@ func (c *Conn) probe(now mono.Time) {
 		}
 	}
 	c.mtu.onPTO(c, now)
-}
-
-// checkProgress ends a connection whose peer talks but acknowledges nothing, so
-// that what waits for it does not wait for ever.
-func (c *Conn) checkProgress(now mono.Time) {
-	if c.loss.PTOCount() >= zombiePTOs && now.Sub(c.idle.progress) > max(zombieTime, c.idle.timeout(c)) {
-		c.fail(now, frameError(wire.ProtocolViolation, wire.FrameAck, "nothing was acknowledged for too long"))
-	}
 }
 
 // idle is the idle timeout and keep-alive (RFC 9000 §10.1).
@@ -182,6 +178,15 @@ func (s *idle) deadline(c *Conn) mono.Time {
 		return s.last.Add(d)
 	}
 	return mono.Never
+}
+
+// progressAt returns when patience ends with a peer that is heard but acknowledges
+// nothing, so that what waits for it does not wait for ever.
+func (c *Conn) progressAt() mono.Time {
+	if c.loss.InFlight() == 0 || c.loss.PTOCount() < zombiePTOs {
+		return mono.Never
+	}
+	return c.idle.progress.Add(max(zombieTime, c.idle.timeout(c)))
 }
 
 func (s *idle) keepAliveAt(c *Conn) mono.Time {
