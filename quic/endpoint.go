@@ -236,7 +236,12 @@ func (r *reader) post(p *parcel, i int, s *Session) bool {
 // what is to be sent waits until they have had a turn: their answer and our
 // acknowledgement can then share packets.
 func (r *reader) received(s *Session) {
-	s.events(now())
+	t := now()
+	if s.server != nil && !s.conn.Heard() {
+		s.hooks = nil // the first packet was no client's: there never was a session
+		s.conn.Destroy(t)
+	}
+	s.events(t)
 	if s.woken.head == nil || s.flushing {
 		s.unlock(flushNow)
 		return

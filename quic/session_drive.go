@@ -18,13 +18,17 @@ const (
 	flushNow                 // as much as may be sent
 )
 
+// maxRounds is how many times a goroutine empties the inbox for others before the
+// flusher goes on with that.
+const maxRounds = 4
+
 // unlock ends the time that a goroutine holds the session's lock. What the
 // machine wants done is done first: the inbox, events, sending. To bound the time
 // that others wait, the lock is let go after each batch. Sleepers are woken, and user
 // code is set going, only when the lock is free.
 func (s *Session) unlock(f flush) {
 	advanced := false
-	for {
+	for rounds := 0; ; rounds++ {
 		again := s.drive(f, &advanced)
 		woken, todo, socket := s.woken, s.after, s.socket
 		s.woken, s.after = waitQueue{}, 0
@@ -37,6 +41,10 @@ func (s *Session) unlock(f flush) {
 		case again:
 			s.mu.Lock()
 		case s.inbox.empty() || !s.mu.TryLock():
+			return
+		case rounds >= maxRounds:
+			s.flushLater() // what comes in all the time is not the caller's to wait for
+			s.mu.Unlock()
 			return
 		}
 		f = flushNow

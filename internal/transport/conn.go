@@ -171,6 +171,9 @@ func (c *Conn) OriginalDCID() wire.ConnectionID { return c.ids.original }
 // Secure reports whether the handshake is complete.
 func (c *Conn) Secure() bool { return c.secure }
 
+// Heard reports whether any packet of the peer's was authentic.
+func (c *Conn) Heard() bool { return c.hs == nil || c.hs.heard }
+
 // Confirmed reports whether the handshake is confirmed.
 func (c *Conn) Confirmed() bool { return c.confirmed }
 

@@ -1,0 +1,38 @@
+package quic
+
+import (
+	"net/netip"
+	"testing"
+	"testing/synctest"
+
+	"github.com/cinnabar-quic/cinnabar/internal/udp"
+	"github.com/cinnabar-quic/cinnabar/internal/wire"
+)
+
+// A datagram that only looks like a client's first one makes no session: not one
+// that is counted against a limit, nor one that a hook hears of.
+func TestJunkInitial(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		closed := 0
+		m := newMemNet(t, udp.NetworkOptions{}, SocketOptions{MaxConnectionsPerHost: 1},
+			ListenOptions{Hooks: SessionHooks{Close: func() { closed++ }}})
+		defer m.close()
+		odd, err := m.net.Listen(netip.MustParseAddrPort("10.0.0.3:9"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer odd.Close()
+		for range 3 {
+			sendInitial(t, odd, wire.Version1)
+			synctest.Wait()
+			if n := len(m.server.hosts); n != 0 {
+				t.Fatalf("%d hosts have sessions", n)
+			}
+		}
+		if closed != 0 {
+			t.Errorf("Close hook called %d times", closed)
+		}
+		p := m.pair(ConnectOptions{})
+		p.client.Destroy(nil)
+	})
+}
