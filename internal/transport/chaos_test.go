@@ -27,12 +27,18 @@ func TestChaos(t *testing.T) {
 				if r.IntN(2) == 0 {
 					smallWindows(c)
 				}
-			}, func(sc *scriptedTLS) { sc.early = s == serverSide && r.IntN(2) == 0 },
+				if r.IntN(2) == 0 && s == clientSide {
+					old := testParams()
+					c.Resumed = &old
+				}
+			}, func(sc *scriptedTLS) { sc.early = r.IntN(2) == 0 },
 				func(p *wire.Parameters) {
 					if s == clientSide && r.IntN(2) == 0 {
 						offer(p)
 					}
-					p.MaxData = r.Int64N(5000)
+					if r.IntN(2) == 0 {
+						p.MaxData = r.Int64N(5000)
+					}
 				})
 			m := &monkey{tc: tc, r: r, home: tc.path}
 			for range 150 {
@@ -130,6 +136,11 @@ func (m *monkey) frame(typ wire.PacketType) wire.Frame {
 		return wire.Ping{}
 	}
 	theirs := (!tc.side).streamID(r.IntN(2) == 0, r.Int64N(4))
+	if r.IntN(200) == 0 {
+		b := sampleFrame(ft, tc.side).Append(nil)
+		b[r.IntN(len(b))] ^= 1 << r.IntN(8)
+		return rawFrame(b)
+	}
 	switch ft {
 	case wire.FrameAck, wire.FrameAckECN:
 		if set := tc.peer.got[spaceOf(typ)]; len(set) > 0 {
@@ -186,6 +197,10 @@ func (m *monkey) act() {
 		tc.conn.Migrate(tc.now, to, r.IntN(4) == 0)
 	case 3:
 		tc.conn.TooBig(tc.now, 1200+r.IntN(300))
+	case 5:
+		if tc.side == clientSide && !tc.conn.Secure() {
+			tc.tls1(TLSEvent{Kind: TLSEarlyRejected})
+		}
 	case 4:
 		if r.IntN(20) == 0 {
 			tc.conn.Close(tc.now, r.IntN(2) == 0, 7, "enough")

@@ -49,7 +49,7 @@ func (c *Conn) when(t timer) mono.Time {
 	case timerLoss:
 		return c.loss.Deadline()
 	case timerAck:
-		if p := c.paths.active(); p.allowance() >= c.smallestDatagram() {
+		if p := c.paths.active(); c.oneRTT.CanWrite() && p.allowance() >= c.smallestDatagram() {
 			return c.acks.Deadline()
 		}
 	case timerPace:

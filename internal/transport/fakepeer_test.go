@@ -25,7 +25,9 @@ package transport
 // step carries the handshake on to a later stage.
 //
 // At the end whatever was said and not wanted fails the test, as do a close
-// nobody expected, a timer that stays in the past, and chunks of memory left over.
+// nobody expected and chunks of memory left over; and at all times a timer that
+// stays in the past, and more than three times as many bytes to an unvalidated
+// address as came from there.
 
 import (
 	"bytes"
@@ -98,8 +100,9 @@ type testConn struct {
 	peer fakePeer
 	pool *stream.List
 
-	path dgram.Path // of the datagrams that the peer sends, as the Conn sees it
-	ecn  dgram.ECN
+	path  dgram.Path             // of the datagrams that the peer sends, as the Conn sees it
+	heard map[netip.AddrPort]int // bytes that the peer sent from an address; more than any sum once it is validated
+	ecn   dgram.ECN
 
 	batch     *dgram.Batch
 	datagrams []sentDatagram // all that the Conn ever sent
@@ -126,6 +129,7 @@ func newTestConn(t testing.TB, options ...any) *testConn {
 		TB: t, now: mono.Time(time.Second), side: clientSide, pool: new(stream.List),
 		path:    dgram.Path{Local: testLocal, Remote: testRemote},
 		batch:   dgram.NewBatch(make([]byte, 0, dgram.MaxBatchBytes)),
+		heard:   make(map[netip.AddrPort]int),
 		ignored: map[wire.FrameType]bool{wire.FramePadding: true, wire.FrameAck: true, wire.FrameAckECN: true},
 	}
 	tc.cfg = &Config{

@@ -3,6 +3,7 @@ package transport
 import (
 	"bytes"
 	"fmt"
+	"math"
 
 	"github.com/cinnabar-quic/cinnabar/internal/dgram"
 	"github.com/cinnabar-quic/cinnabar/internal/mono"
@@ -160,6 +161,7 @@ func (tc *testConn) writeDatagram(packets ...testPacket) {
 // inject delivers a datagram as it is.
 func (tc *testConn) inject(b []byte) {
 	tc.Helper()
+	tc.heard[tc.path.Remote] += len(b)
 	tc.conn.Receive(tc.now, &dgram.Datagram{Data: bytes.Clone(b), Path: tc.path, ECN: tc.ecn})
 	tc.pump()
 }
@@ -237,6 +239,24 @@ func (tc *testConn) receive(b []byte, path dgram.Path, ecn dgram.ECN) {
 		tc.out[i].datagram.packets = d.packets
 	}
 	tc.datagrams = append(tc.datagrams, d)
+	tc.checkAmplification(path)
+}
+
+// checkAmplification holds what a server has sent to an address against what came
+// from there, until the address is validated (RFC 9000 §8).
+func (tc *testConn) checkAmplification(path dgram.Path) {
+	tc.Helper()
+	if tc.side == clientSide {
+		return
+	}
+	for _, p := range tc.conn.paths.list {
+		if p.addr == path && p.validated {
+			tc.heard[path.Remote] = math.MaxInt / 4
+		}
+	}
+	if in, out := tc.heard[path.Remote], tc.sent(path.Remote); out > 3*in {
+		tc.Errorf("%d bytes sent to the unvalidated %v, which sent %d", out, path.Remote, in)
+	}
 }
 
 // openSent opens the packet at the front of b. Everything a Conn sends must be

@@ -493,3 +493,20 @@ func TestLateAmongAcksOfAcks(t *testing.T) {
 		}
 	})
 }
+
+// 0-RTT packets that come before we have keys to acknowledge them with wait for
+// these; no timer runs for it meanwhile (RFC 9000 §13.2.1).
+func TestAckWithoutKeys(t *testing.T) {
+	tc := newTestConn(t, serverSide, stageStart, func(s *scriptedTLS) { s.manual = true })
+	tc.see(wire.FrameAck)
+	tc.write(wire.Initial, wire.Crypto{Data: message('C', 300)})
+	tc.clear()
+	tc.tlsParameters()
+	tc.tlsSecret(TLSReadSecret, LevelEarly)
+	tc.write(wire.ZeroRTT, wire.Ping{})
+	tc.advance(time.Second)
+	tc.wantIdle("no keys yet")
+	tc.tlsSecret(TLSWriteSecret, LevelApp)
+	tc.want("now there are", wire.OneRTT, ackOf(0))
+	tc.abandon()
+}
