@@ -416,11 +416,13 @@ func (c *Conn) transmitProbe(now mono.Time, b *dgram.Batch) bool {
 }
 
 // mayProbe reports whether a packet may go out that is about a path alone. On the
-// path in use the congestion window counts; on others, where it says nothing, how
-// many packets the peer has left without an answer.
+// path in use the congestion window counts, but not for challenges, which are
+// few: after a rebinding it is full of what went to the old address, and empties
+// only once the new one is validated. On other paths, where it says nothing,
+// counts how many packets the peer has left without an answer.
 func (s *paths) mayProbe(c *Conn, p *path) bool {
 	if p == s.active() {
-		return c.loss.CanSend() >= wire.MinInitialSize
+		return p.wanted || c.loss.CanSend() >= wire.MinInitialSize
 	}
 	return s.probes < maxPathProbes
 }
