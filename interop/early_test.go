@@ -108,14 +108,21 @@ func earlyAccepted(d *duel) error {
 	return bothKnow(near, far, "resumed with early data", func(c conn) bool { return c.tls().DidResume && c.usedEarly() })
 }
 
-// earlyRejected sends early data to a server that knows the ticket but takes none: it
-// must get there after the handshake, once.
-func earlyRejected(d *duel) error {
+// earlyRejected sends early data to a server that knows the ticket but takes none.
+func earlyRejected(d *duel) error { return d.rejecting(options{}) }
+
+// earlyLimits sends it to a server whose limits are lower than when it gave the
+// ticket: it cannot take data that was sent in trust of them (RFC 9000 §7.4.1).
+func earlyLimits(d *duel) error { return d.rejecting(options{early: true, streams: 1}) }
+
+// rejecting has the early data meet another server than the one that gave the ticket.
+// It must get there after the handshake, once.
+func (d *duel) rejecting(o options) error {
 	e, err := d.early()
 	if err != nil {
 		return err
 	}
-	if e.server, err = d.listen(options{}); err != nil {
+	if e.server, err = d.listen(o); err != nil {
 		return err
 	}
 	e.tap.connect(e.server.addr())

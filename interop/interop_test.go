@@ -50,6 +50,7 @@ var cases = []entry{
 	{name: "resumption", run: resumption},
 	{name: "0-RTT accepted", run: earlyAccepted},
 	{name: "0-RTT rejected", run: earlyRejected},
+	{name: "0-RTT, limits lowered", run: earlyLimits},
 	{name: "key update by client", run: updateByClient},
 	{name: "key update by server", run: updateByServer},
 	{name: "ChaCha20-Poly1305", run: inChild(0x1303)},

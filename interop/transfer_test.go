@@ -93,7 +93,7 @@ func manyStreams(d *duel) error {
 	whole := func(id int64) content { return content{seed: uint64(id), size: 50_000} }
 	var all sync.WaitGroup
 	all.Add(n)
-	client := func() error {
+	client := func() (err error) {
 		streams := make([]stream, n)
 		for i := range streams {
 			if streams[i], err = near.open(d.ctx, false); err != nil {
@@ -110,7 +110,7 @@ func manyStreams(d *duel) error {
 				func() error { return whole(s.id()).receive(s) })
 		})
 	}
-	server := func() error {
+	server := func() (err error) {
 		streams := make([]stream, n)
 		for i := range streams {
 			if streams[i], err = far.accept(d.ctx, false); err != nil {
