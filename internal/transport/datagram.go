@@ -51,7 +51,7 @@ func (d *datagram) room() int { return d.limit - len(d.b) - protect.Overhead }
 // openPacket begins a packet of a space, to the peer's ID for the path in use.
 // It returns nil if the datagram has no room for one worth sending.
 func (c *Conn) openPacket(d *datagram, sp recovery.Space) *packet {
-	if sp == recovery.App && c.secure {
+	if sp == recovery.App && c.oneRTT.CanWrite() {
 		if r := c.ids.bySeq(c.paths.active().cid); r != nil {
 			return c.openPacketTo(d, sp, &r.id)
 		}

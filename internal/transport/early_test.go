@@ -396,6 +396,34 @@ func TestEarlyServerAmplification(t *testing.T) {
 	tc.clear()
 }
 
+// A client may replace its connection ID in 0-RTT; the handshake goes on under
+// the one that it began with (RFC 9000 §7.2), and 1-RTT under the new one.
+func TestEarlyServerNewID(t *testing.T) {
+	tc := newTestConn(t, serverSide, stageHello, withEarly)
+	tc.clear()
+	id := wire.MakeConnectionID([]byte("another!"))
+	tc.write(wire.ZeroRTT, wire.NewConnectionID{Seq: 1, RetirePriorTo: 1, ID: id}, streamFrame(0, 0, "request"))
+	s := tc.wantEvent("0-RTT data", EventStream).Stream
+	tc.clear()
+	tc.send(s, "answer")
+	tc.want("the new ID is used", wire.OneRTT, streamFrame(0, 0, "answer"))
+	if tc.last.dcid != id {
+		t.Errorf("1-RTT goes to %v, want %v", tc.last.dcid, id)
+	}
+	tc.see(wire.FrameAck)
+	tc.write(wire.Handshake, wire.Ping{})
+	tc.wantType("an ACK", wire.Handshake, wire.FrameAck)
+	if tc.last.dcid != tc.peer.id {
+		t.Errorf("Handshake packets go to %v, want %v", tc.last.dcid, tc.peer.id)
+	}
+	tc.clear()
+	tc.write(wire.Handshake, wire.Crypto{Data: message('F', 52)})
+	if !tc.conn.Secure() {
+		t.Error("the handshake is stuck")
+	}
+	tc.clear()
+}
+
 // newResumePair is a pair whose client keeps tickets in cache, remembers the
 // server's parameters and so tries 0-RTT. The server has the ticket keys of an
 // earlier one if server is not nil.
