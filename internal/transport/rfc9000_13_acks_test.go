@@ -160,86 +160,89 @@ func TestAckDelayExtremes(t *testing.T) {
 	}
 }
 
+// repeated makes a Conn send each kind of frame that goes again if it is lost.
+var repeated = []struct {
+	name string
+	make func(tc *testConn) wire.Frame
+}{
+	{"STREAM", func(tc *testConn) wire.Frame {
+		st := tc.open(bidi)
+		tc.send(st, "data")
+		must(tc.conn.CloseWrite(st))
+		return wire.Stream{ID: st.ID(), Data: []byte("data"), Fin: true}
+	}},
+	{"an empty STREAM with FIN", func(tc *testConn) wire.Frame {
+		st := tc.open(bidi)
+		must(tc.conn.CloseWrite(st))
+		return wire.Stream{ID: st.ID(), Fin: true}
+	}},
+	{"RESET_STREAM", func(tc *testConn) wire.Frame {
+		st := tc.open(bidi)
+		tc.conn.Reset(st, 5)
+		return wire.ResetStream{ID: st.ID(), Code: 5}
+	}},
+	{"STOP_SENDING", func(tc *testConn) wire.Frame {
+		st := tc.accept((!tc.side).streamID(uni, 0), "x")
+		tc.conn.Stop(tc.now, st, 6)
+		return wire.StopSending{ID: st.ID(), Code: 6}
+	}},
+	{"STREAM_DATA_BLOCKED", func(tc *testConn) wire.Frame {
+		st := tc.open(bidi)
+		tc.send(st, "0123456789a")
+		tc.wantType("what the limit allows", wire.OneRTT, wire.FrameStream)
+		tc.write(wire.OneRTT, ackOf(tc.last.pn))
+		return wire.StreamDataBlocked{ID: st.ID(), Limit: 10}
+	}},
+	{"DATA_BLOCKED", func(tc *testConn) wire.Frame {
+		for range 2 {
+			tc.send(tc.open(bidi), "0123456789")
+			tc.wantPacket("what the limit allows", wire.OneRTT)
+		}
+		tc.ack(wire.OneRTT)
+		tc.send(tc.open(bidi), "0")
+		return wire.DataBlocked{Limit: 20}
+	}},
+	{"STREAMS_BLOCKED", func(tc *testConn) wire.Frame {
+		if tc.conn.OpenStream(tc.now, uni) != nil {
+			tc.Fatal("a stream over the limit")
+		}
+		return wire.StreamsBlocked{Uni: true, Limit: 0}
+	}},
+	{"MAX_STREAMS", func(tc *testConn) wire.Frame {
+		tc.write(wire.OneRTT, wire.StreamsBlocked{Limit: 1})
+		return wire.MaxStreams{Max: 100}
+	}},
+	{"MAX_DATA", func(tc *testConn) wire.Frame {
+		tc.write(wire.OneRTT, wire.DataBlocked{Limit: 1})
+		return wire.MaxData{Max: 1 << 20}
+	}},
+	{"MAX_STREAM_DATA", func(tc *testConn) wire.Frame {
+		id := (!tc.side).streamID(uni, 0)
+		tc.write(wire.OneRTT, wire.StreamDataBlocked{ID: id, Limit: 1})
+		return wire.MaxStreamData{ID: id, Max: 256 << 10}
+	}},
+	{"NEW_CONNECTION_ID", func(tc *testConn) wire.Frame {
+		tc.write(wire.OneRTT, wire.RetireConnectionID{Seq: 1})
+		id := tc.ids()[len(tc.ids())-1]
+		return wire.NewConnectionID{Seq: 4, ID: id, Token: tc.cfg.ResetToken(id)}
+	}},
+	{"RETIRE_CONNECTION_ID", func(tc *testConn) wire.Frame {
+		tc.write(wire.OneRTT, wire.NewConnectionID{Seq: 1, RetirePriorTo: 1, ID: wire.MakeConnectionID([]byte("peer-001"))})
+		return wire.RetireConnectionID{Seq: 0}
+	}},
+	{"CRYPTO", func(tc *testConn) wire.Frame {
+		tc.tlsData(LevelApp, []byte("ticket"))
+		return wire.Crypto{Data: []byte("ticket")}
+	}},
+}
+
 // What each frame carries goes again if it may be lost, in a new packet, and with
 // the newest value (RFC 9000 §13.3).
 func TestRetransmission(t *testing.T) {
 	limits := func(p *wire.Parameters) {
 		p.MaxData, p.MaxStreamDataBidiRemote, p.MaxStreamsUni = 20, 10, 0
 	}
-	for _, tt := range []struct {
-		name string
-		make func(tc *testConn) wire.Frame
-	}{
-		{"STREAM", func(tc *testConn) wire.Frame {
-			st := tc.open(bidi)
-			tc.send(st, "data")
-			must(tc.conn.CloseWrite(st))
-			return wire.Stream{ID: st.ID(), Data: []byte("data"), Fin: true}
-		}},
-		{"an empty STREAM with FIN", func(tc *testConn) wire.Frame {
-			st := tc.open(bidi)
-			must(tc.conn.CloseWrite(st))
-			return wire.Stream{ID: st.ID(), Fin: true}
-		}},
-		{"RESET_STREAM", func(tc *testConn) wire.Frame {
-			st := tc.open(bidi)
-			tc.conn.Reset(st, 5)
-			return wire.ResetStream{ID: st.ID(), Code: 5}
-		}},
-		{"STOP_SENDING", func(tc *testConn) wire.Frame {
-			st := tc.accept((!tc.side).streamID(uni, 0), "x")
-			tc.conn.Stop(tc.now, st, 6)
-			return wire.StopSending{ID: st.ID(), Code: 6}
-		}},
-		{"STREAM_DATA_BLOCKED", func(tc *testConn) wire.Frame {
-			st := tc.open(bidi)
-			tc.send(st, "0123456789a")
-			tc.wantType("what the limit allows", wire.OneRTT, wire.FrameStream)
-			tc.write(wire.OneRTT, ackOf(tc.last.pn))
-			return wire.StreamDataBlocked{ID: st.ID(), Limit: 10}
-		}},
-		{"DATA_BLOCKED", func(tc *testConn) wire.Frame {
-			for range 2 {
-				tc.send(tc.open(bidi), "0123456789")
-				tc.wantPacket("what the limit allows", wire.OneRTT)
-			}
-			tc.ack(wire.OneRTT)
-			tc.send(tc.open(bidi), "0")
-			return wire.DataBlocked{Limit: 20}
-		}},
-		{"STREAMS_BLOCKED", func(tc *testConn) wire.Frame {
-			if tc.conn.OpenStream(tc.now, uni) != nil {
-				tc.Fatal("a stream over the limit")
-			}
-			return wire.StreamsBlocked{Uni: true, Limit: 0}
-		}},
-		{"MAX_STREAMS", func(tc *testConn) wire.Frame {
-			tc.write(wire.OneRTT, wire.StreamsBlocked{Limit: 1})
-			return wire.MaxStreams{Max: 100}
-		}},
-		{"MAX_DATA", func(tc *testConn) wire.Frame {
-			tc.write(wire.OneRTT, wire.DataBlocked{Limit: 1})
-			return wire.MaxData{Max: 1 << 20}
-		}},
-		{"MAX_STREAM_DATA", func(tc *testConn) wire.Frame {
-			id := (!tc.side).streamID(uni, 0)
-			tc.write(wire.OneRTT, wire.StreamDataBlocked{ID: id, Limit: 1})
-			return wire.MaxStreamData{ID: id, Max: 256 << 10}
-		}},
-		{"NEW_CONNECTION_ID", func(tc *testConn) wire.Frame {
-			tc.write(wire.OneRTT, wire.RetireConnectionID{Seq: 1})
-			id := tc.ids()[len(tc.ids())-1]
-			return wire.NewConnectionID{Seq: 4, ID: id, Token: tc.cfg.ResetToken(id)}
-		}},
-		{"RETIRE_CONNECTION_ID", func(tc *testConn) wire.Frame {
-			tc.write(wire.OneRTT, wire.NewConnectionID{Seq: 1, RetirePriorTo: 1, ID: wire.MakeConnectionID([]byte("peer-001"))})
-			return wire.RetireConnectionID{Seq: 0}
-		}},
-		{"CRYPTO", func(tc *testConn) wire.Frame {
-			tc.tlsData(LevelApp, []byte("ticket"))
-			return wire.Crypto{Data: []byte("ticket")}
-		}},
-	} {
+	for _, tt := range repeated {
 		bothSides(t, func(t *testing.T, s side) {
 			t.Run(tt.name, func(t *testing.T) {
 				lostAndPTO(t, func(t *testing.T, pto bool) {
