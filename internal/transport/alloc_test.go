@@ -105,11 +105,11 @@ func TestAllocationsBulk(t *testing.T) {
 	}
 	l.pass(l.client, l.server)
 	in := l.opened()
-	for range 300 { // rings and queues take their sizes
+	for range 100 { // rings and queues take their sizes
 		l.bulk(out, in, chunk, buf)
 	}
 	l.packets = 0
-	const rounds = 200
+	const rounds = 50
 	allocs := testing.AllocsPerRun(rounds, func() { l.bulk(out, in, chunk, buf) })
 	perRound := l.packets / (rounds + 1)
 	if perRound < 64<<10/1452 {
@@ -172,7 +172,7 @@ func TestAllocationsRequest(t *testing.T) {
 	for range 500 {
 		l.request(question, answer, buf)
 	}
-	if allocs := testing.AllocsPerRun(1000, func() { l.request(question, answer, buf) }); allocs > mostRequestAllocs {
+	if allocs := testing.AllocsPerRun(300, func() { l.request(question, answer, buf) }); allocs > mostRequestAllocs {
 		t.Errorf("%v allocations for a request, want at most %d", allocs, mostRequestAllocs)
 	}
 	l.tick(time.Second)
