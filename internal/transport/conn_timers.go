@@ -138,7 +138,8 @@ func (c *Conn) probe(now mono.Time) {
 // idle is the idle timeout and keep-alive (RFC 9000 §10.1).
 type idle struct {
 	progress  mono.Time // something was acknowledged, or the first packet to acknowledge was sent
-	last      mono.Time // a packet was processed, or the first eliciting one sent since
+	heardAt   mono.Time // a packet was processed
+	last      mono.Time // the same, or the first eliciting one sent since
 	lastPing  mono.Time
 	sent      bool // something eliciting was sent since last
 	keepAlive time.Duration
@@ -147,7 +148,7 @@ type idle struct {
 func (s *idle) init(now mono.Time, keepAlive time.Duration) { s.last, s.keepAlive = now, keepAlive }
 
 // heard restarts the timer: a packet was processed.
-func (s *idle) heard(now mono.Time) { s.last, s.sent = now, false }
+func (s *idle) heard(now mono.Time) { s.heardAt, s.last, s.sent = now, now, false }
 
 // spoke restarts the timer if this is the first eliciting packet since one was heard.
 func (s *idle) spoke(now mono.Time) {
@@ -181,9 +182,10 @@ func (s *idle) deadline(c *Conn) mono.Time {
 }
 
 // progressAt returns when patience ends with a peer that is heard but acknowledges
-// nothing, so that what waits for it does not wait for ever.
+// nothing, so that what waits for it does not wait for ever. One that is not heard
+// is the idle timer's matter.
 func (c *Conn) progressAt() mono.Time {
-	if c.loss.InFlight() == 0 || c.loss.PTOCount() < zombiePTOs {
+	if c.loss.InFlight() == 0 || c.loss.PTOCount() < zombiePTOs || c.idle.heardAt.Sub(c.idle.progress) <= zombieTime {
 		return mono.Never
 	}
 	return c.idle.progress.Add(max(zombieTime, c.idle.timeout(c)))
