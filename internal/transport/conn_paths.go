@@ -45,7 +45,7 @@ type path struct {
 const pathTries = 3
 
 func (s *paths) init(addr dgram.Path, validated bool) {
-	s.list = make([]path, 1, 1)
+	s.list = make([]path, 1)
 	s.list[0] = path{addr: addr, validated: validated, again: mono.Never, expires: mono.Never}
 }
 

@@ -306,12 +306,12 @@ func TestPathValidation(t *testing.T) {
 		tc.ack(wire.OneRTT)
 		wrong := c
 		wrong.Data[0] ^= 1
-		tc.write(wire.OneRTT, wire.PathResponse{Data: wrong.Data})
+		tc.write(wire.OneRTT, wire.PathResponse(wrong))
 		tc.wantNoEvent("wrong bytes", EventPathValidation)
 		if other {
 			tc.path.Remote = testRemote
 		}
-		tc.write(wire.OneRTT, wire.PathResponse{Data: c.Data})
+		tc.write(wire.OneRTT, wire.PathResponse(c))
 		if e := tc.wantEvent("right bytes", EventPathValidation); !e.OK || e.Path.Remote != addrPort("203.0.113.9:9") {
 			t.Errorf("%+v", e)
 		}
@@ -339,11 +339,11 @@ func TestSecondPathValidation(t *testing.T) {
 	if size >= wire.MinInitialSize {
 		t.Fatalf("a challenge of %d bytes for a PING", size)
 	}
-	tc.write(wire.OneRTT, wire.PathResponse{Data: c.Data})
+	tc.write(wire.OneRTT, wire.PathResponse(c))
 	if c, size = challenge(); size < wire.MinInitialSize {
 		t.Errorf("second challenge of %d bytes", size)
 	}
-	tc.write(wire.OneRTT, wire.PathResponse{Data: c.Data})
+	tc.write(wire.OneRTT, wire.PathResponse(c))
 	tc.abandon()
 	tc.wantEvent("the connection moves", EventMigrated)
 }

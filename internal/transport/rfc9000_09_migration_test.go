@@ -28,7 +28,7 @@ func (tc *testConn) challenges() map[netip.AddrPort]wire.PathChallenge {
 // answer makes the peer answer a challenge from where tc.path says.
 func (tc *testConn) answer(c wire.PathChallenge) {
 	tc.Helper()
-	tc.write(wire.OneRTT, wire.PathResponse{Data: c.Data})
+	tc.write(wire.OneRTT, wire.PathResponse(c))
 }
 
 // The newest packet with more than probes in it moves the connection to where it
