@@ -11,7 +11,6 @@ func TestSilentPeerIdles(t *testing.T) {
 	for _, keepAlive := range []time.Duration{0, 10 * time.Second} {
 		p := newPair(t, nil)
 		p.handshake()
-		p.runUntil(time.Second, func() bool { return false })
 		p.server.conn.SetKeepAlive(keepAlive)
 		p.server.conn.Ping()
 		p.flush(p.server)
