@@ -37,6 +37,6 @@
 // CINNABAR_SIM_SEEDS says how many seeds it takes, 1 up (100 by default);
 // CINNABAR_SIM_SEED says where to begin, alone it runs that one seed:
 //
-//	CINNABAR_SIM_SEEDS=1000 go test -run '^TestSeeds$' ./internal/sim
+//	CINNABAR_SIM_SEEDS=1000 go test -run '^TestSeeds$' -v ./internal/sim
 //	CINNABAR_SIM_SEED=17 go test -run '^TestSeeds$' -v ./internal/sim
 package sim

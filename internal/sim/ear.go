@@ -106,6 +106,7 @@ func (a *ear) frame(s *Session, f wire.Frame, pkt []byte, to netip.AddrPort) {
 		a.use(s, f.ID, f.FinalSize)
 	case wire.PathChallenge:
 		a.challenges[f.Data] = to
+		s.guard.probes += wire.MinInitialSize // few, and the window is another path's
 	case wire.PathResponse:
 		key := fingerprint(pkt)
 		s.End.world.answers[key] = append(s.End.world.answers[key], f.Data)

@@ -15,7 +15,7 @@ type guard struct {
 	at     mono.Time // of the latest calls to Advance
 	idle   int       // how many of them came to nothing
 	stats  transport.Stats
-	probes int    // bytes that may go beyond the window because a probe timeout expired
+	probes int    // bytes that may go beyond the window, for an expired probe timeout or a path's validation
 	ptos   uint64 // expired so far
 	mtu    int
 }
