@@ -48,7 +48,6 @@ type Endpoint struct {
 	rand  *rand.Rand
 	batch *dgram.Batch
 	watch map[netip.AddrPort]*account // nil for endpoints that take no connections
-	ports uint16
 }
 
 func newEndpoint(w *World, name string, addr netip.AddrPort, setup Setup, chances *rand.Rand) *Endpoint {

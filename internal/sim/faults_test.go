@@ -10,8 +10,8 @@ import (
 	"github.com/cinnabar-quic/cinnabar/internal/transport"
 )
 
-// drawLink links an address of the client's to the server, with faults.
-func (r *run) drawLink(from netip.AddrPort) {
+// drawLink links an address of the client's to one of the server's, with faults.
+func (r *run) drawLink(from, to netip.AddrPort) {
 	d := r.duration(100*time.Microsecond, 150*time.Millisecond)
 	r.say("delay %v", d)
 	up, down := r.drawWay(d), r.drawWay(d)
@@ -34,7 +34,7 @@ func (r *run) drawLink(from netip.AddrPort) {
 		up = append([]sim.Node{node}, up...)
 		down = append(down, node)
 	}
-	r.w.Net.Link(from, serverAddr, up, down)
+	r.w.Net.Link(from, to, up, down)
 	r.rebinds = r.rebinds || nat
 }
 
@@ -144,7 +144,7 @@ func (r *run) drawActions() {
 		})
 	}
 	if r.chance(10) {
-		r.drawLink(movedAddr)
+		r.drawLink(movedAddr, serverAddr)
 		rebinding := r.chance(30)
 		add("migration", func(p *pair) {
 			r.client.Moved(movedAddr)

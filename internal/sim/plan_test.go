@@ -15,9 +15,10 @@ import (
 )
 
 var (
-	clientAddr = netip.MustParseAddrPort("10.0.0.1:50000")
-	movedAddr  = netip.MustParseAddrPort("10.0.7.1:50001")
-	serverAddr = netip.MustParseAddrPort("10.0.1.1:443")
+	clientAddr    = netip.MustParseAddrPort("10.0.0.1:50000")
+	movedAddr     = netip.MustParseAddrPort("10.0.7.1:50001")
+	serverAddr    = netip.MustParseAddrPort("10.0.1.1:443")
+	preferredAddr = netip.MustParseAddrPort("10.0.9.1:4433")
 )
 
 // run is one seed's world: what is drawn, and how it goes.
@@ -78,10 +79,19 @@ func newRun(seed uint64) *run {
 	r.drawScript()
 	server, client := r.drawSetup(), r.drawSetup()
 	r.drawEarly(&server, &client)
+	if r.chance(10) {
+		r.say("preferred address")
+		server.Config.Params.PreferredAddress = &wire.PreferredAddress{IPv4: preferredAddr}
+		client.Config.AcceptPreferred = true
+	}
 	r.server = r.w.Listen("server", serverAddr, server)
 	r.client = r.w.Endpoint("client", clientAddr, client)
 	r.server.OnSession = r.accepted
-	r.drawLink(clientAddr)
+	r.drawLink(clientAddr, serverAddr)
+	if client.Config.AcceptPreferred {
+		r.server.Moved(preferredAddr)
+		r.drawLink(clientAddr, preferredAddr)
+	}
 	count := 1
 	if r.chance(15) {
 		count = 2

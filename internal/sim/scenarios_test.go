@@ -273,6 +273,84 @@ func TestPersistentCongestion(t *testing.T) {
 	s.finish()
 }
 
+// A connection may end at any time, in its handshake too, from either side and
+// with or without a word: nothing is left of it.
+func TestEndAtAnyTime(t *testing.T) {
+	ways := []func(c *transport.Conn, now mono.Time){
+		func(c *transport.Conn, now mono.Time) { c.Close(now, true, 7, "enough") },
+		func(c *transport.Conn, now mono.Time) { c.Close(now, false, 0, "") },
+		func(c *transport.Conn, now mono.Time) { c.Destroy(now) },
+	}
+	for after := range 100 {
+		for i, end := range ways {
+			s := newScene(t, sim.Interop(sim.Loss(3, 0)), sim.Interop(sim.Loss(3, 0)), func(server bool, s *sim.Setup) {
+				s.Engine = sim.Script{Early: true}.New
+				s.Mux.ValidateAddress = server && after%2 == 1
+				if after%3 == 1 {
+					s.ThinkTime = 5 * time.Millisecond
+				}
+			})
+			for range 5 {
+				s.talk(100_000)
+			}
+			p := sim.DefaultParameters()
+			p.ActiveCIDLimit = 2
+			s.connect(&p)
+			s.run(time.Duration(after)*3*time.Millisecond, nil)
+			x := s.c
+			if all := s.server.Sessions; (after+i)%2 == 1 && len(all) > 0 {
+				x = all[0]
+			}
+			if !x.Gone {
+				x.Do(end)
+			}
+			s.run(10*time.Minute, nil)
+			if err := s.w.Finish(); err != nil {
+				t.Errorf("end %d after %d ms: %v", i, 3*after, err)
+			}
+		}
+	}
+}
+
+// A server that has lost its state says so with a stateless reset, which the
+// client believes.
+func TestStatelessReset(t *testing.T) {
+	s := newScene(t, sim.Interop(), sim.Interop(), nil)
+	s.talk(1 << 20)
+	s.connect()
+	s.run(time.Minute, func() bool { return s.progress() > 0.5 })
+	s.c.Peer.Do(func(c *transport.Conn, now mono.Time) { c.Destroy(now) })
+	s.run(time.Second, func() bool { return s.c.Closed != nil })
+	if s.c.Closed.Kind != transport.CloseReset {
+		t.Errorf("closed with %+v", *s.c.Closed)
+	}
+	s.run(time.Minute, nil)
+	if err := s.w.Finish(); err != nil {
+		t.Error(err)
+	}
+}
+
+// A client goes to the server's preferred address in the middle of what it does.
+func TestPreferredAddress(t *testing.T) {
+	s := newScene(t, sim.Interop(sim.Loss(2, 0)), sim.Interop(sim.Loss(2, 0)), func(server bool, s *sim.Setup) {
+		if server {
+			s.Config.Params.PreferredAddress = &wire.PreferredAddress{IPv4: movedAddr}
+		}
+		s.Config.AcceptPreferred = true
+	})
+	s.server.Moved(movedAddr)
+	s.w.Net.Link(clientAddr, movedAddr, sim.Interop(), sim.Interop())
+	s.talk(1 << 20)
+	s.connect()
+	s.run(time.Minute, s.done)
+	for _, x := range []*sim.Session{s.c, s.c.Peer} {
+		if p := x.Conn.Path(); p.Local != movedAddr && p.Remote != movedAddr {
+			t.Errorf("%s: path %v", x.End.Name, p)
+		}
+	}
+	s.finish()
+}
+
 // Many connections of one client's endpoint to one server's at a time.
 func TestManyConnections(t *testing.T) {
 	const count = 20

@@ -44,7 +44,7 @@ var must = []string{
 	"network: rebound", "network: unmapped",
 	"Retry packets", "NEW_TOKEN tokens", "key updates", "key updates asked for", "streams with 0-RTT data",
 	"streams reset", "streams stopped", "streams stopped by the peer",
-	"graceful closes", "silent ends", "idle ends", "migrations asked for", "paths validated",
+	"moves to a preferred address", "graceful closes", "silent ends", "idle ends", "migrations asked for", "paths validated",
 	"packets lost", "probe timeouts", "spurious losses", "persistent congestion", "ECN failures", "congestion events",
 	"blocked by flow control", "blocked by the stream limit", "datagrams enlarged", "datagrams made smaller again",
 	"undecryptable or malformed packets", "duplicate packets",
@@ -325,6 +325,11 @@ func (r *run) count() {
 		r.stats["0-RTT rejected"] += p.stats.rejected
 		r.countEnd(p.client)
 		r.countEnd(p.server)
+	}
+	for _, p := range r.pairs {
+		if p.server.Conn.Path().Local == preferredAddr {
+			r.stats["moves to a preferred address"]++
+		}
 	}
 	r.stats["connections that came to nothing"] += uint64(len(r.server.Sessions) - len(r.pairs))
 }
