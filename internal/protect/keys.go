@@ -21,6 +21,8 @@ import (
 type suite struct {
 	id     uint16
 	hash   func() hash.Hash
+	block  int // of the hash
+	size   int // of its output
 	keyLen int // of both the packet key and the header key
 	chacha bool
 
@@ -35,9 +37,9 @@ const unlimited = 1 << 62
 // suites lists what QUIC may use. TLS_AES_128_CCM_8_SHA256 may not be used
 // (RFC 9001 §5.3), and crypto/tls has no CCM at all.
 var suites = [...]suite{
-	{tls.TLS_AES_128_GCM_SHA256, sha256.New, 16, false, 1 << 23, 1 << 52},
-	{tls.TLS_AES_256_GCM_SHA384, sha512.New384, 32, false, 1 << 23, 1 << 52},
-	{tls.TLS_CHACHA20_POLY1305_SHA256, sha256.New, 32, true, unlimited, 1 << 36},
+	{tls.TLS_AES_128_GCM_SHA256, sha256.New, sha256.BlockSize, sha256.Size, 16, false, 1 << 23, 1 << 52},
+	{tls.TLS_AES_256_GCM_SHA384, sha512.New384, sha512.BlockSize, sha512.Size384, 32, false, 1 << 23, 1 << 52},
+	{tls.TLS_CHACHA20_POLY1305_SHA256, sha256.New, sha256.BlockSize, sha256.Size, 32, true, unlimited, 1 << 36},
 }
 
 func suiteInfo(id uint16) (*suite, error) {
@@ -57,25 +59,46 @@ func (s *suite) extract(secret, salt []byte) []byte {
 	return prk
 }
 
-// expand is HKDF-Expand-Label of TLS 1.3 with an empty context (RFC 9001 §5.1).
+// expand is HKDF-Expand-Label of TLS 1.3 with an empty context (RFC 9001 §5.1), for
+// up to one hash of output. That is one HMAC (RFC 5869 §2.3), written out here because
+// a handshake needs sixty of them and crypto/hkdf allocates ten objects for each.
 func (s *suite) expand(secret []byte, label string, n int) []byte {
-	info := make([]byte, 0, 32)
-	info = binary.BigEndian.AppendUint16(info, uint16(n))
+	var key, msg [maxBlock]byte
+	if len(secret) > s.block || n > s.size {
+		panic("BUG: HKDF-Expand of a size that TLS 1.3 does not have")
+	}
+	info := binary.BigEndian.AppendUint16(msg[:0], uint16(n))
 	info = append(info, byte(len("tls13 ")+len(label)))
 	info = append(info, "tls13 "...)
 	info = append(info, label...)
-	info = append(info, 0)
-	out, err := hkdf.Expand(s.hash, secret, string(info), n)
-	if err != nil {
-		panic("BUG: HKDF-Expand: " + err.Error())
+	info = append(info, 0, 1) // no context; the first block of output
+	copy(key[:], secret)
+	inner := s.padded(&key, 0x36, info)
+	out := s.padded(&key, 0x5c, inner[:s.size])
+	return append([]byte(nil), out[:n]...)
+}
+
+// maxBlock is the largest block of the suites' hashes.
+const maxBlock = sha512.BlockSize
+
+// padded hashes the key, combined with a pad byte, and a message: half of an HMAC
+// (RFC 2104 §2).
+func (s *suite) padded(key *[maxBlock]byte, pad byte, msg []byte) (sum [sha512.Size384]byte) {
+	var b [2 * maxBlock]byte
+	for i, k := range key[:s.block] {
+		b[i] = k ^ pad
 	}
-	return out
+	n := s.block + copy(b[s.block:], msg)
+	if s.size == sha256.Size {
+		short := sha256.Sum256(b[:n])
+		copy(sum[:], short[:])
+		return sum
+	}
+	return sha512.Sum384(b[:n])
 }
 
 // nextSecret is the secret of the key phase that follows the one of secret (RFC 9001 §6.1).
-func (s *suite) nextSecret(secret []byte) []byte {
-	return s.expand(secret, "quic ku", s.hash().Size())
-}
+func (s *suite) nextSecret(secret []byte) []byte { return s.expand(secret, "quic ku", s.size) }
 
 // A packetKey is one AEAD key and its IV. The nonce is a field because what is
 // handed to an interface's method would otherwise move to the heap every time.
