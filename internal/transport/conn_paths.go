@@ -416,13 +416,15 @@ func (c *Conn) transmitProbe(now mono.Time, b *dgram.Batch) bool {
 }
 
 // mayProbe reports whether a packet may go out that is about a path alone. On the
-// path in use the congestion window counts, but not for challenges, which are
-// few: after a rebinding it is full of what went to the old address, and empties
-// only once the new one is validated. On other paths, where it says nothing,
-// counts how many packets the peer has left without an answer.
+// path in use the congestion window counts. After a rebinding it may be full of
+// what went to the old address, or of what the peer acknowledges to there, and
+// empties only once the new one is validated: so it does not count for
+// challenges, which are few, and answers take the place of an owed probe
+// (RFC 9002 §7.5). On other paths, where it says nothing, counts how many
+// packets the peer has left without an answer.
 func (s *paths) mayProbe(c *Conn, p *path) bool {
 	if p == s.active() {
-		return p.wanted || c.loss.CanSend() >= wire.MinInitialSize
+		return p.wanted || c.loss.CanSend() >= wire.MinInitialSize || c.loss.Probes(recovery.App) > 0
 	}
 	return s.probes < maxPathProbes
 }

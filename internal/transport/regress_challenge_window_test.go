@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/cinnabar-quic/cinnabar/internal/dgram"
+	"github.com/cinnabar-quic/cinnabar/internal/wire"
 )
 
 // A client's rebinding is found out and its new address validated although the
@@ -44,4 +45,27 @@ func TestChallengeBesideFullWindow(t *testing.T) {
 	if !p.runUntil(30*time.Second, func() bool { unmapped(); return s.Stats().BytesAcknowledged >= sent }) {
 		t.Errorf("%d of %d bytes acknowledged", s.Stats().BytesAcknowledged, sent)
 	}
+}
+
+// A client answers a challenge although its window is full of what the server
+// acknowledges to an address from before a rebinding: with the probe that is due
+// anyway, or else the two would wait for each other until they give up.
+func TestResponseBesideFullWindow(t *testing.T) {
+	tc := newTestConn(t, clientSide, wide, noIdle)
+	tc.fill(tc.open(bidi))
+	if n := tc.conn.loss.CanSend(); n >= wire.MinInitialSize {
+		t.Fatalf("%d bytes of the window are free", n)
+	}
+	answer := wire.PathResponse{Data: [8]byte{1, 2, 3}}
+	tc.write(wire.OneRTT, wire.PathChallenge{Data: answer.Data})
+	tc.ignore(wire.FrameStream, wire.FrameAck)
+	tc.wantIdle("the window is full")
+	tc.advanceToPTO()
+	tc.want("in a probe", wire.OneRTT, answer)
+	if n := tc.last.datagram.size; n < wire.MinInitialSize {
+		t.Errorf("%d bytes", n)
+	}
+	tc.advanceToPTO()
+	tc.wantIdle("once")
+	tc.quiet()
 }
