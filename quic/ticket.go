@@ -185,14 +185,17 @@ func (t *ticketCache) Put(key string, cs *tls.ClientSessionState) {
 	if t.user != nil {
 		t.user.Put(key, cs)
 	}
-	if cs == nil {
+	s := &t.c.Session
+	s.mu.Lock()
+	told := s.hooks != nil && s.hooks.SessionTicket != nil
+	s.unlock(flushNone)
+	if cs == nil || !told {
 		return
 	}
 	ticket, params, err := encodeTicket(cs)
 	if err != nil {
 		return
 	}
-	s := &t.c.Session
 	s.mu.Lock()
 	s.notify(false, func(h *SessionHooks) error {
 		if h.SessionTicket == nil {
