@@ -18,6 +18,8 @@ type paths struct {
 	responses int // PATH_RESPONSE frames waiting, over all paths
 	serial    int // of the last validation
 	probes    int // packets on paths not in use whose fate is not known
+
+	home netip.AddrPort // client: where the server was in the handshake
 }
 
 // path is one pair of addresses.
@@ -45,6 +47,7 @@ type path struct {
 const pathTries = 3
 
 func (s *paths) init(addr dgram.Path, validated bool) {
+	s.home = addr.Remote
 	s.list = make([]path, 1)
 	s.list[0] = path{addr: addr, validated: validated, again: mono.Never, expires: mono.Never}
 }
@@ -94,7 +97,11 @@ func (s *paths) arrive(c *Conn, d *dgram.Datagram) bool {
 		return c.confirmed // a new path begins with an authentic packet
 	}
 	if i = s.findRemote(d.Path.Remote); i < 0 {
-		return false
+		// A server that could not validate the path to its preferred address goes
+		// on from where it was.
+		if i = s.cur; d.Path.Remote != s.home {
+			return false
+		}
 	}
 	d.Path = s.list[i].addr
 	return true
