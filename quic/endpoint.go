@@ -239,6 +239,7 @@ func (r *reader) received(s *Session) {
 	t := now()
 	if s.server != nil && !s.conn.Heard() {
 		s.hooks = nil // the first packet was no client's: there never was a session
+		s.socket.unadmit()
 		s.conn.Destroy(t)
 	}
 	s.events(t)

@@ -29,6 +29,9 @@ func TestJunkInitial(t *testing.T) {
 				t.Fatalf("%d hosts have sessions", n)
 			}
 		}
+		if st := m.server.Stats(); st.ServerSessions != 0 || st.PacketsIgnored != 3 || st.PacketsReceived != 0 {
+			t.Errorf("%+v", st)
+		}
 		if closed != 0 {
 			t.Errorf("Close hook called %d times", closed)
 		}

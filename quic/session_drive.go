@@ -18,9 +18,10 @@ const (
 	flushNow                 // as much as may be sent
 )
 
-// maxRounds is how many times a goroutine empties the inbox for others before the
-// flusher goes on with that.
-const maxRounds = 4
+// maxRounds is how often a goroutine that lets go of a session's lock takes it
+// again for work that has come meanwhile. What is left then is the flusher's: a call
+// must not turn into the session's driver for as long as a transfer lasts.
+const maxRounds = 8
 
 // unlock ends the time that a goroutine holds the session's lock. What the
 // machine wants done is done first: the inbox, events, sending. To bound the time
@@ -28,8 +29,12 @@ const maxRounds = 4
 // code is set going, only when the lock is free.
 func (s *Session) unlock(f flush) {
 	advanced := false
-	for rounds := 0; ; rounds++ {
+	for round := 1; ; round++ {
 		again := s.drive(f, &advanced)
+		last := round == maxRounds && (again || !s.inbox.empty())
+		if last {
+			s.flushLater()
+		}
 		woken, todo, socket := s.woken, s.after, s.socket
 		s.woken, s.after = waitQueue{}, 0
 		s.mu.Unlock()
@@ -38,13 +43,11 @@ func (s *Session) unlock(f flush) {
 			s.do(todo, socket)
 		}
 		switch {
+		case last:
+			return
 		case again:
 			s.mu.Lock()
 		case s.inbox.empty() || !s.mu.TryLock():
-			return
-		case rounds >= maxRounds:
-			s.flushLater() // what comes in all the time is not the caller's to wait for
-			s.mu.Unlock()
 			return
 		}
 		f = flushNow

@@ -149,6 +149,14 @@ func (s *Socket) admit(t mono.Time, e *Endpoint, d *dgram.Datagram, reply *dgram
 	return &v.Session
 }
 
+// unadmit takes back the count of a session that never was one.
+func (s *Socket) unadmit() {
+	s.mu.Lock()
+	s.counts.serverSessions--
+	s.counts.ignored++
+	s.mu.Unlock()
+}
+
 // refusals remembers the last attempts that were refused, because one attempt
 // comes as several packets and counts once.
 type refusals struct {
