@@ -57,7 +57,7 @@ func TestResponseBesideFullWindow(t *testing.T) {
 		t.Fatalf("%d bytes of the window are free", n)
 	}
 	answer := wire.PathResponse{Data: [8]byte{1, 2, 3}}
-	tc.write(wire.OneRTT, wire.PathChallenge{Data: answer.Data})
+	tc.write(wire.OneRTT, wire.PathChallenge(answer))
 	tc.ignore(wire.FrameStream, wire.FrameAck)
 	tc.wantIdle("the window is full")
 	tc.advanceToPTO()
