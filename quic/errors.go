@@ -1,6 +1,7 @@
 package quic
 
 import (
+	"errors"
 	"fmt"
 	"io"
 	"net"
@@ -75,12 +76,35 @@ func (e *StateError) Error() string {
 // Code returns "ERR_INVALID_STATE".
 func (e *StateError) Code() string { return CodeInvalidState }
 
-// Unwrap returns ErrInvalidState and the reason.
+// Unwrap returns ErrInvalidState, the reason and, with a reason, net.ErrClosed.
 func (e *StateError) Unwrap() []error {
 	if e.Err == nil {
 		return []error{ErrInvalidState}
 	}
-	return []error{ErrInvalidState, e.Err}
+	return []error{ErrInvalidState, e.Err, net.ErrClosed}
+}
+
+// destroyedError is the program's own error that something was destroyed with. It
+// reads like that error, and is net.ErrClosed besides, as loops over connections expect.
+type destroyedError struct{ err error }
+
+func (e *destroyedError) Error() string   { return e.err.Error() }
+func (e *destroyedError) Unwrap() []error { return []error{e.err, net.ErrClosed} }
+
+// own returns the program's own error where it asks for that.
+func own(err error) error {
+	if d, ok := err.(*destroyedError); ok {
+		return d.err
+	}
+	return err
+}
+
+// destroyed makes an error that Destroy was given match net.ErrClosed.
+func destroyed(err error) error {
+	if err == nil || errors.Is(err, net.ErrClosed) {
+		return err
+	}
+	return &destroyedError{err}
 }
 
 // OperationError says that a call failed for a reason outside of its receiver.

@@ -106,7 +106,7 @@ func TestDestroyInHandshake(t *testing.T) {
 			time.Sleep(time.Duration(i) * 200 * time.Microsecond)
 			boom := errors.New("boom")
 			c.Destroy(boom)
-			if err := <-wait; err != nil && err != boom {
+			if err := <-wait; err != nil && !errors.Is(err, boom) {
 				t.Errorf("Handshake: %v", err)
 			}
 		}

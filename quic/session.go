@@ -332,7 +332,7 @@ func (s *Session) Destroyed() bool {
 func (s *Session) Err() error {
 	s.mu.Lock()
 	defer s.unlock(flushNone)
-	return s.err
+	return own(s.err)
 }
 
 // CloseCode returns how the session ended; before that it is that of an orderly end.

@@ -109,7 +109,7 @@ func (s *Session) Destroy(err error) {
 	if s.err != nil {
 		return
 	}
-	s.cause = err
+	s.cause = destroyed(err)
 	var app *ApplicationError
 	switch {
 	case err == nil:
@@ -130,7 +130,7 @@ func (s *Session) refuse(err error) {
 		s.Destroy(err)
 		return
 	}
-	s.cause = err
+	s.cause = destroyed(err)
 	s.conn.Close(now(), false, uint64(wire.ConnectionRefused), "")
 	s.unlock(flushNow)
 }
@@ -161,7 +161,7 @@ func (s *Session) end(t mono.Time, r *transport.CloseReason) {
 	if err := s.err; !orderly(err) {
 		s.tell(true, func(h *SessionHooks) {
 			if h.Error != nil {
-				_ = call(func() error { h.Error(err); return nil })
+				_ = call(func() error { h.Error(own(err)); return nil })
 			}
 		})
 	}

@@ -272,7 +272,7 @@ func (st *Stream) Buffered() int64 {
 func (st *Stream) Err() error {
 	st.s.mu.Lock()
 	defer st.s.unlock(flushNone)
-	return st.failure()
+	return own(st.failure())
 }
 
 func (st *Stream) failure() error { return cmp.Or(st.err, st.cut) }

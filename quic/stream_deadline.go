@@ -57,6 +57,10 @@ func (st *Stream) setDeadline(t time.Time, read, write bool) {
 	s.mu.Lock()
 	defer s.unlock(flushNow)
 	if st.over {
+		if x := st.x; x != nil { // nothing waits any more; the end is what there is to hear
+			x.read.expired = x.read.expired && !read
+			x.write.expired = x.write.expired && !write
+		}
 		return
 	}
 	x := st.extra()

@@ -95,12 +95,12 @@ func (st *Stream) stop(code uint64) {
 // tryRead reads if that needs no waiting, and reports whether it did or failed.
 func (st *Stream) tryRead(p []byte) (n int, done bool, err error) {
 	switch {
+	case st.err != nil && len(p) > 0:
+		return 0, true, st.err // before the deadline: to try again later would be of no use
 	case st.readExpired():
 		return 0, true, errReadDeadline
 	case len(p) == 0:
 		return 0, true, nil
-	case st.err != nil:
-		return 0, true, st.err
 	case st.readers.head != nil:
 		return 0, false, nil
 	}

@@ -280,10 +280,10 @@ func TestContextsEnd(t *testing.T) {
 		if p.client.Err() != boom || c.Err() != boom {
 			t.Errorf("%v, %v", p.client.Err(), c.Err())
 		}
-		if _, err := c.Read(make([]byte, 1)); err != boom {
+		if _, err := c.Read(make([]byte, 1)); !errors.Is(err, boom) {
 			t.Errorf("Read: %v", err)
 		}
-		if _, err := c.Write([]byte("x")); err != boom {
+		if _, err := c.Write([]byte("x")); !errors.Is(err, boom) {
 			t.Errorf("Write: %v", err)
 		}
 		<-p.server.Closed()

@@ -183,7 +183,7 @@ func (st *Stream) Destroy(err error) {
 	case errors.As(err, &cut):
 		code = cut.ErrorCode
 	}
-	if err != nil {
+	if err = destroyed(err); err != nil {
 		st.err = err
 		st.fail(&st.writers, err)
 		if st.readers.head != nil {
@@ -204,10 +204,10 @@ func (st *Stream) turnAway() {
 // tryWrite writes what the stream takes without waiting.
 func (st *Stream) tryWrite(p []byte) (int, error) {
 	switch {
-	case st.writeExpired():
-		return 0, errWriteDeadline
 	case st.err != nil:
 		return 0, st.err
+	case st.writeExpired():
+		return 0, errWriteDeadline
 	case st.writers.head != nil:
 		return 0, nil
 	}
