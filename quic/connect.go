@@ -36,7 +36,10 @@ func (s *Socket) connect(ctx context.Context, o ConnectOptions, owns bool) (*Cli
 	}
 	remote := netip.AddrPortFrom(ip, uint16(o.Port))
 	o.Address = cmp.Or(o.Address, ip.String())
-	c := &ClientSession{ownsSocket: owns, tokenStore: cmp.Or(o.TokenStore, s.opts.TokenStore)}
+	c := &ClientSession{tokenStore: cmp.Or(o.TokenStore, s.opts.TokenStore)}
+	if owns {
+		c.owned = s
+	}
 	r := newTLSRunner(&c.Session)
 	r.config = r.clientTLS(&o)
 	c.alpn = r.config.NextProtos

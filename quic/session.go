@@ -100,7 +100,7 @@ const (
 type ClientSession struct {
 	Session
 
-	ownsSocket bool // made by Dial
+	owned      *Socket // made by Dial, and destroyed when the session is forgotten, wherever that has moved
 	alpn       []string
 	tokenKey   string
 	tokenStore *TokenStore

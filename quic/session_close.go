@@ -212,7 +212,7 @@ func (s *Session) forget() {
 		f.socket.unroute(s.conn)
 	}
 	s.former = nil
-	if s.client != nil && s.client.ownsSocket {
+	if s.client != nil && s.client.owned != nil {
 		s.after |= afterOwned
 	}
 }

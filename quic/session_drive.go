@@ -196,7 +196,7 @@ func (s *Session) do(todo after, socket *Socket) {
 		s.server.handle()
 	}
 	if todo&afterOwned != 0 {
-		go socket.Destroy(nil) // not here: this may be the reader that Destroy waits for
+		go s.client.owned.Destroy(nil) // not here: this may be the reader that Destroy waits for
 	}
 	if todo&afterIdle != 0 {
 		socket.checkIdle()
