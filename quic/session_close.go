@@ -52,7 +52,9 @@ func (s *Session) checkDone() {
 
 // Shutdown closes the session gracefully and waits until it is over. If the
 // context ends first, the session is closed at once and the context's error returned.
-// Otherwise the error is nil for an orderly end, or what else ended the session.
+// Otherwise the error is nil if one of the ends closed the session without an error,
+// and what else ended it if not: after an idle timeout or a stateless reset nobody knows
+// how much of what was written has arrived.
 func (s *Session) Shutdown(ctx context.Context) error {
 	s.mu.Lock()
 	if err := s.close("Session.Shutdown"); err != nil {
@@ -75,9 +77,14 @@ func (s *Session) Shutdown(ctx context.Context) error {
 	return s.failure()
 }
 
-// failure returns why the session is over, nil if it was closed as sessions are.
+// failure returns why the session is over, nil if one of the ends closed it in peace.
 func (s *Session) failure() error {
-	if err := s.Err(); err != nil && !orderly(err) {
+	err := s.Err()
+	switch err.(type) {
+	case *IdleTimeoutError, *StatelessResetError: // orderly for the Error hook, but nobody has closed
+		return err
+	}
+	if err != nil && !orderly(err) {
 		return err
 	}
 	return nil
