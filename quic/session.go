@@ -197,12 +197,17 @@ func (s *Session) UpdateKey() (bool, error) {
 }
 
 // SetHooks replaces the session's hooks, also for notices that are waiting to be
-// delivered. Inside a ListenOptions.Handler nothing is missed.
+// delivered. Inside a ListenOptions.Handler nothing is missed. With a Stream hook there is
+// no AcceptStream any more: calls that wait fail.
 func (s *Session) SetHooks(h SessionHooks) {
 	s.mu.Lock()
 	defer s.unlock(flushNone)
 	s.hooks = &h
 	if h.Stream != nil {
+		for w := s.acceptors.pop(); w != nil; w = s.acceptors.pop() {
+			w.err = errStreamHook
+			s.woken.push(w)
+		}
 		for s.accepted.len() > 0 {
 			s.tellStream(s.accepted.pop())
 		}

@@ -160,7 +160,7 @@ func (s *Session) AcceptStream(ctx context.Context) (*Stream, error) {
 	switch {
 	case s.hooks != nil && s.hooks.Stream != nil:
 		s.unlock(flushNone)
-		return nil, &StateError{Op: op, State: "session has a Stream hook"}
+		return nil, errStreamHook
 	case s.life != sessionOpen:
 		err := s.stateError(op)
 		s.unlock(flushNone)
@@ -181,6 +181,9 @@ func (s *Session) AcceptStream(ctx context.Context) (*Stream, error) {
 	s.wait.put(w)
 	return st, err
 }
+
+// errStreamHook is what AcceptStream fails with where a hook takes the streams.
+var errStreamHook error = &StateError{Op: "Session.AcceptStream", State: "session has a Stream hook"}
 
 // newStream makes the public half of a stream.
 func (s *Session) newStream(ts *transport.Stream) *Stream {
