@@ -40,6 +40,7 @@ type tlsRunner struct {
 	failed   bool
 	ticket   bool // client: one has come
 	rejected bool // client: the server refused 0-RTT
+	verified bool // the peer's certificate has been looked at
 	out      []transport.TLSEvent
 	state    *tls.ConnectionState
 }
@@ -160,11 +161,17 @@ func (r *tlsRunner) rest() {
 // deliver brings what came out of the engine to the machine.
 func (r *tlsRunner) deliver() {
 	s := r.s
+	fresh := r.state != nil && !r.verified
+	var authErr error
+	if fresh { // without the lock: it takes long, and asks the program for the time
+		r.verified = true
+		authErr = r.verify(r.state)
+	}
 	s.mu.Lock()
 	t := now()
-	if r.state != nil && s.tlsState == nil && !r.stopped {
+	if fresh && !r.stopped {
 		s.tlsState, s.serverName = r.state, r.state.ServerName
-		s.authErr = r.verify(r.state)
+		s.authErr = authErr
 	}
 	for _, e := range r.out {
 		s.conn.Handshake(t, e)

@@ -56,21 +56,21 @@ func (s *Socket) bindAll(ctx context.Context, op string, endpoints []*Endpoint) 
 			e.bound(conns[i])
 		}
 		s.life, s.boundAt = socketBound, now()
-	} else {
-		for _, c := range conns {
-			if c != nil {
-				_ = c.Close()
-			}
-		}
-		if !late {
-			s.life = socketUnbound
-		}
+	} else if !late {
+		s.life = socketUnbound
 	}
 	close(s.binding)
 	if err == nil && late {
 		err = s.stateError(op)
 	}
 	s.mu.Unlock()
+	if err != nil { // not under the lock: a foreign PacketConn's Close is user code
+		for _, c := range conns {
+			if c != nil {
+				_ = c.Close()
+			}
+		}
+	}
 	switch {
 	case err == nil:
 		if h := s.opts.Hooks.Ready; h != nil {
