@@ -8,6 +8,7 @@ import (
 	"net"
 	"net/netip"
 	"strconv"
+	"syscall"
 
 	"github.com/cinnabar-quic/cinnabar/internal/dgram"
 	"github.com/cinnabar-quic/cinnabar/internal/transport"
@@ -137,12 +138,32 @@ func Listen(ctx context.Context, address string, o ListenOptions) (*Socket, erro
 		}
 		s.Destroy(nil)
 		first = cmp.Or(first, err)
-		var option *OptionError
-		if errors.As(err, &option) && option.Option != "Address" {
-			return nil, err
+		if !lacking(err) {
+			break
 		}
 	}
 	return nil, first
+}
+
+// lacking reports whether err says that the system or the host has no address of a
+// family, so that the other one may do. A port that is taken is no reason: half of the
+// clients would talk to somebody else.
+func lacking(err error) bool {
+	const wsaProtoNoSupport, wsaAFNoSupport, wsaAddrNotAvail = 10_043, 10_047, 10_049 // Windows's names for it
+	var dns *net.DNSError
+	var address *net.AddrError
+	var option *OptionError
+	if errors.As(err, &dns) || errors.As(err, &address) || errors.As(err, &option) && option.Option == "Address" {
+		return true
+	}
+	var errno syscall.Errno
+	errors.As(err, &errno)
+	switch errno {
+	case syscall.EPROTONOSUPPORT, syscall.EAFNOSUPPORT, syscall.EADDRNOTAVAIL,
+		wsaProtoNoSupport, wsaAFNoSupport, wsaAddrNotAvail:
+		return true
+	}
+	return false
 }
 
 // Dial connects to a server at an address, as "example.com:4433", over a socket of
