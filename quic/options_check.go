@@ -27,6 +27,10 @@ const (
 	defaultCallbackTimeout     = 60 * time.Second
 )
 
+// minKeepAlive is the least silence that a PING may be sent after: a number without its
+// unit would otherwise be a flood.
+const minKeepAlive = 100 * time.Millisecond
+
 // maxInt is the largest number that an option can be: what a QUIC varint holds.
 const maxInt = 1<<62 - 1
 
@@ -103,6 +107,9 @@ func (o sessionOptions) resolved(c *checker) sessionOptions {
 	o.highWaterMark = count(c, "HighWaterMark", o.highWaterMark, defaultHighWaterMark, 0, math.MaxInt)
 	o.idleTimeout = c.duration("IdleTimeout", o.idleTimeout, defaultIdleTimeout, true, math.MaxInt64)
 	o.keepAlive = c.duration("KeepAlive", o.keepAlive, 0, true, math.MaxInt64)
+	if o.keepAlive > 0 && o.keepAlive < minKeepAlive {
+		c.fail("KeepAlive", o.keepAlive, CodeOutOfRange, fmt.Sprintf("0, or %v or more", minKeepAlive))
+	}
 	o.handshakeTimeout = c.duration("HandshakeTimeout", o.handshakeTimeout, 0, false, math.MaxInt64)
 	o.callbackTimeout = c.duration("CallbackTimeout", o.callbackTimeout, defaultCallbackTimeout, false, math.MaxInt64)
 	o.maxAckDelay = c.duration("MaxAckDelay", o.maxAckDelay, defaultMaxAckDelay, true, (1<<14-1)*time.Millisecond)

@@ -214,10 +214,14 @@ func (s *Session) SetHooks(h SessionHooks) {
 	}
 }
 
-// SetKeepAlive sets how much silence makes the session send a PING; 0 is none.
+// SetKeepAlive sets how much silence makes the session send a PING; 0 is none, and
+// what is less than 100 ms counts as that.
 func (s *Session) SetKeepAlive(d time.Duration) {
 	s.mu.Lock()
 	defer s.unlock(flushNow)
+	if d > 0 {
+		d = max(d, minKeepAlive)
+	}
 	s.conn.SetKeepAlive(max(d, 0))
 }
 
