@@ -116,6 +116,7 @@ type ServerSession struct {
 	listener *listener
 	held     bool // the socket's count of sessions includes it
 	queued   bool // it went to the accept queue, or to a Handler
+	waiting  bool // it is in the accept queue; under the socket's lock
 }
 
 // CloseCode tells how a session ended (SES-043).
@@ -439,4 +440,13 @@ func (r *ring[T]) pop() T {
 	r.head = (r.head + 1) % len(r.buf)
 	r.n--
 	return v
+}
+
+// remove takes all out for which gone is true.
+func (r *ring[T]) remove(gone func(T) bool) {
+	for range r.n {
+		if v := r.pop(); !gone(v) {
+			r.push(v)
+		}
+	}
 }

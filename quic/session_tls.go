@@ -75,6 +75,7 @@ func (s *Session) tlsInput(t mono.Time, level transport.Level, data []byte) {
 		}
 		data, r.hello = r.hello, nil
 		if s.server.listener.opts.Handler != nil {
+			s.server.queued = true
 			s.after |= afterHandler
 		}
 	}

@@ -46,6 +46,7 @@ type Socket struct {
 	servers   int      // those of clients that came to us
 	hosts     map[netip.Addr]int
 	accepted  ring[*ServerSession]
+	backlog   int // the most that may wait there
 	acceptors waitQueue
 	counts    socketCounts
 	refused   refusals
@@ -78,6 +79,7 @@ func NewSocket(o SocketOptions) (*Socket, error) {
 		created: now(),
 		hosts:   make(map[netip.Addr]int),
 		done:    make(chan struct{}),
+		backlog: acceptBacklog,
 	}
 	s.flusher.ended = s.done
 	s.mux = transport.NewMux(now(), s.muxConfig())
@@ -186,8 +188,9 @@ func (s *Socket) SetServerBusy(busy bool) {
 }
 
 // Close begins the graceful end and returns: no session is opened or taken any
-// more, and when the last one is over the socket is destroyed (SOC-031). The error is
-// a *StateError if it is destroyed already.
+// more, and when the last one is over the socket is destroyed (SOC-031). Sessions that no
+// Accept has returned and no Handler was given are refused. The error is a *StateError
+// if the socket is destroyed already.
 func (s *Socket) Close() error {
 	s.mu.Lock()
 	if s.life == socketDestroyed {
@@ -202,8 +205,12 @@ func (s *Socket) Close() error {
 	}
 	woken := s.acceptors
 	s.acceptors = waitQueue{}
+	unknown := s.unknown()
 	s.mu.Unlock()
 	woken.release()
+	for _, v := range unknown {
+		v.turnAway()
+	}
 	s.checkIdle()
 	return nil
 }
@@ -352,8 +359,13 @@ func (s *Socket) ended(v *Session) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.alive--
-	if v.server != nil {
-		s.release(v.server)
+	if v.server == nil {
+		return
+	}
+	s.release(v.server)
+	if v.server.waiting { // it must not hold a place in the queue
+		s.accepted.remove(func(w *ServerSession) bool { return w == v.server })
+		v.server.waiting = false
 	}
 }
 

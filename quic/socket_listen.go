@@ -84,6 +84,7 @@ func (s *Socket) Accept(ctx context.Context) (*ServerSession, error) {
 	}
 	for s.accepted.len() > 0 {
 		v := s.accepted.pop()
+		v.waiting = false
 		s.mu.Unlock()
 		if !v.Destroyed() {
 			return v, nil
@@ -123,7 +124,7 @@ func (s *Socket) admit(t mono.Time, e *Endpoint, d *dgram.Datagram, reply *dgram
 	case l == nil || s.life != socketBound:
 		s.counts.ignored++
 		return nil
-	case s.busy || s.servers >= s.opts.MaxConnections || s.hosts[host] >= s.opts.MaxConnectionsPerHost || s.accepted.len() >= acceptBacklog:
+	case s.busy || s.servers >= s.opts.MaxConnections || s.hosts[host] >= s.opts.MaxConnectionsPerHost || s.accepted.len() >= s.backlog:
 		s.refused.note(d, &s.counts.busy)
 		s.mux.Refuse(t, d, wire.ConnectionRefused, reply)
 		return nil
@@ -143,7 +144,7 @@ func (s *Socket) admit(t mono.Time, e *Endpoint, d *dgram.Datagram, reply *dgram
 	s.counts.serverSessions++
 	s.link(&v.Session)
 	if l.opts.Handler != nil {
-		v.queued, v.handling = true, true
+		v.handling = true
 		v.dispatcher().hold()
 	}
 	return &v.Session
@@ -216,12 +217,45 @@ func (s *Session) offer() {
 	k := s.socket
 	k.mu.Lock()
 	defer k.mu.Unlock()
+	if k.life != socketBound {
+		s.conn.Close(now(), false, uint64(wire.ConnectionRefused), "")
+		return
+	}
 	if w := k.acceptors.pop(); w != nil {
 		w.server = v
 		s.woken.push(w)
 		return
 	}
+	v.waiting = true
 	k.accepted.push(v)
+}
+
+// unknown returns the server sessions that the program may not have heard of, and
+// empties the accept queue. It is called under the socket's lock.
+func (s *Socket) unknown() []*ServerSession {
+	var list []*ServerSession
+	for v := s.first; v != nil; v = v.nextInSocket {
+		if v.server != nil {
+			list = append(list, v.server)
+		}
+	}
+	for s.accepted.len() > 0 {
+		s.accepted.pop()
+	}
+	return list
+}
+
+// turnAway refuses a session of a closing socket that nobody has been given.
+func (v *ServerSession) turnAway() {
+	v.mu.Lock()
+	v.socket.mu.Lock()
+	waits := v.waiting
+	v.waiting = false
+	v.socket.mu.Unlock()
+	if v.err == nil && (waits || !v.queued) {
+		v.conn.Close(now(), false, uint64(wire.ConnectionRefused), "")
+	}
+	v.unlock(flushNow)
 }
 
 // handle runs the program's Handler for a new session.
