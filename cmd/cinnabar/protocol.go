@@ -138,6 +138,8 @@ func checkName(name string) error {
 		return errors.New(`the name has one of / \ : in it`)
 	case strings.HasPrefix(name, "."):
 		return errors.New("the name begins with a dot")
+	case strings.HasPrefix(name, "-"):
+		return errors.New("the name begins with a -, which commands would take for an option")
 	case !filepath.IsLocal(name):
 		return errors.New("the name is a reserved one on this system")
 	}

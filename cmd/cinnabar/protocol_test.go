@@ -60,7 +60,7 @@ func FuzzReadMessage(f *testing.F) {
 }
 
 func TestCheckName(t *testing.T) {
-	for _, name := range []string{"a", "report.pdf", "größe.txt", "a b (1).tar.gz", "-rf", strings.Repeat("x", maxName)} {
+	for _, name := range []string{"a", "report.pdf", "größe.txt", "a b (1).tar.gz", strings.Repeat("x", maxName)} {
 		if err := checkName(name); err != nil {
 			t.Errorf("%q is refused: %v", name, err)
 		}
@@ -79,6 +79,7 @@ func TestCheckName(t *testing.T) {
 		"..":                           "dot",
 		".":                            "dot",
 		".bashrc":                      "dot",
+		"-rf":                          "option",
 	} {
 		if err := checkName(name); err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("%q: %v, want something about %q", name, err, want)

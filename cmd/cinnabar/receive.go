@@ -24,9 +24,6 @@ const (
 	byteTimeout = time.Minute      // for its next bytes, or the receiver's answer
 )
 
-// maxSenders is how many sessions a receiver serves at once.
-const maxSenders = 32
-
 type receiveCommand struct {
 	Addr      string   `default:":4433" placeholder:"ADDRESS" help:"Address and UDP port to listen on (${default})."`
 	Dir       string   `default:"." placeholder:"DIR" help:"Directory to store files in (the current one)."`
@@ -100,7 +97,7 @@ type receiver struct {
 
 	fileTimeout, byteTimeout time.Duration
 
-	places  chan struct{} // one for each session
+	places  places
 	serving sync.WaitGroup
 
 	mu     sync.Mutex
@@ -112,7 +109,6 @@ func newReceiver(a *app, s *store) *receiver {
 	return &receiver{
 		app: a, store: s,
 		fileTimeout: fileTimeout, byteTimeout: byteTimeout,
-		places: make(chan struct{}, maxSenders),
 	}
 }
 
@@ -125,15 +121,15 @@ func (r *receiver) serve(socket *quic.Socket) error {
 		if err != nil {
 			return err
 		}
-		select {
-		case r.places <- struct{}{}:
-			r.serving.Go(func() {
-				r.session(s)
-				<-r.places
-			})
-		default:
+		host := s.RemoteAddress().Addr()
+		if !r.places.take(host) {
 			s.CloseWithError(closeBusy, "the receiver has enough senders; try again later")
+			continue
 		}
+		r.serving.Go(func() {
+			defer r.places.release(host)
+			r.session(s)
+		})
 	}
 }
 

@@ -351,10 +351,10 @@ func startReceiver(t *testing.T, fileTimeout, byteTimeout time.Duration) (addres
 // Beyond so many senders at once, others are asked to come back later.
 func TestManySenders(t *testing.T) {
 	r := startReceive(t)
-	for range maxSenders {
+	for range maxSendersPerHost {
 		r.hostile()
 	}
-	r.waitForTimes(maxSenders, r.stderr, "connected")
+	r.waitForTimes(maxSendersPerHost, r.stderr, "connected")
 	file, _ := writeFile(t, "a", 10, 0o600)
 	r.send(file).wantError(exitFailed, "a was not stored", "enough senders; try again later")
 	wantFiles(t, r.dir, nil)

@@ -1,0 +1,39 @@
+package main
+
+import (
+	"net/netip"
+	"testing"
+)
+
+// One host has some of the places, all hosts together have all, and what is given
+// back can be had again.
+func TestPlaces(t *testing.T) {
+	var p places
+	host := func(n int) netip.Addr { return netip.AddrFrom4([4]byte{192, 0, 2, byte(n)}) }
+	taken := 0
+	for n := range maxSenders/maxSendersPerHost + 1 {
+		for i := range maxSendersPerHost + 1 {
+			want := i < maxSendersPerHost && taken < maxSenders
+			if got := p.take(host(n)); got != want {
+				t.Fatalf("host %d, place %d: %v, want %v", n, i, got, want)
+			} else if got {
+				taken++
+			}
+		}
+	}
+	p.release(host(0))
+	if !p.take(host(100)) {
+		t.Error("the place that was given back is not to be had")
+	}
+	for n := range maxSenders / maxSendersPerHost {
+		for range maxSendersPerHost {
+			if n > 0 || p.hosts[host(0)] > 0 {
+				p.release(host(n))
+			}
+		}
+	}
+	p.release(host(100))
+	if p.all != 0 || len(p.hosts) != 0 {
+		t.Errorf("%d places of %d hosts are left", p.all, len(p.hosts))
+	}
+}
