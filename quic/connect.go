@@ -58,7 +58,7 @@ func (s *Socket) connect(ctx context.Context, o ConnectOptions, owns bool) (*Cli
 	}
 	config := so.config()
 	config.Resumed = resumed
-	config.AcceptPreferred = o.AcceptPreferredAddress
+	config.AcceptPreferred = o.PreferredAddressPolicy == "accept"
 	config.Token = c.tokenStore.Take(c.tokenKey)
 	if err := c.start(op, s, remote, &config, &so, o.Hooks, r); err != nil {
 		return nil, err

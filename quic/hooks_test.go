@@ -186,6 +186,50 @@ func TestHandler(t *testing.T) {
 	})
 }
 
+// A Handler or a hook that takes its time delays its own session and no other.
+func TestSlowHandler(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		first := true
+		m := newMemNet(t, udp.NetworkOptions{}, SocketOptions{}, ListenOptions{Handler: func(v *ServerSession) error {
+			if first {
+				first = false
+				time.Sleep(10 * time.Second)
+			}
+			v.SetHooks(SessionHooks{Stream: func(st *Stream) error {
+				_, err := st.End([]byte("hello"))
+				return err
+			}})
+			return nil
+		}})
+		defer m.close()
+		for _, want := range []time.Duration{10 * time.Second, 0} {
+			c := m.connect(ConnectOptions{KeepAlive: time.Second})
+			start := time.Now()
+			st, err := c.OpenStream(t.Context(), StreamOptions{})
+			if err != nil {
+				t.Fatal(err)
+			}
+			st.End(nil)
+			done := make(chan bool)
+			go func() {
+				defer close(done)
+				if b, err := io.ReadAll(st); string(b) != "hello" || err != nil {
+					t.Errorf("%q, %v", b, err)
+				}
+				if d := time.Since(start); d < want || d > want+time.Second {
+					t.Errorf("answered after %v, want %v", d, want)
+				}
+			}()
+			if want == 0 {
+				<-done
+			} else {
+				defer func() { <-done }()
+			}
+			synctest.Wait()
+		}
+	})
+}
+
 // A Handler that fails at once has the client refused; the socket is told.
 func TestHandlerFails(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {

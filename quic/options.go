@@ -123,9 +123,9 @@ type ConnectOptions struct {
 	Lookup     LookupFunc  // nil is the socket's (CON-017)
 	TokenStore *TokenStore // nil is the socket's
 
-	// AcceptPreferredAddress moves the session to the address that the server
-	// prefers, if it names one of the same family (CON-039).
-	AcceptPreferredAddress bool
+	// PreferredAddressPolicy "accept" moves the session to the address that the
+	// server prefers, if it names one of the same family; "reject" is the default (CON-039).
+	PreferredAddressPolicy string
 
 	Hooks SessionHooks
 
@@ -268,7 +268,7 @@ func (o ConnectOptions) over(base ConnectOptions) ConnectOptions {
 		o.Lookup = base.Lookup
 	}
 	o.TokenStore = cmp.Or(o.TokenStore, base.TokenStore)
-	o.AcceptPreferredAddress = o.AcceptPreferredAddress || base.AcceptPreferredAddress
+	o.PreferredAddressPolicy = cmp.Or(o.PreferredAddressPolicy, base.PreferredAddressPolicy)
 	o.Hooks = o.Hooks.over(base.Hooks)
 	return o
 }

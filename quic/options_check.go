@@ -193,6 +193,7 @@ func (o *ConnectOptions) resolve(base *ConnectOptions) (sessionOptions, error) {
 	so := o.session().over(base.session()).resolved(c)
 	*o = o.over(*base)
 	o.Type = c.name("Type", o.Type, UDP4, UDP6)
+	o.PreferredAddressPolicy = c.name("PreferredAddressPolicy", o.PreferredAddressPolicy, "reject", "accept")
 	c.port("Port", o.Port, 1)
 	if _, err := netip.ParseAddr(o.ServerName); err == nil {
 		c.fail("ServerName", o.ServerName, CodeInvalidArgValue, "a host name, not an IP address")

@@ -57,6 +57,7 @@ func TestOptionRanges(t *testing.T) {
 		{connect(ConnectOptions{ServerName: "10.0.0.1"}), "ConnectOptions.ServerName", CodeInvalidArgValue},
 		{connect(ConnectOptions{TLS: &tls.Config{}}), "ConnectOptions.ALPN", CodeMissingOption},
 		{connect(ConnectOptions{TLS: &tls.Config{NextProtos: []string{"x"}, MaxVersion: tls.VersionTLS12}}), "ConnectOptions.TLS.MaxVersion", CodeInvalidArgValue},
+		{connect(ConnectOptions{PreferredAddressPolicy: "ignore"}), "ConnectOptions.PreferredAddressPolicy", CodeInvalidArgValue},
 		{connect(ConnectOptions{ActiveConnectionIDLimit: 1}), "ConnectOptions.ActiveConnectionIDLimit", CodeOutOfRange},
 		{connect(ConnectOptions{ActiveConnectionIDLimit: 9}), "ConnectOptions.ActiveConnectionIDLimit", CodeOutOfRange},
 		{connect(ConnectOptions{ActiveConnectionIDLimit: None}), "ConnectOptions.ActiveConnectionIDLimit", CodeOutOfRange},

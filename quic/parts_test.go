@@ -2,6 +2,7 @@ package quic
 
 import (
 	"bytes"
+	"crypto/tls"
 	"fmt"
 	"math/rand/v2"
 	"testing"
@@ -205,4 +206,56 @@ func TestReplayRegister(t *testing.T) {
 	if g.Use([]byte("short"), time.Now()) {
 		t.Error("not one of our IDs")
 	}
+}
+
+// A dispatcher that is not served drops what is not the end of something.
+func TestDispatcherBound(t *testing.T) {
+	var runs []func()
+	d := dispatcher{run: func(f func()) { runs = append(runs, f) }}
+	n := 0
+	for range maxNotices + 10 {
+		d.post(func() { n++ }, false)
+	}
+	d.post(func() { n++ }, true)
+	d.kick()
+	d.kick()
+	if len(runs) != 1 || d.dropped != 10 {
+		t.Fatalf("%d runs, %d dropped", len(runs), d.dropped)
+	}
+	d.post(func() { n++ }, true)
+	runs[0]()
+	if n != maxNotices+2 {
+		t.Errorf("%d notices came", n)
+	}
+	d.hold()
+	d.post(func() { n++ }, true)
+	d.kick()
+	if len(runs) != 1 {
+		t.Error("a held dispatcher runs")
+	}
+	d.release()
+	runs[1]()
+	if n != maxNotices+3 {
+		t.Errorf("%d notices came", n)
+	}
+}
+
+// What a program hands back as a ticket may be anything.
+func FuzzTicket(f *testing.F) {
+	f.Add([]byte{1, 0, 0, 0, 0}, []byte("cinnabar client 1\x00\x04test\x04\x01\x05"))
+	f.Add([]byte{1, 0, 0, 0, 1, 7, 3, 4, 2}, []byte("cinnabar server 1\x00"))
+	l := &listener{replay: NewReplayRegister(1)}
+	f.Fuzz(func(t *testing.T, ticket, extra []byte) {
+		if cs, state, err := decodeTicket(ticket); err == nil {
+			again, _, err := encodeTicket(cs)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if _, second, err := decodeTicket(again); err != nil || second.EarlyData != state.EarlyData {
+				t.Fatal(err)
+			}
+		}
+		remembered(&tls.SessionState{Extra: [][]byte{extra}})
+		l.takesEarly([][]byte{extra})
+	})
 }

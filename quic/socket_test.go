@@ -3,14 +3,18 @@ package quic
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"net"
 	"net/netip"
+	"slices"
 	"testing"
 	"testing/synctest"
 	"time"
 
+	"github.com/cinnabar-quic/cinnabar/internal/dgram"
 	"github.com/cinnabar-quic/cinnabar/internal/udp"
+	"github.com/cinnabar-quic/cinnabar/internal/wire"
 )
 
 // A socket takes no port before it needs one (CQS-017, SOC-026).
@@ -130,6 +134,34 @@ func TestSessionLimits(t *testing.T) {
 		if st := m.client.Stats(); st.ClientSessions != 6 || st.PacketsSent == 0 || st.PacketsReceived == 0 || st.BytesSent == 0 || st.BytesReceived == 0 {
 			t.Errorf("%+v", st)
 		}
+	})
+}
+
+// Sessions that nobody accepts do not pile up without end, and those that ended in
+// the queue are not handed out.
+func TestAcceptBacklog(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		m := newMemNet(t, udp.NetworkOptions{}, SocketOptions{}, ListenOptions{})
+		defer m.close()
+		m.server.backlog = 3
+		var clients []*ClientSession
+		for i := range 5 {
+			c := m.connect(ConnectOptions{})
+			if err := c.Handshake(t.Context()); (err != nil) != (i >= 3) {
+				t.Errorf("session %d: %v", i, err)
+			}
+			synctest.Wait()
+			clients = append(clients, c)
+		}
+		clients[0].CloseWithError(0, "")
+		synctest.Wait()
+		for i := range 2 {
+			v, err := m.server.Accept(t.Context())
+			if err != nil || v.RemoteAddress() != clients[i+1].Address() || v.Destroyed() {
+				t.Errorf("session %d: %v, %v", i, v.RemoteAddress(), err)
+			}
+		}
+		m.pair(ConnectOptions{}).exchange(t)
 	})
 }
 
@@ -293,7 +325,13 @@ func TestLookup(t *testing.T) {
 func TestSetSocket(t *testing.T) {
 	for _, rebinding := range []bool{false, true} {
 		synctest.Test(t, func(t *testing.T) {
-			m := newMemNet(t, udp.NetworkOptions{Delay: time.Millisecond}, SocketOptions{}, ListenOptions{})
+			var j journal
+			m := newMemNet(t, udp.NetworkOptions{Delay: time.Millisecond}, SocketOptions{}, ListenOptions{Hooks: SessionHooks{
+				PathValidation: func(ok bool, local, remote netip.AddrPort) error {
+					j.add("%v %v from %v", ok, local, remote)
+					return nil
+				},
+			}})
 			defer m.close()
 			p := m.pair(ConnectOptions{})
 			c, s := p.streams(t)
@@ -312,6 +350,10 @@ func TestSetSocket(t *testing.T) {
 				t.Fatal(err)
 			}
 			time.Sleep(time.Second)
+			synctest.Wait()
+			if !slices.Contains(j.lines, fmt.Sprintf("true %v from %v", memServer, next.Address())) {
+				t.Errorf("validated %q", j.lines) // the former path is tried again too (RFC 9000 §9.3.3)
+			}
 			if err := m.client.Close(); err != nil {
 				t.Error(err)
 			}
@@ -377,6 +419,45 @@ func TestDialOwnsItsSocket(t *testing.T) {
 	if err := p.client.Err(); !errors.Is(err, &ApplicationError{ErrorCode: 4}) {
 		t.Errorf("Err is %v", err)
 	}
+}
+
+// A server that speaks other versions only ends a client's session with an error that
+// lists them.
+func TestNoCommonVersion(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		n := udp.NewNetwork(udp.NetworkOptions{})
+		m := &memNet{t: t, net: n}
+		m.client = m.socket(SocketOptions{})
+		defer m.client.Destroy(nil)
+		odd, err := n.Listen(memServer)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer odd.Close()
+		c := m.connect(ConnectOptions{})
+		var in [128]dgram.Datagram
+		_, slab, err := odd.Receive(&slabs, in[:])
+		if err != nil {
+			t.Fatal(err)
+		}
+		inv, ok := wire.ParseInvariant(in[0].Data, 0)
+		if !ok {
+			t.Fatal("the first packet is none")
+		}
+		b := dgram.NewBatch(make([]byte, 0, 1200))
+		b.Commit(len(wire.AppendVersionNegotiation(b.Next(1200), 0x80, inv.SCID, inv.DCID, 0xfaceb002, 2)))
+		b.Path = in[0].Path
+		slabs.Put(slab)
+		if err := odd.Send(b); err != nil {
+			t.Fatal(err)
+		}
+		err = c.Handshake(t.Context())
+		var v *VersionNegotiationError
+		if !errors.As(err, &v) || v.Version != 1 || !slices.Equal(v.RequestedVersions, []uint32{0xfaceb002, 2}) || !slices.Equal(v.SupportedVersions, []uint32{1}) {
+			t.Errorf("Handshake: %v", err)
+		}
+		wantCode(t, err, CodeVersionNegotiation)
+	})
 }
 
 // Version negotiation and refusals are answered without a session.
