@@ -292,13 +292,16 @@ func (c *ClientSession) move(op string, to *Socket, natRebinding bool) (*Socket,
 	}
 	remote := c.conn.Path().Remote
 	ids, tokens := from.owned(c.conn)
+	had, _ := to.owned(c.conn) // a session that comes back still has paths there
 	e, err := to.adopt(op, c.conn, remote.Addr(), ids, tokens)
 	if err != nil {
 		return nil, err
 	}
 	path := dgram.Path{Local: e.conn.LocalAddr(), Remote: remote}
 	if err := c.conn.Migrate(now(), path, natRebinding); err != nil {
-		to.unroute(c.conn)
+		if len(had) == 0 {
+			to.unroute(c.conn)
+		}
 		return nil, &OperationError{Op: op, Err: err}
 	}
 	c.former = append(without(c.former, e), c.endpoint)
