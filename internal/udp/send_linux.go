@@ -20,15 +20,14 @@ type sender struct {
 	control control
 	errno   syscall.Errno
 
-	try  func(fd uintptr)      // s.sendmsg, made once so that no call allocates it
-	wait func(fd uintptr) bool // s.sendmsgReady, likewise
+	try func(fd uintptr) // s.sendmsg, made once so that no call allocates it
 }
 
 var senders = sync.Pool{New: func() any { return newSender() }}
 
 func newSender() *sender {
 	s := new(sender)
-	s.try, s.wait = s.sendmsg, s.sendmsgReady
+	s.try = s.sendmsg
 	s.msg.Name = s.name.pointer()
 	s.msg.Control = &s.control.bytes()[0]
 	s.msg.Iov = &s.iov
@@ -55,7 +54,11 @@ func (c *udpConn) Send(b *dgram.Batch) error {
 	if closed(err) == net.ErrClosed {
 		return net.ErrClosed
 	}
-	return &SendError{Err: err, Sent: sent, TooBig: tooBig(err)}
+	full := err == syscall.EAGAIN
+	if full {
+		c.sendFull.Add(1)
+	}
+	return &SendError{Err: err, Sent: sent, TooBig: tooBig(err), Full: full}
 }
 
 // send sends the batch in one piece if it can, else one by one.
@@ -126,8 +129,9 @@ func (c *udpConn) describe(s *sender, b *dgram.Batch, ecn bool) {
 	}
 }
 
-// transmit sends p as the sender describes it. It goes by Control, which lets
-// several in at a time; only a full socket buffer is waited for in line.
+// transmit sends p as the sender describes it, by Control, which lets several in
+// at a time. It does not wait: the caller may be the reader of all sessions, or hold
+// one's lock.
 func (c *udpConn) transmit(s *sender, p []byte) error {
 	setIovec(&s.iov, p)
 	s.msg.SetControllen(s.control.used)
@@ -135,27 +139,19 @@ func (c *udpConn) transmit(s *sender, p []byte) error {
 	if err := c.raw.Control(s.try); err != nil {
 		return err
 	}
-	if s.errno == syscall.EAGAIN {
-		if err := c.raw.Write(s.wait); err != nil {
-			return err
-		}
-	}
 	if s.errno != 0 {
 		return s.errno
 	}
 	return nil
 }
 
+// sendmsg says MSG_DONTWAIT because an inherited descriptor may have been made a
+// blocking one by somebody who shares it.
 func (s *sender) sendmsg(fd uintptr) {
 	for {
-		_, _, s.errno = unix.Syscall(unix.SYS_SENDMSG, fd, uintptr(unsafe.Pointer(&s.msg)), 0)
+		_, _, s.errno = unix.Syscall(unix.SYS_SENDMSG, fd, uintptr(unsafe.Pointer(&s.msg)), unix.MSG_DONTWAIT)
 		if s.errno != syscall.EINTR {
 			return
 		}
 	}
-}
-
-func (s *sender) sendmsgReady(fd uintptr) bool {
-	s.sendmsg(fd)
-	return s.errno != syscall.EAGAIN
 }

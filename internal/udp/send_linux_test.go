@@ -1,7 +1,7 @@
 package udp
 
 import (
-	"net"
+	"sync"
 	"syscall"
 	"testing"
 
@@ -89,25 +89,21 @@ func TestRefusedForGood(t *testing.T) {
 	}
 }
 
-func TestFullBufferIsWaitedFor(t *testing.T) {
+// A full socket buffer is not waited for: what it cannot take is lost.
+func TestFullBufferIsNotWaitedFor(t *testing.T) {
 	a, b := listen(t, "udp", "127.0.0.1:0", Options{}).(*udpConn), listen(t, "udp", "127.0.0.1:0", Options{})
 	s, refusals := refusing(unix.UDP_SEGMENT, syscall.EAGAIN)
-	if n, err := a.send(s, batch(t, b.LocalAddr(), 1200, 1200)); n != 2 || err != nil || *refusals != 1 {
-		t.Fatalf("%d datagrams, %v after %d tries", n, err, *refusals)
+	senders = sync.Pool{New: func() any { return s }}
+	defer func() { senders = sync.Pool{New: func() any { return newSender() }} }()
+	e := wantSendError(t, a.Send(batch(t, b.LocalAddr(), 1200, 1200)))
+	if !e.Full || e.TooBig || e.Sent != 0 || *refusals != 1 {
+		t.Errorf("%+v after %d tries", e, *refusals)
 	}
-	wantSizes(t, receive(t, b, 2), 1200, 1200)
-
-	// Never writable, until it is closed.
-	s.wait = func(uintptr) bool { return false }
-	done := make(chan error)
-	go func() {
-		_, err := a.send(s, batch(t, b.LocalAddr(), 1200, 1200))
-		done <- err
-	}()
-	a.Close()
-	if err := <-done; closed(err) != net.ErrClosed {
-		t.Errorf("%v, want net.ErrClosed", err)
+	if s := a.Stats(); s.SendFull != 1 || s.SendErrors != 1 || s.Sent != 0 || s.GSOFallbacks != 0 {
+		t.Errorf("%+v", s)
 	}
+	send(t, a, batch(t, b.LocalAddr(), 1200)) // the next one may find room
+	wantSizes(t, receive(t, b, 1), 1200)
 }
 
 // A partial failure tells how far it came.

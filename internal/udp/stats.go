@@ -9,7 +9,7 @@ type counters struct {
 
 	_ [64]byte
 
-	sent, sentBytes, sendCalls, gsoFallbacks, sendErrors atomic.Uint64
+	sent, sentBytes, sendCalls, gsoFallbacks, sendErrors, sendFull atomic.Uint64
 }
 
 func (c *counters) Stats() Stats {
@@ -22,6 +22,7 @@ func (c *counters) Stats() Stats {
 		SendCalls:     c.sendCalls.Load(),
 		GSOFallbacks:  c.gsoFallbacks.Load(),
 		SendErrors:    c.sendErrors.Load(),
+		SendFull:      c.sendFull.Load(),
 		Truncated:     c.truncated.Load(),
 		Dropped:       c.dropped.Load(),
 	}

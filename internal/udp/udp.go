@@ -11,6 +11,7 @@ import (
 	"errors"
 	"net"
 	"net/netip"
+	"runtime"
 
 	"github.com/cinnabar-quic/cinnabar/internal/dgram"
 )
@@ -30,8 +31,10 @@ type Conn interface {
 
 	// Send hands all datagrams of the batch to the network, in one system call
 	// where that works. The batch's ECN codepoint and, if specified, its local
-	// address are applied. A failure of the network is a *SendError; after
-	// Close the error is net.ErrClosed. A full socket buffer is waited for.
+	// address are applied. A failure of the network is a *SendError, and so is a
+	// full socket buffer, which is not waited for: what it cannot take is lost, as
+	// it would be at any other full queue on the way. After Close the error is
+	// net.ErrClosed. Where MayBlock is true, all that depends on somebody else.
 	Send(b *dgram.Batch) error
 
 	// LocalAddr returns the address the socket is bound to, unmapped.
@@ -96,6 +99,7 @@ type Stats struct {
 	ReceiveCalls, SendCalls uint64 // system calls that moved data, or tried to
 	GSOFallbacks            uint64 // batches sent one by one after they failed as one
 	SendErrors              uint64 // batches that were not sent whole
+	SendFull                uint64 // those of them that found the socket buffer full
 	Truncated               uint64 // reads dropped because data or control data did not fit, or had no usable address
 	Dropped                 uint64 // datagrams a Mem dropped because its queue was full
 }
@@ -106,6 +110,7 @@ type SendError struct {
 	Err    error // the reason, mostly a syscall.Errno
 	Sent   int   // datagrams that were taken
 	TooBig bool  // the reason is the datagram's size (EMSGSIZE)
+	Full   bool  // the reason is a full socket buffer (EAGAIN)
 }
 
 // Error implements error.
@@ -150,6 +155,13 @@ func Wrap(pc net.PacketConn, o Options) (Conn, error) {
 		return newUDP(u, o)
 	}
 	return newPacketConn(pc, o), nil
+}
+
+// MayBlock reports whether Send of c may wait, or run foreign code: c is not the
+// kernel's socket, or that of a system whose sockets cannot just be tried.
+func MayBlock(c Conn) bool {
+	p, ok := c.(*packetConn)
+	return ok && (p.udp == nil || runtime.GOOS == "windows")
 }
 
 // PacketConn returns the net.PacketConn beneath c, to set multicast and other
