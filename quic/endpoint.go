@@ -19,6 +19,7 @@ type Endpoint struct {
 	opts   EndpointOptions
 
 	conn   udp.Conn // nil before binding; then fixed; under the socket's lock until then
+	out    *outbox  // before conn, if its Send may wait; nil if not
 	port   uint16
 	reader chan struct{} // closed when the reader has ended
 	gone   atomic.Bool
@@ -52,7 +53,18 @@ func (e *Endpoint) open(ctx context.Context) (udp.Conn, error) {
 		SendBuffer:    e.opts.SendBuffer,
 		ReuseAddr:     e.opts.ReuseAddr,
 		IPv6Only:      e.opts.Type == UDP6Only,
-		Logf:          s.opts.Logf,
+	}
+	if s.opts.Logf != nil {
+		opening := new(atomic.Bool)
+		opening.Store(true)
+		defer opening.Store(false)
+		o.Logf = func(format string, args ...any) {
+			if opening.Load() {
+				s.opts.Logf(format, args...)
+				return
+			}
+			go s.opts.Logf(format, args...) // the batch that it is about may be sent under a lock
+		}
 	}
 	if pc := s.opts.PacketConn; pc != nil {
 		if c, ok := pc.(interface{ UDPConn() udp.Conn }); ok { // the in-memory twin
@@ -77,6 +89,9 @@ func (e *Endpoint) open(ctx context.Context) (udp.Conn, error) {
 func (e *Endpoint) bound(c udp.Conn) {
 	e.conn, e.port = c, c.LocalAddr().Port()
 	e.reader = make(chan struct{})
+	if udp.MayBlock(c) {
+		e.out = newOutbox(c)
+	}
 	go e.read()
 }
 
@@ -87,10 +102,15 @@ func (e *Endpoint) destroy(err error) {
 	}
 	s := e.socket
 	s.mu.Lock()
-	c := e.conn
+	c, out := e.conn, e.out
+	s.mu.Unlock()
+	if out != nil {
+		out.close()
+	}
+	s.mu.Lock()
 	s.endpoints = without(append([]*Endpoint(nil), s.endpoints...), e)
 	if c != nil {
-		s.counts.add(c.Stats())
+		s.counts.add(e.stats())
 	}
 	s.mu.Unlock()
 	if c != nil {
@@ -104,7 +124,24 @@ func (e *Endpoint) destroy(err error) {
 
 // send hands a batch to the network. A datagram that the network does not take
 // counts as lost, as it would be further on.
-func (e *Endpoint) send(b *dgram.Batch) error { return e.conn.Send(b) }
+// It does not wait, and runs no code of the program's.
+func (e *Endpoint) send(b *dgram.Batch) error {
+	if e.out != nil {
+		return e.out.push(b)
+	}
+	return e.conn.Send(b)
+}
+
+// stats returns the figures of a bound endpoint.
+func (e *Endpoint) stats() udp.Stats {
+	u := e.conn.Stats()
+	if e.out != nil {
+		n := e.out.drops()
+		u.SendErrors += n
+		u.SendFull += n
+	}
+	return u
+}
 
 // read takes datagrams in until the endpoint is closed.
 func (e *Endpoint) read() {

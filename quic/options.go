@@ -29,8 +29,10 @@ type SocketOptions struct {
 	Endpoint EndpointOptions
 
 	// PacketConn, if not nil, is used in place of an endpoint of our own: a tunnel,
-	// an inherited descriptor. The socket closes it. Anything but a *net.UDPConn
-	// goes without segmentation offload.
+	// an inherited descriptor. The socket closes it, which must end a ReadFrom that
+	// waits. Anything but a *net.UDPConn goes without segmentation offload, and its
+	// WriteTo is called on a goroutine of its own: one that waits holds up what the
+	// socket sends, and what then does not fit a queue of 1 MiB is lost.
 	PacketConn net.PacketConn
 
 	// Client and Server are what Connect and Listen use for options that their own

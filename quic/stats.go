@@ -57,7 +57,7 @@ func (s *Socket) Stats() SocketStats {
 	c := s.counts
 	for _, e := range s.endpoints {
 		if e.conn != nil {
-			c.add(e.conn.Stats())
+			c.add(e.stats())
 		}
 	}
 	m := s.mux.Stats()
