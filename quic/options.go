@@ -45,7 +45,9 @@ type SocketOptions struct {
 	Lookup LookupFunc
 
 	// MaxConnections is how many server sessions may be alive at once; further
-	// ones are refused. 0 means no limit but memory (CQS-009).
+	// ones are refused. 0 means no limit but memory (CQS-009). This limit and the next do
+	// not count clients that have not shown that they own their address; there may be half
+	// as many of those, and then a Retry makes new ones show it first.
 	MaxConnections int
 	// MaxConnectionsPerHost is how many of them may be with one IP address. 0 means
 	// 100 (CQS-010).

@@ -114,7 +114,8 @@ type ServerSession struct {
 	Session
 
 	listener *listener
-	held     bool // the socket's count of sessions includes it
+	held     bool // the socket's count of sessions includes it; this and proven under the socket's lock
+	proven   bool // the client has shown that it owns its address
 	queued   bool // it went to the accept queue, or to a Handler
 	waiting  bool // it is in the accept queue; under the socket's lock
 }

@@ -3,6 +3,7 @@ package quic
 import (
 	"github.com/cinnabar-quic/cinnabar/internal/mono"
 	"github.com/cinnabar-quic/cinnabar/internal/transport"
+	"github.com/cinnabar-quic/cinnabar/internal/wire"
 )
 
 // events takes everything that the machine reports and turns it into results for
@@ -114,6 +115,10 @@ func (s *Session) tellStream(st *Stream) {
 
 // onSecure is the end of the handshake.
 func (s *Session) onSecure(t mono.Time) {
+	if s.server != nil && !s.socket.prove(s.server) {
+		s.conn.Close(t, false, uint64(wire.ConnectionRefused), "")
+		return
+	}
 	s.secure = true
 	for w := s.securing.pop(); w != nil; w = s.securing.pop() {
 		s.woken.push(w)

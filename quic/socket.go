@@ -43,8 +43,8 @@ type Socket struct {
 
 	first     *Session // all sessions that the machine has not forgotten
 	alive     int      // those that are not over
-	servers   int      // those of clients that came to us
-	hosts     map[netip.Addr]int
+	servers   tally    // those of clients that came to us
+	hosts     map[netip.Addr]tally
 	accepted  ring[*ServerSession]
 	backlog   int // the most that may wait there
 	acceptors waitQueue
@@ -77,7 +77,7 @@ func NewSocket(o SocketOptions) (*Socket, error) {
 		opts:    o,
 		notices: dispatcher{run: o.Dispatch},
 		created: now(),
-		hosts:   make(map[netip.Addr]int),
+		hosts:   make(map[netip.Addr]tally),
 		done:    make(chan struct{}),
 		backlog: acceptBacklog,
 	}

@@ -124,23 +124,28 @@ func (s *Socket) admit(t mono.Time, e *Endpoint, d *dgram.Datagram, reply *dgram
 	case l == nil || s.life != socketBound:
 		s.counts.ignored++
 		return nil
-	case s.busy || s.servers >= s.opts.MaxConnections || s.hosts[host] >= s.opts.MaxConnectionsPerHost || s.accepted.len() >= s.backlog:
+	case s.busy || s.full(host) || s.accepted.len() >= s.backlog:
 		s.refused.note(d, &s.counts.busy)
 		s.mux.Refuse(t, d, wire.ConnectionRefused, reply)
+		return nil
+	}
+	proven := s.mux.Proven(t, d)
+	if !proven && s.crowded(host) {
+		s.mux.Challenge(t, d, reply)
 		return nil
 	}
 	c := s.mux.Accept(t, d, &l.config)
 	if c == nil {
 		return nil
 	}
-	v := &ServerSession{listener: l, held: true}
+	v := &ServerSession{listener: l}
 	v.Session.init(s, e, c, &l.session, l.opts.Hooks)
 	v.Session.server = v
 	v.host = host
 	v.tls = newTLSRunner(&v.Session)
 	v.tls.config = l.tls
-	s.hosts[host]++
-	s.servers++
+	v.held, v.proven = true, proven
+	s.tally(v, 1)
 	s.counts.serverSessions++
 	s.link(&v.Session)
 	if l.opts.Handler != nil {
@@ -200,10 +205,7 @@ func (s *Socket) release(v *ServerSession) {
 		return
 	}
 	v.held = false
-	s.servers--
-	if s.hosts[v.host]--; s.hosts[v.host] <= 0 {
-		delete(s.hosts, v.host)
-	}
+	s.tally(v, -1)
 }
 
 // offer puts a server session where Accept finds it. It is called under the

@@ -185,6 +185,9 @@ func (m *Mux) initial(now mono.Time, d *dgram.Datagram, reply *dgram.Batch) Verd
 		}
 		return Drop
 	case tokenMissing:
+		if len(h.Token) > 0 {
+			m.stats.InvalidTokens++
+		}
 		if m.cfg.ValidateAddress || m.handshakes >= m.cfg.RetryAbove {
 			return m.retry(now, d, &h, reply)
 		}
@@ -211,7 +214,6 @@ func (m *Mux) judge(now mono.Time, d *dgram.Datagram, h *wire.LongHeader) tokenV
 	remote, port := d.Path.Remote.Addr().WithZone(""), d.Path.Remote.Port() // tokens have no zones
 	switch {
 	case !ok:
-		m.stats.InvalidTokens++
 		return tokenMissing
 	case t.kind == tokenRetry:
 		if t.addr != remote || t.port != port || t.chosen != h.DCID || !fresh(t.age, m.cfg.RetryTokenTimeout) {
@@ -219,13 +221,26 @@ func (m *Mux) judge(now mono.Time, d *dgram.Datagram, h *wire.LongHeader) tokenV
 		}
 		return tokenGood
 	case t.addr != remote || !fresh(t.age, tokenLifetime) || m.used.seen(now, h.Token):
-		m.stats.InvalidTokens++
 		return tokenMissing
 	}
 	return tokenGood
 }
 
 func fresh(age, most time.Duration) bool { return age >= -time.Minute && age <= most }
+
+// Proven reports whether a datagram that Route called Initial has a token which
+// shows that its sender owns the address it comes from.
+func (m *Mux) Proven(now mono.Time, d *dgram.Datagram) bool {
+	h, ok := wire.ParseLong(d.Data)
+	return ok && h.Type == wire.Initial && m.judge(now, d, &h) == tokenGood
+}
+
+// Challenge writes a Retry for a datagram that Route called Initial and that is not
+// Proven, and reports whether there is one to send.
+func (m *Mux) Challenge(now mono.Time, d *dgram.Datagram, reply *dgram.Batch) bool {
+	h, ok := wire.ParseLong(d.Data)
+	return ok && h.Type == wire.Initial && m.retry(now, d, &h, reply) == Reply
+}
 
 // Accept makes the connection for a datagram that Route called Initial. The
 // caller hands the datagram to its Receive next.

@@ -1,0 +1,79 @@
+package quic
+
+import (
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/cinnabar-quic/cinnabar/internal/dgram"
+	"github.com/cinnabar-quic/cinnabar/internal/udp"
+)
+
+// Who sends first packets in a host's name keeps that host out of nothing.
+func TestForgedHost(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		m := newMemNet(t, udp.NetworkOptions{}, SocketOptions{MaxConnectionsPerHost: 10}, ListenOptions{})
+		defer m.close()
+		// What the server answers never comes: the forger is elsewhere.
+		m.net.SetFilter(func(d *dgram.Datagram) bool { return d.Path.Remote == memServer })
+		for range 30 {
+			m.connect(ConnectOptions{})
+			synctest.Wait()
+		}
+		synctest.Wait()
+		m.client.Destroy(nil)
+		m.net.SetFilter(nil)
+		m.server.mu.Lock()
+		unproven, n := m.server.servers.unproven, m.server.servers.proven
+		m.server.mu.Unlock()
+		if unproven != 5 || n != 0 {
+			t.Errorf("%d and %d sessions, want 5 without a proof of their address", unproven, n)
+		}
+		m.client = m.socket(SocketOptions{})
+		p := m.pair(ConnectOptions{})
+		if m.server.Stats().RetryCount == 0 {
+			t.Error("nobody was asked for a Retry")
+		}
+		m.server.mu.Lock()
+		n = m.server.servers.proven
+		m.server.mu.Unlock()
+		if n == 0 {
+			t.Error("the client that got through does not count")
+		}
+		p.client.Destroy(nil)
+	})
+}
+
+// A limit holds also for clients that come at the same time.
+func TestLimitAtOnce(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		m := newMemNet(t, udp.NetworkOptions{Delay: 10 * time.Millisecond}, SocketOptions{MaxConnections: 3}, ListenOptions{})
+		defer m.close()
+		for range 9 {
+			m.connect(ConnectOptions{})
+		}
+		time.Sleep(time.Second)
+		m.server.mu.Lock()
+		n, queued := m.server.servers, m.server.accepted.len()
+		m.server.mu.Unlock()
+		if n != (tally{proven: 3}) || queued != 3 {
+			t.Errorf("%+v, %d to accept, want 3", n, queued)
+		}
+		if st := m.server.Stats(); st.ServerBusyCount == 0 {
+			t.Errorf("nobody was refused: %+v", st)
+		}
+		for range 3 {
+			s, err := m.server.Accept(t.Context())
+			if err != nil {
+				t.Fatal(err)
+			}
+			s.Destroy(nil)
+		}
+		synctest.Wait()
+		m.server.mu.Lock()
+		defer m.server.mu.Unlock()
+		if m.server.servers != (tally{}) || len(m.server.hosts) != 0 {
+			t.Errorf("%+v, %d hosts are counted when all is over", m.server.servers, len(m.server.hosts))
+		}
+	})
+}
