@@ -143,8 +143,13 @@ func (o *sessionOptions) config() transport.Config {
 		CongestionControl: o.congestionAlgorithm,
 		HandshakeTimeout:  o.handshakeTimeout,
 		KeepAlive:         o.keepAlive,
+		MTUDiscoveryAfter: discoverAfter,
 	}
 }
+
+// discoverAfter is how many stream bytes a session sends before it finds out about
+// larger datagrams: what they save has to pay for the probe first.
+const discoverAfter = 16 << 10
 
 // resolve puts the defaults in place, or tells what is wrong.
 func (o *SocketOptions) resolve() error {

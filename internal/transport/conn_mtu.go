@@ -180,6 +180,9 @@ func (c *Conn) TooBig(now mono.Time, n int) {
 // transmitMTUProbe writes a datagram that is larger than any before, if it is
 // time to try one.
 func (c *Conn) transmitMTUProbe(now mono.Time, b *dgram.Batch, p *path) bool {
+	if c.stats.streamBytesSent < uint64(c.cfg.MTUDiscoveryAfter) {
+		return false
+	}
 	n := c.mtu.next(now)
 	if n == 0 || c.mtu.raising && c.loss.InFlight() == 0 || !c.confirmed || !p.validated || c.loss.CanSend() < n {
 		return false
