@@ -21,7 +21,9 @@ func TestForgedHost(t *testing.T) {
 			synctest.Wait()
 		}
 		synctest.Wait()
-		m.client.Destroy(nil)
+		m.net.SetFilter(func(*dgram.Datagram) bool { return true })
+		m.client.Destroy(nil) // and nobody hears of it
+		synctest.Wait()
 		m.net.SetFilter(nil)
 		m.server.mu.Lock()
 		unproven, n := m.server.servers.unproven, m.server.servers.proven
@@ -76,4 +78,65 @@ func TestLimitAtOnce(t *testing.T) {
 			t.Errorf("%+v, %d hosts are counted when all is over", m.server.servers, len(m.server.hosts))
 		}
 	})
+}
+
+// Sessions that are over without having got through a handshake call for Retry as if
+// they were alive.
+func TestEndedHandshakesCount(t *testing.T) {
+	if testing.Short() {
+		t.Skip("makes 1,100 sessions")
+	}
+	synctest.Test(t, func(t *testing.T) {
+		m := newMemNet(t, udp.NetworkOptions{}, SocketOptions{MaxConnectionsPerHost: 5000}, ListenOptions{})
+		defer m.close()
+		m.net.SetFilter(func(d *dgram.Datagram) bool { return d.Path.Remote == memServer })
+		for range 1100 {
+			c := m.connect(ConnectOptions{})
+			c.Destroy(nil)
+		}
+		synctest.Wait()
+		n, handshakes := m.linked()
+		if n > 1000 || handshakes != n {
+			t.Errorf("%d sessions, %d handshakes", n, handshakes)
+		}
+		if m.server.Stats().RetryCount == 0 {
+			t.Error("nobody was asked for a Retry")
+		}
+		time.Sleep(time.Minute)
+		if n, handshakes := m.linked(); n != 0 || handshakes != 0 || m.server.lingering.len() != 0 {
+			t.Errorf("%d sessions, %d handshakes, %d lingering after a minute", n, handshakes, m.server.lingering.len())
+		}
+	})
+}
+
+// Sessions that are over are kept for a while, but not any number of them.
+func TestLingering(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		m := newMemNet(t, udp.NetworkOptions{Delay: time.Millisecond}, SocketOptions{}, ListenOptions{})
+		defer m.close()
+		m.server.maxOver = 5
+		for range 20 {
+			p := m.pair(ConnectOptions{})
+			p.client.Destroy(nil)
+			<-p.server.Closed()
+		}
+		synctest.Wait()
+		if n, _ := m.linked(); n != 5 {
+			t.Errorf("%d sessions that are over, want the last 5", n)
+		}
+		time.Sleep(time.Minute)
+		if n, _ := m.linked(); n != 0 || m.server.lingering.len() != 0 {
+			t.Errorf("%d sessions, %d lingering after a minute", n, m.server.lingering.len())
+		}
+	})
+}
+
+// linked returns how many sessions the server knows, and how many handshakes it counts.
+func (m *memNet) linked() (n, handshakes int) {
+	m.server.mu.Lock()
+	defer m.server.mu.Unlock()
+	for v := m.server.first; v != nil; v = v.nextInSocket {
+		n++
+	}
+	return n, m.server.mux.Handshakes()
 }

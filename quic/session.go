@@ -113,11 +113,12 @@ type ClientSession struct {
 type ServerSession struct {
 	Session
 
-	listener *listener
-	held     bool // the socket's count of sessions includes it; this and proven under the socket's lock
-	proven   bool // the client has shown that it owns its address
-	queued   bool // it went to the accept queue, or to a Handler
-	waiting  bool // it is in the accept queue; under the socket's lock
+	listener  *listener
+	held      bool // the socket's count of sessions includes it; this and proven under the socket's lock
+	proven    bool // the client has shown that it owns its address
+	queued    bool // it went to the accept queue, or to a Handler
+	waiting   bool // it is in the accept queue; this and forgotten under the socket's lock
+	forgotten bool // the socket has no need of it any more
 }
 
 // CloseCode tells how a session ended (SES-043).
@@ -442,6 +443,8 @@ func (r *ring[T]) pop() T {
 	r.n--
 	return v
 }
+
+func (r *ring[T]) peek() T { return r.buf[r.head] }
 
 // remove takes all out for which gone is true.
 func (r *ring[T]) remove(gone func(T) bool) {

@@ -199,6 +199,7 @@ func (s *Session) do(todo after, socket *Socket) {
 		go s.client.owned.Destroy(nil) // not here: this may be the reader that Destroy waits for
 	}
 	if todo&afterIdle != 0 {
+		socket.trim()
 		socket.checkIdle()
 	}
 }

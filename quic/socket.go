@@ -46,7 +46,9 @@ type Socket struct {
 	servers   tally    // those of clients that came to us
 	hosts     map[netip.Addr]tally
 	accepted  ring[*ServerSession]
-	backlog   int // the most that may wait there
+	backlog   int                  // the most that may wait there
+	lingering ring[*ServerSession] // those that are over, oldest first; some are forgotten
+	maxOver   int                  // the most of those
 	acceptors waitQueue
 	counts    socketCounts
 	refused   refusals
@@ -80,6 +82,7 @@ func NewSocket(o SocketOptions) (*Socket, error) {
 		hosts:   make(map[netip.Addr]tally),
 		done:    make(chan struct{}),
 		backlog: acceptBacklog,
+		maxOver: maxLingering,
 	}
 	s.flusher.ended = s.done
 	s.mux = transport.NewMux(now(), s.muxConfig())
@@ -282,7 +285,7 @@ func (s *Socket) Destroy(err error) {
 	close(s.done)
 }
 
-// abandon makes a session whose socket is gone forget its peer.
+// abandon makes a session forget its peer, because its socket is gone or has too many.
 func (s *Session) abandon() {
 	s.mu.Lock()
 	s.conn.Destroy(now())
@@ -363,6 +366,7 @@ func (s *Socket) ended(v *Session) {
 		return
 	}
 	s.release(v.server)
+	s.lingering.push(v.server)
 	if v.server.waiting { // it must not hold a place in the queue
 		s.accepted.remove(func(w *ServerSession) bool { return w == v.server })
 		v.server.waiting = false
@@ -375,6 +379,13 @@ func (s *Socket) forget(v *Session) {
 	defer s.mu.Unlock()
 	s.mux.Remove(v.conn)
 	s.unlink(v)
+	if v.server == nil {
+		return
+	}
+	v.server.forgotten = true
+	for s.lingering.len() > 0 && s.lingering.peek().forgotten {
+		s.lingering.pop()
+	}
 }
 
 // without returns list without the first v in it.

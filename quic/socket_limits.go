@@ -58,3 +58,23 @@ func (s *Socket) prove(v *ServerSession) bool {
 	s.tally(v, 1)
 	return true
 }
+
+// maxLingering is how many server sessions that are over a socket keeps, for the
+// packets that may still come for them (RFC 9000 §10.2). The limits above do not count
+// them, so that clients which come and go in peace are not refused.
+const maxLingering = 1024
+
+// trim forgets the oldest sessions that are over, if there are too many. It is called
+// without locks.
+func (s *Socket) trim() {
+	for {
+		s.mu.Lock()
+		if s.lingering.len() <= s.maxOver {
+			s.mu.Unlock()
+			return
+		}
+		v := s.lingering.pop()
+		s.mu.Unlock()
+		v.abandon()
+	}
+}

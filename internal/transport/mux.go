@@ -35,7 +35,7 @@ type Mux struct {
 	resets map[wire.ResetToken]*Conn
 	owned  map[*Conn]*owned
 
-	handshakes int // servers' connections whose handshake is not complete
+	handshakes int // servers' connections whose handshake is not complete, failed ones among them
 	used       usedTokens
 	replies    bucket // stateless replies
 	stats      MuxStats
@@ -322,8 +322,8 @@ func (m *Mux) Apply(c *Conn, e *Event) {
 			delete(m.resets, e.Token)
 		}
 		o.tokens = without(o.tokens, e.Token)
-	case EventSecure, EventClosed:
-		m.settled(o)
+	case EventSecure:
+		m.settled(o) // one that fails counts until it is gone: it takes up as much
 	case EventGone:
 		m.Remove(c)
 	}
