@@ -119,7 +119,11 @@ func lower(p, old *wire.Parameters) bool {
 // onResume decides about 0-RTT when TLS has found a session to resume.
 func (r *tlsRunner) onResume(state *tls.SessionState) {
 	if v := r.s.server; v != nil {
-		state.EarlyData = state.EarlyData && v.listener.takesEarly(state.Extra)
+		fresh := false
+		if state.EarlyData {
+			fresh, _ = guarded(r, func() (bool, error) { return v.listener.takesEarly(state.Extra), nil })
+		}
+		state.EarlyData = fresh
 		return
 	}
 	state.EarlyData = state.EarlyData && r.resume
@@ -182,8 +186,8 @@ func (t *ticketCache) Get(string) (*tls.ClientSessionState, bool) {
 
 // Put takes a new ticket from TLS, or nil to forget what was loaded.
 func (t *ticketCache) Put(key string, cs *tls.ClientSessionState) {
-	if t.user != nil {
-		t.user.Put(key, cs)
+	if t.user != nil { // if it panics there is one ticket less
+		_ = call(func() error { t.user.Put(key, cs); return nil })
 	}
 	s := &t.c.Session
 	s.mu.Lock()

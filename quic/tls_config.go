@@ -29,11 +29,10 @@ func serverTLS(o *ListenOptions) *tls.Config {
 	if len(o.TicketKeys) > 0 {
 		base.SetSessionTicketKeys(o.TicketKeys)
 	}
-	if get := base.GetCertificate; get != nil {
-		base.GetCertificate = certificateFor(get)
-	}
+	guardServer(base)
 	choose := base.GetConfigForClient
-	if choose == nil && base.VerifyConnection == nil && base.VerifyPeerCertificate == nil {
+	if choose == nil && base.VerifyConnection == nil && base.VerifyPeerCertificate == nil &&
+		base.WrapSession == nil && base.UnwrapSession == nil {
 		return base
 	}
 	plain := base.Clone()
@@ -48,9 +47,7 @@ func serverTLS(o *ListenOptions) *tls.Config {
 			}
 			if chosen != nil {
 				own := forced(chosen, base)
-				if own.GetCertificate != nil {
-					own.GetCertificate = certificateFor(own.GetCertificate)
-				}
+				guardServer(own)
 				return r.use(own), nil
 			}
 		}
@@ -79,6 +76,7 @@ func forced(c, base *tls.Config) *tls.Config {
 // use makes c the session's own configuration.
 func (r *tlsRunner) use(c *tls.Config) *tls.Config {
 	r.guard(c)
+	r.guardTickets(c)
 	r.config = c
 	return c
 }
@@ -98,6 +96,7 @@ func (r *tlsRunner) clientTLS(o *ConnectOptions) *tls.Config {
 	}
 	c.InsecureSkipVerify = c.InsecureSkipVerify || o.AllowUnauthenticated
 	r.guard(c)
+	r.guardClient(c)
 	return c
 }
 
@@ -115,18 +114,11 @@ func (r *tlsRunner) guard(c *tls.Config) {
 			return err
 		}
 	}
-	if get := c.GetClientCertificate; get != nil {
-		c.GetClientCertificate = func(i *tls.CertificateRequestInfo) (*tls.Certificate, error) {
-			return guarded(r, func() (*tls.Certificate, error) { return get(i) })
+	if verify := c.EncryptedClientHelloRejectionVerify; verify != nil {
+		c.EncryptedClientHelloRejectionVerify = func(state tls.ConnectionState) error {
+			_, err := guarded(r, func() (struct{}, error) { return struct{}{}, verify(state) })
+			return err
 		}
-	}
-}
-
-func certificateFor(get func(*tls.ClientHelloInfo) (*tls.Certificate, error)) func(*tls.ClientHelloInfo) (*tls.Certificate, error) {
-	return func(h *tls.ClientHelloInfo) (*tls.Certificate, error) {
-		r := runnerOf(h.Context())
-		h.Conn = r.addresses()
-		return guarded(r, func() (*tls.Certificate, error) { return get(h) })
 	}
 }
 
