@@ -22,6 +22,7 @@ type dispatcher struct {
 	held    bool // wait: the session's Handler has not returned
 	running bool // a delivery has been or is to be started
 	owed    bool // it is to be started by kick
+	sealed  bool // the last notice was posted
 	dropped uint64
 }
 
@@ -29,12 +30,23 @@ type dispatcher struct {
 func (d *dispatcher) post(f func(), vital bool) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	if len(d.queue) >= maxNotices && !vital {
+	switch {
+	case d.sealed:
+		return
+	case len(d.queue) >= maxNotices && !vital:
 		d.dropped++
 		return
 	}
 	d.queue = append(d.queue, f)
 	d.schedule()
+}
+
+// last queues the notice after which there are no others: what is posted later is dropped.
+func (d *dispatcher) last(f func()) {
+	d.post(f, true)
+	d.mu.Lock()
+	d.sealed = true
+	d.mu.Unlock()
 }
 
 // hold makes notices wait until release.

@@ -14,7 +14,8 @@ type SocketHooks struct {
 	// EndpointClose is told of each endpoint that is gone, and why if not by the
 	// socket's will (SOC-006).
 	EndpointClose func(e *Endpoint, err error) error
-	// SessionError is told of a session whose Handler failed; it is destroyed (SOC-018).
+	// SessionError is told of a session whose Handler failed; it is destroyed (SOC-018). A
+	// Handler that fails after the socket's Close is told of no more.
 	SessionError func(err error, s *Session)
 
 	Error func(err error) // the socket was destroyed with an error: at most once, before Close (SOC-010)

@@ -40,3 +40,27 @@ func TestStreamHookEndsAcceptStream(t *testing.T) {
 		<-hooked
 	})
 }
+
+// Nothing is told to a socket's hooks after its Close, though a Handler may run on.
+func TestCloseIsLast(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var told []string
+		goOn := make(chan struct{})
+		m := newMemNet(t, udp.NetworkOptions{}, SocketOptions{Hooks: SocketHooks{
+			SessionError: func(error, *Session) { told = append(told, "SessionError") },
+			Close:        func() { told = append(told, "Close") },
+		}}, ListenOptions{Handler: func(*ServerSession) error {
+			<-goOn
+			return errors.New("too late")
+		}})
+		m.connect(ConnectOptions{})
+		synctest.Wait()
+		m.close()
+		synctest.Wait()
+		close(goOn)
+		synctest.Wait()
+		if len(told) != 1 || told[0] != "Close" {
+			t.Errorf("told %q", told)
+		}
+	})
+}

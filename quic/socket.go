@@ -280,7 +280,8 @@ func (s *Socket) Destroy(err error) {
 		s.tell(func() { _ = call(func() error { h(err); return nil }) })
 	}
 	if h := s.opts.Hooks.Close; h != nil {
-		s.tell(func() { _ = call(func() error { h(); return nil }) })
+		s.notices.last(func() { _ = call(func() error { h(); return nil }) })
+		s.notices.kick()
 	}
 	close(s.done)
 }
