@@ -144,6 +144,9 @@ func TestUsageErrors(t *testing.T) {
 		{[]string{"send", ":4433", "main.go"}, []string{"host:port"}},
 		{[]string{"receive", "--cert", "x"}, []string{"--key"}},
 		{[]string{"receive", "--addr", "4433"}, []string{`--addr "4433" is no address`, ":4433"}},
+		{[]string{"receive", "--addr", "127.0.0.1:99999"}, []string{"0 to 65535"}},
+		{[]string{"send", "127.0.0.1:0", "main.go"}, []string{"1 to 65535"}},
+		{[]string{"send", "127.0.0.1:x", "main.go"}, []string{"1 to 65535"}},
 		{[]string{"receive", "--max-size=-1"}, []string{"is no size"}},
 	} {
 		t.Run(strings.Join(tc.args, " "), func(t *testing.T) {

@@ -276,8 +276,8 @@ func expectEnd(in io.Reader) error {
 
 // listen opens a server socket.
 func listen(ctx context.Context, address string, cert tls.Certificate) (*quic.Socket, error) {
-	if _, _, err := net.SplitHostPort(address); err != nil {
-		return nil, usagef("--addr %q is no address; write :4433 or 192.0.2.7:4433", address)
+	if _, port, err := net.SplitHostPort(address); err != nil || !validPort(port, 0) {
+		return nil, usagef("--addr %q is no address with a port from 0 to 65535; write :4433 or 192.0.2.7:4433", address)
 	}
 	socket, err := quic.Listen(ctx, address, quic.ListenOptions{
 		ALPN:           filesALPN,

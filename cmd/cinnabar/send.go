@@ -9,6 +9,7 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"time"
 
@@ -188,14 +189,20 @@ func readAnswer(st *quic.Stream, writeErr error) error {
 	return nil
 }
 
+// validPort reports whether a port is a number in range.
+func validPort(port string, least uint64) bool {
+	n, err := strconv.ParseUint(port, 10, 16)
+	return err == nil && n >= least
+}
+
 // withPort adds the default port if an address has none.
 func withPort(address string) (string, error) {
 	host, port, err := net.SplitHostPort(address)
 	if bare := strings.TrimSuffix(strings.TrimPrefix(address, "["), "]"); net.ParseIP(bare) != nil || !strings.Contains(bare, ":") {
 		host, port, err = bare, defaultPort, nil
 	}
-	if err != nil || host == "" || port == "" {
-		return "", usagef("%q is no address to send to; write host:port, such as files.example.org:4433", address)
+	if err != nil || host == "" || !validPort(port, 1) {
+		return "", usagef("%q is no address to send to; write host:port with a port from 1 to 65535, such as files.example.org:4433", address)
 	}
 	return net.JoinHostPort(host, port), nil
 }
