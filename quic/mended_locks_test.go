@@ -74,3 +74,28 @@ func (c lateConn) LocalAddr() net.Addr {
 	c.destroy()
 	return net.UDPAddrFromAddrPort(netip.MustParseAddrPort("127.0.0.1:1"))
 }
+
+// nosyError looks at its session whenever it is asked what it is.
+type nosyError struct{ s *Session }
+
+func (nosyError) Error() string { return "nosy" }
+
+func (e nosyError) As(any) bool {
+	e.s.Stats()
+	return false
+}
+
+// What errors.As makes of the program's error is found out without the session's lock.
+func TestDestroyErrorWithoutLock(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		m := newMemNet(t, udp.NetworkOptions{}, SocketOptions{}, ListenOptions{})
+		defer m.close()
+		p := m.pair(ConnectOptions{})
+		st, _ := p.streams(t)
+		st.Destroy(nosyError{&p.client.Session})
+		p.client.Destroy(nosyError{&p.client.Session})
+		if p.client.CloseCode().Family != CloseTransport {
+			t.Errorf("%+v", p.client.CloseCode())
+		}
+	})
+}

@@ -111,17 +111,19 @@ func (s *Session) CloseWithError(code uint64, reason string) error {
 // is an *ApplicationError, and APPLICATION_ERROR if it is another. A session that is
 // over stays as it is.
 func (s *Session) Destroy(err error) {
+	var app *ApplicationError
+	errors.As(err, &app) // without the lock: an error may have methods of the program's
+	cause := destroyed(err)
 	s.mu.Lock()
 	defer s.unlock(flushNow)
 	if s.err != nil {
 		return
 	}
-	s.cause = destroyed(err)
-	var app *ApplicationError
+	s.cause = cause
 	switch {
 	case err == nil:
 		s.conn.Close(now(), true, 0, "")
-	case errors.As(err, &app):
+	case app != nil:
 		s.conn.Close(now(), true, app.ErrorCode, app.Reason)
 	default:
 		s.conn.Close(now(), false, uint64(wire.ApplicationError), "")
@@ -131,13 +133,14 @@ func (s *Session) Destroy(err error) {
 // refuse ends a session whose Handler has failed: a client that is still in its
 // handshake learns that the connection is refused (SOC-017).
 func (s *Session) refuse(err error) {
+	cause := destroyed(err)
 	s.mu.Lock()
 	if s.secure || s.err != nil {
 		s.unlock(flushNow)
 		s.Destroy(err)
 		return
 	}
-	s.cause = destroyed(err)
+	s.cause = cause
 	s.conn.Close(now(), false, uint64(wire.ConnectionRefused), "")
 	s.unlock(flushNow)
 }

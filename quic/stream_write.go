@@ -169,11 +169,6 @@ func (st *Stream) reset(code uint64) {
 // or a *StreamError, else 0. A stream that is over stays as it is.
 func (st *Stream) Destroy(err error) {
 	s := st.s
-	s.mu.Lock()
-	defer s.unlock(flushSoon)
-	if st.over {
-		return
-	}
 	var code uint64
 	var app *ApplicationError
 	var cut *StreamError
@@ -183,7 +178,13 @@ func (st *Stream) Destroy(err error) {
 	case errors.As(err, &cut):
 		code = cut.ErrorCode
 	}
-	if err = destroyed(err); err != nil {
+	err = destroyed(err)
+	s.mu.Lock()
+	defer s.unlock(flushSoon)
+	if st.over {
+		return
+	}
+	if err != nil {
 		st.err = err
 		st.fail(&st.writers, err)
 		if st.readers.head != nil {
