@@ -172,7 +172,7 @@ func (st *Stream) Destroy(err error) {
 	var code uint64
 	var app *ApplicationError
 	var cut *StreamError
-	switch {
+	switch { // without the lock: an error may have methods of the program's
 	case errors.As(err, &app):
 		code = app.ErrorCode
 	case errors.As(err, &cut):
