@@ -31,7 +31,9 @@
 // A stream ends like a TCP connection: CloseWrite and CloseRead end one side, Close
 // both, and what was written still arrives. Reset, Stop and Destroy cut off. A session's
 // Close lets its streams end and takes no others, and Shutdown waits for that;
-// CloseWithError ends it now and tells the peer a code, Destroy says why to this program. A
+// CloseWithError ends it now and tells the peer a code, Destroy says why to this program.
+// When the peer closes a session without an error, streams that have come whole can still
+// be accepted and read to io.EOF; all others are cut off with the session. A
 // Socket's Close, Shutdown and Destroy do the same for all of its sessions.
 //
 // # Errors

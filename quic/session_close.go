@@ -200,12 +200,10 @@ func (s *Session) cutOff(t mono.Time) {
 			fail(&s.openers[k], &OperationError{Op: "Session.OpenStream", Err: s.err})
 		}
 	}
-	for s.accepted.len() > 0 {
-		s.accepted.pop()
-	}
 	for s.live != nil {
 		s.live.finish(t, s.err)
 	}
+	s.accepted.remove(func(st *Stream) bool { return st.err != nil && !st.rest })
 }
 
 // forget ends the machine's life too.

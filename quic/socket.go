@@ -368,7 +368,7 @@ func (s *Socket) ended(v *Session) {
 	}
 	s.release(v.server)
 	s.lingering.push(v.server)
-	if v.server.waiting { // it must not hold a place in the queue
+	if v.server.waiting && v.accepted.len() == 0 { // it must not hold a place in the queue
 		s.accepted.remove(func(w *ServerSession) bool { return w == v.server })
 		v.server.waiting = false
 	}

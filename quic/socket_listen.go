@@ -86,7 +86,7 @@ func (s *Socket) Accept(ctx context.Context) (*ServerSession, error) {
 		v := s.accepted.pop()
 		v.waiting = false
 		s.mu.Unlock()
-		if !v.Destroyed() {
+		if v.useful() {
 			return v, nil
 		}
 		s.mu.Lock()
@@ -230,6 +230,14 @@ func (s *Session) offer() {
 	}
 	v.waiting = true
 	k.accepted.push(v)
+}
+
+// useful reports whether a session is worth the program's attention: it is not over, or
+// was closed in order by a client that had sent everything.
+func (s *Session) useful() bool {
+	s.mu.Lock()
+	defer s.unlock(flushNone)
+	return s.err == nil || s.accepted.len() > 0
 }
 
 // unknown returns the server sessions that the program may not have heard of, and

@@ -28,6 +28,7 @@ type Stream struct {
 	readers    waitQueue
 	writers    waitQueue
 	over       bool
+	rest       bool  // the session is over, and what the peer has sent is here whole
 	closed     bool  // Close was called
 	err        error // what cut it off here, for all calls
 	cut        error // what the peer cut one side off with
@@ -152,7 +153,8 @@ func (s *Session) serveOpeners(t mono.Time) {
 }
 
 // AcceptStream returns the next stream that the peer has opened, and waits for it
-// (SES-023). The error is the context's, a *StateError if the session is closing or
+// (SES-023). When the peer has closed the session in order, streams that came whole before
+// are still returned. The error is the context's, a *StateError if the session is closing or
 // over or has a Stream hook, or what ended it meanwhile.
 func (s *Session) AcceptStream(ctx context.Context) (*Stream, error) {
 	const op = "Session.AcceptStream"
@@ -161,14 +163,14 @@ func (s *Session) AcceptStream(ctx context.Context) (*Stream, error) {
 	case s.hooks != nil && s.hooks.Stream != nil:
 		s.unlock(flushNone)
 		return nil, errStreamHook
-	case s.life != sessionOpen:
-		err := s.stateError(op)
-		s.unlock(flushNone)
-		return nil, err
 	case s.accepted.len() > 0:
 		st := s.accepted.pop()
 		s.unlock(flushNone)
 		return st, nil
+	case s.life != sessionOpen:
+		err := s.stateError(op)
+		s.unlock(flushNone)
+		return nil, err
 	}
 	w := s.wait.get()
 	s.acceptors.push(w)
@@ -220,6 +222,9 @@ func (st *Stream) SetHooks(h StreamHooks) {
 func (st *Stream) setHooks(h StreamHooks) {
 	st.extra().hooks = h
 	if st.over {
+		if st.rest {
+			st.tell(noticeReadable)
+		}
 		st.tellEnd()
 		return
 	}
@@ -379,6 +384,7 @@ func (st *Stream) finish(t mono.Time, err error) {
 		return
 	}
 	st.over, st.endedAt = true, t
+	st.rest = err != nil && st.err == nil && st.t.Whole()
 	if st.err == nil {
 		st.err = err
 	}

@@ -9,7 +9,8 @@ import (
 // Read reads what has come, and waits for something to come. At the end that the
 // peer has set it returns io.EOF; a stream that was cut off fails with a
 // *StreamError, and with what ended the session if that is over. Data that had come
-// before but was not read is lost then.
+// before but was not read is lost then, with one exception: when the peer closes the
+// session in order, streams that have come whole can be read to their end.
 func (st *Stream) Read(p []byte) (int, error) {
 	s := st.s
 	s.mu.Lock()
@@ -82,6 +83,7 @@ func (st *Stream) Stop(code uint64) {
 }
 
 func (st *Stream) stop(code uint64) {
+	st.rest = false
 	if st.over || !st.t.CanReceive() {
 		return
 	}
@@ -95,7 +97,7 @@ func (st *Stream) stop(code uint64) {
 // tryRead reads if that needs no waiting, and reports whether it did or failed.
 func (st *Stream) tryRead(p []byte) (n int, done bool, err error) {
 	switch {
-	case st.err != nil && len(p) > 0:
+	case st.err != nil && len(p) > 0 && !st.rest:
 		return 0, true, st.err // before the deadline: to try again later would be of no use
 	case st.readExpired():
 		return 0, true, errReadDeadline

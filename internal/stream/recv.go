@@ -241,6 +241,11 @@ func (r *Recv) TakeReader() int {
 // EOF reports whether the FIN has arrived and everything before it is read.
 func (r *Recv) EOF() bool { return r.state == RecvDataRead && r.read == r.final }
 
+// Whole reports whether all that the peer has sent up to its FIN is here or was read.
+func (r *Recv) Whole() bool {
+	return !r.stopped && (r.state == RecvDataRecvd || r.state == RecvDataRead)
+}
+
 // ResetCode returns the code of the peer's RESET_STREAM, if one was accepted.
 func (r *Recv) ResetCode() (uint64, bool) {
 	return r.code, r.state == RecvResetRecvd || r.state == RecvResetRead

@@ -81,7 +81,7 @@ func (c *Conn) end(now mono.Time, state lifeState, reason *CloseReason) {
 	c.life.state = state
 	c.life.until = now.Add(3 * c.closePTO())
 	c.stats.closed = now
-	c.streams.release(c)
+	c.streams.release(c, reason.orderly())
 	if c.post != nil {
 		c.post.release()
 		c.post = nil
@@ -93,6 +93,15 @@ func (c *Conn) end(now mono.Time, state lifeState, reason *CloseReason) {
 		}
 	}
 	c.events.push(Event{Kind: EventClosed, Detail: &Detail{Close: reason}})
+}
+
+// orderly reports whether the peer has closed without an error.
+func (r *CloseReason) orderly() bool {
+	none := uint64(wire.NoError)
+	if r.App {
+		none = 0
+	}
+	return r.Kind == ClosePeer && r.Code == none
 }
 
 func (c *Conn) closePTO() time.Duration { return c.loss.PTO(recovery.App) }

@@ -79,6 +79,10 @@ func (s *Stream) Unsent() int64 { return s.send.Unsent() }
 // Readable returns how many bytes Read would find.
 func (s *Stream) Readable() int64 { return s.recv.Readable() }
 
+// Whole reports whether all data that the peer will ever send has come. It can be read
+// to io.EOF, also after the connection if that ends in order by the peer's will.
+func (s *Stream) Whole() bool { return s.canRecv && !s.gone && s.recv.Whole() }
+
 // streamList is a queue of streams.
 type streamList struct{ head, tail *Stream }
 
@@ -317,11 +321,15 @@ func (s *streams) restart(c *Conn) {
 	c.applyPeerLimits()
 }
 
-// release drops the data of all streams, because the connection is over.
-func (s *streams) release(c *Conn) {
+// release drops the data of all streams, because the connection is over. With keep
+// what is whole can still be read: the peer has been told that it arrived.
+func (s *streams) release(c *Conn, keep bool) {
 	for _, st := range s.table {
 		if st.canSend {
 			st.send.Release()
+		}
+		if keep && st.Whole() {
+			continue
 		}
 		if st.canRecv {
 			st.recv.Release()
