@@ -29,8 +29,10 @@ func TestMuxChallenge(t *testing.T) {
 	r.dcid = h.SCID
 	second := r.initial(token, 1200)
 	r.want("Initial with the token", second, Initial)
-	if !r.mux.Proven(r.now, second) || !r.mux.Proven(r.now, second) {
-		t.Error("the token proves nothing")
+	for range 2 { // to ask does not use it up
+		if !r.mux.Proven(r.now, second) {
+			t.Error("the token proves nothing")
+		}
 	}
 	junk := r.initial([]byte("not ours"), 1200)
 	r.want("Initial with another's token", junk, Initial)
