@@ -62,6 +62,8 @@ type StateError struct {
 	Op    string // the call, as "Session.OpenStream"
 	State string // why not, as "session is closing"
 	Err   error  // what led to the state, if anything: the reason of a close
+
+	closed bool // net.ErrClosed matches although there is no reason
 }
 
 // Error names the call and the state.
@@ -76,12 +78,16 @@ func (e *StateError) Error() string {
 // Code returns "ERR_INVALID_STATE".
 func (e *StateError) Code() string { return CodeInvalidState }
 
-// Unwrap returns ErrInvalidState, the reason and, with a reason, net.ErrClosed.
+// Unwrap returns ErrInvalidState, the reason, and net.ErrClosed if the receiver is
+// closing or closed.
 func (e *StateError) Unwrap() []error {
-	if e.Err == nil {
-		return []error{ErrInvalidState}
+	switch {
+	case e.Err != nil:
+		return []error{ErrInvalidState, e.Err, net.ErrClosed}
+	case e.closed:
+		return []error{ErrInvalidState, net.ErrClosed}
 	}
-	return []error{ErrInvalidState, e.Err, net.ErrClosed}
+	return []error{ErrInvalidState}
 }
 
 // destroyedError is the program's own error that something was destroyed with. It

@@ -65,7 +65,7 @@ func TestErrorTexts(t *testing.T) {
 		code string
 		is   []error
 	}{
-		{&StateError{"Op", "closed", boom}, "quic: Op: closed: boom", CodeInvalidState, []error{ErrInvalidState, boom}},
+		{&StateError{Op: "Op", State: "closed", Err: boom}, "quic: Op: closed: boom", CodeInvalidState, []error{ErrInvalidState, boom}},
 		{&StateError{Op: "Op", State: "closing"}, "quic: Op: closing", CodeInvalidState, []error{ErrInvalidState}},
 		{&OperationError{"Op", ErrOperationFailed}, "quic: Op: operation failed", CodeOperationFailed, []error{ErrOperationFailed}},
 		{&OptionError{"A.B", 7, "1 to 5", nil, CodeOutOfRange}, "quic: option A.B is 7, want 1 to 5", CodeOutOfRange, nil},

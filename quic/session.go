@@ -411,7 +411,7 @@ func (s *Session) stateError(op string) error {
 	if s.err != nil {
 		state = "session is closed"
 	}
-	return &StateError{Op: op, State: state, Err: s.err}
+	return &StateError{Op: op, State: state, Err: s.err, closed: true}
 }
 
 // ring is a first-in first-out queue.

@@ -132,7 +132,7 @@ func (r *tlsRunner) run() {
 		s.mu.Lock()
 		in, stopped := r.queue, r.stopped
 		r.queue = nil
-		if len(in) == 0 || stopped {
+		if len(in) == 0 || stopped && !s.ticketsServe() {
 			r.running = false
 			s.unlock(flushNow)
 			if stopped {
@@ -206,6 +206,10 @@ func (r *tlsRunner) retire(t mono.Time) {
 	r.s.tlsStop()
 }
 
+// ticketsServe reports whether what has come for the engine is of use though the
+// session is over: a ticket is for the next session.
+func (s *Session) ticketsServe() bool { return s.client != nil && s.secure }
+
 // tlsStop drops the engine.
 func (s *Session) tlsStop() {
 	r := s.tls
@@ -214,7 +218,10 @@ func (s *Session) tlsStop() {
 	}
 	s.tls = nil
 	r.stopped = true
-	r.queue, r.hello = nil, nil
+	if !s.ticketsServe() {
+		r.queue = nil
+	}
+	r.hello = nil
 	if r.cancel != nil {
 		r.cancel()
 	}

@@ -202,7 +202,7 @@ func (s *Socket) Close() error {
 	}
 	s.life = socketClosing
 	s.mux.SetListening(false)
-	err := &StateError{Op: "Socket.Accept", State: "socket is closing"}
+	err := &StateError{Op: "Socket.Accept", State: "socket is closing", closed: true}
 	for w := s.acceptors.head; w != nil; w = w.next {
 		w.err = err
 	}
@@ -297,7 +297,7 @@ func (s *Session) abandon() {
 func (s *Socket) stateError(op string) error {
 	switch s.life {
 	case socketClosing:
-		return &StateError{Op: op, State: "socket is closing"}
+		return &StateError{Op: op, State: "socket is closing", closed: true}
 	case socketDestroyed:
 		return &StateError{Op: op, State: "socket is closed", Err: cmp.Or(s.err, net.ErrClosed)}
 	}

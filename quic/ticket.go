@@ -191,7 +191,7 @@ func (t *ticketCache) Put(key string, cs *tls.ClientSessionState) {
 	}
 	s := &t.c.Session
 	s.mu.Lock()
-	told := s.hooks != nil && s.hooks.SessionTicket != nil
+	told := s.err == nil && s.hooks != nil && s.hooks.SessionTicket != nil // nothing comes after Close
 	s.unlock(flushNone)
 	if cs == nil || !told {
 		return

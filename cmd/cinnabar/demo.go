@@ -129,16 +129,19 @@ func (d *demo) run() (*results, error) {
 	d.say("server", "listens on %v, with a certificate made a moment ago", socket.Address())
 
 	// Ctrl-C is the client's affair, so that the server hears of it as a server would.
-	ctx, cancel := context.WithCancel(context.WithoutCancel(d.app.ctx))
+	ctx := context.WithoutCancel(d.app.ctx)
+	waiting, cancel := context.WithCancel(ctx)
 	defer cancel()
 	served := make(chan end, 1)
-	go func() { served <- d.server(ctx, socket) }()
+	go func() { served <- d.server(ctx, waiting, socket) }()
 	var client end
 	if s, err := d.dial(socket.Address().String(), cert.Leaf); err != nil {
 		client.err = err
 		cancel()
 	} else {
-		client = d.client(s)
+		if client = d.client(s); client.err != nil {
+			cancel() // the server may never have been given the session
+		}
 	}
 	server := <-served
 	if err := d.verdict(&client, &server); err != nil {
@@ -163,9 +166,9 @@ func (d *demo) verdict(client, server *end) error {
 	return nil
 }
 
-// server serves one client.
-func (d *demo) server(ctx context.Context, socket *quic.Socket) (e end) {
-	s, err := socket.Accept(ctx)
+// server serves one client, for which it waits as long as that context lives.
+func (d *demo) server(ctx, waiting context.Context, socket *quic.Socket) (e end) {
+	s, err := socket.Accept(waiting)
 	if err != nil {
 		return end{err: err}
 	}
@@ -199,6 +202,9 @@ func (d *demo) echo(st *quic.Stream) (e end) {
 	}
 	if err == nil {
 		e.sum, err = readBody(st, st, size, func(int) {})
+	}
+	if err == nil {
+		err = expectEnd(st) // to close before it has come would ask the client to stop
 	}
 	if err == nil {
 		e.complete = time.Now()

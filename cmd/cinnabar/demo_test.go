@@ -48,6 +48,7 @@ func TestDemoBadInput(t *testing.T) {
 // Ctrl-C ends both ends, and both say why.
 func TestDemoInterrupted(t *testing.T) {
 	c := start(t, "demo", "--size", "1T")
+	c.waitFor(c.stdout, "says") // the server has the session
 	c.waitFor(c.stdout, "sends 1 TiB")
 	c.interrupt()
 	c.want(exitInterrupted, "client  ends: interrupted", "server  ends: the other end closed the session: the client was interrupted")

@@ -96,7 +96,7 @@ func (c *Conn) fire(now mono.Time, t timer) {
 	case timerPace:
 		c.paceUntil = mono.Never
 	case timerIdle:
-		c.enterGone(now, &CloseReason{Kind: CloseIdle})
+		c.enterGone(now, c.idle.reason(c))
 	case timerProgress:
 		c.fail(now, frameError(wire.ProtocolViolation, wire.FrameAck, "nothing was acknowledged for too long"))
 	case timerKeepAlive:
@@ -179,6 +179,15 @@ func (s *idle) deadline(c *Conn) mono.Time {
 		return s.last.Add(d)
 	}
 	return mono.Never
+}
+
+// reason returns how the end by this timer is to be called: before the peer was heard
+// at all, it is a handshake that has failed.
+func (s *idle) reason(c *Conn) *CloseReason {
+	if !c.Heard() {
+		return &CloseReason{Kind: CloseHandshakeTimeout}
+	}
+	return &CloseReason{Kind: CloseIdle}
 }
 
 // progressAt returns when patience ends with a peer that is heard but acknowledges
