@@ -26,6 +26,16 @@ type dispatcher struct {
 	dropped uint64
 }
 
+// drops returns how many notices found no room; d may be nil.
+func (d *dispatcher) drops() uint64 {
+	if d == nil {
+		return 0
+	}
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return d.dropped
+}
+
 // post queues a notice. It may be called under locks; kick must follow without.
 func (d *dispatcher) post(f func(), vital bool) {
 	d.mu.Lock()

@@ -219,8 +219,8 @@ func TestDispatcherBound(t *testing.T) {
 	d.post(func() { n++ }, true)
 	d.kick()
 	d.kick()
-	if len(runs) != 1 || d.dropped != 10 {
-		t.Fatalf("%d runs, %d dropped", len(runs), d.dropped)
+	if len(runs) != 1 || d.drops() != 10 || (*dispatcher)(nil).drops() != 0 {
+		t.Fatalf("%d runs, %d dropped", len(runs), d.drops())
 	}
 	d.post(func() { n++ }, true)
 	runs[0]()

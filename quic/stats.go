@@ -97,6 +97,7 @@ type SessionStats struct {
 	PacketsSent     uint64
 	PacketsLost     uint64 // taken as lost
 	PacketsIgnored  uint64 // received and of no use: not decryptable, malformed, doubled, or too many at once
+	NoticesDropped  uint64 // notices for hooks that were not told because too many waited
 	BytesLost       uint64
 
 	StreamBytesReceived uint64 // each byte once
@@ -148,6 +149,7 @@ func (s *Session) Stats() SessionStats {
 		PacketsSent:         c.PacketsSent,
 		PacketsLost:         c.PacketsLost,
 		PacketsIgnored:      c.PacketsIgnored + c.Duplicates + s.inbox.drops(),
+		NoticesDropped:      s.notices.drops(),
 		BytesLost:           c.BytesLost,
 		StreamBytesReceived: c.StreamBytesReceived,
 		StreamBytesSent:     c.StreamBytesSent,
