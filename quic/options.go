@@ -136,8 +136,8 @@ type ConnectOptions struct {
 	ActiveConnectionIDLimit int           // connection IDs of the peer we keep: 2 to 8, 0 means 2 (CON-018)
 	CongestionAlgorithm     string        // "reno", the default, or "cubic" (CON-019)
 	HighWaterMark           int           // bytes a stream takes that are not yet packed; 0 means 16,384, None 0 (CON-011)
-	IdleTimeout             time.Duration // 0 means 10 s, None that we end no session for silence (CON-013)
-	KeepAlive               time.Duration // a PING after this much silence, 100 ms or more; 0 means never
+	IdleTimeout             time.Duration // 1 ms or more, in whole ms; 0 means 10 s, None that we end no session for silence (CON-013)
+	KeepAlive               time.Duration // a PING after this much silence, 100 ms or more, or half of the idle timeout in force if that is less; 0 means never
 	HandshakeTimeout        time.Duration // 0 means 10 s
 	CallbackTimeout         time.Duration // for one TLS callback; 0 means 60 s
 	MaxAckDelay             time.Duration // 0 means 25 ms, None 0; below 2^14 ms (CON-020)
@@ -178,8 +178,8 @@ type ListenOptions struct {
 	ActiveConnectionIDLimit int           // connection IDs of the peer we keep: 2 to 8, 0 means 2 (LIS-019)
 	CongestionAlgorithm     string        // "reno", the default, or "cubic" (LIS-020)
 	HighWaterMark           int           // bytes a stream takes that are not yet packed; 0 means 16,384, None 0 (LIS-012)
-	IdleTimeout             time.Duration // 0 means 10 s, None that we end no session for silence (LIS-014)
-	KeepAlive               time.Duration // a PING after this much silence, 100 ms or more; 0 means never
+	IdleTimeout             time.Duration // 1 ms or more, in whole ms; 0 means 10 s, None that we end no session for silence (LIS-014)
+	KeepAlive               time.Duration // a PING after this much silence, 100 ms or more, or half of the idle timeout in force if that is less; 0 means never
 	HandshakeTimeout        time.Duration // 0 means 10 s
 	CallbackTimeout         time.Duration // for one TLS callback; 0 means 60 s
 	MaxAckDelay             time.Duration // 0 means 25 ms, None 0; below 2^14 ms (LIS-021)

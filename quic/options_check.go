@@ -1,6 +1,7 @@
 package quic
 
 import (
+	"crypto/tls"
 	"fmt"
 	"math"
 	"net/netip"
@@ -25,6 +26,13 @@ const (
 	defaultPerHost             = 100
 	defaultRetryTokenTimeout   = 10 * time.Second
 	defaultCallbackTimeout     = 60 * time.Second
+)
+
+// The idle timeouts that can be said: on the wire they are whole milliseconds, and what is
+// longer than a lifetime is cut off.
+const (
+	minIdleTimeout = time.Millisecond
+	maxIdleTimeout = 1 << 42 * time.Millisecond
 )
 
 // minKeepAlive is the least silence that a PING may be sent after: a number without its
@@ -80,6 +88,37 @@ func (c *checker) duration(option string, v, def time.Duration, zero bool, high 
 	return v
 }
 
+// idle resolves an idle timeout. The wire has whole milliseconds, so what is not one is
+// rounded up, and what is less than one is taken for a number without its unit.
+func (c *checker) idle(option string, v time.Duration) time.Duration {
+	switch {
+	case v == 0:
+		return defaultIdleTimeout
+	case v == None:
+		return 0
+	case v < minIdleTimeout:
+		c.fail(option, v, CodeOutOfRange, fmt.Sprintf("%v or more, or None", minIdleTimeout))
+		return v
+	}
+	return (min(v, maxIdleTimeout) + time.Millisecond - 1).Truncate(time.Millisecond)
+}
+
+// alpn checks the names of application protocols that count: alpn or else list.
+func (c *checker) alpn(alpn string, t *tls.Config) {
+	const longest = 255 // RFC 7301 §3.1
+	if n := len(alpn); n > longest {
+		c.fail("ALPN", fmt.Sprintf("%d bytes long", n), CodeInvalidArgValue, "1 to 255 bytes")
+	}
+	if alpn != "" || t == nil {
+		return
+	}
+	for i, name := range t.NextProtos {
+		if n := len(name); n == 0 || n > longest {
+			c.fail(fmt.Sprintf("TLS.NextProtos[%d]", i), fmt.Sprintf("%d bytes long", n), CodeInvalidArgValue, "1 to 255 bytes")
+		}
+	}
+}
+
 // name resolves one of a few words: "" is the first.
 func (c *checker) name(option, v string, words ...string) string {
 	if v == "" {
@@ -105,7 +144,7 @@ func (o sessionOptions) resolved(c *checker) sessionOptions {
 	o.activeConnectionIDLimit = count(c, "ActiveConnectionIDLimit", o.activeConnectionIDLimit, defaultActiveConnectionIDs, 2, 8)
 	o.congestionAlgorithm = c.name("CongestionAlgorithm", o.congestionAlgorithm, defaultCongestion, "cubic")
 	o.highWaterMark = count(c, "HighWaterMark", o.highWaterMark, defaultHighWaterMark, 0, math.MaxInt)
-	o.idleTimeout = c.duration("IdleTimeout", o.idleTimeout, defaultIdleTimeout, true, math.MaxInt64)
+	o.idleTimeout = c.idle("IdleTimeout", o.idleTimeout)
 	o.keepAlive = c.duration("KeepAlive", o.keepAlive, 0, true, math.MaxInt64)
 	if o.keepAlive > 0 && o.keepAlive < minKeepAlive {
 		c.fail("KeepAlive", o.keepAlive, CodeOutOfRange, fmt.Sprintf("0, or %v or more", minKeepAlive))
@@ -174,7 +213,9 @@ func (o *SocketOptions) resolve() error {
 		return err
 	}
 	o.Client.session().resolved(in(c, "SocketOptions.Client"))
+	c.alpn(o.Client.ALPN, o.Client.TLS)
 	o.Server.session().resolved(in(c, "SocketOptions.Server"))
+	c.alpn(o.Server.ALPN, o.Server.TLS)
 	return c.result()
 }
 
@@ -206,6 +247,7 @@ func (o *ConnectOptions) resolve(base *ConnectOptions) (sessionOptions, error) {
 	if o.ALPN == "" && (o.TLS == nil || len(o.TLS.NextProtos) == 0) {
 		c.fail("ALPN", nil, CodeMissingOption, "")
 	}
+	c.alpn(o.ALPN, o.TLS)
 	checkTLS(c, o.TLS)
 	return so, c.result()
 }
@@ -218,6 +260,7 @@ func (o *ListenOptions) resolve(base *ListenOptions) (sessionOptions, error) {
 	if o.ALPN == "" && (o.TLS == nil || len(o.TLS.NextProtos) == 0) {
 		c.fail("ALPN", nil, CodeMissingOption, "")
 	}
+	c.alpn(o.ALPN, o.TLS)
 	checkTLS(c, o.TLS)
 	if o.TLS == nil || len(o.TLS.Certificates) == 0 && o.TLS.GetCertificate == nil && o.TLS.GetConfigForClient == nil {
 		c.fail("TLS", nil, CodeMissingOption, "a configuration with a certificate")

@@ -40,6 +40,7 @@ type Session struct {
 	confirmed bool
 	err       error // why the session ended
 	cause     error // what a local Destroy or TLS said
+	failed    bool  // the end was an error: for the Error hooks and Shutdown
 	closeCode CloseCode
 	endedAt   mono.Time
 
@@ -114,11 +115,12 @@ type ServerSession struct {
 	Session
 
 	listener  *listener
-	held      bool // the socket's count of sessions includes it; this and proven under the socket's lock
-	proven    bool // the client has shown that it owns its address
-	queued    bool // it went to the accept queue, or to a Handler
-	waiting   bool // it is in the accept queue; this and forgotten under the socket's lock
-	forgotten bool // the socket has no need of it any more
+	held      bool       // the socket's count of sessions includes it; this and proven under the socket's lock
+	proven    bool       // the client has shown that it owns its address
+	offered   MaxStreams // by the client's first message, not proven before the handshake is complete
+	queued    bool       // it went to the accept queue, or to a Handler
+	waiting   bool       // it is in the accept queue; this and forgotten under the socket's lock
+	forgotten bool       // the socket has no need of it any more
 }
 
 // CloseCode tells how a session ended (SES-043).
@@ -235,26 +237,36 @@ func (s *Session) Socket() *Socket {
 	return s.socket
 }
 
-// Address returns the local address in use (SES-025). Its IP is unspecified as
-// long as the system has not told which one that is.
+// Address returns the local address in use (SES-025 to SES-028). Its IP is unspecified
+// as long as the system has not told which one that is: it does so with the first
+// datagram that comes.
 func (s *Session) Address() netip.AddrPort {
 	s.mu.Lock()
 	defer s.unlock(flushNone)
 	return s.conn.Path().Local
 }
 
-// RemoteAddress returns the peer's address in use (SES-085).
+// RemoteAddress returns the peer's address in use (SES-085 to SES-088), the zero
+// AddrPort once the session is over.
 func (s *Session) RemoteAddress() netip.AddrPort {
 	s.mu.Lock()
 	defer s.unlock(flushNone)
+	if s.err != nil {
+		return netip.AddrPort{}
+	}
 	return s.conn.Path().Remote
 }
 
 // LocalAddr returns Address as a *net.UDPAddr.
 func (s *Session) LocalAddr() net.Addr { return net.UDPAddrFromAddrPort(s.Address()) }
 
-// RemoteAddr returns RemoteAddress as a *net.UDPAddr.
-func (s *Session) RemoteAddr() net.Addr { return net.UDPAddrFromAddrPort(s.RemoteAddress()) }
+// RemoteAddr returns the peer's address as a *net.UDPAddr, also that of a session that
+// is over, as net.Conn has it.
+func (s *Session) RemoteAddr() net.Addr {
+	s.mu.Lock()
+	defer s.unlock(flushNone)
+	return net.UDPAddrFromAddrPort(s.conn.Path().Remote)
+}
 
 // HandshakeComplete reports whether the handshake is done, and stays true (SES-058).
 func (s *Session) HandshakeComplete() bool {

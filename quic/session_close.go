@@ -84,7 +84,9 @@ func (s *Session) failure() error {
 	case *IdleTimeoutError, *StatelessResetError: // orderly for the Error hook, but nobody has closed
 		return err
 	}
-	if err != nil && !orderly(err) {
+	s.mu.Lock()
+	defer s.unlock(flushNone)
+	if s.failed {
 		return err
 	}
 	return nil
@@ -157,8 +159,9 @@ func (s *Session) end(t mono.Time, r *transport.CloseReason) {
 		te.Err = s.tlsError()
 	}
 	if s.cause != nil && (r.Kind == transport.CloseLocal || r.Kind == transport.CloseSilent) {
-		s.err = s.cause
+		s.err, s.failed = s.cause, true // also with an error that would be an orderly end if the machine told it
 	}
+	s.failed = s.failed || !orderly(s.err)
 	s.closeCode = closeCode(r)
 	s.tlsStop()
 	s.cutOff(t)
@@ -168,7 +171,7 @@ func (s *Session) end(t mono.Time, r *transport.CloseReason) {
 	if s.cancel != nil {
 		s.cancel(s.err)
 	}
-	if err := s.err; !orderly(err) {
+	if err := s.err; s.failed {
 		s.tell(true, func(h *SessionHooks) {
 			if h.Error != nil {
 				_ = call(func() error { h.Error(own(err)); return nil })

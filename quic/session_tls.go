@@ -74,6 +74,7 @@ func (s *Session) tlsInput(t mono.Time, level transport.Level, data []byte) {
 			return
 		}
 		data, r.hello = r.hello, nil
+		s.server.offered = offeredStreams(data)
 		if s.server.listener.opts.Handler != nil {
 			s.server.queued = true
 			s.after |= afterHandler

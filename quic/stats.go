@@ -122,8 +122,8 @@ type SessionStats struct {
 
 	BlockCount              uint64 // times that flow control stopped a stream (SES-033)
 	KeyUpdateCount          uint64 // by either end (SES-062)
-	LossRetransmitCount     uint64 // SES-064
-	AckDelayRetransmitCount uint64 // acknowledgements sent by their timer (SES-024)
+	LossRetransmitCount     uint64 // frames sent again for packets taken as lost, by a gap or a timer (SES-064)
+	AckDelayRetransmitCount uint64 // acknowledgements that went because MaxAckDelay was over (SES-024)
 	CongestionEvents        uint64 // times that the window was cut
 	ProbeTimeouts           uint64 // RFC 9002 §6.2
 
@@ -170,7 +170,7 @@ func (s *Session) Stats() SessionStats {
 		BlockCount:              c.BlockCount,
 		KeyUpdateCount:          c.KeyUpdates,
 		LossRetransmitCount:     c.LossRetransmits,
-		AckDelayRetransmitCount: c.AckDelayRetransmits,
+		AckDelayRetransmitCount: c.AckTimeouts,
 		CongestionEvents:        c.CongestionEvents,
 		ProbeTimeouts:           c.PTOs,
 	}

@@ -426,7 +426,7 @@ func (st *Stream) cutOff(e *StreamError) {
 // tellEnd queues the last hooks.
 func (st *Stream) tellEnd() {
 	h := &st.x.hooks
-	if failed, err := h.Error, st.failure(); failed != nil && err != nil && !orderly(err) {
+	if failed, err := h.Error, own(st.failure()); failed != nil && err != nil && (st.s.failed || !orderly(err)) {
 		st.s.post(true, func() { _ = call(func() error { failed(err); return nil }) })
 	}
 	if closed := h.Close; closed != nil {

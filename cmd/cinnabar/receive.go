@@ -236,7 +236,7 @@ func (r *receiver) answer(st *quic.Stream, err error) error {
 func (r *receiver) report(s *quic.ServerSession, h head, sum digest, err error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	name, from := printable(h.Name), s.RemoteAddress()
+	name, from := printable(h.Name), s.RemoteAddr()
 	var refused *refusal
 	switch {
 	case err == nil:

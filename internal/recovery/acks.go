@@ -27,6 +27,7 @@ type Acks struct {
 	eliciting int64     // largest ack-eliciting number
 	pending   int       // ack-eliciting packets since an ACK was sent
 	deadline  mono.Time // when one must go; Never: nothing to answer
+	delayed   bool      // the deadline is that of a delay, not of a packet that is answered at once
 	count     wire.ECNCounts
 }
 
@@ -87,7 +88,9 @@ func (a *Acks) schedule(now mono.Time, pn int64, ecn dgram.ECN) {
 	if a.space != App || a.pending >= a.threshold || !inOrder || ecn == dgram.CE {
 		delay = 0
 	}
-	a.deadline = min(a.deadline, now.Add(delay))
+	if at := now.Add(delay); at < a.deadline {
+		a.deadline, a.delayed = at, delay > 0
+	}
 }
 
 // Largest returns the largest packet number received, -1 if none.
@@ -95,6 +98,10 @@ func (a *Acks) Largest() int64 { return a.largest }
 
 // Due reports whether an ACK must go now, even in a packet of its own.
 func (a *Acks) Due(now mono.Time) bool { return a.deadline <= now }
+
+// Expired reports whether an ACK must go now because one was held back for as long as
+// we promise to, and nothing came that it could have gone with.
+func (a *Acks) Expired(now mono.Time) bool { return a.delayed && a.deadline <= now }
 
 // Wanted reports whether an ack-eliciting packet waits for its ACK: one is
 // worth its bytes in any packet that goes.

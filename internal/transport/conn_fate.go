@@ -24,10 +24,16 @@ func (c *Conn) settle(now mono.Time) {
 			c.mtu.settle(c, now, p, arrived)
 		}
 		for i := range frames {
+			if !arrived && isRepeated(frames[i].Kind) {
+				c.stats.lossRetransmits++
+			}
 			c.settleFrame(now, sp, p.Number, &frames[i], arrived)
 		}
 	}
 }
+
+// isRepeated reports whether a lost frame of the kind is sent again (RFC 9000 §13.3).
+func isRepeated(kind uint8) bool { return kind != sentAck && kind != sentPing && kind != sentPathProbe }
 
 // settleFrame tells the owner of one frame whether packet n brought it over.
 func (c *Conn) settleFrame(now mono.Time, sp recovery.Space, n int64, f *recovery.Frame, arrived bool) {
@@ -102,7 +108,6 @@ func (c *Conn) settleStream(now mono.Time, st *Stream, n int64, f *recovery.Fram
 			return
 		}
 		st.send.Lost(f.Off, int(f.Len), f.Flag != 0)
-		c.stats.lossRetransmits++
 		c.streams.enqueue(c, st)
 	case sentReset:
 		if arrived {
@@ -147,11 +152,13 @@ func (c *Conn) sendDone(st *Stream) {
 // resend makes the contents of a packet that may be lost go again in a probe;
 // the packet itself stays in flight (RFC 9002 §6.2.4).
 func (c *Conn) resend(sp recovery.Space, f *recovery.Frame) {
+	if isRepeated(f.Kind) {
+		c.stats.lossRetransmits++
+	}
 	switch f.Kind {
 	case sentStream:
 		if st := c.streams.find(f.ID); st != nil {
 			st.send.Lost(f.Off, int(f.Len), f.Flag != 0)
-			c.stats.ackDelayRetransmits++
 			c.streams.enqueue(c, st)
 		}
 	case sentReset:

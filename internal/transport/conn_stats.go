@@ -13,7 +13,7 @@ type counters struct {
 	datagramsSent, datagramsReceived                         uint64
 	bytesSent, bytesReceived                                 uint64
 	streamBytesSent, streamBytesReceived, bytesResent        uint64
-	blockCount, lossRetransmits, ackDelayRetransmits         uint64
+	blockCount, lossRetransmits, ackTimeouts                 uint64
 	bidiOpened, uniOpened, peerBidiOpened, peerUniOpened     uint64
 }
 
@@ -57,8 +57,8 @@ type Stats struct {
 	ECNFailures                     uint64
 	KeyUpdates                      uint64
 	BlockCount                      uint64 // times data waited for flow control credit
-	LossRetransmits                 uint64 // STREAM frames sent again because they were lost
-	AckDelayRetransmits             uint64 // STREAM frames sent again because no ACK came in time
+	LossRetransmits                 uint64 // frames that had to be sent again: lost, or doubtful when a probe was due
+	AckTimeouts                     uint64 // ACKs that went because their delay was over (RFC 9000 §13.2.1)
 	BidiStreamsOpened               uint64 // by this end
 	UniStreamsOpened                uint64
 	PeerBidiStreamsOpened           uint64
@@ -83,7 +83,7 @@ func (c *Conn) Stats() Stats {
 		CongestionEvents: l.CongestionEvents, PTOs: l.PTOs, SpuriousLosses: l.Spurious,
 		PersistentCongestion: l.PersistentCongestion, ECNFailures: l.ECNFailures,
 		KeyUpdates: uint64(c.oneRTT.Updates()),
-		BlockCount: s.blockCount, LossRetransmits: s.lossRetransmits, AckDelayRetransmits: s.ackDelayRetransmits,
+		BlockCount: s.blockCount, LossRetransmits: s.lossRetransmits, AckTimeouts: s.ackTimeouts,
 		BidiStreamsOpened: s.bidiOpened, UniStreamsOpened: s.uniOpened,
 		PeerBidiStreamsOpened: s.peerBidiOpened, PeerUniStreamsOpened: s.peerUniOpened,
 		RTT: c.loss.RTT(),
@@ -92,6 +92,9 @@ func (c *Conn) Stats() Stats {
 
 // MaxDataLeft returns how many more stream bytes the peer lets us send.
 func (c *Conn) MaxDataLeft() int64 { return c.flow.out.Left() }
+
+// MaxStreams returns how many streams of each kind the peer lets us open in all.
+func (c *Conn) MaxStreams() (bidi, uni int64) { return c.streams.max[0], c.streams.max[1] }
 
 // StreamCredit returns how many more streams the peer lets us open.
 func (c *Conn) StreamCredit(uni bool) int64 {

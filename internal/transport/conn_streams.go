@@ -40,6 +40,7 @@ type Stream struct {
 	stop      signal
 	blocked   signal
 	stopCode  uint64
+	stalled   int64 // the limit that last stopped it, plus one
 	stats     streamCounters
 }
 
@@ -361,7 +362,10 @@ func (s *streams) enqueue(c *Conn, st *Stream) {
 	}
 	if st.send.Offset() == st.send.Max() {
 		s.enqueueControl(st) // STREAM_DATA_BLOCKED
-		c.stats.blockCount++
+		if limit := st.send.Max(); st.stalled <= limit {
+			st.stalled = limit + 1
+			c.stats.blockCount++ // once for each limit, however often the stream is written to
+		}
 		return
 	}
 	if limit, ok := c.flow.out.Blocked(); ok {

@@ -188,6 +188,9 @@ func (c *Conn) sent(now mono.Time, pk *packet, frames []recovery.Frame) {
 	}
 	c.stats.packetsSent++
 	if pk.ackEnd > pk.body {
+		if pk.space == recovery.App && c.acks.Expired(now) {
+			c.stats.ackTimeouts++
+		}
 		c.acksOf(pk.space).Sent()
 	}
 	if pk.space == recovery.App {
