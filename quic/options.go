@@ -7,6 +7,8 @@ import (
 	"net"
 	"net/netip"
 	"time"
+
+	"github.com/cinnabar-quic/cinnabar/securecontext"
 )
 
 // None, in a numeric or duration option, says the explicit zero that a bare 0
@@ -113,6 +115,8 @@ type ConnectOptions struct {
 	// ClientSessionCache, if it has one, gets the tickets for later sessions and
 	// makes this one a resumption, with 0-RTT if the server allowed it.
 	TLS *tls.Config
+	// SecureContext, in place of TLS, is one made from PEM, PKCS #12 and names.
+	SecureContext *securecontext.Context
 	// AllowUnauthenticated lets the session go on although the server's certificate
 	// does not verify; Authenticated and AuthenticationError then tell.
 	AllowUnauthenticated bool
@@ -158,6 +162,8 @@ type ListenOptions struct {
 	// TLS configures the handshakes; it is cloned, and made to TLS 1.3, as is what
 	// its GetConfigForClient returns.
 	TLS *tls.Config
+	// SecureContext, in place of TLS, is one made from PEM, PKCS #12 and names.
+	SecureContext *securecontext.Context
 	// TicketKeys are what session tickets are protected with: the first for new
 	// ones, all for old ones. Nil leaves it to TLS, or to random ones.
 	TicketKeys [][32]byte
@@ -262,7 +268,9 @@ func (o ConnectOptions) over(base ConnectOptions) ConnectOptions {
 	o.Type = cmp.Or(o.Type, base.Type)
 	o.ALPN = cmp.Or(o.ALPN, base.ALPN)
 	o.ServerName = cmp.Or(o.ServerName, base.ServerName)
-	o.TLS = cmp.Or(o.TLS, base.TLS)
+	if o.TLS == nil && o.SecureContext == nil {
+		o.TLS, o.SecureContext = base.TLS, base.SecureContext
+	}
 	o.AllowUnauthenticated = o.AllowUnauthenticated || base.AllowUnauthenticated
 	o.DisableEarlyData = o.DisableEarlyData || base.DisableEarlyData
 	if o.SessionTicket == nil {
@@ -280,7 +288,9 @@ func (o ConnectOptions) over(base ConnectOptions) ConnectOptions {
 // over returns the options with base's where they are zero.
 func (o ListenOptions) over(base ListenOptions) ListenOptions {
 	o.ALPN = cmp.Or(o.ALPN, base.ALPN)
-	o.TLS = cmp.Or(o.TLS, base.TLS)
+	if o.TLS == nil && o.SecureContext == nil {
+		o.TLS, o.SecureContext = base.TLS, base.SecureContext
+	}
 	if o.TicketKeys == nil {
 		o.TicketKeys = base.TicketKeys
 	}

@@ -214,8 +214,10 @@ func (o *SocketOptions) resolve() error {
 	}
 	o.Client.session().resolved(in(c, "SocketOptions.Client"))
 	c.alpn(o.Client.ALPN, o.Client.TLS)
+	checkTLS(c, o.Client.TLS, o.Client.SecureContext)
 	o.Server.session().resolved(in(c, "SocketOptions.Server"))
 	c.alpn(o.Server.ALPN, o.Server.TLS)
+	checkTLS(c, o.Server.TLS, o.Server.SecureContext)
 	return c.result()
 }
 
@@ -248,7 +250,7 @@ func (o *ConnectOptions) resolve(base *ConnectOptions) (sessionOptions, error) {
 		c.fail("ALPN", nil, CodeMissingOption, "")
 	}
 	c.alpn(o.ALPN, o.TLS)
-	checkTLS(c, o.TLS)
+	checkTLS(c, o.TLS, o.SecureContext)
 	return so, c.result()
 }
 
@@ -261,9 +263,7 @@ func (o *ListenOptions) resolve(base *ListenOptions) (sessionOptions, error) {
 		c.fail("ALPN", nil, CodeMissingOption, "")
 	}
 	c.alpn(o.ALPN, o.TLS)
-	checkTLS(c, o.TLS)
-	if o.TLS == nil || len(o.TLS.Certificates) == 0 && o.TLS.GetCertificate == nil && o.TLS.GetConfigForClient == nil {
-		c.fail("TLS", nil, CodeMissingOption, "a configuration with a certificate")
-	}
+	checkTLS(c, o.TLS, o.SecureContext)
+	o.checkCertificate(c)
 	return so, c.result()
 }

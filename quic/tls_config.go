@@ -11,18 +11,11 @@ import (
 	"time"
 )
 
-// checkTLS refuses a configuration that cannot be made to TLS 1.3.
-func checkTLS(c *checker, t *tls.Config) {
-	if t != nil && t.MaxVersion != 0 && t.MaxVersion < tls.VersionTLS13 {
-		c.fail("TLS.MaxVersion", tls.VersionName(t.MaxVersion), CodeInvalidArgValue, "TLS 1.3")
-	}
-}
-
 // serverTLS makes the configuration of a listener. It is one for all sessions,
 // because ticket keys live in it; a session gets one of its own only where its
 // callbacks could not tell which session they are for.
 func serverTLS(o *ListenOptions) *tls.Config {
-	base := forced(o.TLS, nil)
+	base := forced(tlsOf(o.TLS, o.SecureContext), nil)
 	if o.ALPN != "" {
 		base.NextProtos = []string{o.ALPN}
 	}
@@ -83,7 +76,7 @@ func (r *tlsRunner) use(c *tls.Config) *tls.Config {
 
 // clientTLS makes the configuration of one client session.
 func (r *tlsRunner) clientTLS(o *ConnectOptions) *tls.Config {
-	c := forced(o.TLS, nil)
+	c := forced(tlsOf(o.TLS, o.SecureContext), nil)
 	c.GetConfigForClient, c.GetCertificate = nil, nil
 	if o.ALPN != "" {
 		c.NextProtos = []string{o.ALPN}

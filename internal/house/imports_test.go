@@ -27,7 +27,7 @@ var rooms = []room{
 	{dir: "internal/udp", floor: 1, leaf: true},
 	{dir: "qlog", floor: 1, leaf: true},
 	{dir: "qpack", floor: 1},
-	{dir: "securecontext", floor: 1},
+	{dir: "securecontext", floor: 1, leaf: true},
 	{dir: "internal/protect", floor: 2},
 	{dir: "internal/stream", floor: 2},
 	{dir: "internal/recovery", floor: 2},

@@ -1,0 +1,2 @@
+// Package securecontext makes a TLS context from PEM, PKCS #12 and names.
+package securecontext
