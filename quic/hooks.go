@@ -49,9 +49,15 @@ type SessionHooks struct {
 // they go with TryRead and TryWrite. See SocketHooks for how they run. Notices
 // that have not been delivered coalesce. An error or a panic destroys the stream.
 type StreamHooks struct {
-	Readable     func() error             // there is data, the end or an error to read
-	Drained      func() error             // a TryWrite that was cut short can go on
-	Acknowledged func(offset int64) error // the peer has all that was written, and its end; offset is how much that is
+	Readable func() error // there is data, the end or an error to read
+	Drained  func() error // a TryWrite that was cut short can go on
+
+	// Acknowledged tells that the peer has acknowledged all bytes below offset; it is told
+	// as that grows, and last when the end is acknowledged too.
+	Acknowledged func(offset int64) error
+	// Blocked tells that there is data which the peer's flow control does not let go now: the
+	// limit of the stream or of the session. It may be told again (STR-006).
+	Blocked func() error
 
 	Error func(err error) // the stream failed: at most once, before Close (STR-010)
 	Close func()          // both sides are over: once, and last (STR-007)
@@ -89,5 +95,6 @@ func (h *SessionHooks) none() bool {
 }
 
 func (h *StreamHooks) none() bool {
-	return h.Readable == nil && h.Drained == nil && h.Acknowledged == nil && h.Error == nil && h.Close == nil
+	return h.Readable == nil && h.Drained == nil && h.Acknowledged == nil && h.Blocked == nil &&
+		h.Error == nil && h.Close == nil
 }

@@ -102,6 +102,7 @@ type waiter struct {
 	err    error
 	stream *Stream
 	server *ServerSession
+	chunk  *stream.Chunk // write: n bytes in a piece that the stream is to keep; nil when it has it
 }
 
 // waiterPool belongs to a socket and not to the process, because a channel

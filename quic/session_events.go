@@ -38,6 +38,8 @@ func (s *Session) streamEvent(t mono.Time, e *transport.Event) {
 	case transport.EventWritable:
 		st.serveWriters()
 		st.tell(noticeDrained)
+	case transport.EventBlocked:
+		st.tell(noticeBlocked)
 	case transport.EventStopped:
 		st.cutOff(&StreamError{StreamID: st.t.ID(), ErrorCode: e.Code, Remote: true})
 	case transport.EventStreamAcked:

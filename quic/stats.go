@@ -187,12 +187,12 @@ func (s *Session) Stats() SessionStats {
 // end too. Bytes are those of the stream.
 type StreamStats struct {
 	Duration              time.Duration // from the start to now or the end (STR-032)
-	BytesReceived         uint64        // up to the highest offset (STR-024)
+	BytesReceived         uint64        // each byte once (STR-024)
 	BytesRead             uint64        // by the program, or dropped
 	BytesSent             uint64        // each byte once (STR-025)
 	FinalSize             uint64        // bytes in all that the peer sent, 0 until known (STR-033)
-	MaxAcknowledgedOffset int64         // STR-035
-	MaxReceivedOffset     int64         // STR-037
+	MaxAcknowledgedOffset int64         // up to which the peer has acknowledged, holes or not (STR-035)
+	MaxReceivedOffset     int64         // up to which the peer has sent, holes or not (STR-037)
 	MaxExtendedOffset     int64         // up to which the peer may send (STR-036)
 }
 
@@ -211,8 +211,8 @@ func (st *Stream) Stats() StreamStats {
 		BytesRead:             uint64(t.BytesRead),
 		BytesSent:             uint64(t.BytesSent),
 		FinalSize:             uint64(max(t.FinalSize, 0)),
-		MaxAcknowledgedOffset: t.BytesAcknowledged,
-		MaxReceivedOffset:     t.BytesReceived,
+		MaxAcknowledgedOffset: t.MaxAcknowledged,
+		MaxReceivedOffset:     t.MaxReceived,
 		MaxExtendedOffset:     t.MaxReceive,
 	}
 }

@@ -29,7 +29,7 @@ type Stream struct {
 	writers    waitQueue
 	over       bool
 	rest       bool  // the session is over, and what the peer has sent is here whole
-	closed     bool  // Close was called
+	closed     bool  // Close or Destroy was called
 	err        error // what cut it off here, for all calls
 	cut        error // what the peer cut one side off with
 	endedAt    mono.Time
@@ -55,6 +55,7 @@ const (
 	noticeReadable notice = 1 << iota
 	noticeDrained
 	noticeAcknowledged
+	noticeBlocked
 )
 
 // OpenStream opens a stream (SES-071). It waits for the handshake, unless the
@@ -212,7 +213,7 @@ func (st *Stream) configure(o StreamOptions) {
 }
 
 // SetHooks replaces the stream's hooks. What is true already is told at once: data
-// that is there, an end that has come.
+// that is there or held back, an end that has come.
 func (st *Stream) SetHooks(h StreamHooks) {
 	st.s.mu.Lock()
 	defer st.s.unlock(flushSoon)
@@ -221,6 +222,7 @@ func (st *Stream) SetHooks(h StreamHooks) {
 
 func (st *Stream) setHooks(h StreamHooks) {
 	st.extra().hooks = h
+	st.t.WatchAcks(h.Acknowledged != nil)
 	if st.over {
 		if st.rest {
 			st.tell(noticeReadable)
@@ -230,6 +232,9 @@ func (st *Stream) setHooks(h StreamHooks) {
 	}
 	if st.t.CanReceive() {
 		st.tell(noticeReadable)
+	}
+	if st.t.Held() {
+		st.tell(noticeBlocked)
 	}
 }
 
@@ -269,11 +274,52 @@ func (st *Stream) Early() bool {
 }
 
 // Buffered returns how many written bytes are kept because the peer has not
-// acknowledged them.
+// acknowledged them, the Unsent ones included.
 func (st *Stream) Buffered() int64 {
 	st.s.mu.Lock()
 	defer st.s.unlock(flushNone)
 	return st.t.Buffered()
+}
+
+// Unsent returns how many written bytes have not been sent once: what HighWaterMark is a
+// limit for.
+func (st *Stream) Unsent() int64 {
+	st.s.mu.Lock()
+	defer st.s.unlock(flushNone)
+	return st.t.Unsent()
+}
+
+// Readable returns how many bytes a read would find now.
+func (st *Stream) Readable() int64 {
+	st.s.mu.Lock()
+	defer st.s.unlock(flushNone)
+	if st.err != nil && !st.rest {
+		return 0
+	}
+	return st.t.Readable()
+}
+
+// ResetReceived returns the code that the peer has reset its side of the stream with, and
+// whether it has: the stream was cut off then, and did not come to its end.
+func (st *Stream) ResetReceived() (code uint64, ok bool) {
+	st.s.mu.Lock()
+	defer st.s.unlock(flushNone)
+	return st.t.ResetCode()
+}
+
+// Detached reports whether the stream has left its session: both sides are over, or the
+// session is.
+func (st *Stream) Detached() bool {
+	st.s.mu.Lock()
+	defer st.s.unlock(flushNone)
+	return st.over
+}
+
+// acknowledged returns how many bytes from the start the peer has acknowledged.
+func (st *Stream) acknowledged() int64 {
+	st.s.mu.Lock()
+	defer st.s.unlock(flushNone)
+	return st.t.AckedPrefix()
 }
 
 // Err returns what cut the stream off, nil if it is open or has ended well.
@@ -360,8 +406,10 @@ func (st *Stream) tell(n notice) {
 		hook = h.Drained
 	case noticeAcknowledged:
 		if f := h.Acknowledged; f != nil {
-			hook = func() error { return f(st.Stats().MaxAcknowledgedOffset) }
+			hook = func() error { return f(st.acknowledged()) }
 		}
+	case noticeBlocked:
+		hook = h.Blocked
 	}
 	if hook == nil {
 		return
@@ -426,7 +474,11 @@ func (st *Stream) cutOff(e *StreamError) {
 // tellEnd queues the last hooks.
 func (st *Stream) tellEnd() {
 	h := &st.x.hooks
-	if failed, err := h.Error, own(st.failure()); failed != nil && err != nil && (st.s.failed || !orderly(err)) {
+	err := own(st.err)
+	if !st.closed {
+		err = own(st.failure()) // what the peer does to a stream that was given up here is no failure
+	}
+	if failed := h.Error; failed != nil && err != nil && (st.s.failed || !orderly(err)) {
 		st.s.post(true, func() { _ = call(func() error { failed(err); return nil }) })
 	}
 	if closed := h.Close; closed != nil {

@@ -4,6 +4,8 @@ import (
 	"errors"
 	"io"
 	"net"
+
+	"github.com/cinnabar-quic/cinnabar/internal/stream"
 )
 
 // Write writes all of p: it copies, and waits while more than the stream's high
@@ -78,17 +80,28 @@ func (st *Stream) End(p []byte) (int, error) {
 	return n + m, err
 }
 
-// ReadFrom writes all that r has, until io.EOF; the writing side stays open. Its
-// error is that of Write, or r's.
+// ReadFrom writes all that r has, until io.EOF; the writing side stays open. What fills a
+// chunk of the stream's memory is not copied again: a file goes from the system straight to
+// where it waits to be acknowledged. Its error is that of Write, or r's.
 func (st *Stream) ReadFrom(r io.Reader) (int64, error) {
-	buf := slabs.Get()
-	defer slabs.Put(buf)
+	var c *stream.Chunk
+	defer func() {
+		if c != nil {
+			chunks.Put(c)
+		}
+	}()
 	var total int64
 	for {
-		n, err := r.Read(buf)
+		if c == nil {
+			c = chunks.Get(stream.MaxChunk)
+		}
+		n, err := r.Read(c.Data)
 		if n > 0 {
-			m, werr := st.Write(buf[:n])
+			m, kept, werr := st.writePiece(c, n)
 			total += int64(m)
+			if kept {
+				c = nil
+			}
 			if werr != nil {
 				return total, werr
 			}
@@ -127,18 +140,21 @@ func (st *Stream) closeWrite() error {
 }
 
 // Close ends both sides: what was written still arrives, what comes is dropped
-// (STR-027). It does not wait; Closed tells when the stream is over. Called again when
-// it is, it returns a *StateError.
+// (STR-027). It does not wait; Closed tells when the stream is over, and Err then how. On a
+// stream that was destroyed, by itself or with its session, it returns a *StateError, and so
+// it does called again when the stream is over (STR-028).
 func (st *Stream) Close() error {
 	s := st.s
 	s.mu.Lock()
 	defer s.unlock(flushSoon)
 	again := st.closed
 	st.closed = true
-	if st.over {
-		if again {
-			return &StateError{Op: "Stream.Close", State: "stream is closed", Err: net.ErrClosed}
-		}
+	switch {
+	case st.over && st.err != nil:
+		return &StateError{Op: "Stream.Close", State: "stream is destroyed", Err: st.err, closed: true}
+	case st.over && again:
+		return &StateError{Op: "Stream.Close", State: "stream is closed", Err: net.ErrClosed}
+	case st.over:
 		return nil
 	}
 	if st.t.CanSend() {
@@ -184,6 +200,7 @@ func (st *Stream) Destroy(err error) {
 	if st.over {
 		return
 	}
+	st.closed = true
 	if err != nil {
 		st.err = err
 		st.fail(&st.writers, err)
@@ -204,22 +221,37 @@ func (st *Stream) turnAway() {
 
 // tryWrite writes what the stream takes without waiting.
 func (st *Stream) tryWrite(p []byte) (int, error) {
-	switch {
-	case st.err != nil:
-		return 0, st.err
-	case st.writeExpired():
-		return 0, errWriteDeadline
-	case st.writers.head != nil:
+	if err := st.writeError(); err != nil {
+		return 0, err
+	}
+	if st.writers.head != nil {
 		return 0, nil
 	}
 	n, err := st.s.conn.Write(st.t, p)
 	return n, st.streamError(err)
 }
 
+// writeError returns why nothing can be written, as far as that is known up here.
+func (st *Stream) writeError() error {
+	switch {
+	case st.err != nil:
+		return st.err
+	case st.writeExpired():
+		return errWriteDeadline
+	}
+	return nil
+}
+
 // serveWriters takes what fits from the writes that wait. It goes on for the whole
 // of a slice without waking its owner.
 func (st *Stream) serveWriters() {
 	for w := st.writers.head; w != nil; w = st.writers.head {
+		if w.chunk != nil {
+			if !st.serveChunk(w) {
+				return
+			}
+			continue
+		}
 		n, err := st.s.conn.Write(st.t, w.buf)
 		w.n += n
 		w.buf = w.buf[n:]

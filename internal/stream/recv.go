@@ -28,6 +28,7 @@ type Recv struct {
 
 	read, end int64
 	highest   int64 // largest offset seen
+	dropped   int64 // bytes that came and were not kept until they were read
 	final     int64 // final size, -1 while unknown
 	limit     int64 // advertised to the peer
 	code      uint64
@@ -88,12 +89,14 @@ func (r *Recv) Grow(off int64, n int, fin bool) (fresh int64, err wire.ErrorCode
 // than MaxGaps holes.
 func (r *Recv) Receive(off int64, data []byte, fin bool) wire.ErrorCode {
 	end := off + int64(len(data))
-	r.highest = max(r.highest, end)
+	fresh := max(0, end-r.highest)
+	r.highest += fresh
 	if fin && r.final < 0 {
 		r.final = end
 		r.on(gotFin)
 	}
 	if r.stopped || r.state > RecvSizeKnown {
+		r.dropped += min(fresh, int64(len(data)))
 		return wire.NoError
 	}
 	switch {
@@ -285,6 +288,10 @@ func (r *Recv) Consumed() int64 {
 // the connection's flow control.
 func (r *Recv) Highest() int64 { return r.highest }
 
+// Received returns how many bytes have come, each counted once. After Stop those that
+// fill holes are not counted.
+func (r *Recv) Received() int64 { return r.end + r.got.Size() + r.dropped }
+
 // FinalSize returns the final size, or -1 while it is unknown.
 func (r *Recv) FinalSize() int64 { return r.final }
 
@@ -307,6 +314,7 @@ func (r *Recv) drop() {
 	for _, c := range r.ahead {
 		r.pool.Put(c)
 	}
+	r.dropped += r.Buffered()
 	r.tail, r.ahead, r.got = nil, nil, nil
 	r.end = r.read
 }

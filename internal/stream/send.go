@@ -22,6 +22,7 @@ type Send struct {
 	written     int64
 	sent        int64 // first-time-sent high-water mark
 	prefix      int64 // everything below is acknowledged
+	top         int64 // and nothing above
 	max         int64 // the peer's limit
 	told        int64 // limit+1 that STREAM_DATA_BLOCKED was last sent for
 	code        uint64
@@ -140,6 +141,9 @@ func (s *Send) Buffered() int64 {
 // Offset returns the high-water mark of bytes sent, which counts for the
 // connection's flow control and is the final size of a reset.
 func (s *Send) Offset() int64 { return s.sent }
+
+// AckedTop returns the highest offset that is acknowledged, holes below it or not.
+func (s *Send) AckedTop() int64 { return s.top }
 
 // AckedPrefix returns how many bytes from the start are acknowledged without a hole.
 func (s *Send) AckedPrefix() int64 { return s.prefix }
@@ -277,6 +281,7 @@ func (s *Send) Acked(off int64, n int, fin bool) {
 		return
 	}
 	end := min(off+int64(n), s.sent)
+	s.top = max(s.top, end)
 	if len(s.lost) > 0 {
 		s.lost.Remove(off, end)
 		shed(&s.lost)

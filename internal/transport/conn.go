@@ -139,8 +139,13 @@ func (c *Conn) newController() congestion.Controller {
 // Next returns the next thing that happened, false when there is none.
 func (c *Conn) Next() (Event, bool) {
 	e, ok := c.events.pop()
-	if e.Kind == EventReadable && ok {
+	switch e.Kind { // the zero Kind, of no event, is none of these
+	case EventReadable:
 		e.Stream.noticed = false
+	case EventBlocked:
+		e.Stream.halted = false
+	case EventStreamAcked:
+		e.Stream.progress = false
 	}
 	return e, ok
 }

@@ -103,7 +103,11 @@ func (c *Conn) settleStream(now mono.Time, st *Stream, n int64, f *recovery.Fram
 	switch f.Kind {
 	case sentStream:
 		if arrived {
+			before := st.send.AckedPrefix()
 			st.send.Acked(f.Off, int(f.Len), f.Flag != 0)
+			if st.watched && st.send.AckedPrefix() > before {
+				c.tellAcked(st)
+			}
 			c.sendDone(st)
 			return
 		}
@@ -145,8 +149,16 @@ func (c *Conn) sendDone(st *Stream) {
 		return
 	}
 	st.acked = true
-	c.events.push(Event{Kind: EventStreamAcked, Stream: st})
+	c.tellAcked(st)
 	c.reap(st)
+}
+
+// tellAcked says that the peer has acknowledged something, once until that is heard.
+func (c *Conn) tellAcked(st *Stream) {
+	if !st.progress {
+		st.progress = true
+		c.events.push(Event{Kind: EventStreamAcked, Stream: st})
+	}
 }
 
 // resend makes the contents of a packet that may be lost go again in a probe;

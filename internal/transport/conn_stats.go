@@ -110,7 +110,9 @@ type StreamStats struct {
 	Created           mono.Time
 	BytesSent         int64 // sent once or more
 	BytesAcknowledged int64 // without a gap from the start
-	BytesReceived     int64 // up to the highest offset seen
+	MaxAcknowledged   int64 // highest offset that is acknowledged
+	BytesReceived     int64 // each byte once
+	MaxReceived       int64 // highest offset seen
 	BytesRead         int64
 	FinalSize         int64 // of the receiving half; -1 if not known
 	MaxSend           int64 // the peer's limit
@@ -122,10 +124,11 @@ func (s *Stream) Stats() StreamStats {
 	st := StreamStats{Created: s.created, FinalSize: -1}
 	if s.canSend {
 		st.BytesSent, st.BytesAcknowledged, st.MaxSend = s.send.Offset(), s.send.AckedPrefix(), s.send.Max()
+		st.MaxAcknowledged = s.send.AckedTop()
 	}
 	if s.canRecv {
-		st.BytesReceived, st.FinalSize, st.MaxReceive = s.recv.Highest(), s.recv.FinalSize(), s.window.Limit()
-		st.BytesRead = s.recv.Consumed()
+		st.BytesReceived, st.MaxReceived = s.recv.Received(), s.recv.Highest()
+		st.BytesRead, st.FinalSize, st.MaxReceive = s.recv.Consumed(), s.recv.FinalSize(), s.window.Limit()
 	}
 	return st
 }

@@ -22,14 +22,17 @@ type Stream struct {
 	counted int64         // consumed bytes that the connection's window has counted
 	created mono.Time
 
-	local   bool
-	canSend bool
-	canRecv bool
-	early   bool // opened by 0-RTT data
-	gone    bool // out of the table
-	starved bool // a write was refused; EventWritable is owed
-	noticed bool // an EventReadable waits in the queue
-	acked   bool // EventStreamAcked was given
+	local    bool
+	canSend  bool
+	canRecv  bool
+	early    bool // opened by 0-RTT data
+	gone     bool // out of the table
+	starved  bool // a write was refused; EventWritable is owed
+	noticed  bool // an EventReadable waits in the queue
+	halted   bool // an EventBlocked does
+	acked    bool // all was acknowledged, and EventStreamAcked told it
+	watched  bool // WatchAcks was called
+	progress bool // an EventStreamAcked waits in the queue
 
 	highWater int32
 	queue     queue   // where it waits to send data
@@ -76,6 +79,31 @@ func (s *Stream) Buffered() int64 { return s.send.Buffered() }
 
 // Unsent returns how many written bytes have not been sent once.
 func (s *Stream) Unsent() int64 { return s.send.Unsent() }
+
+// AckedPrefix returns how many bytes from the start are acknowledged without a hole.
+func (s *Stream) AckedPrefix() int64 {
+	if !s.canSend {
+		return 0
+	}
+	return s.send.AckedPrefix()
+}
+
+// WatchAcks makes EventStreamAcked tell of each piece that is acknowledged next in order,
+// and not only of the end.
+func (s *Stream) WatchAcks(on bool) { s.watched = on }
+
+// Held reports whether there is data that flow control holds back.
+func (s *Stream) Held() bool {
+	return s.canSend && s.send.Unsent() > 0 && (s.queue == queueBlocked || s.send.Offset() >= s.send.Max())
+}
+
+// ResetCode returns the code of the peer's RESET_STREAM, if one was accepted.
+func (s *Stream) ResetCode() (uint64, bool) {
+	if !s.canRecv {
+		return 0, false
+	}
+	return s.recv.ResetCode()
+}
 
 // Readable returns how many bytes Read would find.
 func (s *Stream) Readable() int64 { return s.recv.Readable() }
@@ -365,6 +393,7 @@ func (s *streams) enqueue(c *Conn, st *Stream) {
 		if limit := st.send.Max(); st.stalled <= limit {
 			st.stalled = limit + 1
 			c.stats.blockCount++ // once for each limit, however often the stream is written to
+			c.tellBlocked(st)
 		}
 		return
 	}
@@ -373,7 +402,17 @@ func (s *streams) enqueue(c *Conn, st *Stream) {
 		c.flow.dataBlocked.want()
 		c.stats.blockCount++
 	}
+	c.tellBlocked(st)
 	s.waiting.push(st, queueBlocked)
+}
+
+// tellBlocked says that flow control holds the stream back: of limits that are not known yet
+// it says nothing.
+func (c *Conn) tellBlocked(st *Stream) {
+	if !st.halted && c.peerKnown {
+		st.halted = true
+		c.events.push(Event{Kind: EventBlocked, Stream: st})
+	}
 }
 
 // within reports whether the stream's number is allowed: always, unless 0-RTT

@@ -50,8 +50,9 @@ const (
 	EventStream                            // Stream was opened by the peer
 	EventReadable                          // Stream has data, its end or a reset to read
 	EventWritable                          // Stream takes data again, or will never
+	EventBlocked                           // Stream has data that flow control holds back
 	EventStopped                           // Stream: the peer asked us to stop with Code; our reset follows by itself
-	EventStreamAcked                       // Stream: all that was sent, and its end, is acknowledged
+	EventStreamAcked                       // Stream: all that was sent, and its end, is acknowledged; with WatchAcks each time that more is
 	EventStreamDone                        // Stream is over in both directions; the last event about it
 	EventCredit                            // Uni: the peer allows more streams of that kind
 	EventIssued                            // CID: route this connection ID here

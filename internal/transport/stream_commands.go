@@ -21,7 +21,7 @@ func (s *Stream) SetHighWater(n int) { s.highWater = int32(min(max(n, 1), stream
 // batch. After 0 EventWritable tells when to try again. The error is ErrClosed,
 // ErrWriteClosed or a *StreamError.
 func (c *Conn) Write(s *Stream, p []byte) (int, error) {
-	if err := c.writeError(s); err != nil {
+	if err := c.WriteError(s); err != nil {
 		return 0, err
 	}
 	unsent := s.send.Unsent()
@@ -29,13 +29,31 @@ func (c *Conn) Write(s *Stream, p []byte) (int, error) {
 		s.starved = true
 		return 0, nil
 	}
-	n := min(len(p), stream.MaxChunk-int(unsent))
+	n := max(min(len(p), stream.MaxChunk-int(unsent)), 0) // a chunk may have gone past that
 	s.send.Write(p[:n])
 	c.streams.enqueue(c, s)
 	return n, nil
 }
 
-func (c *Conn) writeError(s *Stream) error {
+// WriteChunk takes the first n bytes of a chunk whole and without a copy, and with them the
+// chunk. It reports false where Write would return 0, and the chunk stays the caller's then and
+// with an error.
+func (c *Conn) WriteChunk(s *Stream, ch *stream.Chunk, n int) (bool, error) {
+	if err := c.WriteError(s); err != nil {
+		return false, err
+	}
+	if s.send.Unsent() >= int64(s.highWater) {
+		s.starved = true
+		return false, nil
+	}
+	s.send.WriteChunk(ch, n)
+	c.streams.enqueue(c, s)
+	return true, nil
+}
+
+// WriteError returns the error that a Write would have: ErrClosed, ErrWriteClosed or a
+// *StreamError; nil if there is none.
+func (c *Conn) WriteError(s *Stream) error {
 	switch {
 	case c.life.state != active:
 		return ErrClosed
@@ -58,7 +76,7 @@ func (c *Conn) writeError(s *Stream) error {
 
 // CloseWrite ends the sending half after what was written (FIN).
 func (c *Conn) CloseWrite(s *Stream) error {
-	if err := c.writeError(s); err != nil {
+	if err := c.WriteError(s); err != nil {
 		return err
 	}
 	s.stats.finished = true
