@@ -365,6 +365,7 @@ func TestSocketShutdown(t *testing.T) {
 		m := newMemNet(t, udp.NetworkOptions{}, SocketOptions{}, ListenOptions{})
 		defer m.close()
 		p := m.pair(ConnectOptions{})
+		c, s := p.streams(t)
 		wait := make(chan error)
 		go func() { wait <- m.server.Shutdown(t.Context()) }()
 		synctest.Wait()
@@ -378,12 +379,11 @@ func TestSocketShutdown(t *testing.T) {
 		if err := late.Handshake(t.Context()); err == nil {
 			t.Error("a closing socket took a session")
 		}
-		c, s := p.streams(t)
 		s.End([]byte("bye"))
 		if b, err := io.ReadAll(c); string(b) != "bye" || err != nil {
 			t.Errorf("%q, %v", b, err)
 		}
-		p.client.CloseWithError(0, "")
+		c.Close()
 		if err := <-wait; err != nil {
 			t.Errorf("Shutdown: %v", err)
 		}

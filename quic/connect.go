@@ -19,8 +19,8 @@ import (
 // handshake (CLI-002). It returns when the first flight is on its way, so that a
 // resumed session can send early data; Session.Handshake waits for the rest. Options
 // left at zero are those of SocketOptions.Client. The error is an *OptionError, the
-// resolver's, the system's, the context's, or a *StateError if the socket is closing or
-// closed.
+// resolver's, the system's, the context's, an *OperationError if the server is on the
+// BlockList or out of reach, or a *StateError if the socket is closing or closed.
 func (s *Socket) Connect(ctx context.Context, o ConnectOptions) (*ClientSession, error) {
 	return s.connect(ctx, o, false)
 }
@@ -34,6 +34,9 @@ func (s *Socket) connect(ctx context.Context, o ConnectOptions, owns bool) (*Cli
 	ip, err := s.lookup(ctx, o.Lookup, o.Address, o.Type)
 	if err != nil {
 		return nil, err
+	}
+	if s.block.Check(ip) {
+		return nil, &OperationError{Op: op, Err: fmt.Errorf("%v is on the socket's block list", ip)}
 	}
 	remote := netip.AddrPortFrom(ip, uint16(o.Port))
 	o.Address = cmp.Or(o.Address, ip.String())
@@ -325,6 +328,9 @@ func (s *Socket) adopt(op string, c *transport.Conn, ip netip.Addr, ids []wire.C
 	defer s.mu.Unlock()
 	if s.life != socketBound {
 		return nil, s.stateError(op)
+	}
+	if s.block.Check(ip) {
+		return nil, &OperationError{Op: op, Err: fmt.Errorf("%v is on the socket's block list", ip)}
 	}
 	e := s.endpointTo(ip)
 	if e == nil {

@@ -34,9 +34,9 @@
 // CloseWithError ends it now and tells the peer a code, Destroy says why to this program.
 // When the peer closes a session without an error, streams that have come whole can still
 // be accepted and read to io.EOF; all others are cut off with the session. A
-// Socket's Close takes no new sessions and lets those there are end as they will, idle ones
-// included; Shutdown waits for that, and ends what is left when its context does; Destroy
-// ends everything at once.
+// Socket's Close takes no new sessions and has each one there close: idle ones end at
+// once, others with their last stream. Shutdown waits for that, and ends what is left when
+// its context does; Destroy ends everything at once.
 //
 // # Errors
 //

@@ -126,6 +126,11 @@ func (e *Endpoint) destroy(err error) {
 // counts as lost, as it would be further on.
 // It does not wait, and runs no code of the program's.
 func (e *Endpoint) send(b *dgram.Batch) error {
+	if l := e.socket.loss.Load(); l != nil {
+		if l.thin(b); b.Empty() {
+			return nil
+		}
+	}
 	if e.out != nil {
 		return e.out.push(b)
 	}
@@ -183,12 +188,17 @@ func (r *reader) deliver(p *parcel) *parcel {
 		case s == nil:
 		case s.acquire(p.n):
 			s.drain(t) // what came before
+			n, used := 0, 0
 			for j := i; j < p.n; j++ {
 				if r.to[j] == s {
-					s.conn.Receive(t, &p.d[j])
+					if s.conn.Receive(t, &p.d[j]) {
+						used++
+					}
+					n++
 					r.to[j] = nil
 				}
 			}
+			r.e.socket.took(used, n)
 			r.received(s)
 		default:
 			var kept bool
@@ -228,10 +238,15 @@ func (s *Session) acquire(n int) bool {
 // route finds the session of each datagram, and answers those that have none.
 func (r *reader) route(t mono.Time, p *parcel) {
 	s := r.e.socket
+	screened := s.screened()
 	s.mu.Lock()
 	for i := range p.n {
 		d := &p.d[i]
 		r.to[i] = nil
+		if screened && s.screen(d) {
+			continue
+		}
+		s.counts.received += uint64(len(d.Data))
 		c, verdict := s.mux.Route(t, d, r.reply)
 		switch verdict {
 		case transport.Deliver:
@@ -258,9 +273,13 @@ func (r *reader) post(p *parcel, i int, s *Session) bool {
 	}
 	if all {
 		clear(r.to[:p.n])
-		return s.inbox.push(p)
+		if s.inbox.push(p) {
+			return true
+		}
+		r.e.socket.took(0, p.n)
+		return false
 	}
-	s.inbox.copy(p.d[i:p.n], func(j int) bool { return r.to[i+j] == s })
+	r.e.socket.took(0, s.inbox.copy(p.d[i:p.n], func(j int) bool { return r.to[i+j] == s }))
 	for j := i; j < p.n; j++ {
 		if r.to[j] == s {
 			r.to[j] = nil

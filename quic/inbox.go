@@ -42,10 +42,12 @@ func (b *inbox) push(p *parcel) bool {
 	return true
 }
 
-// copy takes copies of those of ds that mine says are the session's.
-func (b *inbox) copy(ds []dgram.Datagram, mine func(i int) bool) {
+// copy takes copies of those of ds that mine says are the session's. It returns how
+// many of them it drops.
+func (b *inbox) copy(ds []dgram.Datagram, mine func(i int) bool) int {
 	b.mu.Lock()
 	defer b.mu.Unlock()
+	before := b.dropped
 	for i := range ds {
 		switch {
 		case !mine(i):
@@ -61,6 +63,7 @@ func (b *inbox) copy(ds []dgram.Datagram, mine func(i int) bool) {
 			b.append(p)
 		}
 	}
+	return int(b.dropped - before)
 }
 
 // room reports whether n datagrams more, in a parcel of their own, have room.

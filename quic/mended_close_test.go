@@ -22,6 +22,7 @@ func TestCloseRefusesQueued(t *testing.T) {
 		m := newMemNet(t, udp.NetworkOptions{}, SocketOptions{}, ListenOptions{IdleTimeout: None})
 		defer m.close()
 		p := m.pair(ConnectOptions{IdleTimeout: None})
+		mine, _ := p.streams(t)
 		c := m.connect(ConnectOptions{KeepAlive: time.Second, IdleTimeout: None})
 		if err := c.Handshake(t.Context()); err != nil {
 			t.Fatal(err)
@@ -38,10 +39,14 @@ func TestCloseRefusesQueued(t *testing.T) {
 		if p.client.Destroyed() || p.server.Destroyed() || m.server.Destroyed() {
 			t.Error("the session that was accepted is gone")
 		}
-		if err := p.server.Close(); err != nil {
-			t.Fatal(err)
+		if !p.server.Closing() {
+			t.Error("the session that was accepted is not asked to close")
 		}
+		p.client.CloseWithError(0, "")
 		<-m.server.Closed()
+		if _, err := mine.Write([]byte("x")); err == nil {
+			t.Error("the stream outlives its session")
+		}
 	})
 }
 

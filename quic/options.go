@@ -38,7 +38,7 @@ type SocketOptions struct {
 	PacketConn net.PacketConn
 
 	// Client and Server are what Connect and Listen use for options that their own
-	// leave at zero (CQS-002, CQS-014).
+	// leave at zero, each for itself; what is true there stays true (CQS-002, CQS-014).
 	Client ConnectOptions
 	Server ListenOptions
 
@@ -64,7 +64,11 @@ type SocketOptions struct {
 
 	// DisableStatelessReset keeps the socket from answering packets of sessions it
 	// does not know (CQS-003, RFC 9000 §10.3).
+	// Socket.SetStatelessReset can change that later.
 	DisableStatelessReset bool
+	// MaxStatelessResetsPerHost is how many such answers one IP address gets, 1 or more; 0
+	// means 10. Further ones count as ignored until it has been quiet for 30 s (CQS-011).
+	MaxStatelessResetsPerHost int
 	// StatelessResetSecret, of 16 bytes, is what reset tokens are derived from; a
 	// restarted server or a fleet shares it. Nil means a random one (CQS-015).
 	StatelessResetSecret []byte

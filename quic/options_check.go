@@ -24,6 +24,7 @@ const (
 	defaultMaxStreamsBidi      = 100
 	defaultMaxStreamsUni       = 3
 	defaultPerHost             = 100
+	defaultResetsPerHost       = 10
 	defaultRetryTokenTimeout   = 10 * time.Second
 	defaultCallbackTimeout     = 60 * time.Second
 )
@@ -41,6 +42,9 @@ const minKeepAlive = 100 * time.Millisecond
 
 // maxInt is the largest number that an option can be: what a QUIC varint holds.
 const maxInt = 1<<62 - 1
+
+// maxCount is the largest limit on sessions and replies: 2^53-1 where an int holds that.
+const maxCount = min(math.MaxInt, 1<<53-1)
 
 // checker collects the first thing that is wrong with a struct of options.
 type checker struct {
@@ -193,8 +197,9 @@ const discoverAfter = 16 << 10
 // resolve puts the defaults in place, or tells what is wrong.
 func (o *SocketOptions) resolve() error {
 	c := &checker{in: "SocketOptions"}
-	o.MaxConnections = count(c, "MaxConnections", o.MaxConnections, math.MaxInt, 1, math.MaxInt)
-	o.MaxConnectionsPerHost = count(c, "MaxConnectionsPerHost", o.MaxConnectionsPerHost, defaultPerHost, 1, math.MaxInt)
+	o.MaxConnections = count(c, "MaxConnections", o.MaxConnections, maxCount, 1, maxCount)
+	o.MaxConnectionsPerHost = count(c, "MaxConnectionsPerHost", o.MaxConnectionsPerHost, defaultPerHost, 1, maxCount)
+	o.MaxStatelessResetsPerHost = count(c, "MaxStatelessResetsPerHost", o.MaxStatelessResetsPerHost, defaultResetsPerHost, 1, maxCount)
 	if d := o.RetryTokenTimeout; d != 0 && (d < time.Second || d > time.Minute || d%time.Second != 0) {
 		c.fail("RetryTokenTimeout", d, CodeOutOfRange, "1s to 60s in whole seconds")
 	} else if d == 0 {

@@ -84,9 +84,13 @@ func (s *Session) drain(t mono.Time) bool {
 		return false
 	}
 	for p != nil {
+		used := 0
 		for i := range p.d[:p.n] {
-			s.conn.Receive(t, &p.d[i])
+			if s.conn.Receive(t, &p.d[i]) {
+				used++
+			}
 		}
+		s.socket.took(used, p.n)
 		next := p.next
 		p.put()
 		p = next

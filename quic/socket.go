@@ -8,6 +8,7 @@ import (
 	"net/netip"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/cinnabar-quic/cinnabar/internal/mono"
@@ -26,6 +27,10 @@ type Socket struct {
 	wait    waiterPool
 	flusher flusher
 	created mono.Time
+	block   BlockList
+	loss    atomic.Pointer[DiagnosticPacketLoss] // nil for none
+	heard   atomic.Uint64                        // datagrams that sessions could use
+	unheard atomic.Uint64                        // and that they could not
 
 	mu        sync.Mutex
 	mux       *transport.Mux
@@ -33,7 +38,7 @@ type Socket struct {
 	binding   chan struct{} // closed when the binding that is under way is over
 	endpoints []*Endpoint
 	listener  *listener
-	listening chan struct{} // closed when the Listen that is under way is over
+	listening *listenCall // the Listen that is under way
 	busy      bool
 	boundAt   mono.Time
 	listenAt  mono.Time
@@ -96,6 +101,7 @@ func (s *Socket) muxConfig() transport.MuxConfig {
 		ValidateAddress:   s.opts.ValidateAddress,
 		RetryTokenTimeout: s.opts.RetryTokenTimeout,
 		DisableReset:      s.opts.DisableStatelessReset,
+		MaxResetsPerHost:  s.opts.MaxStatelessResetsPerHost,
 	}
 	random(c.ResetSecret[:])
 	random(c.TokenSecret[:])
@@ -147,7 +153,7 @@ func (s *Socket) Listening() bool {
 	return s.listener != nil && s.life == socketBound
 }
 
-// Closing reports whether Close was called and sessions are still alive.
+// Closing reports whether Close was called and the socket is not gone yet.
 func (s *Socket) Closing() bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -171,29 +177,11 @@ func (s *Socket) Err() error {
 	return s.err
 }
 
-// ServerBusy reports whether new sessions are refused (SOC-055).
-func (s *Socket) ServerBusy() bool {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return s.busy
-}
-
-// SetServerBusy makes the socket refuse new sessions with CONNECTION_REFUSED, or
-// take them again (SOC-055). A change is told to the Busy hook.
-func (s *Socket) SetServerBusy(busy bool) {
-	s.mu.Lock()
-	changed := s.busy != busy && s.life != socketDestroyed
-	s.busy = busy
-	s.mu.Unlock()
-	if h := s.opts.Hooks.Busy; changed && h != nil {
-		s.notify(func() error { return h(busy) })
-	}
-}
-
 // Close begins the graceful end and returns: no session is opened or taken any
-// more, and when the last one is over the socket is destroyed (SOC-031). Sessions that no
-// Accept has returned and no Handler was given are refused. The error is a *StateError
-// if the socket is destroyed already.
+// more, each one there begins its own graceful end, as by Session.Close, and when the last
+// is over the socket is destroyed (SOC-031, SOC-033). Sessions that no Accept has returned
+// and no Handler was given are refused. A second Close changes nothing. The error is a
+// *StateError if the socket is destroyed already.
 func (s *Socket) Close() error {
 	s.mu.Lock()
 	if s.life == socketDestroyed {
@@ -208,11 +196,14 @@ func (s *Socket) Close() error {
 	}
 	woken := s.acceptors
 	s.acceptors = waitQueue{}
-	unknown := s.unknown()
+	sessions := s.sessions()
+	for s.accepted.len() > 0 {
+		s.accepted.pop()
+	}
 	s.mu.Unlock()
 	woken.release()
-	for _, v := range unknown {
-		v.turnAway()
+	for _, v := range sessions {
+		v.leave()
 	}
 	s.checkIdle()
 	return nil
@@ -231,6 +222,16 @@ func (s *Socket) Shutdown(ctx context.Context) error {
 		s.Destroy(nil)
 		return ctx.Err()
 	}
+}
+
+// sessions returns all that the machine has not forgotten. It is called under the
+// socket's lock.
+func (s *Socket) sessions() []*Session {
+	var list []*Session
+	for v := s.first; v != nil; v = v.nextInSocket {
+		list = append(list, v)
+	}
+	return list
 }
 
 // checkIdle destroys a closing socket that has no session left.
@@ -260,10 +261,7 @@ func (s *Socket) Destroy(err error) {
 	}
 	woken := s.acceptors
 	s.acceptors = waitQueue{}
-	var sessions []*Session
-	for v := s.first; v != nil; v = v.nextInSocket {
-		sessions = append(sessions, v)
-	}
+	sessions := s.sessions()
 	endpoints := s.endpoints
 	s.mu.Unlock()
 	woken.release()
@@ -306,11 +304,17 @@ func (s *Socket) stateError(op string) error {
 
 // notify queues a hook of the socket; its error destroys the socket.
 func (s *Socket) notify(hook func() error) {
-	s.tell(func() {
+	s.post(hook)
+	s.notices.kick()
+}
+
+// post queues a hook like notify, and may be called under locks; a kick must follow.
+func (s *Socket) post(hook func() error) {
+	s.notices.post(func() {
 		if err := call(hook); err != nil {
 			s.Destroy(err)
 		}
-	})
+	}, true)
 }
 
 // tell queues a notice. It is called without locks.

@@ -56,6 +56,9 @@ func (s *Socket) bindAll(ctx context.Context, op string, endpoints []*Endpoint) 
 			e.bound(conns[i])
 		}
 		s.life, s.boundAt = socketBound, now()
+		if h := s.opts.Hooks.Ready; h != nil {
+			s.post(h) // under the lock, so that it comes before Listening
+		}
 	} else if !late {
 		s.life = socketUnbound
 	}
@@ -71,12 +74,8 @@ func (s *Socket) bindAll(ctx context.Context, op string, endpoints []*Endpoint) 
 			}
 		}
 	}
-	switch {
-	case err == nil:
-		if h := s.opts.Hooks.Ready; h != nil {
-			s.notify(h)
-		}
-	case !late && ctx.Err() == nil:
+	s.notices.kick()
+	if err != nil && !late && ctx.Err() == nil {
 		s.Destroy(err)
 	}
 	return err

@@ -3,6 +3,7 @@ package quic
 import (
 	"context"
 	"crypto/tls"
+	"errors"
 	"net/netip"
 	"slices"
 
@@ -23,7 +24,8 @@ type listener struct {
 
 // Listen binds the socket if need be and makes it take server sessions (SOC-044):
 // Accept then returns them, or a Handler is given them. Options left at zero are
-// those of SocketOptions.Server. The error is an *OptionError, the system's, the
+// those of SocketOptions.Server. A call while another is at it starts nothing and shares
+// its result (SOC-045). The error is an *OptionError, the system's, the
 // context's, or a *StateError if the socket is listening already or closed.
 func (s *Socket) Listen(ctx context.Context, o ListenOptions) error {
 	const op = "Socket.Listen"
@@ -31,21 +33,54 @@ func (s *Socket) Listen(ctx context.Context, o ListenOptions) error {
 	if err != nil {
 		return err
 	}
-	s.mu.Lock()
-	if s.listening != nil || s.life >= socketClosing {
-		defer s.mu.Unlock()
-		if s.life >= socketClosing {
-			return s.stateError(op)
-		}
-		return &StateError{Op: op, State: "socket is listening already"}
-	}
-	s.listening = make(chan struct{})
-	s.mu.Unlock()
-
-	if err := s.bind(ctx, op); err != nil {
+	for {
 		s.mu.Lock()
-		s.listening = nil
+		first := s.listening
+		switch {
+		case s.life >= socketClosing:
+			defer s.mu.Unlock()
+			return s.stateError(op)
+		case s.listener != nil:
+			s.mu.Unlock()
+			return &StateError{Op: op, State: "socket is listening already"}
+		case first == nil:
+			first = &listenCall{done: make(chan struct{})}
+			s.listening = first
+			s.mu.Unlock()
+			first.err = s.listen(ctx, op, o, so)
+			s.mu.Lock()
+			s.listening = nil
+			s.mu.Unlock()
+			close(first.done)
+			return first.err
+		}
 		s.mu.Unlock()
+		select {
+		case <-first.done:
+			if first.abandoned() && ctx.Err() == nil {
+				continue // it was the other call whose time was up, not this one's
+			}
+			return first.err
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
+}
+
+// listenCall is a Listen that others wait for.
+type listenCall struct {
+	done chan struct{}
+	err  error // valid when done is closed
+}
+
+// abandoned reports whether the call failed because its context ended.
+func (c *listenCall) abandoned() bool {
+	return errors.Is(c.err, context.Canceled) || errors.Is(c.err, context.DeadlineExceeded)
+}
+
+// listen is the part of Listen that is done once.
+func (s *Socket) listen(ctx context.Context, op string, o ListenOptions, so sessionOptions) error {
+	if err := s.bind(ctx, op); err != nil {
 		return err
 	}
 	l := &listener{opts: o, session: so, config: so.config(), tls: serverTLS(&o), replay: o.ReplayRegister}
@@ -61,10 +96,11 @@ func (s *Socket) Listen(ctx context.Context, o ListenOptions) error {
 	l.config.ResetToken = s.mux.ResetToken
 	s.listener, s.listenAt = l, now()
 	s.mux.SetListening(true)
-	s.mu.Unlock()
 	if h := s.opts.Hooks.Listening; h != nil {
-		s.notify(h)
+		s.post(h)
 	}
+	s.mu.Unlock()
+	s.notices.kick()
 	return nil
 }
 
@@ -159,7 +195,6 @@ func (s *Socket) admit(t mono.Time, e *Endpoint, d *dgram.Datagram, reply *dgram
 func (s *Socket) unadmit() {
 	s.mu.Lock()
 	s.counts.serverSessions--
-	s.counts.ignored++
 	s.mu.Unlock()
 }
 
@@ -240,32 +275,22 @@ func (s *Session) useful() bool {
 	return s.err == nil || s.accepted.len() > 0
 }
 
-// unknown returns the server sessions that the program may not have heard of, and
-// empties the accept queue. It is called under the socket's lock.
-func (s *Socket) unknown() []*ServerSession {
-	var list []*ServerSession
-	for v := s.first; v != nil; v = v.nextInSocket {
-		if v.server != nil {
-			list = append(list, v.server)
+// leave begins the graceful end of a session whose socket closes. One that the program has
+// not been given, or whose handshake has brought nothing yet, is refused.
+func (s *Session) leave() {
+	s.mu.Lock()
+	defer s.unlock(flushNow)
+	if v := s.server; v != nil && s.err == nil {
+		s.socket.mu.Lock()
+		waits := v.waiting
+		v.waiting = false
+		s.socket.mu.Unlock()
+		if waits || !v.queued || !s.secure && s.live == nil {
+			s.conn.Close(now(), false, uint64(wire.ConnectionRefused), "")
+			return
 		}
 	}
-	for s.accepted.len() > 0 {
-		s.accepted.pop()
-	}
-	return list
-}
-
-// turnAway refuses a session of a closing socket that nobody has been given.
-func (v *ServerSession) turnAway() {
-	v.mu.Lock()
-	v.socket.mu.Lock()
-	waits := v.waiting
-	v.waiting = false
-	v.socket.mu.Unlock()
-	if v.err == nil && (waits || !v.queued) {
-		v.conn.Close(now(), false, uint64(wire.ConnectionRefused), "")
-	}
-	v.unlock(flushNow)
+	_ = s.close("Socket.Close") // it may be over already
 }
 
 // handle runs the program's Handler for a new session.

@@ -13,11 +13,11 @@ type SocketStats struct {
 	BoundDuration  time.Duration // since it was bound (SOC-027)
 	ListenDuration time.Duration // since it listens (SOC-047)
 
-	BytesReceived   uint64 // SOC-028
-	BytesSent       uint64 // SOC-029
-	PacketsReceived uint64 // datagrams that went to a session (SOC-050)
-	PacketsSent     uint64 // datagrams (SOC-051)
-	PacketsIgnored  uint64 // datagrams that were for nobody (SOC-049)
+	BytesReceived   uint64 // but for those that the BlockList or diagnostic loss dropped (SOC-028)
+	BytesSent       uint64 // that the network took; diagnostic loss comes before (SOC-029)
+	PacketsReceived uint64 // datagrams that a session could use (SOC-050)
+	PacketsSent     uint64 // datagrams that the network took (SOC-051)
+	PacketsIgnored  uint64 // datagrams for nobody, of blocked senders, that no key fits, or garbage (SOC-049)
 
 	ClientSessions      uint64 // ever made or moved here (SOC-030)
 	ServerSessions      uint64 // ever taken (SOC-058)
@@ -36,13 +36,23 @@ type SocketStats struct {
 // socketCounts is what a socket counts itself, and what is left of endpoints that
 // are gone.
 type socketCounts struct {
+	received                       uint64 // bytes, without what screen drops
 	ignored, busy                  uint64
 	clientSessions, serverSessions uint64
 	udp                            udp.Stats
 }
 
+// took counts datagrams that were given to sessions, of which some were of use.
+func (s *Socket) took(used, of int) {
+	if used > 0 {
+		s.heard.Add(uint64(used))
+	}
+	if used < of {
+		s.unheard.Add(uint64(of - used))
+	}
+}
+
 func (c *socketCounts) add(u udp.Stats) {
-	c.udp.ReceivedBytes += u.ReceivedBytes
 	c.udp.SentBytes += u.SentBytes
 	c.udp.Sent += u.Sent
 	c.udp.SendErrors += u.SendErrors
@@ -65,11 +75,11 @@ func (s *Socket) Stats() SocketStats {
 		Duration:            s.since(s.created),
 		BoundDuration:       s.since(s.boundAt),
 		ListenDuration:      s.since(s.listenAt),
-		BytesReceived:       c.udp.ReceivedBytes,
+		BytesReceived:       c.received,
 		BytesSent:           c.udp.SentBytes,
-		PacketsReceived:     m.Routed + c.serverSessions,
+		PacketsReceived:     s.heard.Load(),
 		PacketsSent:         c.udp.Sent,
-		PacketsIgnored:      m.Ignored + m.Overloaded + c.ignored + c.udp.Truncated,
+		PacketsIgnored:      m.Ignored + m.Overloaded + c.ignored + c.udp.Truncated + s.unheard.Load(),
 		ClientSessions:      c.clientSessions,
 		ServerSessions:      c.serverSessions,
 		ServerBusyCount:     c.busy,

@@ -99,3 +99,18 @@ func (b *Batch) Commit(n int) {
 
 // Close makes the batch accept no other datagram.
 func (b *Batch) Close() { b.full = true }
+
+// Filter leaves the datagrams for which keep, asked in order, is true.
+func (b *Batch) Filter(keep func() bool) {
+	n, count := 0, 0
+	for i := range b.count {
+		if keep() {
+			n += copy(b.buf[n:], b.Segment(i))
+			count++
+		}
+	}
+	b.buf, b.count = b.buf[:n], count
+	if count == 1 {
+		b.segment = n // it may be the short one
+	}
+}

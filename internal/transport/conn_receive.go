@@ -10,23 +10,27 @@ import (
 	"github.com/cinnabar-quic/cinnabar/internal/wire"
 )
 
-// Receive takes a datagram. Its packets are decrypted in place.
-func (c *Conn) Receive(now mono.Time, d *dgram.Datagram) {
+// Receive takes a datagram. Its packets are decrypted in place. It reports false if
+// none of them was of use: no key fits, or they are malformed.
+func (c *Conn) Receive(now mono.Time, d *dgram.Datagram) bool {
 	if c.life.state == gone {
-		return
+		return false
 	}
 	c.stats.datagramsReceived++
 	c.stats.bytesReceived += uint64(len(d.Data))
 	if c.life.state != active {
 		c.receiveClosed(now, d)
-		return
+		return true
 	}
 	if !c.paths.arrive(c, d) {
 		c.stats.packetsIgnored++
-		return
+		return false
 	}
+	taken, ignored := c.stats.packetsReceived, c.stats.packetsIgnored
 	c.receivePackets(now, d, false)
+	used := c.stats.packetsIgnored == ignored || c.stats.packetsReceived != taken
 	c.settle(now)
+	return used
 }
 
 // receivePackets takes the coalesced packets of a datagram one by one (RFC 9000

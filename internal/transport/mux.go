@@ -22,6 +22,7 @@ type MuxConfig struct {
 	RetryAbove        int           // handshakes in flight above which Retry is asked for; 0 is 1000
 	RefuseAbove       int           // and above which first Initials are dropped; 0 is 10000
 	DisableReset      bool          // send no stateless resets
+	MaxResetsPerHost  int           // stateless resets to one IP address before it has to be quiet; 0 is 10
 }
 
 // Mux is an endpoint without sockets: it finds the connection that a datagram is
@@ -38,6 +39,7 @@ type Mux struct {
 	handshakes int // servers' connections whose handshake is not complete, failed ones among them
 	used       usedTokens
 	replies    bucket // stateless replies
+	resetHosts resetHosts
 	stats      MuxStats
 }
 
@@ -90,6 +92,9 @@ func NewMux(now mono.Time, cfg MuxConfig) *Mux {
 		resets: make(map[wire.ResetToken]*Conn),
 		owned:  make(map[*Conn]*owned),
 	}
+	if cfg.MaxResetsPerHost == 0 {
+		m.cfg.MaxResetsPerHost = 10
+	}
 	m.replies.init(now)
 	return m
 }
@@ -103,6 +108,9 @@ func (m *Mux) SetValidateAddress(on bool) { m.cfg.ValidateAddress = on }
 
 // SetDisableReset switches stateless resets off or on.
 func (m *Mux) SetDisableReset(off bool) { m.cfg.DisableReset = off }
+
+// ResetsDisabled reports whether stateless resets are off.
+func (m *Mux) ResetsDisabled() bool { return m.cfg.DisableReset }
 
 // Tokens returns the maker of this endpoint's tokens, for Config.Tokens.
 func (m *Mux) Tokens() *Tokens { return m.tokens }

@@ -119,7 +119,7 @@ func TestMuxNoInitial(t *testing.T) {
 // told from noise, looks like a 1-RTT packet and ends with the token of the
 // connection ID (RFC 9000 §10.3).
 func TestMuxResetSizes(t *testing.T) {
-	r := newMuxRig(t, nil)
+	r := newMuxRig(t, func(mc *MuxConfig) { mc.MaxResetsPerHost = 2000 })
 	token := r.mux.ResetToken(r.dcid)
 	for size := 0; size <= 1500; size++ {
 		r.now = r.now.Add(time.Millisecond)
@@ -175,7 +175,10 @@ func TestMuxResetPingPong(t *testing.T) {
 
 // Stateless replies of all kinds come out of one bucket, which fills with time.
 func TestMuxReplyRate(t *testing.T) {
-	r := newMuxRig(t, validating)
+	r := newMuxRig(t, func(mc *MuxConfig) {
+		validating(mc)
+		mc.MaxResetsPerHost = 2 * repliesBurst
+	})
 	stray := r.short(r.dcid, 100)
 	for i := 0; i < repliesBurst; i++ {
 		switch i % 3 {

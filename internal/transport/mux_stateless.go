@@ -2,6 +2,7 @@ package transport
 
 import (
 	"crypto/sha256"
+	"net/netip"
 	"time"
 
 	"github.com/cinnabar-quic/cinnabar/internal/dgram"
@@ -109,7 +110,13 @@ func (m *Mux) close(now mono.Time, d *dgram.Datagram, h *wire.LongHeader, code w
 func (m *Mux) reset(now mono.Time, d *dgram.Datagram, inv *wire.Invariant, reply *dgram.Batch) Verdict {
 	const smallest, usual = 5 + 16, 43
 	size := min(len(d.Data)-1, usual)
-	if m.cfg.DisableReset || size < smallest || !m.allowed(now) {
+	switch {
+	case m.cfg.DisableReset || size < smallest:
+		return Drop
+	case !m.resetHosts.take(now, d.Path.Remote.Addr(), m.cfg.MaxResetsPerHost):
+		m.stats.RepliesSuppressed++
+		return Drop
+	case !m.allowed(now):
 		return Drop
 	}
 	token := m.ResetToken(wire.MakeConnectionID(inv.DCID))
@@ -160,6 +167,49 @@ func (b *bucket) take(now mono.Time) bool {
 	}
 	b.level -= replyInterval
 	return true
+}
+
+// resetHosts counts the stateless resets that IP addresses have asked for. An address
+// that has been quiet for a while begins anew. The table is kept small in two
+// generations: when one is full the other, which holds those not heard of for longest, is
+// forgotten. Who sends in the names of so many addresses still meets the bucket.
+type resetHosts struct {
+	young, old map[netip.Addr]resetHost
+}
+
+type resetHost struct {
+	sent int
+	last mono.Time // when it asked, granted or not
+}
+
+const (
+	resetQuiet    = 30 * time.Second
+	maxResetHosts = 4096 // in one generation
+)
+
+// take counts a reset to a host, and reports whether it is one of the first most.
+func (r *resetHosts) take(now mono.Time, host netip.Addr, most int) bool {
+	host = host.WithZone("")
+	h, ok := r.young[host]
+	if !ok {
+		h = r.old[host]
+		if len(r.young) >= maxResetHosts {
+			r.old, r.young = r.young, nil
+		}
+		if r.young == nil {
+			r.young = make(map[netip.Addr]resetHost)
+		}
+	}
+	if now.Sub(h.last) >= resetQuiet {
+		h.sent = 0
+	}
+	granted := h.sent < most
+	if granted {
+		h.sent++
+	}
+	h.last = now
+	r.young[host] = h
+	return granted
 }
 
 // usedTokens remembers which NEW_TOKEN tokens were used, in two generations so

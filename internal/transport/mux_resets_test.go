@@ -1,0 +1,67 @@
+package transport
+
+import (
+	"net/netip"
+	"testing"
+	"time"
+)
+
+// One host gets so many stateless resets and no more, whatever its port; others have
+// their own, and a host that was quiet for half a minute begins anew.
+func TestMuxResetsPerHost(t *testing.T) {
+	for _, most := range []int{0, 1, 25} { // 0 is 10
+		r := newMuxRig(t, func(mc *MuxConfig) { mc.MaxResetsPerHost = most })
+		want := most
+		if want == 0 {
+			want = 10
+		}
+		burst := func(host string) (n int) {
+			for port := range 50 {
+				d := r.short(r.dcid, 100)
+				d.Path.Remote = netip.AddrPortFrom(netip.MustParseAddr(host), uint16(1000+port))
+				if _, v := r.route(d); v == Reply {
+					n++
+				}
+			}
+			return n
+		}
+		if n := burst("10.1.1.1"); n != want {
+			t.Errorf("%d resets to one host, want %d", n, want)
+		}
+		if st := r.mux.Stats(); st.Resets != uint64(want) || st.Ignored != uint64(50-want) || st.RepliesSuppressed != uint64(50-want) {
+			t.Errorf("%+v", st)
+		}
+		if n := burst("10.1.1.2"); n != want {
+			t.Errorf("%d resets to another host, want %d", n, want)
+		}
+		r.now = r.now.Add(resetQuiet - 1)
+		if n := burst("10.1.1.1"); n != 0 {
+			t.Errorf("%d resets before the host was quiet for long enough", n)
+		}
+		r.now = r.now.Add(resetQuiet)
+		if n := burst("10.1.1.1"); n != want {
+			t.Errorf("%d resets to a host that was quiet, want %d", n, want)
+		}
+	}
+}
+
+// The table of hosts does not grow with the addresses that somebody sends from, and
+// what it forgets first is what it has not heard of for longest.
+func TestMuxResetHostsBounded(t *testing.T) {
+	var r resetHosts
+	now := newMuxRig(t, nil).now
+	host := func(i int) netip.Addr { return netip.AddrFrom4([4]byte{10, byte(i >> 16), byte(i >> 8), byte(i)}) }
+	for i := range 5 * maxResetHosts {
+		r.take(now, host(i), 1)
+		if r.take(now, host(0), 1) && i > 0 {
+			t.Fatalf("a host that goes on asking is forgotten after %d others", i)
+		}
+		if n := len(r.young) + len(r.old); n > 2*maxResetHosts {
+			t.Fatalf("%d hosts are remembered", n)
+		}
+	}
+	r.take(now.Add(time.Second), host(1), 1)
+	if r.take(now.Add(time.Second), host(5*maxResetHosts-1), 1) {
+		t.Error("the newest host is forgotten")
+	}
+}
