@@ -35,6 +35,13 @@ var rooms = []room{
 	{dir: "quic", floor: 4},
 	{dir: "http3", floor: 5},
 	{dir: "cmd/cinnabar", floor: 6},
+	{dir: "examples/internal/selfsigned", floor: 1, leaf: true},
+	{dir: "examples/events", floor: 6},
+	{dir: "examples/handlers", floor: 6},
+	{dir: "examples/hello", floor: 6},
+	{dir: "examples/keylog", floor: 6},
+	{dir: "examples/multicast", floor: 6},
+	{dir: "examples/secure", floor: 6},
 	{dir: "internal/sim", floor: testFloor},
 	{dir: "internal/house", floor: testFloor},
 }
