@@ -227,6 +227,7 @@ func (s *Session) init(socket *Socket, e *Endpoint, c *transport.Conn, o *sessio
 	s.socket, s.endpoint, s.conn, s.opts = socket, e, c, o
 	s.wait = &socket.wait
 	s.armed = mono.Never
+	s.closeCode.Family = CloseApplication
 	if !h.none() {
 		s.hooks = &h
 	}
