@@ -278,8 +278,15 @@ func TestSessionCloseRows(t *testing.T) {
 			t.Errorf("Shutdown after the end: %v", err)
 		}
 		covers(t, "SES-042")
+	})
+}
 
-		p = m.pair(ConnectOptions{})
+// Without streams there is nothing to wait for.
+func TestSessionCloseIdle(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		m := newMemNet(t, udp.NetworkOptions{}, SocketOptions{}, ListenOptions{})
+		defer m.close()
+		p := m.pair(ConnectOptions{})
 		if err := p.client.Shutdown(t.Context()); err != nil || !p.client.Destroyed() {
 			t.Errorf("Shutdown without streams: %v", err)
 		}
