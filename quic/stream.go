@@ -30,6 +30,7 @@ type Stream struct {
 	over       bool
 	rest       bool  // the session is over, and what the peer has sent is here whole
 	closed     bool  // Close or Destroy was called
+	failed     bool  // Destroy was, with an error: whatever that says, it is one to the Error hook
 	err        error // what cut it off here, for all calls
 	cut        error // what the peer cut one side off with
 	endedAt    mono.Time
@@ -478,7 +479,7 @@ func (st *Stream) tellEnd() {
 	if !st.closed {
 		err = own(st.failure()) // what the peer does to a stream that was given up here is no failure
 	}
-	if failed := h.Error; failed != nil && err != nil && (st.s.failed || !orderly(err)) {
+	if failed := h.Error; failed != nil && err != nil && (st.failed || st.s.failed || !orderly(err)) {
 		st.s.post(true, func() { _ = call(func() error { failed(err); return nil }) })
 	}
 	if closed := h.Close; closed != nil {

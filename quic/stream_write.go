@@ -202,7 +202,7 @@ func (st *Stream) Destroy(err error) {
 	}
 	st.closed = true
 	if err != nil {
-		st.err = err
+		st.err, st.failed = err, true
 		st.fail(&st.writers, err)
 		if st.readers.head != nil {
 			st.detach()
