@@ -12,7 +12,6 @@ import (
 
 	"github.com/cinnabar-quic/cinnabar/internal/dgram"
 	"github.com/cinnabar-quic/cinnabar/internal/transport"
-	"github.com/cinnabar-quic/cinnabar/internal/wire"
 )
 
 // Connect binds the socket if need be, makes a client session and starts its
@@ -40,7 +39,11 @@ func (s *Socket) connect(ctx context.Context, o ConnectOptions, owns bool) (*Cli
 	}
 	remote := netip.AddrPortFrom(ip, uint16(o.Port))
 	o.Address = cmp.Or(o.Address, ip.String())
-	c := &ClientSession{tokenStore: cmp.Or(o.TokenStore, s.opts.TokenStore)}
+	c := &ClientSession{
+		tokenStore: cmp.Or(o.TokenStore, s.opts.TokenStore),
+		home:       remote,
+		preferring: o.PreferredAddressPolicy == "accept",
+	}
 	if owns {
 		c.owned = s
 	}
@@ -61,7 +64,7 @@ func (s *Socket) connect(ctx context.Context, o ConnectOptions, owns bool) (*Cli
 	}
 	config := so.config()
 	config.Resumed = resumed
-	config.AcceptPreferred = o.PreferredAddressPolicy == "accept"
+	config.AcceptPreferred = c.preferring
 	config.Token = c.tokenStore.Take(c.tokenKey)
 	if err := c.start(op, s, remote, &config, &so, o.Hooks, r); err != nil {
 		return nil, err
@@ -261,97 +264,4 @@ func familiesOf(host string) []string {
 		return []string{UDP4}
 	}
 	return []string{UDP6}
-}
-
-// SetSocket moves the session to another socket, which is bound if need be (CLI-018).
-// The former one can then be closed. With natRebinding the session just begins to
-// send from there, as if a NAT had changed its mind; otherwise the new path is
-// validated first (RFC 9000 §9). The error is a *StateError if session or socket are
-// closing or over, or an *OperationError if the session cannot move now.
-func (c *ClientSession) SetSocket(ctx context.Context, to *Socket, natRebinding bool) error {
-	const op = "ClientSession.SetSocket"
-	if err := to.bind(ctx, op); err != nil {
-		return err
-	}
-	from, err := c.move(op, to, natRebinding)
-	if from != nil {
-		from.checkIdle()
-	}
-	return err
-}
-
-// move is SetSocket without the binding. It returns the socket that was left.
-func (c *ClientSession) move(op string, to *Socket, natRebinding bool) (*Socket, error) {
-	c.mu.Lock()
-	defer c.unlock(flushNow)
-	from := c.socket
-	switch {
-	case c.life != sessionOpen:
-		return nil, c.stateError(op)
-	case from == to:
-		return nil, nil
-	case !c.conn.Confirmed():
-		return nil, &StateError{Op: op, State: "handshake is not confirmed"}
-	}
-	remote := c.conn.Path().Remote
-	ids, tokens := from.owned(c.conn)
-	had, _ := to.owned(c.conn) // a session that comes back still has paths there
-	e, err := to.adopt(op, c.conn, remote.Addr(), ids, tokens)
-	if err != nil {
-		return nil, err
-	}
-	path := dgram.Path{Local: e.conn.LocalAddr(), Remote: remote}
-	if err := c.conn.Migrate(now(), path, natRebinding); err != nil {
-		if len(had) == 0 {
-			to.unroute(c.conn)
-		}
-		return nil, &OperationError{Op: op, Err: err}
-	}
-	c.former = append(without(c.former, e), c.endpoint)
-	c.endpoint, c.socket = e, to
-	c.flushing = false // that was the former socket's promise
-	from.part(&c.Session)
-	to.join(&c.Session)
-	return from, nil
-}
-
-// owned returns what is routed to a session.
-func (s *Socket) owned(c *transport.Conn) ([]wire.ConnectionID, []wire.ResetToken) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return s.mux.Owned(c)
-}
-
-// adopt routes to a session of another socket.
-func (s *Socket) adopt(op string, c *transport.Conn, ip netip.Addr, ids []wire.ConnectionID, tokens []wire.ResetToken) (*Endpoint, error) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if s.life != socketBound {
-		return nil, s.stateError(op)
-	}
-	if s.block.Check(ip) {
-		return nil, &OperationError{Op: op, Err: fmt.Errorf("%v is on the socket's block list", ip)}
-	}
-	e := s.endpointTo(ip)
-	if e == nil {
-		return nil, &OperationError{Op: op, Err: fmt.Errorf("no endpoint can reach %v", ip)}
-	}
-	s.mux.Adopt(c, ids, tokens)
-	return e, nil
-}
-
-// part takes a session that has moved off the socket's list. It is routed to as
-// long as the socket lives.
-func (s *Socket) part(v *Session) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.unlink(v)
-	s.alive--
-}
-
-func (s *Socket) join(v *Session) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.link(v)
-	s.counts.clientSessions++
 }

@@ -19,6 +19,7 @@ const (
 	CodeOperationFailed    = "ERR_OPERATION_FAILED"
 	CodeOutOfRange         = "ERR_OUT_OF_RANGE"
 	CodeInvalidArgValue    = "ERR_INVALID_ARG_VALUE"
+	CodeInvalidArgType     = "ERR_INVALID_ARG_TYPE"
 	CodeMissingOption      = "ERR_MISSING_OPTION"
 	CodeSocketBadPort      = "ERR_SOCKET_BAD_PORT"
 	CodeInvalidTicket      = "ERR_QUIC_INVALID_TLS_SESSION_TICKET"

@@ -177,6 +177,13 @@ type ListenOptions struct {
 	// means one in this process, which refuses the tickets of earlier processes.
 	ReplayRegister ReplayRegister
 
+	// PreferredAddress is where clients had better go on after the handshake: at most one
+	// address of each family (LIS-034, RFC 9000 §9.6). Packets sent there must reach this
+	// socket. Nil means none.
+	PreferredAddress []PreferredAddress
+	// Lookup resolves the host names in PreferredAddress. Nil is the socket's (LIS-018).
+	Lookup LookupFunc
+
 	// Handler is given every new session, before its handshake is done, on a
 	// goroutine of its own. The session's hooks wait until it returns; an error or a
 	// panic destroys the session and is reported to SocketHooks.SessionError.
@@ -301,6 +308,12 @@ func (o ListenOptions) over(base ListenOptions) ListenOptions {
 	o.DisableEarlyData = o.DisableEarlyData || base.DisableEarlyData
 	if o.ReplayRegister == nil {
 		o.ReplayRegister = base.ReplayRegister
+	}
+	if o.PreferredAddress == nil {
+		o.PreferredAddress = base.PreferredAddress
+	}
+	if o.Lookup == nil {
+		o.Lookup = base.Lookup
 	}
 	if o.Handler == nil {
 		o.Handler = base.Handler

@@ -223,6 +223,7 @@ func (o *SocketOptions) resolve() error {
 	o.Server.session().resolved(in(c, "SocketOptions.Server"))
 	c.alpn(o.Server.ALPN, o.Server.TLS)
 	checkTLS(c, o.Server.TLS, o.Server.SecureContext)
+	checkPreferred(c, o.Server.PreferredAddress)
 	return c.result()
 }
 
@@ -270,5 +271,6 @@ func (o *ListenOptions) resolve(base *ListenOptions) (sessionOptions, error) {
 	c.alpn(o.ALPN, o.TLS)
 	checkTLS(c, o.TLS, o.SecureContext)
 	o.checkCertificate(c)
+	checkPreferred(c, o.PreferredAddress)
 	return so, c.result()
 }

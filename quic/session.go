@@ -55,6 +55,7 @@ type Session struct {
 	acceptors waitQueue
 	openers   [2]waitQueue // by kind: bidirectional, unidirectional
 	securing  waitQueue
+	moving    waitQueue // calls of SetSocket
 	ending    waitQueue
 	woken     waitQueue // to be woken when the lock is free
 	after     after     // to be done then
@@ -106,7 +107,9 @@ type ClientSession struct {
 	tokenKey   string
 	tokenStore *TokenStore
 	tickets    *ticketCache
-	earlyALPN  string // of the session whose ticket was used for 0-RTT
+	earlyALPN  string         // of the session whose ticket was used for 0-RTT
+	home       netip.AddrPort // where the server was reached first
+	preferring bool           // a move to the server's preferred address is to be told
 }
 
 // ServerSession is the server's end of a connection: what Accept returns and a

@@ -29,6 +29,7 @@ func (s *Session) close(op string) error {
 				s.woken.push(w)
 			}
 		}
+		s.serveMovers()
 		for s.accepted.len() > 0 { // nobody will ever read them
 			s.accepted.pop().turnAway()
 		}
@@ -196,6 +197,7 @@ func (s *Session) cutOff(t mono.Time) {
 		}
 	}
 	fail(&s.securing, s.err)
+	fail(&s.moving, nil)
 	fail(&s.acceptors, s.err)
 	fail(&s.ending, nil)
 	for k := range s.openers {

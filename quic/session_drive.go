@@ -100,6 +100,9 @@ func (s *Session) drain(t mono.Time) bool {
 
 // transmit sends one batch, and reports whether there was one.
 func (s *Session) transmit(t mono.Time) bool {
+	if s.former != nil {
+		s.leaveGone(t)
+	}
 	b := batches.Get().(*dgram.Batch)
 	some := s.conn.Transmit(t, b)
 	s.events(t) // connection IDs must be routable before the peer learns of them

@@ -58,10 +58,14 @@ func (s *Session) event(t mono.Time, e *transport.Event) {
 		s.onSecure(t)
 	case transport.EventConfirmed:
 		s.confirmed = true
+		s.serveMovers()
 	case transport.EventCredit:
 		s.serveOpeners(t)
 	case transport.EventIssued, transport.EventRetired, transport.EventTokenKnown, transport.EventTokenForgotten:
 		s.route(e)
+		if e.Kind == transport.EventTokenKnown {
+			s.serveMovers()
+		}
 	case transport.EventNewToken:
 		if c := s.client; c != nil {
 			c.tokenStore.Put(c.tokenKey, e.Data)
@@ -74,6 +78,7 @@ func (s *Session) event(t mono.Time, e *transport.Event) {
 			}
 			return h.PathValidation(ok, path.Local, path.Remote)
 		})
+		s.serveMovers()
 	case transport.EventMigrated:
 		s.onMigrated(e)
 	case transport.EventClosed:
@@ -140,17 +145,20 @@ func (s *Session) onSecure(t mono.Time) {
 // onMigrated is the use of another path.
 func (s *Session) onMigrated(e *transport.Event) {
 	p := s.conn.PeerParameters()
-	if s.client == nil || p == nil || p.PreferredAddress == nil {
+	if s.client == nil || !s.client.preferring || p == nil || p.PreferredAddress == nil {
 		return
 	}
-	if to := e.Path.Remote; to == p.PreferredAddress.IPv4 || to == p.PreferredAddress.IPv6 {
-		s.notify(true, func(h *SessionHooks) error {
-			if h.UsePreferredAddress == nil {
-				return nil
-			}
-			return h.UsePreferredAddress(to)
-		})
+	to := e.Path.Remote
+	if to == s.client.home || to != p.PreferredAddress.IPv4 && to != p.PreferredAddress.IPv6 {
+		return
 	}
+	s.client.preferring = false // it is told once
+	s.notify(true, func(h *SessionHooks) error {
+		if h.UsePreferredAddress == nil {
+			return nil
+		}
+		return h.UsePreferredAddress(to)
+	})
 }
 
 // route keeps the sockets' tables of connection IDs and reset tokens, and their

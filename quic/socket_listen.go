@@ -25,7 +25,7 @@ type listener struct {
 // Listen binds the socket if need be and makes it take server sessions (SOC-044):
 // Accept then returns them, or a Handler is given them. Options left at zero are
 // those of SocketOptions.Server. A call while another is at it starts nothing and shares
-// its result (SOC-045). The error is an *OptionError, the system's, the
+// its result (SOC-045). The error is an *OptionError, the resolver's, the system's, the
 // context's, or a *StateError if the socket is listening already or closed.
 func (s *Socket) Listen(ctx context.Context, o ListenOptions) error {
 	const op = "Socket.Listen"
@@ -80,10 +80,15 @@ func (c *listenCall) abandoned() bool {
 
 // listen is the part of Listen that is done once.
 func (s *Socket) listen(ctx context.Context, op string, o ListenOptions, so sessionOptions) error {
+	preferred, err := s.preferredAddress(ctx, &o)
+	if err != nil {
+		return err
+	}
 	if err := s.bind(ctx, op); err != nil {
 		return err
 	}
 	l := &listener{opts: o, session: so, config: so.config(), tls: serverTLS(&o), replay: o.ReplayRegister}
+	l.config.Params.PreferredAddress = preferred
 	if l.replay == nil && !o.DisableEarlyData {
 		l.replay = NewReplayRegister(0)
 	}
@@ -92,6 +97,7 @@ func (s *Socket) listen(ctx context.Context, op string, o ListenOptions, so sess
 		defer s.mu.Unlock()
 		return s.stateError(op)
 	}
+	s.withPort(preferred)
 	l.config.Tokens = s.mux.Tokens()
 	l.config.ResetToken = s.mux.ResetToken
 	s.listener, s.listenAt = l, now()

@@ -86,7 +86,9 @@ func (l *listener) ticketExtra(at time.Time) []byte {
 	var id [16]byte
 	random(id[:])
 	b = append(b, id[:]...)
-	return l.config.Params.Append(b)
+	p := l.config.Params
+	p.PreferredAddress = nil // it means this session's client only
+	return p.Append(b)
 }
 
 // takesEarly reports whether the server takes 0-RTT with a ticket: if it is ours,

@@ -362,48 +362,6 @@ func (s *paths) fail(c *Conn, now mono.Time, i int) {
 	c.fail(now, frameError(wire.NoViablePath, 0, "no path could be validated"))
 }
 
-// Migrate moves the connection to another local address (RFC 9000 §9.2). With
-// rebinding the peer is left to find out, as after a change in a NAT; else the
-// path is validated first, and EventPathValidation tells. Clients only.
-func (c *Conn) Migrate(now mono.Time, to dgram.Path, rebinding bool) error {
-	switch {
-	case c.life.state != active:
-		return ErrClosed
-	case c.server || !c.confirmed:
-		return ErrNoPath
-	case rebinding:
-		c.paths.active().addr = to
-		return nil
-	case c.peer.DisableActiveMigration || len(c.paths.list) == maxPaths || !c.ids.spare():
-		return ErrNoPath
-	}
-	c.tryPath(now, to)
-	return nil
-}
-
-func (c *Conn) tryPath(now mono.Time, to dgram.Path) {
-	i := c.paths.find(to)
-	if i < 0 {
-		i = c.paths.add(c, to, 0)
-	}
-	p := &c.paths.list[i]
-	p.migrate = true
-	p.validate(c, now)
-}
-
-// goPreferred tries the server's preferred address of the family in use (RFC 9000 §9.6).
-func (c *Conn) goPreferred(now mono.Time) {
-	from := c.Path()
-	to := c.peer.PreferredAddress.IPv4
-	if from.Remote.Addr().Is6() {
-		to = c.peer.PreferredAddress.IPv6
-	}
-	if !to.IsValid() || to.Port() == 0 || to.Addr().IsUnspecified() || !c.ids.spare() {
-		return
-	}
-	c.tryPath(now, dgram.Path{Local: from.Local, Remote: to})
-}
-
 // transmitProbe writes one datagram that answers or asks a challenge, on any
 // path. It reports whether it did.
 func (c *Conn) transmitProbe(now mono.Time, b *dgram.Batch) bool {

@@ -16,6 +16,9 @@ var (
 	ErrReadClosed = errors.New("read side of the stream is closed")
 	// ErrNoPath is returned by Migrate when the connection cannot use another path now.
 	ErrNoPath = errors.New("connection cannot migrate now")
+	// ErrPathLater is returned by MayMigrate while the handshake is not confirmed, or the
+	// server's connection IDs for other paths have yet to come.
+	ErrPathLater = errors.New("connection cannot migrate yet")
 )
 
 // StreamError is a stream that was cut off: by the peer's RESET_STREAM or

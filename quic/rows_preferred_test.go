@@ -1,0 +1,345 @@
+package quic
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net/netip"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/cinnabar-quic/cinnabar/internal/udp"
+)
+
+// newWideNet is newMemNet with a server that has every address of its network, at port
+// 4433, and clients of both families.
+func newWideNet(t testing.TB, so SocketOptions, lo ListenOptions, client netip.Addr) *memNet {
+	t.Helper()
+	m := &memNet{t: t, net: udp.NewNetwork(udp.NetworkOptions{Delay: time.Millisecond})}
+	m.server = m.socketAt(netip.AddrPortFrom(netip.IPv6Unspecified(), memServer.Port()), so)
+	if lo.TLS == nil {
+		lo.TLS = serverConfig()
+	}
+	if err := m.server.Listen(t.Context(), lo); err != nil {
+		t.Fatal(err)
+	}
+	m.client = m.socketAt(netip.AddrPortFrom(client, 1001), SocketOptions{})
+	return m
+}
+
+// wide connects to the server of newWideNet, at its first address of the client's family.
+func (m *memNet) wide(co ConnectOptions) *pair {
+	m.t.Helper()
+	co = m.options(co)
+	if m.client.opts.PacketConn.(memConn).c.LocalAddr().Addr().Is6() {
+		co.Address, co.Type = "2001:db8::1", UDP6
+	}
+	c, err := m.client.Connect(m.t.Context(), co)
+	if err != nil {
+		m.t.Fatal(err)
+	}
+	if err := c.Handshake(m.t.Context()); err != nil {
+		m.t.Fatal(err)
+	}
+	s, err := m.server.Accept(m.t.Context())
+	if err != nil {
+		m.t.Fatal(err)
+	}
+	return &pair{m.server, c, s}
+}
+
+var (
+	wideClients = [2]netip.Addr{netip.MustParseAddr("10.0.0.2"), netip.MustParseAddr("2001:db8::2")}
+	wideHomes   = [2]netip.AddrPort{memServer, netip.MustParseAddrPort("[2001:db8::1]:4433")}
+	widePrefs   = []PreferredAddress{{Address: "10.0.0.9"}, {Address: "2001:db8::9", Port: 4433, Type: UDP6}}
+	wideGoals   = [2]netip.AddrPort{netip.MustParseAddrPort("10.0.0.9:4433"), netip.MustParseAddrPort("[2001:db8::9]:4433")}
+)
+
+// A client that accepts goes to the server's preferred address of its own family, and
+// says so once; then everything goes on there.
+func TestPreferredAddressAccepted(t *testing.T) {
+	for k, client := range wideClients {
+		synctest.Test(t, func(t *testing.T) {
+			var j journal
+			m := newWideNet(t, SocketOptions{}, ListenOptions{PreferredAddress: widePrefs}, client)
+			defer m.close()
+			p := m.wide(ConnectOptions{PreferredAddressPolicy: "accept", Hooks: SessionHooks{
+				UsePreferredAddress: func(a netip.AddrPort) error {
+					family := UDP4
+					if a.Addr().Is6() {
+						family = UDP6
+					}
+					j.add("%s %d %s", a.Addr(), a.Port(), family)
+					return nil
+				},
+				PathValidation: func(ok bool, _, remote netip.AddrPort) error {
+					j.add("%v %v", ok, remote)
+					return nil
+				},
+			}})
+			if p.client.Client() != p.client || p.client.Server() != nil || p.server.Client() != nil {
+				t.Error("what Connect returns is not a client's session")
+			}
+			covers(t, "CLI-001")
+			if at := p.client.RemoteAddress(); at != wideHomes[k] {
+				t.Errorf("the handshake was with %v", at)
+			}
+			p.exchange(t)
+			time.Sleep(time.Second)
+			goal := wideGoals[k]
+			if at := p.client.RemoteAddress(); at != goal {
+				t.Errorf("the client speaks to %v, want %v", at, goal)
+			}
+			covers(t, "CON-039")
+			if at := p.server.Address(); at != goal {
+				t.Errorf("the server speaks from %v, want %v", at, goal)
+			}
+			covers(t, "LIS-034")
+			// The second validation of the same path, if there is one, is not told again.
+			next := m.socketAt(netip.AddrPortFrom(client, 1002), SocketOptions{})
+			defer next.Destroy(nil)
+			if err := p.client.SetSocket(t.Context(), next, false); err != nil {
+				t.Fatal(err)
+			}
+			time.Sleep(time.Second)
+			p.exchange(t)
+			synctest.Wait()
+			var told, valid []string
+			for _, l := range j.lines {
+				if strings.HasPrefix(l, "true") {
+					valid = append(valid, l)
+				} else {
+					told = append(told, l)
+				}
+			}
+			want := fmt.Sprintf("%s %d %s", goal.Addr(), goal.Port(), [2]string{UDP4, UDP6}[k])
+			if len(told) != 1 || told[0] != want {
+				t.Errorf("told %q, want once %q", told, want)
+			}
+			covers(t, "CLI-009")
+			covers(t, "CLI-010")
+			covers(t, "CLI-011")
+			covers(t, "CLI-012")
+			if len(valid) != 2 || valid[0] != fmt.Sprintf("true %v", goal) {
+				t.Errorf("validated %q", valid)
+			}
+		})
+	}
+}
+
+// A client stays where it is if it was not told to accept, or if the server offers
+// nothing of its family.
+func TestPreferredAddressDeclined(t *testing.T) {
+	for k, client := range wideClients {
+		for _, test := range []struct {
+			name   string
+			policy string
+			offer  []PreferredAddress
+		}{
+			{"rejected", "reject", widePrefs},
+			{"default", "", widePrefs},
+			{"other family", "accept", widePrefs[1-k : 2-k]},
+			{"no offer", "accept", nil},
+			{"already there", "accept", []PreferredAddress{{
+				Address: wideHomes[k].Addr().String(), Type: [2]string{UDP4, UDP6}[k],
+			}}},
+		} {
+			t.Run(fmt.Sprint(test.name, k), func(t *testing.T) {
+				synctest.Test(t, func(t *testing.T) {
+					m := newWideNet(t, SocketOptions{}, ListenOptions{PreferredAddress: test.offer}, client)
+					defer m.close()
+					p := m.wide(ConnectOptions{PreferredAddressPolicy: test.policy, Hooks: SessionHooks{
+						UsePreferredAddress: func(a netip.AddrPort) error {
+							t.Errorf("the client uses %v", a)
+							return nil
+						},
+					}})
+					time.Sleep(time.Second)
+					p.exchange(t)
+					synctest.Wait()
+					covers(t, "CLI-009")
+					if at := p.client.RemoteAddress(); at != wideHomes[k] {
+						t.Errorf("the client speaks to %v, want %v", at, wideHomes[k])
+					}
+					covers(t, "CON-039")
+				})
+			})
+		}
+	}
+}
+
+// Nothing answers at the preferred address: the client is told, and stays.
+func TestPreferredAddressSilent(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var j journal
+		offer := []PreferredAddress{{Address: "10.0.0.9", Port: 9}}
+		m := newWideNet(t, SocketOptions{}, ListenOptions{PreferredAddress: offer}, wideClients[0])
+		defer m.close()
+		p := m.wide(ConnectOptions{PreferredAddressPolicy: "accept", Hooks: SessionHooks{
+			UsePreferredAddress: func(a netip.AddrPort) error { j.add("uses %v", a); return nil },
+			PathValidation: func(ok bool, local, remote netip.AddrPort) error {
+				j.add("%v %v %v", ok, local, remote)
+				return nil
+			},
+		}})
+		time.Sleep(5 * time.Second)
+		p.exchange(t)
+		j.want(t, "false 10.0.0.2:1001 10.0.0.9:9")
+		covers(t, "LIS-036")
+		if at := p.client.RemoteAddress(); at != memServer {
+			t.Errorf("the client speaks to %v", at)
+		}
+	})
+}
+
+func TestPreferredAddressOptions(t *testing.T) {
+	s, err := NewSocket(SocketOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer s.Destroy(nil)
+	refused := func(option, code string, list ...PreferredAddress) {
+		t.Helper()
+		err := s.Listen(t.Context(), ListenOptions{TLS: serverConfig(), PreferredAddress: list})
+		var oe *OptionError
+		if !errors.As(err, &oe) || oe.Option != "ListenOptions.PreferredAddress"+option || oe.Code() != code || !strings.Contains(err.Error(), oe.Option) {
+			t.Errorf("%+v: %v, want %s about %s", list, err, code, option)
+		}
+		if s.Bound() || s.Listening() {
+			t.Error("bound in spite of it")
+		}
+	}
+	refused("[0].Address", CodeInvalidArgType, PreferredAddress{})
+	refused("[0].Address", CodeInvalidArgType, PreferredAddress{Port: 65_536, Type: "udp5"})
+	refused("[0].Address", CodeInvalidArgValue, PreferredAddress{Address: "::1"})
+	refused("[0].Address", CodeInvalidArgValue, PreferredAddress{Address: "10.0.0.1", Type: UDP6})
+	refused("[0].Address", CodeInvalidArgValue, PreferredAddress{Address: "0.0.0.0"})
+	refused("[0].Address", CodeInvalidArgValue, PreferredAddress{Address: "224.0.0.1"})
+	refused("[0].Address", CodeInvalidArgValue, PreferredAddress{Address: "fe80::1%lo", Type: UDP6})
+	covers(t, "LIS-035")
+	refused("[0].Port", CodeSocketBadPort, PreferredAddress{Address: "10.0.0.1", Port: -1})
+	refused("[0].Port", CodeSocketBadPort, PreferredAddress{Address: "10.0.0.1", Port: 65_536, Type: "udp5"})
+	covers(t, "LIS-036")
+	refused("[0].Type", CodeInvalidArgValue, PreferredAddress{Address: "10.0.0.1", Type: "udp5"})
+	refused("[0].Type", CodeInvalidArgValue, PreferredAddress{Address: "::1", Type: UDP6Only})
+	refused("[1].Type", CodeInvalidArgValue, PreferredAddress{Address: "10.0.0.1"}, PreferredAddress{Address: "10.0.0.2", Type: UDP4})
+	covers(t, "LIS-037")
+	_, err = NewSocket(SocketOptions{Server: ListenOptions{PreferredAddress: []PreferredAddress{{Address: "a", Port: -1}}}})
+	var oe *OptionError
+	if !errors.As(err, &oe) || oe.Option != "SocketOptions.Server.PreferredAddress[0].Port" {
+		t.Errorf("%v", err)
+	}
+}
+
+// Names are resolved by the call's own Lookup, or else the socket's, for the family that
+// the type says.
+func TestPreferredAddressLookup(t *testing.T) {
+	for _, own := range []bool{true, false} {
+		synctest.Test(t, func(t *testing.T) {
+			lookup := func(_ context.Context, address string, family int) (netip.Addr, error) {
+				if address != "elsewhere.test" {
+					t.Errorf("Lookup of %q", address)
+				}
+				return map[int]netip.Addr{4: wideGoals[0].Addr(), 6: wideGoals[1].Addr()}[family], nil
+			}
+			wrong := func(context.Context, string, int) (netip.Addr, error) {
+				t.Error("the wrong Lookup was asked")
+				return netip.Addr{}, nil
+			}
+			so := SocketOptions{Lookup: lookup}
+			lo := ListenOptions{PreferredAddress: []PreferredAddress{{Address: "elsewhere.test"}, {Address: "elsewhere.test", Type: UDP6}}}
+			if own {
+				so.Lookup, lo.Lookup = wrong, lookup
+			}
+			m := newWideNet(t, so, lo, wideClients[1])
+			defer m.close()
+			p := m.wide(ConnectOptions{PreferredAddressPolicy: "accept"})
+			time.Sleep(time.Second)
+			if at := p.client.RemoteAddress(); at != wideGoals[1] {
+				t.Errorf("the client speaks to %v", at)
+			}
+			covers(t, "LIS-018")
+			offer := p.client.conn.PeerParameters().PreferredAddress
+			if offer.IPv4 != wideGoals[0] || offer.IPv6 != wideGoals[1] {
+				t.Errorf("offered %v and %v", offer.IPv4, offer.IPv6)
+			}
+			covers(t, "LIS-035")
+			covers(t, "LIS-037")
+		})
+	}
+}
+
+// A resolver's failure, or its answer that is of no use, is Listen's; the socket is as before.
+func TestPreferredAddressLookupFails(t *testing.T) {
+	boom := errors.New("boom")
+	answer := netip.Addr{}
+	s, err := NewSocket(SocketOptions{Lookup: func(context.Context, string, int) (netip.Addr, error) {
+		if answer.IsValid() {
+			return answer, nil
+		}
+		return answer, boom
+	}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer s.Destroy(nil)
+	lo := ListenOptions{TLS: serverConfig(), PreferredAddress: []PreferredAddress{{Address: "elsewhere.test"}}}
+	if err := s.Listen(t.Context(), lo); !errors.Is(err, boom) || s.Bound() {
+		t.Errorf("%v, bound %v", err, s.Bound())
+	}
+	answer = netip.IPv4Unspecified()
+	var oe *OptionError
+	if err := s.Listen(t.Context(), lo); !errors.As(err, &oe) || oe.Option != "ListenOptions.PreferredAddress[0].Address" || s.Bound() {
+		t.Errorf("%v, bound %v", err, s.Bound())
+	}
+	lo.PreferredAddress = nil
+	s.endpoints[0].opts.Address = "127.0.0.1"
+	if err := s.Listen(t.Context(), lo); err != nil {
+		t.Errorf("afterwards: %v", err)
+	}
+}
+
+// A preferred address does not stand in the way of 0-RTT.
+func TestPreferredAddressAndEarlyData(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		m := newWideNet(t, SocketOptions{}, ListenOptions{PreferredAddress: widePrefs}, wideClients[0])
+		defer m.close()
+		var co ConnectOptions
+		co.PreferredAddressPolicy = "accept"
+		co.Hooks.SessionTicket = func(ticket, params []byte) error {
+			co.SessionTicket, co.RemoteTransportParams = ticket, params
+			return nil
+		}
+		p := m.wide(co)
+		time.Sleep(time.Second)
+		synctest.Wait()
+		p.client.CloseWithError(0, "")
+		if co.SessionTicket == nil {
+			t.Fatal("no ticket")
+		}
+		c := m.connect(co)
+		st, err := c.OpenStream(t.Context(), StreamOptions{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		st.End([]byte("early"))
+		s, err := m.server.Accept(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		sst, err := s.AcceptStream(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		if b, err := io.ReadAll(sst); string(b) != "early" || err != nil || !sst.Early() {
+			t.Errorf("%q, %v, early %v", b, err, sst.Early())
+		}
+		time.Sleep(time.Second)
+		if !c.UsingEarlyData() || c.RemoteAddress() != wideGoals[0] {
+			t.Errorf("early data %v, at %v", c.UsingEarlyData(), c.RemoteAddress())
+		}
+	})
+}
