@@ -132,7 +132,7 @@ func (c *cinnabarConn) accept(ctx context.Context, uni bool) (stream, error) {
 }
 
 func (c *cinnabarConn) tls() tls.ConnectionState { return c.ConnectionState() }
-func (c *cinnabarConn) usedEarly() bool          { return c.UsingEarlyData() }
+func (c *cinnabarConn) usedEarly() bool          { return c.EarlyDataAccepted() }
 func (c *cinnabarConn) remote() netip.AddrPort   { return c.RemoteAddress() }
 
 // updateKey starts an update, unless the last one or the handshake is not confirmed yet.

@@ -20,6 +20,7 @@ import (
 // left at zero are those of SocketOptions.Client. The error is an *OptionError, the
 // resolver's, the system's, the context's, an *OperationError if the server is on the
 // BlockList or out of reach, or a *StateError if the socket is closing or closed.
+// With DelayHandshake nothing is on its way before StartHandshake.
 func (s *Socket) Connect(ctx context.Context, o ConnectOptions) (*ClientSession, error) {
 	return s.connect(ctx, o, false)
 }
@@ -43,6 +44,8 @@ func (s *Socket) connect(ctx context.Context, o ConnectOptions, owns bool) (*Cli
 		tokenStore: cmp.Or(o.TokenStore, s.opts.TokenStore),
 		home:       remote,
 		preferring: o.PreferredAddressPolicy == "accept",
+		delayed:    o.DelayHandshake,
+		allowEarly: o.SessionTicket != nil && o.RemoteTransportParams != nil,
 	}
 	if owns {
 		c.owned = s
@@ -66,6 +69,8 @@ func (s *Socket) connect(ctx context.Context, o ConnectOptions, owns bool) (*Cli
 	config.Resumed = resumed
 	config.AcceptPreferred = c.preferring
 	config.Token = c.tokenStore.Take(c.tokenKey)
+	config.Delayed = o.DelayHandshake
+	o.setDCID(&config)
 	if err := c.start(op, s, remote, &config, &so, o.Hooks, r); err != nil {
 		return nil, err
 	}
@@ -93,16 +98,13 @@ func (c *ClientSession) start(op string, s *Socket, remote netip.AddrPort, confi
 	c.mu.Lock() // nobody else can have it: the session is not known yet
 	s.mu.Unlock()
 	c.tls = r
-	r.running = true
+	delayed := c.delayed
+	r.running = !delayed
 	c.unlock(flushNow) // its connection ID becomes routable
-	r.feed(nil)
-	r.deliver()
-	failed := r.failed
-	r.rest()
-	if failed {
-		return c.Err() // TLS has refused its configuration
+	if delayed {
+		return nil
 	}
-	return nil
+	return c.firstFlight(r)
 }
 
 // endpointTo returns the first endpoint that can reach an address, nil if none. It is
@@ -174,7 +176,7 @@ func lacking(err error) bool {
 
 // Dial connects to a server at an address, as "example.com:4433", over a socket of
 // the session's own, and waits until the handshake is complete; a session that
-// resumes with early data is returned before that. Address and Port of the options
+// resumes with early data, or has to wait for StartHandshake, is returned before that. Address and Port of the options
 // are ignored, and Type decides between IPv4 and IPv6, which otherwise are tried in
 // this order.
 func Dial(ctx context.Context, address string, o ConnectOptions) (*ClientSession, error) {
@@ -214,7 +216,7 @@ func dial(ctx context.Context, o ConnectOptions) (*ClientSession, error) {
 		s.Destroy(nil)
 		return nil, err
 	}
-	if c.sendsEarly() {
+	if o.DelayHandshake || c.sendsEarly() {
 		return c, nil
 	}
 	if err := c.Handshake(ctx); err != nil {

@@ -28,6 +28,11 @@ type SocketHooks struct {
 type SessionHooks struct {
 	Secure func() error // the handshake is complete; the session's methods tell the rest (SES-018)
 
+	// KeyLog is given every secret of the handshake, and of early data, one call each: a
+	// line in the form of NSS's key log with its newline, as Wireshark reads it
+	// (SES-011). Whoever has them can read the session.
+	KeyLog func(line []byte) error
+
 	// Stream is given every stream that the peer opens. With it there is no
 	// AcceptStream (SES-023).
 	Stream func(st *Stream) error
@@ -68,6 +73,9 @@ func (h SessionHooks) over(base SessionHooks) SessionHooks {
 	if h.Secure == nil {
 		h.Secure = base.Secure
 	}
+	if h.KeyLog == nil {
+		h.KeyLog = base.KeyLog
+	}
 	if h.Stream == nil {
 		h.Stream = base.Stream
 	}
@@ -90,7 +98,7 @@ func (h SessionHooks) over(base SessionHooks) SessionHooks {
 }
 
 func (h *SessionHooks) none() bool {
-	return h.Secure == nil && h.Stream == nil && h.PathValidation == nil && h.SessionTicket == nil &&
+	return h.Secure == nil && h.KeyLog == nil && h.Stream == nil && h.PathValidation == nil && h.SessionTicket == nil &&
 		h.UsePreferredAddress == nil && h.Error == nil && h.Close == nil
 }
 

@@ -132,6 +132,12 @@ type ConnectOptions struct {
 	SessionTicket         []byte
 	RemoteTransportParams []byte
 
+	// DelayHandshake makes the session wait, and send nothing, until StartHandshake.
+	DelayHandshake bool
+	// DCID is the destination connection ID of the first packets, of 8 to 20 bytes
+	// that should be hard to guess; nil is a random one (X-005, RFC 9000 §7.2).
+	DCID []byte
+
 	Lookup     LookupFunc  // nil is the socket's (CON-017)
 	TokenStore *TokenStore // nil is the socket's
 
@@ -286,6 +292,10 @@ func (o ConnectOptions) over(base ConnectOptions) ConnectOptions {
 	o.DisableEarlyData = o.DisableEarlyData || base.DisableEarlyData
 	if o.SessionTicket == nil {
 		o.SessionTicket, o.RemoteTransportParams = base.SessionTicket, base.RemoteTransportParams
+	}
+	o.DelayHandshake = o.DelayHandshake || base.DelayHandshake
+	if o.DCID == nil {
+		o.DCID = base.DCID
 	}
 	if o.Lookup == nil {
 		o.Lookup = base.Lookup

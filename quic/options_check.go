@@ -40,6 +40,10 @@ const (
 // unit would otherwise be a flood.
 const minKeepAlive = 100 * time.Millisecond
 
+// minDCID is how many bytes the first destination connection ID of a client has at least
+// (RFC 9000 §7.2).
+const minDCID = 8
+
 // maxInt is the largest number that an option can be: what a QUIC varint holds.
 const maxInt = 1<<62 - 1
 
@@ -55,6 +59,14 @@ type checker struct {
 func (c *checker) fail(option string, value any, code, want string) {
 	if c.err == nil {
 		c.err = &OptionError{Option: c.in + "." + option, Value: value, Want: want, code: code}
+	}
+}
+
+// failWith is fail with an error that tells more.
+func (c *checker) failWith(option string, value any, code, want string, err error) {
+	if c.err == nil {
+		c.fail(option, value, code, want)
+		c.err.Err = err
 	}
 }
 
@@ -257,6 +269,10 @@ func (o *ConnectOptions) resolve(base *ConnectOptions) (sessionOptions, error) {
 	}
 	c.alpn(o.ALPN, o.TLS)
 	checkTLS(c, o.TLS, o.SecureContext)
+	if n := len(o.DCID); o.DCID != nil && (n < minDCID || n > wire.MaxConnectionIDLen) {
+		c.fail("DCID", fmt.Sprintf("%d bytes", n), CodeInvalidArgValue, "8 to 20 bytes")
+	}
+	o.checkResumption(c)
 	return so, c.result()
 }
 

@@ -48,7 +48,8 @@ type Session struct {
 	tlsState   *tls.ConnectionState
 	serverName string
 	authErr    error
-	lateScan   messageScanner // of what TLS says after the handshake
+	localCert  *tls.Certificate // what this end has shown, or would
+	lateScan   messageScanner   // of what TLS says after the handshake
 
 	live      *Stream // all streams that are not over
 	accepted  ring[*Stream]
@@ -110,6 +111,8 @@ type ClientSession struct {
 	earlyALPN  string         // of the session whose ticket was used for 0-RTT
 	home       netip.AddrPort // where the server was reached first
 	preferring bool           // a move to the server's preferred address is to be told
+	allowEarly bool           // it was given what early data needs
+	delayed    bool           // StartHandshake is still to come
 }
 
 // ServerSession is the server's end of a connection: what Accept returns and a
@@ -333,11 +336,15 @@ func (s *Session) AuthenticationError() error {
 	return s.authErr
 }
 
-// UsingEarlyData reports whether 0-RTT was used: at a client that the server
-// took it, at a server that it did (SES-097).
+// UsingEarlyData reports, once the handshake is complete, whether 0-RTT is in use: at a
+// client that the server has taken what it sent, at a server that it is not disabled
+// (SES-097). EarlyDataAccepted tells at both ends whether this session had any.
 func (s *Session) UsingEarlyData() bool {
 	s.mu.Lock()
 	defer s.unlock(flushNone)
+	if s.server != nil {
+		return s.secure && !s.server.listener.opts.DisableEarlyData
+	}
 	return s.secure && s.conn.UsingEarlyData()
 }
 

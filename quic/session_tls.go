@@ -38,9 +38,12 @@ type tlsRunner struct {
 	cancel   context.CancelFunc
 	done     bool
 	failed   bool
-	ticket   bool // client: one has come
-	rejected bool // client: the server refused 0-RTT
-	verified bool // the peer's certificate has been looked at
+	ticket   bool             // client: one has come
+	rejected bool             // client: the server refused 0-RTT
+	verified bool             // the peer's certificate has been looked at
+	shown    *tls.Certificate // chosen for this end
+	keys     [][]byte         // lines of the key log to be told
+	random   [32]byte         // the client's, which the lines of the key log begin with
 	out      []transport.TLSEvent
 	state    *tls.ConnectionState
 }
@@ -174,7 +177,10 @@ func (r *tlsRunner) deliver() {
 	if fresh && !r.stopped {
 		s.tlsState, s.serverName = r.state, r.state.ServerName
 		s.authErr = authErr
+		s.localCert = r.localCert()
 	}
+	s.tellKeys(r.keys)
+	r.keys = nil
 	for _, e := range r.out {
 		s.conn.Handshake(t, e)
 		r.rejected = r.rejected || e.Kind == transport.TLSEarlyRejected
@@ -289,6 +295,9 @@ type runnerKey struct{}
 // feed gives handshake bytes to the engine and takes what comes out.
 func (r *tlsRunner) feed(in []tlsInput) {
 	if r.conn == nil {
+		if len(in) > 0 {
+			r.hearHello(in[0].data)
+		}
 		if err := r.begin(); err != nil {
 			r.fail(err)
 			return
@@ -330,6 +339,9 @@ func (r *tlsRunner) collect() {
 			out.Kind = transport.TLSWriteSecret
 		case tls.QUICWriteData:
 			out.Kind = transport.TLSWriteData
+			if r.s.client != nil && e.Level == tls.QUICEncryptionLevelInitial {
+				r.hearHello(e.Data)
+			}
 		case tls.QUICTransportParameters:
 			out.Kind = transport.TLSParameters
 		case tls.QUICRejectedEarlyData:
@@ -352,6 +364,7 @@ func (r *tlsRunner) collect() {
 			continue
 		}
 		out.Data = append([]byte(nil), e.Data...)
+		r.logEarly(&out)
 		r.out = append(r.out, out)
 	}
 }

@@ -152,7 +152,7 @@ func (s *Session) Stats() SessionStats {
 	}
 	out := SessionStats{
 		Duration:            end.Sub(c.Created),
-		HandshakeDuration:   min(c.HandshakeCompleted, end).Sub(c.Created),
+		HandshakeDuration:   max(0, min(c.HandshakeCompleted, end).Sub(c.Begun)),
 		BytesReceived:       c.BytesReceived,
 		BytesSent:           c.BytesSent,
 		PacketsReceived:     c.PacketsReceived,

@@ -250,29 +250,35 @@ func (t *ticketCache) load(o *ConnectOptions, c *tls.Config) (*wire.Parameters, 
 	return p, nil
 }
 
-// loadOption takes the ticket from the options. Both of its parts were the
-// SessionTicket hook's.
+// checkResumption refuses what no SessionTicket hook can have been given.
+func (o *ConnectOptions) checkResumption(c *checker) {
+	const want = "what the SessionTicket hook was given"
+	if o.SessionTicket != nil {
+		if _, _, err := decodeTicket(o.SessionTicket); err != nil {
+			c.failWith("SessionTicket", "undecodable", CodeInvalidTicket, want, err)
+		}
+	}
+	if o.RemoteTransportParams != nil {
+		if _, err := wire.ParseParameters(o.RemoteTransportParams, true); err != nil {
+			c.failWith("RemoteTransportParams", "undecodable", CodeInvalidParams, want, err)
+		}
+	}
+}
+
+// loadOption takes the ticket from the options, which were found good. Both of its
+// parts were the SessionTicket hook's.
 func (t *ticketCache) loadOption(o *ConnectOptions) (*wire.Parameters, error) {
 	cs, state, err := decodeTicket(o.SessionTicket)
 	if err != nil {
-		return nil, &OptionError{
-			Option: "ConnectOptions.SessionTicket", Value: "undecodable", Want: "what the SessionTicket hook was given",
-			Err: err, code: CodeInvalidTicket,
-		}
+		return nil, err
 	}
 	t.loaded = cs
-	if o.RemoteTransportParams == nil || o.DisableEarlyData {
+	if o.RemoteTransportParams == nil || o.DisableEarlyData || !state.EarlyData {
 		return nil, nil
 	}
 	p, perr := wire.ParseParameters(o.RemoteTransportParams, true)
 	if perr != nil {
-		return nil, &OptionError{
-			Option: "ConnectOptions.RemoteTransportParams", Value: "undecodable", Want: "what the SessionTicket hook was given",
-			Err: perr, code: CodeInvalidParams,
-		}
-	}
-	if !state.EarlyData {
-		return nil, nil
+		return nil, perr
 	}
 	_, t.c.earlyALPN, _ = remembered(state)
 	return &p, nil

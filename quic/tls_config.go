@@ -24,7 +24,7 @@ func serverTLS(o *ListenOptions) *tls.Config {
 	}
 	guardServer(base)
 	choose := base.GetConfigForClient
-	if choose == nil && base.VerifyConnection == nil && base.VerifyPeerCertificate == nil &&
+	if choose == nil && !o.perSession() && base.VerifyConnection == nil && base.VerifyPeerCertificate == nil &&
 		base.WrapSession == nil && base.UnwrapSession == nil {
 		return base
 	}
@@ -49,6 +49,12 @@ func serverTLS(o *ListenOptions) *tls.Config {
 	return base
 }
 
+// perSession reports whether the options ask for something that a session's own
+// configuration is needed for.
+func (o *ListenOptions) perSession() bool {
+	return o.Handler != nil || o.Hooks.KeyLog != nil
+}
+
 // forced returns a copy of c that TLS 1.3 and QUIC can be spoken with. An empty
 // ALPN list would let any client in, so base's stands in for it.
 func forced(c, base *tls.Config) *tls.Config {
@@ -70,6 +76,9 @@ func forced(c, base *tls.Config) *tls.Config {
 func (r *tlsRunner) use(c *tls.Config) *tls.Config {
 	r.guard(c)
 	r.guardTickets(c)
+	if r.s.wantKeys() {
+		r.logKeys(c)
+	}
 	r.config = c
 	return c
 }
@@ -90,6 +99,7 @@ func (r *tlsRunner) clientTLS(o *ConnectOptions) *tls.Config {
 	c.InsecureSkipVerify = c.InsecureSkipVerify || o.AllowUnauthenticated
 	r.guard(c)
 	r.guardClient(c)
+	r.logKeys(c)
 	return c
 }
 

@@ -8,6 +8,7 @@ import (
 	"crypto/tls"
 	"io"
 	"slices"
+	"strings"
 )
 
 // guardServer puts guards around what a server's configuration has of the program's
@@ -21,35 +22,59 @@ func guardServer(c *tls.Config) {
 		}
 	}
 	guardKeyLog(c)
-	if c.GetCertificate == nil && !slices.ContainsFunc(c.Certificates, foreignKey) {
+	get, list, names := c.GetCertificate, c.Certificates, c.NameToCertificate
+	if get == nil && len(list) <= 1 && !slices.ContainsFunc(list, foreignKey) {
 		return
 	}
-	get, list := c.GetCertificate, c.Certificates
-	if slices.ContainsFunc(list, foreignKey) {
-		c.Certificates = nil // TLS would use them without asking
-	}
-	kept := len(c.Certificates) > 0
+	c.Certificates = nil // TLS would use them without telling
 	c.GetCertificate = func(h *tls.ClientHelloInfo) (*tls.Certificate, error) {
 		r := runnerOf(h.Context())
 		h.Conn = r.addresses()
 		return guarded(r, func() (*tls.Certificate, error) {
 			if get != nil && (len(list) == 0 || h.ServerName != "") {
 				if cert, err := get(h); cert != nil || err != nil {
+					r.shown = cert
 					return r.guardKey(cert), err
 				}
 			}
-			if kept || len(list) == 0 {
-				return nil, nil // TLS goes on to the list
+			if len(list) == 0 {
+				return nil, nil // there is none
 			}
-			return r.guardKey(chooseCertificate(h, list)), nil
+			r.shown = chooseCertificate(h, list, names)
+			return r.guardKey(r.shown), nil
 		})
 	}
 }
 
-// chooseCertificate is what TLS does with a list of certificates.
-func chooseCertificate(h *tls.ClientHelloInfo, list []tls.Certificate) *tls.Certificate {
+// localCert returns the certificate that this end has shown, or else the first it was given.
+func (r *tlsRunner) localCert() *tls.Certificate {
+	if r.shown != nil {
+		return r.shown
+	}
+	list := r.config.Certificates
+	if v := r.s.server; v != nil && len(list) == 0 && v.listener.opts.TLS != nil {
+		list = v.listener.opts.TLS.Certificates
+	}
+	if len(list) == 0 {
+		return nil
+	}
+	return &list[0]
+}
+
+// chooseCertificate is what TLS does with a list of certificates, and the map of names that
+// it has given up.
+func chooseCertificate(h *tls.ClientHelloInfo, list []tls.Certificate, names map[string]*tls.Certificate) *tls.Certificate {
 	if len(list) == 1 {
 		return &list[0]
+	}
+	if names != nil {
+		name := strings.ToLower(h.ServerName)
+		if c := names[name]; c != nil {
+			return c
+		}
+		if _, rest, ok := strings.Cut(name, "."); ok && names["*."+rest] != nil {
+			return names["*."+rest]
+		}
 	}
 	for i := range list {
 		if h.SupportsCertificate(&list[i]) == nil {
@@ -63,21 +88,24 @@ func chooseCertificate(h *tls.ClientHelloInfo, list []tls.Certificate) *tls.Cert
 func (r *tlsRunner) guardClient(c *tls.Config) {
 	guardKeyLog(c)
 	get, list := c.GetClientCertificate, c.Certificates
-	if get == nil && !slices.ContainsFunc(list, foreignKey) {
+	if get == nil && len(list) <= 1 && !slices.ContainsFunc(list, foreignKey) {
 		return
 	}
 	c.GetClientCertificate = func(i *tls.CertificateRequestInfo) (*tls.Certificate, error) {
 		return guarded(r, func() (*tls.Certificate, error) {
 			if get != nil {
 				cert, err := get(i)
+				r.shown = cert
 				return r.guardKey(cert), err
 			}
 			for k := range list {
 				if i.SupportsCertificate(&list[k]) == nil {
+					r.shown = &list[k]
 					return r.guardKey(&list[k]), nil
 				}
 			}
-			return new(tls.Certificate), nil
+			r.shown = new(tls.Certificate) // none
+			return r.shown, nil
 		})
 	}
 }

@@ -289,7 +289,7 @@ func TestResumption(t *testing.T) {
 		if !c.UsingEarlyData() || !c.ConnectionState().DidResume {
 			t.Error("client does not use early data")
 		}
-		if err := s.Handshake(t.Context()); err != nil || !s.UsingEarlyData() {
+		if err := s.Handshake(t.Context()); err != nil || !s.EarlyDataAccepted() || !s.UsingEarlyData() {
 			t.Errorf("server does not use early data: %v", err)
 		}
 	})
@@ -335,8 +335,8 @@ func TestTicketServesOnce(t *testing.T) {
 			if err := s.Handshake(t.Context()); err != nil {
 				t.Error(err)
 			}
-			if c.UsingEarlyData() != early || s.UsingEarlyData() != early || sst.Early() != early {
-				t.Errorf("time %d: early data %v %v %v, want %v", i, c.UsingEarlyData(), s.UsingEarlyData(), sst.Early(), early)
+			if c.UsingEarlyData() != early || s.EarlyDataAccepted() != early || sst.Early() != early {
+				t.Errorf("time %d: early data %v %v %v, want %v", i, c.UsingEarlyData(), s.EarlyDataAccepted(), sst.Early(), early)
 			}
 		}
 		// Without the parameters the session is resumed, and nothing is sent early.

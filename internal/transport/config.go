@@ -34,9 +34,11 @@ type Config struct {
 	KeyUpdateAfter      int64         // packets in one key phase; 0 leaves it to package protect
 
 	// Client only.
-	AcceptPreferred bool             // move to the server's preferred address
-	Token           []byte           // from an earlier EventNewToken
-	Resumed         *wire.Parameters // the server's parameters, remembered with the ticket; nil means no 0-RTT
+	AcceptPreferred bool              // move to the server's preferred address
+	Token           []byte            // from an earlier EventNewToken
+	DCID            wire.ConnectionID // of the first packets, 8 bytes or more; empty is random
+	Delayed         bool              // send nothing, and let no time run, until Begin
+	Resumed         *wire.Parameters  // the server's parameters, remembered with the ticket; nil means no 0-RTT
 }
 
 const (

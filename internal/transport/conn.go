@@ -59,7 +59,10 @@ type Conn struct {
 // leaves once TLS has been fed to Handshake.
 func NewClient(now mono.Time, path dgram.Path, cfg *Config) *Conn {
 	c := newConn(now, path, cfg, false)
-	original := c.randomID(connIDLen)
+	original := cfg.DCID
+	if original.Len() == 0 {
+		original = c.randomID(connIDLen)
+	}
 	c.ids.original = original
 	c.ids.peerInitial(original)
 	c.hs.token = cfg.Token
@@ -69,8 +72,23 @@ func NewClient(now mono.Time, path dgram.Path, cfg *Config) *Conn {
 	if cfg.Resumed != nil {
 		c.peer = *cfg.Resumed
 	}
+	if cfg.Delayed {
+		c.hs.held, c.stats.begun = true, mono.Never
+	}
 	return c
 }
+
+// Begin ends the wait of a connection made with Config.Delayed: its timers start.
+func (c *Conn) Begin(now mono.Time) {
+	if !c.held() || c.life.state != active {
+		return
+	}
+	c.hs.held, c.hs.deadline, c.stats.begun = false, now.Add(c.cfg.handshakeTimeout()), now
+	c.idle.init(now, c.cfg.KeepAlive)
+}
+
+// held reports whether nobody has called Begin yet where that is needed.
+func (c *Conn) held() bool { return c.hs != nil && c.hs.held }
 
 // Opening is what a server knows of a client from its first packet.
 type Opening struct {

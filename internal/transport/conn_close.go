@@ -54,6 +54,10 @@ func (c *Conn) enterClosing(now mono.Time, reason CloseReason) {
 	if c.life.state != active {
 		return
 	}
+	if c.held() { // nobody has heard of us: there is nobody to tell
+		c.enterGone(now, &reason)
+		return
+	}
 	c.life.reason = reason
 	c.life.owed, c.life.interval = true, 1
 	c.end(now, closing, &reason)

@@ -18,6 +18,7 @@ type handshake struct {
 	deadline mono.Time       // of the whole handshake
 	paused   bool            // user code is running; the deadline waits
 	heard    bool            // client: a packet of the server's was processed
+	held     bool            // client: Begin is still to come
 }
 
 // space is the Initial or the Handshake packet number space.

@@ -7,7 +7,7 @@ import (
 
 // counters is what a connection counts itself; recovery counts the rest.
 type counters struct {
-	created, completed, confirmed, closed mono.Time
+	created, begun, completed, confirmed, closed mono.Time
 
 	packetsSent, packetsReceived, packetsIgnored, duplicates uint64
 	datagramsSent, datagramsReceived                         uint64
@@ -18,7 +18,7 @@ type counters struct {
 }
 
 func (s *counters) init(now mono.Time) {
-	s.created = now
+	s.created, s.begun = now, now
 	s.completed, s.confirmed, s.closed = mono.Never, mono.Never, mono.Never
 }
 
@@ -34,7 +34,7 @@ type streamCounters struct {
 // has not happened; packets and bytes are counts since the start; bytes are UDP
 // payload unless the name says stream.
 type Stats struct {
-	Created, HandshakeCompleted, HandshakeConfirmed, Closed mono.Time
+	Created, Begun, HandshakeCompleted, HandshakeConfirmed, Closed mono.Time
 
 	PacketsSent, PacketsReceived     uint64
 	PacketsLost, BytesLost           uint64
@@ -71,7 +71,7 @@ type Stats struct {
 func (c *Conn) Stats() Stats {
 	s, l := &c.stats, c.loss.Stats()
 	return Stats{
-		Created: s.created, HandshakeCompleted: s.completed, HandshakeConfirmed: s.confirmed, Closed: s.closed,
+		Created: s.created, Begun: s.begun, HandshakeCompleted: s.completed, HandshakeConfirmed: s.confirmed, Closed: s.closed,
 		PacketsSent: s.packetsSent, PacketsReceived: s.packetsReceived,
 		PacketsLost: l.Lost, BytesLost: l.LostBytes,
 		PacketsIgnored: s.packetsIgnored, Duplicates: s.duplicates,

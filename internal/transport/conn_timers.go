@@ -31,6 +31,9 @@ const (
 // It may lie in the past.
 func (c *Conn) Deadline() mono.Time {
 	first := mono.Never
+	if c.held() && c.life.state == active {
+		return first
+	}
 	for t := timer(0); t < timers; t++ {
 		first = min(first, c.when(t))
 	}
@@ -78,6 +81,9 @@ func (c *Conn) when(t timer) mono.Time {
 
 // Advance tells the connection the time, and lets every timer that has run out act.
 func (c *Conn) Advance(now mono.Time) {
+	if c.held() && c.life.state == active {
+		return
+	}
 	for t := timer(0); t < timers; t++ {
 		if c.when(t) <= now {
 			c.fire(now, t)

@@ -39,6 +39,9 @@ func (c *Conn) Transmit(now mono.Time, b *dgram.Batch) bool {
 	case draining, gone:
 		return false
 	}
+	if c.held() {
+		return false
+	}
 	if c.transmitProbe(now, b) {
 		return true
 	}
