@@ -52,8 +52,8 @@ func (r *tlsRunner) localCert() *tls.Certificate {
 		return r.shown
 	}
 	list := r.config.Certificates
-	if v := r.s.server; v != nil && len(list) == 0 && v.listener.opts.TLS != nil {
-		list = v.listener.opts.TLS.Certificates
+	if v := r.s.server; v != nil && len(list) == 0 {
+		list = tlsOf(v.listener.opts.TLS, v.listener.opts.SecureContext).Certificates
 	}
 	if len(list) == 0 {
 		return nil
