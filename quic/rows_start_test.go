@@ -91,7 +91,7 @@ func TestStatesOfASession(t *testing.T) {
 }
 
 // No stream of an ordinary session carries anything before the handshake is complete.
-func TestNoDataBeforeSecure(t *testing.T) {
+func TestStreamsWaitForHandshake(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		m := newMemNet(t, udp.NetworkOptions{Delay: 10 * time.Millisecond}, SocketOptions{}, ListenOptions{})
 		defer m.close()
