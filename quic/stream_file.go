@@ -87,15 +87,15 @@ func (st *Stream) sendFile(op string, o SendOptions, owned bool, open func() (*o
 	if f != nil && owned {
 		defer f.Close()
 	}
-	if err == nil {
-		if owned {
-			defer st.endReads(f)()
-		}
-		return st.sendFrom(op, f, offset, length)
-	}
-	switch gone := st.mayWrite(op); {
-	case gone != nil: // while the file was being opened: nobody waits for its error (STR-050)
+	if gone := st.mayWrite(op); gone != nil { // while the file was being opened (STR-050)
 		return gone
+	}
+	switch {
+	case err == nil && owned:
+		defer st.endReads(f)()
+		fallthrough
+	case err == nil:
+		return st.sendFrom(op, f, offset, length)
 	case o.OnError == nil:
 		st.Destroy(err)
 	default:
