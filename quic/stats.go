@@ -188,6 +188,9 @@ func (s *Session) Stats() SessionStats {
 		out.BytesInFlight = c.BytesInFlight
 		out.MaxDataLeft = uint64(s.conn.MaxDataLeft())
 	}
+	if c.RTT.Latest == 0 && c.RTT.Min == 0 {
+		out.SmoothedRTT, out.RTTVariance = 0, 0 // no sample yet: what is there is RFC 9002's guess
+	}
 	_, out.IdleTimeout = s.err.(*IdleTimeoutError)
 	_, out.StatelessReset = s.err.(*StatelessResetError)
 	return out

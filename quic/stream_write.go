@@ -66,7 +66,7 @@ func (st *Stream) End(p []byte) (int, error) {
 	n, err := st.tryWrite(p)
 	if err == nil && n == len(p) {
 		err = st.closeWrite()
-		s.unlock(st.flushWrite(n))
+		s.unlock(max(st.flushWrite(n), flushSoon)) // the end is news, also without data
 		return n, err
 	}
 	s.unlock(flushNow)
