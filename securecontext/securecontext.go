@@ -81,14 +81,20 @@ type PFX struct {
 // Context is what New has made of Options. It never changes, and may be used at both
 // ends and by many sessions at once.
 type Context struct {
-	base *tls.Config // never used and never handed out, only its clones
+	base      *tls.Config   // never used and never handed out, only its clones
+	allowed   []uint16      // suites in order of preference, nil for all
+	honor     bool          // that order, at a server
+	crls      []revocations // newest first
+	partition string        // SessionIDContext
 }
 
 // New makes a Context, or says in an *Error what is wrong with the options: bad
 // material fails here and not in a handshake (CHE-010).
 func New(o Options) (*Context, error) {
 	c := &Context{base: &tls.Config{MinVersion: tls.VersionTLS13}}
-	for _, step := range []func(*Options) error{c.anchors, c.identities} {
+	for _, step := range []func(*Options) error{
+		c.anchors, c.identities, c.lists, c.suites, c.groups, c.bits, c.tickets, c.dh, c.engine,
+	} {
 		if err := step(&o); err != nil {
 			return nil, err
 		}
@@ -97,8 +103,18 @@ func New(o Options) (*Context, error) {
 }
 
 // Config returns a configuration for crypto/tls that does what the Options say. It is
-// TLS 1.3 and good for both ends; it is the caller's.
-func (c *Context) Config() *tls.Config { return c.base.Clone() }
+// TLS 1.3 and good for both ends; it is the caller's. Its VerifyConnection, if it has
+// one, is for suites and revocation.
+func (c *Context) Config() *tls.Config {
+	t := c.base.Clone()
+	if c.allowed != nil || len(c.crls) > 0 {
+		t.VerifyConnection = c.verify
+	}
+	return t
+}
+
+// Revokes reports whether there are revocation lists.
+func (c *Context) Revokes() bool { return len(c.crls) > 0 }
 
 // anchors reads what is trusted.
 func (c *Context) anchors(o *Options) error {
