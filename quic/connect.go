@@ -60,7 +60,10 @@ func (s *Socket) connect(ctx context.Context, o ConnectOptions, owns bool) (*Cli
 	if err != nil {
 		return nil, err
 	}
-	r.config.ClientSessionCache, r.config.SessionTicketsDisabled = c.tickets, false
+	r.config.ClientSessionCache = c.tickets
+	if r.config.SessionTicketsDisabled = r.noTickets(); r.config.SessionTicketsDisabled {
+		resumed = nil
+	}
 	r.resume = resumed != nil
 	if err := s.bind(ctx, op); err != nil {
 		return nil, err

@@ -124,6 +124,9 @@ type ConnectOptions struct {
 	// AllowUnauthenticated lets the session go on although the server's certificate
 	// does not verify; Authenticated and AuthenticationError then tell.
 	AllowUnauthenticated bool
+	// SkipHostnameVerification takes a server's certificate for any name; it is verified in all
+	// other respects.
+	SkipHostnameVerification bool
 	// DisableEarlyData keeps a resumed session from sending before its handshake is done.
 	DisableEarlyData bool
 	// SessionTicket and RemoteTransportParams are what the SessionTicket hook of an
@@ -174,6 +177,12 @@ type ListenOptions struct {
 	TLS *tls.Config
 	// SecureContext, in place of TLS, is one made from PEM, PKCS #12 and names.
 	SecureContext *securecontext.Context
+	// RequestCert makes the server ask clients for a certificate, which must verify by
+	// the CA of SecureContext or TLS.ClientCAs: a client without ends with a TLS error (LIS-038).
+	RequestCert bool
+	// AllowUnauthenticated lets clients in with any certificate or none although RequestCert is
+	// set; Authenticated and AuthenticationError then tell (LIS-039).
+	AllowUnauthenticated bool
 	// TicketKeys are what session tickets are protected with: the first for new
 	// ones, all for old ones. Nil leaves it to TLS, or to random ones.
 	TicketKeys [][32]byte
@@ -289,6 +298,7 @@ func (o ConnectOptions) over(base ConnectOptions) ConnectOptions {
 		o.TLS, o.SecureContext = base.TLS, base.SecureContext
 	}
 	o.AllowUnauthenticated = o.AllowUnauthenticated || base.AllowUnauthenticated
+	o.SkipHostnameVerification = o.SkipHostnameVerification || base.SkipHostnameVerification
 	o.DisableEarlyData = o.DisableEarlyData || base.DisableEarlyData
 	if o.SessionTicket == nil {
 		o.SessionTicket, o.RemoteTransportParams = base.SessionTicket, base.RemoteTransportParams
@@ -312,6 +322,8 @@ func (o ListenOptions) over(base ListenOptions) ListenOptions {
 	if o.TLS == nil && o.SecureContext == nil {
 		o.TLS, o.SecureContext = base.TLS, base.SecureContext
 	}
+	o.RequestCert = o.RequestCert || base.RequestCert
+	o.AllowUnauthenticated = o.AllowUnauthenticated || base.AllowUnauthenticated
 	if o.TicketKeys == nil {
 		o.TicketKeys = base.TicketKeys
 	}

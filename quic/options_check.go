@@ -288,5 +288,6 @@ func (o *ListenOptions) resolve(base *ListenOptions) (sessionOptions, error) {
 	checkTLS(c, o.TLS, o.SecureContext)
 	o.checkCertificate(c)
 	checkPreferred(c, o.PreferredAddress)
+	o.checkClientCAs(c)
 	return so, c.result()
 }

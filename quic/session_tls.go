@@ -3,12 +3,14 @@ package quic
 import (
 	"context"
 	"crypto/tls"
+	"crypto/x509"
 	"errors"
 	"time"
 
 	"github.com/cinnabar-quic/cinnabar/internal/mono"
 	"github.com/cinnabar-quic/cinnabar/internal/transport"
 	"github.com/cinnabar-quic/cinnabar/internal/wire"
+	"github.com/cinnabar-quic/cinnabar/securecontext"
 )
 
 // engineLife is how long a client keeps its handshake engine for the server's
@@ -22,6 +24,11 @@ type tlsRunner struct {
 	s      *Session
 	config *tls.Config
 	resume bool // client: early data is wanted
+
+	context   *securecontext.Context // what config was made of, if it was
+	soft      bool                   // who does not verify may stay
+	anyHost   bool                   // client: the server's name does not matter
+	clientCAs *x509.CertPool         // server: whom to trust, should TLS not look
 
 	// Under the session's lock.
 	queue   []tlsInput
@@ -44,6 +51,8 @@ type tlsRunner struct {
 	shown    *tls.Certificate // chosen for this end
 	keys     [][]byte         // lines of the key log to be told
 	random   [32]byte         // the client's, which the lines of the key log begin with
+	insisted bool             // it has been looked at before that, and is good
+	authErr  error            // what came of it
 	out      []transport.TLSEvent
 	state    *tls.ConnectionState
 }
@@ -167,16 +176,17 @@ func (r *tlsRunner) rest() {
 func (r *tlsRunner) deliver() {
 	s := r.s
 	fresh := r.state != nil && !r.verified
-	var authErr error
 	if fresh { // without the lock: it takes long, and asks the program for the time
 		r.verified = true
-		authErr = r.verify(r.state)
+		if !r.insisted {
+			r.authErr = r.verify(r.state)
+		}
 	}
 	s.mu.Lock()
 	t := now()
 	if fresh && !r.stopped {
 		s.tlsState, s.serverName = r.state, r.state.ServerName
-		s.authErr = authErr
+		s.authErr = r.authErr
 		s.localCert = r.localCert()
 	}
 	s.tellKeys(r.keys)
@@ -286,6 +296,9 @@ func (r *tlsRunner) begin() error {
 		cancel()
 	}
 	c.SetTransportParameters(params)
+	if s.client != nil {
+		r.offer(nil)
+	}
 	return c.Start(ctx)
 }
 
@@ -363,6 +376,10 @@ func (r *tlsRunner) collect() {
 		default:
 			continue
 		}
+		if e.Suite != 0 && r.context != nil && !r.context.AllowsCipher(e.Suite) {
+			r.fail(&securecontext.CipherError{Suite: e.Suite})
+			return
+		}
 		out.Data = append([]byte(nil), e.Data...)
 		r.logEarly(&out)
 		r.out = append(r.out, out)
@@ -377,9 +394,13 @@ func (r *tlsRunner) fail(err error) {
 	r.failed = true
 	alert := tls.AlertError(80) // internal_error
 	errors.As(err, &alert)
+	err, unproven := r.unproven(err, alert)
 	s := r.s
 	s.mu.Lock()
 	r.err = err
+	if unproven != nil {
+		s.authErr = unproven
+	}
 	s.unlock(flushNone)
 	r.out = append(r.out, transport.TLSEvent{Kind: transport.TLSError, Err: &wire.Error{
 		Code:   wire.CryptoError(uint8(alert)),

@@ -3,6 +3,7 @@ package quic
 import (
 	"context"
 	"crypto/tls"
+	"crypto/x509"
 	"errors"
 	"net/netip"
 	"slices"
@@ -19,7 +20,10 @@ type listener struct {
 	session sessionOptions
 	config  transport.Config
 	tls     *tls.Config
-	replay  ReplayRegister
+	// clientCAs are the anchors for clients' certificates, which tls has only where it
+	// insists on them.
+	clientCAs *x509.CertPool
+	replay    ReplayRegister
 }
 
 // Listen binds the socket if need be and makes it take server sessions (SOC-044):
@@ -89,6 +93,7 @@ func (s *Socket) listen(ctx context.Context, op string, o ListenOptions, so sess
 	}
 	l := &listener{opts: o, session: so, config: so.config(), tls: serverTLS(&o), replay: o.ReplayRegister}
 	l.config.Params.PreferredAddress = preferred
+	l.clientCAs = tlsOf(o.TLS, o.SecureContext).ClientCAs
 	if l.replay == nil && !o.DisableEarlyData {
 		l.replay = NewReplayRegister(0)
 	}
@@ -186,6 +191,7 @@ func (s *Socket) admit(t mono.Time, e *Endpoint, d *dgram.Datagram, reply *dgram
 	v.host = host
 	v.tls = newTLSRunner(&v.Session)
 	v.tls.config = l.tls
+	v.tls.serve(l)
 	v.held, v.proven = true, proven
 	s.tally(v, 1)
 	s.counts.serverSessions++

@@ -1,6 +1,7 @@
 package quic
 
 import (
+	"cmp"
 	"context"
 	"crypto/tls"
 	"crypto/x509"
@@ -20,8 +21,9 @@ func serverTLS(o *ListenOptions) *tls.Config {
 		base.NextProtos = []string{o.ALPN}
 	}
 	if len(o.TicketKeys) > 0 {
-		base.SetSessionTicketKeys(o.TicketKeys)
+		base.SetSessionTicketKeys(o.ticketKeys())
 	}
+	o.askClients(base, base)
 	guardServer(base)
 	choose := base.GetConfigForClient
 	if choose == nil && !o.perSession() && base.VerifyConnection == nil && base.VerifyPeerCertificate == nil &&
@@ -40,10 +42,13 @@ func serverTLS(o *ListenOptions) *tls.Config {
 			}
 			if chosen != nil {
 				own := forced(chosen, base)
+				r.clientCAs = cmp.Or(own.ClientCAs, r.clientCAs)
+				o.askClients(own, base)
 				guardServer(own)
 				return r.use(own), nil
 			}
 		}
+		r.offer(h.CipherSuites)
 		return r.use(plain.Clone()), nil
 	}
 	return base
@@ -52,7 +57,7 @@ func serverTLS(o *ListenOptions) *tls.Config {
 // perSession reports whether the options ask for something that a session's own
 // configuration is needed for.
 func (o *ListenOptions) perSession() bool {
-	return o.Handler != nil || o.Hooks.KeyLog != nil
+	return o.Handler != nil || o.Hooks.KeyLog != nil || o.restricted()
 }
 
 // forced returns a copy of c that TLS 1.3 and QUIC can be spoken with. An empty
@@ -79,6 +84,7 @@ func (r *tlsRunner) use(c *tls.Config) *tls.Config {
 	if r.s.wantKeys() {
 		r.logKeys(c)
 	}
+	r.insistOn(c)
 	r.config = c
 	return c
 }
@@ -96,10 +102,13 @@ func (r *tlsRunner) clientTLS(o *ConnectOptions) *tls.Config {
 	if c.ServerName == "" {
 		c.ServerName = o.Address // an IP address is verified and not sent
 	}
-	c.InsecureSkipVerify = c.InsecureSkipVerify || o.AllowUnauthenticated
+	r.soft = o.AllowUnauthenticated || c.InsecureSkipVerify
+	r.context, r.anyHost = o.SecureContext, o.SkipHostnameVerification
+	c.InsecureSkipVerify = r.soft || r.anyHost
 	r.guard(c)
 	r.guardClient(c)
 	r.logKeys(c)
+	r.insistOn(c)
 	return c
 }
 
@@ -156,57 +165,6 @@ func (c addressConn) Close() error                     { return errAddressesOnly
 func (c addressConn) SetDeadline(time.Time) error      { return errAddressesOnly }
 func (c addressConn) SetReadDeadline(time.Time) error  { return errAddressesOnly }
 func (c addressConn) SetWriteDeadline(time.Time) error { return errAddressesOnly }
-
-// verify finds out whether the peer is authenticated, where TLS was told not to
-// insist on it. It is called without locks.
-func (r *tlsRunner) verify(state *tls.ConnectionState) error {
-	if len(state.PeerCertificates) == 0 {
-		return &VerifyError{Reason: "NO_CERTIFICATE", Err: errors.New("the peer has shown no certificate")}
-	}
-	if len(state.VerifiedChains) > 0 {
-		return nil
-	}
-	_, err := guarded(r, func() (struct{}, error) { return struct{}{}, r.verifyChain(state) })
-	return err
-}
-
-// verifyChain is what TLS would have done. A platform's verifier may ask the network.
-func (r *tlsRunner) verifyChain(state *tls.ConnectionState) error {
-	o := x509.VerifyOptions{
-		Roots:         r.config.RootCAs,
-		DNSName:       r.config.ServerName,
-		Intermediates: x509.NewCertPool(),
-	}
-	if r.s.server != nil {
-		o.Roots, o.DNSName = r.config.ClientCAs, ""
-		o.KeyUsages = []x509.ExtKeyUsage{x509.ExtKeyUsageClientAuth}
-	}
-	if r.config.Time != nil {
-		o.CurrentTime = r.config.Time()
-	}
-	for _, c := range state.PeerCertificates[1:] {
-		o.Intermediates.AddCert(c)
-	}
-	if _, err := state.PeerCertificates[0].Verify(o); err != nil {
-		return &VerifyError{Reason: verifyReason(err), Err: err}
-	}
-	return nil
-}
-
-func verifyReason(err error) string {
-	var host x509.HostnameError
-	var issuer x509.UnknownAuthorityError
-	var invalid x509.CertificateInvalidError
-	switch {
-	case errors.As(err, &host):
-		return "HOSTNAME_MISMATCH"
-	case errors.As(err, &issuer):
-		return "UNKNOWN_AUTHORITY"
-	case errors.As(err, &invalid) && invalid.Reason == x509.Expired:
-		return "CERT_HAS_EXPIRED"
-	}
-	return "INVALID_CERTIFICATE"
-}
 
 // sni returns what a client sends as its server name: nothing for an IP address.
 func sni(name string) string {

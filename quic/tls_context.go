@@ -40,3 +40,65 @@ func tlsOf(t *tls.Config, sc *securecontext.Context) *tls.Config {
 	c.VerifyConnection = nil
 	return c
 }
+
+// checkClientCAs refuses to ask clients for certificates without saying whose: the host's
+// roots would let in everybody who has a certificate for anything.
+func (o *ListenOptions) checkClientCAs(c *checker) {
+	if sc := o.SecureContext; sc != nil && c.err == nil {
+		if err := sc.CheckServer(); err != nil {
+			c.err = &OptionError{Option: c.in + ".SecureContext", Value: "not for a server", Err: err, code: CodeInvalidArgValue}
+		}
+	}
+	t := tlsOf(o.TLS, o.SecureContext)
+	if o.RequestCert && !o.AllowUnauthenticated && t != nil && t.ClientCAs == nil {
+		c.fail("RequestCert", true, CodeInvalidArgValue, "a SecureContext with CA, TLS.ClientCAs, or AllowUnauthenticated")
+	}
+}
+
+// soft reports whether clients are asked for a certificate that need not be good.
+func (o *ListenOptions) soft() bool { return o.RequestCert && o.AllowUnauthenticated }
+
+// askClients makes a configuration ask for certificates, if the options say so. base is
+// the listener's own, whose anchors stand in for none.
+func (o *ListenOptions) askClients(c, base *tls.Config) {
+	if !o.RequestCert {
+		return
+	}
+	if c.ClientCAs == nil {
+		c.ClientCAs = base.ClientCAs
+	}
+	c.ClientAuth = tls.RequireAndVerifyClientCert
+	if o.soft() {
+		// Clients would hold back what is of none of these: it is to be seen.
+		c.ClientAuth, c.ClientCAs = tls.RequestClientCert, nil
+	}
+}
+
+// restricted reports whether sessions need configurations of their own for what their
+// context asks of them.
+func (o *ListenOptions) restricted() bool {
+	return o.SecureContext != nil && o.SecureContext.Restricts()
+}
+
+// ticketKeys returns the keys as the context parts them.
+func (o *ListenOptions) ticketKeys() [][32]byte {
+	if o.SecureContext == nil {
+		return o.TicketKeys
+	}
+	return o.SecureContext.PartitionTicketKeys(o.TicketKeys)
+}
+
+// serve makes the runner one of a listener.
+func (r *tlsRunner) serve(l *listener) {
+	r.context, r.soft, r.clientCAs = l.opts.SecureContext, l.opts.soft(), l.clientCAs
+}
+
+// noTickets reports whether the session's context wants no tickets.
+func (r *tlsRunner) noTickets() bool { return r.context != nil && r.config.SessionTicketsDisabled }
+
+// offer prepares crypto/tls for the suites of the session's context.
+func (r *tlsRunner) offer(hello []uint16) {
+	if r.context != nil {
+		r.context.OfferCiphers(hello)
+	}
+}

@@ -73,7 +73,7 @@ func TestVerification(t *testing.T) {
 		code string
 		is   func(error) bool
 	}{
-		{"unknown authority", ConnectOptions{TLS: empty}, "UNKNOWN_AUTHORITY", func(err error) bool {
+		{"self-signed", ConnectOptions{TLS: empty}, "DEPTH_ZERO_SELF_SIGNED_CERT", func(err error) bool {
 			return errors.As(err, new(x509.UnknownAuthorityError))
 		}},
 		{"wrong name", ConnectOptions{TLS: clientConfig(), ServerName: "example.com"}, "HOSTNAME_MISMATCH", func(err error) bool {

@@ -113,8 +113,9 @@ func (c *Context) Config() *tls.Config {
 	return t
 }
 
-// Revokes reports whether there are revocation lists.
-func (c *Context) Revokes() bool { return len(c.crls) > 0 }
+// Restricts reports whether the options ask for what crypto/tls does not see to by
+// itself: suites, their order, or revocation.
+func (c *Context) Restricts() bool { return c.allowed != nil || c.honor || len(c.crls) > 0 }
 
 // anchors reads what is trusted.
 func (c *Context) anchors(o *Options) error {
