@@ -8,6 +8,7 @@ import (
 	"net"
 	"net/netip"
 	"strconv"
+	"strings"
 	"syscall"
 
 	"github.com/cinnabar-quic/cinnabar/internal/dgram"
@@ -33,6 +34,9 @@ func (s *Socket) connect(ctx context.Context, o ConnectOptions, owns bool) (*Cli
 	}
 	ip, err := s.lookup(ctx, o.Lookup, o.Address, o.Type)
 	if err != nil {
+		if e, ok := err.(*OptionError); ok {
+			e.code = CodeFailedSession
+		}
 		return nil, err
 	}
 	if s.block.Check(ip) {
@@ -89,10 +93,10 @@ func (c *ClientSession) start(op string, s *Socket, remote netip.AddrPort, confi
 		if s.life != socketBound {
 			return s.stateError(op)
 		}
-		return &OperationError{Op: op, Err: fmt.Errorf("no endpoint can reach %v", remote)}
+		return &OperationError{Op: op, Err: fmt.Errorf("no endpoint can reach %v: add one of its family", remote)}
 	}
 	config.ResetToken = s.mux.ResetToken
-	path := dgram.Path{Local: e.conn.LocalAddr(), Remote: remote}
+	path := dgram.Path{Local: e.local, Remote: remote}
 	conn := s.mux.Connect(now(), path, config)
 	c.Session.init(s, e, conn, so, h)
 	c.Session.client = c
@@ -108,26 +112,6 @@ func (c *ClientSession) start(op string, s *Socket, remote netip.AddrPort, confi
 		return nil
 	}
 	return c.firstFlight(r)
-}
-
-// endpointTo returns the first endpoint that can reach an address, nil if none. It is
-// called under the socket's lock.
-func (s *Socket) endpointTo(ip netip.Addr) *Endpoint {
-	for _, e := range s.endpoints {
-		if e.reaches(ip) {
-			return e
-		}
-	}
-	return nil
-}
-
-// reaches reports whether the endpoint's family is that of the address.
-func (e *Endpoint) reaches(ip netip.Addr) bool {
-	local := e.conn.LocalAddr().Addr()
-	if local.Is6() && local.IsUnspecified() && e.opts.Type != UDP6Only {
-		return true
-	}
-	return local.Is4() == ip.Is4()
 }
 
 // Listen opens a socket at an address, as "localhost:4433" or ":4433", and makes it
@@ -164,7 +148,7 @@ func lacking(err error) bool {
 	var dns *net.DNSError
 	var address *net.AddrError
 	var option *OptionError
-	if errors.As(err, &dns) || errors.As(err, &address) || errors.As(err, &option) && option.Option == "Address" {
+	if errors.As(err, &dns) || errors.As(err, &address) || errors.As(err, &option) && strings.HasSuffix(option.Option, ".Address") {
 		return true
 	}
 	var errno syscall.Errno

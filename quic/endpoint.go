@@ -1,7 +1,6 @@
 package quic
 
 import (
-	"context"
 	"errors"
 	"net/netip"
 	"runtime"
@@ -13,113 +12,77 @@ import (
 	"github.com/cinnabar-quic/cinnabar/internal/udp"
 )
 
-// Endpoint is one local UDP binding of a socket (EP-001).
+// Endpoint is one local UDP binding of a socket (EP-001). A socket has one from the
+// start, and AddEndpoint adds others, of both families if that is wanted: sessions then come in
+// through each, and leave where they came in. All methods may be called concurrently.
 type Endpoint struct {
 	socket *Socket
 	opts   EndpointOptions
 
-	conn   udp.Conn // nil before binding; then fixed; under the socket's lock until then
-	out    *outbox  // before conn, if its Send may wait; nil if not
-	port   uint16
-	reader chan struct{} // closed when the reader has ended
-	gone   atomic.Bool
+	// From bound on fixed; under the socket's lock until then.
+	conn   udp.Conn
+	out    *outbox        // before conn, if its Send may wait; nil if not
+	local  netip.AddrPort // of conn
+	reader chan struct{}  // closed when the reader has ended
+
+	gone atomic.Bool // it is destroyed
+
+	// Under the socket's lock.
+	binding *binding      // under way or successful, nil if neither
+	closing bool          // Close waits
+	err     error         // what it was destroyed with
+	freed   chan struct{} // closed when its port is free; nil before destruction
+
 }
 
 // Socket returns the socket that the endpoint belongs to.
 func (e *Endpoint) Socket() *Socket { return e.socket }
 
-// Address returns the local address, the zero AddrPort before binding and after
-// the endpoint's end (EP-005).
+// Address returns the local address that the system gave: the IP, with the zone that it
+// needs, if any, and the port (EP-005, EP-006, EP-008). It is the zero AddrPort before
+// binding and after the endpoint's end.
 func (e *Endpoint) Address() netip.AddrPort {
 	e.socket.mu.Lock()
 	defer e.socket.mu.Unlock()
-	if e.conn == nil || e.gone.Load() {
+	if e.gone.Load() {
 		return netip.AddrPort{}
 	}
-	return e.conn.LocalAddr()
+	return e.local
 }
 
 // Bound reports whether the endpoint has its port (EP-015).
-func (e *Endpoint) Bound() bool { return e.Address().IsValid() }
+func (e *Endpoint) Bound() bool { return e.Address() != netip.AddrPort{} }
 
-// Destroyed reports whether the endpoint is gone (EP-021).
+// Pending reports whether the port is being taken, the resolution of a host name
+// included (EP-026).
+func (e *Endpoint) Pending() bool {
+	e.socket.mu.Lock()
+	defer e.socket.mu.Unlock()
+	return e.pending()
+}
+
+// Closing reports whether a call of Close has not returned yet (EP-018).
+func (e *Endpoint) Closing() bool {
+	e.socket.mu.Lock()
+	defer e.socket.mu.Unlock()
+	return e.closing
+}
+
+// Destroyed reports whether the endpoint is gone or about to be: from the call of Close or
+// Destroy on, its own or the socket's (EP-021).
 func (e *Endpoint) Destroyed() bool { return e.gone.Load() }
 
-// open takes the port.
-func (e *Endpoint) open(ctx context.Context) (udp.Conn, error) {
-	s := e.socket
-	o := udp.Options{
-		ReceiveBuffer: e.opts.ReceiveBuffer,
-		SendBuffer:    e.opts.SendBuffer,
-		ReuseAddr:     e.opts.ReuseAddr,
-		IPv6Only:      e.opts.Type == UDP6Only,
+// FD returns the descriptor of the UDP socket, which stays the endpoint's: it is for
+// options that the package does not know. ok is false before binding, after the
+// endpoint's end, on Windows, and for a PacketConn that has none (EP-025).
+func (e *Endpoint) FD() (fd int, ok bool) {
+	e.socket.mu.Lock()
+	c := e.conn
+	e.socket.mu.Unlock()
+	if c == nil || e.gone.Load() {
+		return 0, false
 	}
-	if s.opts.Logf != nil {
-		opening := new(atomic.Bool)
-		opening.Store(true)
-		defer opening.Store(false)
-		o.Logf = func(format string, args ...any) {
-			if opening.Load() {
-				s.opts.Logf(format, args...)
-				return
-			}
-			go s.opts.Logf(format, args...) // the batch that it is about may be sent under a lock
-		}
-	}
-	if pc := s.opts.PacketConn; pc != nil {
-		if c, ok := pc.(interface{ UDPConn() udp.Conn }); ok { // the in-memory twin
-			return c.UDPConn(), nil
-		}
-		return udp.Wrap(pc, o)
-	}
-	network, ip := "udp4", netip.IPv4Unspecified()
-	if e.opts.Type != UDP4 {
-		network, ip = "udp6", netip.IPv6Unspecified()
-	}
-	if e.opts.Address != "" {
-		var err error
-		if ip, err = s.lookup(ctx, nil, e.opts.Address, e.opts.Type); err != nil {
-			return nil, err
-		}
-	}
-	return udp.Listen(network, netip.AddrPortFrom(ip, uint16(e.opts.Port)), o)
-}
-
-// bound starts the endpoint's reader. It is called under the socket's lock.
-func (e *Endpoint) bound(c udp.Conn) {
-	e.conn, e.port = c, c.LocalAddr().Port()
-	e.reader = make(chan struct{})
-	if udp.MayBlock(c) {
-		e.out = newOutbox(c)
-	}
-	go e.read()
-}
-
-// destroy gives the port back, and waits until it is free.
-func (e *Endpoint) destroy(err error) {
-	if e.gone.Swap(true) {
-		return
-	}
-	s := e.socket
-	s.mu.Lock()
-	c, out := e.conn, e.out
-	s.mu.Unlock()
-	if out != nil {
-		out.close()
-	}
-	s.mu.Lock()
-	s.endpoints = without(append([]*Endpoint(nil), s.endpoints...), e)
-	if c != nil {
-		s.counts.add(e.stats())
-	}
-	s.mu.Unlock()
-	if c != nil {
-		_ = c.Close()
-		<-e.reader
-	}
-	if h := s.opts.Hooks.EndpointClose; h != nil {
-		s.notify(func() error { return h(e, err) })
-	}
+	return udp.FD(c)
 }
 
 // send hands a batch to the network. A datagram that the network does not take
@@ -158,7 +121,7 @@ func (e *Endpoint) read() {
 		if err != nil {
 			p.put()
 			if !e.gone.Load() {
-				go e.socket.Destroy(err)
+				go e.Destroy(err) // not here: it waits for this goroutine
 			}
 			return
 		}

@@ -33,6 +33,7 @@ const (
 	CodeStatelessReset     = "ERR_QUIC_STATELESS_RESET"
 	CodeEarlyDataRejected  = "ERR_QUIC_EARLY_DATA_REJECTED"
 	CodeHandler            = "ERR_UNHANDLED_ERROR"
+	CodeFailedSession      = "ERR_QUIC_FAILED_TO_CREATE_SESSION"
 )
 
 var (

@@ -129,6 +129,7 @@ type memConn struct {
 }
 
 func (m memConn) UDPConn() udp.Conn { return m.c }
+func (m memConn) Close() error      { return m.c.Close() }
 
 // memNet is an in-memory network in a bubble, with a server socket at 10.0.0.1:4433.
 type memNet struct {

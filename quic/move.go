@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
+	"slices"
 	"time"
 
 	"github.com/cinnabar-quic/cinnabar/internal/dgram"
@@ -121,19 +122,19 @@ func (c *ClientSession) move(op string, to *Socket, natRebinding bool) (*Socket,
 		return nil, err
 	}
 	from.part(&c.Session)
-	if !to.join(&c.Session) {
+	if !to.join(&c.Session, e) {
 		if !from.rejoin(&c.Session) {
 			return nil, &StateError{Op: op, State: errHomeless.Error(), Err: errHomeless, closed: true}
 		}
 		to.mu.Lock()
 		defer to.mu.Unlock()
-		return nil, to.stateError(op)
+		return nil, e.stateError(op)
 	}
-	path := dgram.Path{Local: e.conn.LocalAddr(), Remote: remote}
+	path := dgram.Path{Local: e.local, Remote: remote}
 	if err := c.conn.Migrate(now(), path, natRebinding); err != nil {
 		panic("BUG: session moved to another socket and could not migrate: " + err.Error())
 	}
-	c.former = append(without(c.former, e), c.endpoint)
+	c.former = append(slices.DeleteFunc(c.former, func(f *Endpoint) bool { return f.socket == to }), c.endpoint)
 	c.endpoint, c.socket = e, to
 	c.flushing = false // that was the former socket's promise
 	return from, nil
@@ -175,13 +176,13 @@ func (s *Socket) part(v *Session) {
 	s.unlink(v)
 }
 
-// join puts a session that was expected on the list. It reports false if the socket was
-// destroyed since, and could not take the session with it.
-func (s *Socket) join(v *Session) bool {
+// join puts a session that was expected on the list. It reports false if the socket, or
+// the endpoint, was destroyed since, and could not take the session with it.
+func (s *Socket) join(v *Session, e *Endpoint) bool {
 	from := v.socket
 	s.mu.Lock()
 	s.alive-- // the place that was kept
-	joined := s.life != socketDestroyed
+	joined := !e.gone.Load()
 	if joined {
 		s.link(v)
 		s.counts.clientSessions++
@@ -210,7 +211,7 @@ func (s *Socket) rejoin(v *Session) bool {
 func (s *Session) leaveGone(t mono.Time) {
 	path := s.conn.Path()
 	if e := s.endpointFor(&path); e != s.endpoint && e.gone.Load() {
-		s.conn.Leave(t, dgram.Path{Local: s.endpoint.conn.LocalAddr(), Remote: path.Remote})
+		s.conn.Leave(t, dgram.Path{Local: s.endpoint.local, Remote: path.Remote})
 	}
 	kept := s.former[:0]
 	for _, f := range s.former {

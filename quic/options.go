@@ -22,7 +22,11 @@ const (
 	UDP6Only = "udp6-only" // IPv6 and nothing else
 )
 
-// LookupFunc resolves a host name to one address of a family, 4 or 6.
+// LookupFunc resolves a host name to one address of a family, 4 or 6 (LKP-001, LKP-003). It is
+// also asked, with address "", where no address was configured (LKP-002), and may then return
+// the zero Addr for the default: every address for an endpoint, loopback for Connect. An
+// IPv6 address can have a zone, which it is then reached by. An error fails the Bind,
+// Connect or Listen that has asked.
 type LookupFunc func(ctx context.Context, address string, family int) (netip.Addr, error)
 
 // SocketOptions are the choices for a Socket. The zero SocketOptions are good ones.
@@ -30,11 +34,7 @@ type SocketOptions struct {
 	// Endpoint is the first local binding (CQS-004).
 	Endpoint EndpointOptions
 
-	// PacketConn, if not nil, is used in place of an endpoint of our own: a tunnel,
-	// an inherited descriptor. The socket closes it, which must end a ReadFrom that
-	// waits. Anything but a *net.UDPConn goes without segmentation offload, and its
-	// WriteTo is called on a goroutine of its own: one that waits holds up what the
-	// socket sends, and what then does not fit a queue of 1 MiB is lost.
+	// PacketConn is Endpoint.PacketConn.
 	PacketConn net.PacketConn
 
 	// Client and Server are what Connect and Listen use for options that their own
@@ -99,7 +99,20 @@ type EndpointOptions struct {
 	Port    int    // 0 to 65535; 0 lets the system choose (CQS-006)
 	Type    string // UDP4, the default, UDP6 or UDP6Only (CQS-007)
 
+	// Lookup resolves Address. Nil is the socket's (ADD-004).
+	Lookup LookupFunc
+	// Preferred makes sessions that are opened on the socket use this endpoint, if its
+	// family fits, before those that were added earlier.
+	Preferred bool
+
 	ReuseAddr bool // SO_REUSEADDR
+
+	// PacketConn, if not nil, is used in place of a port of our own, and Address, Port and
+	// Lookup are not: a tunnel, an inherited descriptor. The endpoint closes it, which must
+	// end a ReadFrom that waits. Anything but a *net.UDPConn goes without segmentation
+	// offload, and its WriteTo is called on a goroutine of its own: one that waits holds up
+	// what the endpoint sends, and what then does not fit a queue of 1 MiB is lost.
+	PacketConn net.PacketConn
 
 	// ReceiveBuffer and SendBuffer are bytes of kernel memory to ask for. 0 means 7 MiB.
 	ReceiveBuffer, SendBuffer int

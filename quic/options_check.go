@@ -226,6 +226,11 @@ func (o *SocketOptions) resolve() error {
 	if o.TokenStore == nil {
 		o.TokenStore = NewTokenStore(0)
 	}
+	if o.PacketConn != nil && o.Endpoint.PacketConn != nil {
+		c.fail("PacketConn", "set", CodeInvalidArgValue, "nothing beside Endpoint.PacketConn, which is the same")
+	} else if o.PacketConn != nil {
+		o.Endpoint.PacketConn = o.PacketConn
+	}
 	if err := o.Endpoint.resolve("SocketOptions.Endpoint"); err != nil {
 		return err
 	}

@@ -90,7 +90,7 @@ func (s *Socket) withPort(offer *wire.PreferredAddress) {
 	if offer == nil || len(s.endpoints) == 0 {
 		return
 	}
-	port := s.endpoints[0].conn.LocalAddr().Port()
+	port := s.endpoints[0].local.Port()
 	for _, a := range []*netip.AddrPort{&offer.IPv4, &offer.IPv6} {
 		if a.Addr().IsValid() && a.Port() == 0 {
 			*a = netip.AddrPortFrom(a.Addr(), port)

@@ -118,18 +118,6 @@ func (s *Session) transmit(t mono.Time) bool {
 	return some
 }
 
-// endpointFor returns the endpoint that datagrams for the path leave from.
-func (s *Session) endpointFor(p *dgram.Path) *Endpoint {
-	if s.former != nil && p.Local.Port() != s.endpoint.port {
-		for _, e := range s.former {
-			if p.Local.Port() == e.port {
-				return e
-			}
-		}
-	}
-	return s.endpoint
-}
-
 // arm sees to it that the machine hears of the time when it wants to. It reports
 // true if that is now and it has been told.
 func (s *Session) arm(t mono.Time, advanced *bool) bool {

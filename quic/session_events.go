@@ -144,6 +144,7 @@ func (s *Session) onSecure(t mono.Time) {
 
 // onMigrated is the use of another path.
 func (s *Session) onMigrated(e *transport.Event) {
+	s.endpoint = s.endpointFor(&e.Path)
 	p := s.conn.PeerParameters()
 	if s.client == nil || !s.client.preferring || p == nil || p.PreferredAddress == nil {
 		return

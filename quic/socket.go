@@ -35,8 +35,11 @@ type Socket struct {
 	mu        sync.Mutex
 	mux       *transport.Mux
 	life      socketLife
-	binding   chan struct{} // closed when the binding that is under way is over
-	endpoints []*Endpoint
+	binding   chan struct{}  // closed when the binding that is under way is over
+	endpoints []*Endpoint    // those not destroyed
+	all       []*Endpoint    // those that were bound when the socket was; fixed from then on
+	leaving   []*Endpoint    // destroyed ones whose port is not free yet
+	freeing   sync.WaitGroup // of those, and of unbound ones
 	listener  *listener
 	listening *listenCall // the Listen that is under way
 	busy      bool
@@ -126,10 +129,10 @@ func (s *Socket) Endpoints() []*Endpoint {
 func (s *Socket) Address() netip.AddrPort {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if len(s.endpoints) == 0 || s.endpoints[0].conn == nil {
+	if len(s.endpoints) == 0 {
 		return netip.AddrPort{}
 	}
-	return s.endpoints[0].conn.LocalAddr()
+	return s.endpoints[0].local
 }
 
 // Bound reports whether all endpoints have their ports (SOC-025).
@@ -143,7 +146,7 @@ func (s *Socket) Bound() bool {
 func (s *Socket) Pending() bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return s.life == socketBinding
+	return s.life == socketBinding || slices.ContainsFunc(s.endpoints, (*Endpoint).pending)
 }
 
 // Listening reports whether the socket takes server sessions (SOC-048).
@@ -253,6 +256,12 @@ func (s *Socket) Destroy(err error) {
 		s.mu.Unlock()
 		return
 	}
+	s.destroy(err, nil)
+}
+
+// destroy is called under the socket's lock, and lets go of it. If it is the end of
+// the last endpoint that leads here, an error that this one comes to later is the socket's too.
+func (s *Socket) destroy(err error, last *Endpoint) {
 	s.life, s.err, s.endedAt = socketDestroyed, err, now()
 	s.mux.SetListening(false)
 	state := s.stateError("Socket.Accept")
@@ -263,16 +272,27 @@ func (s *Socket) Destroy(err error) {
 	s.acceptors = waitQueue{}
 	sessions := s.sessions()
 	endpoints := s.endpoints
+	s.endpoints = nil
+	for _, e := range endpoints {
+		e.condemn(err)
+	}
 	s.mu.Unlock()
 	woken.release()
 	for _, v := range sessions {
 		v.Destroy(err)
 	}
 	for _, e := range endpoints {
-		e.destroy(err)
+		e.release()
 	}
+	s.freeing.Wait() // those that were destroyed before are free too
 	for _, v := range sessions {
 		v.abandon()
+	}
+	if last != nil && err == nil {
+		s.mu.Lock()
+		err = last.err
+		s.err = err
+		s.mu.Unlock()
 	}
 	if h := s.opts.Hooks.Error; h != nil && err != nil {
 		s.tell(func() { _ = call(func() error { h(err); return nil }) })

@@ -5,115 +5,23 @@ import (
 	"fmt"
 	"net"
 	"net/netip"
-
-	"github.com/cinnabar-quic/cinnabar/internal/udp"
 )
 
-// bind gives every endpoint its port, once (SOC-026). A second call while the first
-// is at it waits for it.
-func (s *Socket) bind(ctx context.Context, op string) error {
-	for {
-		s.mu.Lock()
-		switch s.life {
-		case socketBound:
-			s.mu.Unlock()
-			return nil
-		case socketClosing, socketDestroyed:
-			defer s.mu.Unlock()
-			return s.stateError(op)
-		case socketBinding:
-			wait := s.binding
-			s.mu.Unlock()
-			select {
-			case <-wait:
-				continue
-			case <-ctx.Done():
-				return ctx.Err()
-			}
-		}
-		s.life = socketBinding
-		s.binding = make(chan struct{})
-		endpoints := s.endpoints
-		s.mu.Unlock()
-		return s.bindAll(ctx, op, endpoints)
-	}
-}
-
-// bindAll binds the endpoints. If one fails the socket is destroyed with the error,
-// but for an end of the context, which leaves it as it was.
-func (s *Socket) bindAll(ctx context.Context, op string, endpoints []*Endpoint) error {
-	var err error
-	conns := make([]udp.Conn, len(endpoints))
-	for i, e := range endpoints {
-		if conns[i], err = e.open(ctx); err != nil {
-			break
-		}
-	}
-	s.mu.Lock()
-	late := s.life != socketBinding // closed meanwhile
-	if err == nil && !late {
-		for i, e := range endpoints {
-			e.bound(conns[i])
-		}
-		s.life, s.boundAt = socketBound, now()
-		if h := s.opts.Hooks.Ready; h != nil {
-			s.post(h) // under the lock, so that it comes before Listening
-		}
-	} else if !late {
-		s.life = socketUnbound
-	}
-	close(s.binding)
-	if err == nil && late {
-		err = s.stateError(op)
-	}
-	s.mu.Unlock()
-	if err != nil { // not under the lock: a foreign PacketConn's Close is user code
-		for _, c := range conns {
-			if c != nil {
-				_ = c.Close()
-			}
-		}
-	}
-	s.notices.kick()
-	if err != nil && !late && ctx.Err() == nil {
-		s.Destroy(err)
-	}
-	return err
-}
-
-// lookup resolves a host name to an address of a family; an IP address is its own.
+// lookup resolves what a session is to be connected to: as resolve, but "" is the loopback
+// address.
 func (s *Socket) lookup(ctx context.Context, own LookupFunc, host, network string) (netip.Addr, error) {
-	family := 4
-	if network != UDP4 {
-		family = 6
+	ip, err := s.resolve(ctx, own, "ConnectOptions.Address", host, network)
+	if err == nil && !ip.IsValid() {
+		ip = loopback(network)
 	}
-	if ip, err := netip.ParseAddr(host); err == nil {
-		if ip = ip.Unmap(); ip.Is4() != (family == 4) {
-			return netip.Addr{}, &OptionError{Option: "Address", Value: host, Want: "an address of the type " + network, code: CodeInvalidArgValue}
-		}
-		return ip, nil
-	}
-	if own == nil {
-		own = s.opts.Lookup
-	}
-	if own != nil {
-		ip, err := own(ctx, host, family)
-		if err == nil && !ip.IsValid() {
-			err = &OperationError{Op: "Lookup", Err: fmt.Errorf("no address for %q", host)}
-		}
-		return ip.Unmap(), err
-	}
-	if host == "" {
-		return loopback(family), nil
-	}
-	return systemLookup(ctx, host, family)
+	return ip, err
 }
 
-func loopback(family int) netip.Addr {
-	if family == 6 {
-		return netip.IPv6Loopback()
+func loopback(network string) netip.Addr {
+	if network == UDP4 {
+		return netip.AddrFrom4([4]byte{127, 0, 0, 1})
 	}
-	return netip.AddrFrom4([4]byte{127, 0, 0, 1})
+	return netip.IPv6Loopback()
 }
 
 // systemLookup asks the system's resolver, hosts file included (LKP-004).

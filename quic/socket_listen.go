@@ -168,7 +168,7 @@ func (s *Socket) admit(t mono.Time, e *Endpoint, d *dgram.Datagram, reply *dgram
 	l := s.listener
 	host := d.Path.Remote.Addr().WithZone("")
 	switch {
-	case l == nil || s.life != socketBound:
+	case l == nil || s.life != socketBound || e.gone.Load():
 		s.counts.ignored++
 		return nil
 	case s.busy || s.full(host) || s.accepted.len() >= s.backlog:

@@ -74,7 +74,7 @@ func TestListenTwice(t *testing.T) {
 	// The port is free again when Destroy returns.
 	addr := s.Address()
 	s.Destroy(nil)
-	again, err := Listen(ctx, netip.AddrPortFrom(loopback(4), addr.Port()).String(), ListenOptions{TLS: serverConfig()})
+	again, err := Listen(ctx, netip.AddrPortFrom(loopback(UDP4), addr.Port()).String(), ListenOptions{TLS: serverConfig()})
 	if err != nil {
 		t.Fatal(err)
 	}

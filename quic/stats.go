@@ -65,9 +65,11 @@ func (s *Socket) Stats() SocketStats {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	c := s.counts
-	for _, e := range s.endpoints {
-		if e.conn != nil {
-			c.add(e.stats())
+	for _, list := range [2][]*Endpoint{s.endpoints, s.leaving} {
+		for _, e := range list {
+			if e.conn != nil {
+				c.add(e.stats())
+			}
 		}
 	}
 	m := s.mux.Stats()

@@ -1,6 +1,8 @@
 package transport
 
 import (
+	"net/netip"
+
 	"github.com/cinnabar-quic/cinnabar/internal/dgram"
 	"github.com/cinnabar-quic/cinnabar/internal/mono"
 )
@@ -71,8 +73,8 @@ func (c *Conn) Migrate(now mono.Time, to dgram.Path, rebinding bool) error {
 func (c *Conn) Leave(now mono.Time, to dgram.Path) {
 	s := &c.paths
 	old, i := s.cur, -1
-	for j := range s.list { // by its port: the kernel may have told more of the address
-		if a := s.list[j].addr; a.Local.Port() == to.Local.Port() && a.Remote == to.Remote {
+	for j := range s.list {
+		if a := s.list[j].addr; a.Remote == to.Remote && sameLocal(a.Local, to.Local) {
 			i = j
 		}
 	}
@@ -87,6 +89,12 @@ func (c *Conn) Leave(now mono.Time, to dgram.Path) {
 		s.remove(c, old)
 	}
 	c.Ping() // so that the peer follows
+}
+
+// sameLocal reports whether a and b are one address, of which the kernel may have told
+// only one of them all.
+func sameLocal(a, b netip.AddrPort) bool {
+	return a.Port() == b.Port() && (a.Addr() == b.Addr() || isUnspecified(a.Addr()) || isUnspecified(b.Addr()))
 }
 
 func (c *Conn) tryPath(now mono.Time, to dgram.Path) {
