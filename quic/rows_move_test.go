@@ -258,7 +258,7 @@ func TestSetSocketTargetGoes(t *testing.T) {
 		}
 		to := begin()
 		to.Destroy(nil)
-		if to.join(&p.client.Session) {
+		if to.join(&p.client.Session, to.all[0]) {
 			t.Fatal("a session was put on a socket that is destroyed")
 		}
 		covers(t, "CLI-019")
@@ -272,7 +272,7 @@ func TestSetSocketTargetGoes(t *testing.T) {
 			t.Fatal(err)
 		}
 		time.Sleep(time.Second)
-		if to.Destroyed() || !to.join(&p.client.Session) || to.alive != 1 || m.client.alive != 0 {
+		if to.Destroyed() || !to.join(&p.client.Session, to.all[0]) || to.alive != 1 || m.client.alive != 0 {
 			t.Errorf("destroyed %v; %d and %d sessions", to.Destroyed(), to.alive, m.client.alive)
 		}
 		p.client.mu.Lock()
