@@ -201,7 +201,7 @@ func (st *Stream) Destroy(err error) {
 		return
 	}
 	st.closed = true
-	if err != nil {
+	if err != nil && st.err == nil {
 		st.err, st.failed = err, true
 		st.fail(&st.writers, err)
 		if st.readers.head != nil {
