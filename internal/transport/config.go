@@ -32,6 +32,7 @@ type Config struct {
 	MaxStreamWindow     int64         // auto-tuning stops here; 0 is 6 MiB
 	MaxConnWindow       int64         // likewise; 0 is 15 MiB
 	KeyUpdateAfter      int64         // packets in one key phase; 0 leaves it to package protect
+	QLog                bool          // keep a log: see Conn.QLog
 
 	// Client only.
 	AcceptPreferred bool              // move to the server's preferred address

@@ -9,6 +9,7 @@ import (
 	"github.com/cinnabar-quic/cinnabar/internal/protect"
 	"github.com/cinnabar-quic/cinnabar/internal/recovery"
 	"github.com/cinnabar-quic/cinnabar/internal/wire"
+	"github.com/cinnabar-quic/cinnabar/qlog"
 )
 
 // Conn is one QUIC connection, client or server. Its state is made of named
@@ -51,6 +52,8 @@ type Conn struct {
 	paceUntil  mono.Time // the pacer holds data back until then
 	marking    dgram.ECN // of the datagram being written
 
+	qlog *recorder // nil unless there is a log
+
 	build  datagram // the datagram being written; empty between calls
 	frames []recovery.Frame
 }
@@ -74,6 +77,9 @@ func NewClient(now mono.Time, path dgram.Path, cfg *Config) *Conn {
 	}
 	if cfg.Delayed {
 		c.hs.held, c.stats.begun = true, mono.Never
+	}
+	if c.qlog != nil {
+		c.qlog.begin(c)
 	}
 	return c
 }
@@ -121,6 +127,9 @@ func NewServer(now mono.Time, o Opening, cfg *Config) *Conn {
 	}
 	c.paths.active().validated = o.Validated
 	c.setInitialKeys(o.DCID)
+	if c.qlog != nil {
+		c.qlog.begin(c)
+	}
 	return c
 }
 
@@ -144,6 +153,9 @@ func newConn(now mono.Time, path dgram.Path, cfg *Config, server bool) *Conn {
 	c.idle.init(now, cfg.KeepAlive)
 	c.skip.init(c)
 	c.spin = c.random64()&1 == 1
+	if cfg.QLog {
+		c.qlog = newRecorder(now, c)
+	}
 	return c
 }
 
@@ -237,6 +249,9 @@ func (c *Conn) setPeerParameters(now mono.Time, b []byte) *wire.Error {
 		c.early = earlyLowered
 	}
 	c.peer, c.peerKnown = p, true
+	if c.qlog != nil {
+		c.qlog.add(&qlog.ParametersSet{Initiator: qlog.Remote, Parameters: parametersOf(&p)})
+	}
 	c.loss.SetPeerAckDelay(p.MaxAckDelay)
 	c.mtu.setPeerMax(p.MaxUDPPayload)
 	c.applyPeerLimits()
@@ -273,6 +288,10 @@ func (c *Conn) UpdateKey(now mono.Time) bool {
 		return false
 	}
 	c.oneRTT.Update()
+	if c.qlog != nil {
+		c.qlog.at(now)
+		c.qlog.phaseEnds(c, true, "local_update")
+	}
 	c.events.push(Event{Kind: EventKeyUpdate})
 	return true
 }
@@ -281,8 +300,16 @@ func (c *Conn) UpdateKey(now mono.Time) bool {
 // updates there were: as many as now if the packet answers an update of ours.
 func (c *Conn) keyUpdated(now mono.Time, before int) {
 	c.oneRTT.KeepPrevious(now.Add(3 * c.loss.PTO(recovery.App))) // RFC 9001 §6.5
+	trigger := "local_update"
 	if c.oneRTT.Updates() > before {
+		trigger = "remote_update"
 		c.events.push(Event{Kind: EventKeyUpdate})
+	}
+	if c.qlog != nil {
+		c.qlog.phaseEnds(c, false, trigger)
+		if c.oneRTT.Updates() > before {
+			c.qlog.phaseEnds(c, true, trigger)
+		}
 	}
 }
 

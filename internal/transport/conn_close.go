@@ -76,6 +76,10 @@ func (c *Conn) enterGone(now mono.Time, reason *CloseReason) {
 	if c.life.state != gone {
 		c.life.state = gone
 		c.life.until = mono.Never
+		if c.qlog != nil {
+			c.qlog.at(now)
+			c.qlog.setState("closed")
+		}
 		c.events.push(Event{Kind: EventGone})
 	}
 }
@@ -95,6 +99,10 @@ func (c *Conn) end(now mono.Time, state lifeState, reason *CloseReason) {
 		for i := range c.hs.spaces {
 			c.hs.spaces[i].crypto.release()
 		}
+	}
+	if c.qlog != nil {
+		c.qlog.at(now)
+		c.qlog.closed(reason)
 	}
 	c.events.push(Event{Kind: EventClosed, Detail: &Detail{Close: reason}})
 }
@@ -118,11 +126,17 @@ func (c *Conn) onClose(now mono.Time, f wire.Close) {
 // receiveClosed takes a datagram after the end. While closing, every so many
 // packets are answered, and the number doubles (RFC 9000 §10.2.1).
 func (c *Conn) receiveClosed(now mono.Time, d *dgram.Datagram) {
+	if c.qlog != nil {
+		c.qlog.packetDropped(d.Data, dropOther, "the connection is closed")
+	}
 	if c.life.state != closing || !c.paths.arrive(c, d) {
 		return
 	}
 	if c.peerClosed(now, d) {
 		c.life.state = draining
+		if c.qlog != nil {
+			c.qlog.setState("draining")
+		}
 		return
 	}
 	c.life.received++

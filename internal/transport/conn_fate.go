@@ -3,6 +3,7 @@ package transport
 import (
 	"github.com/cinnabar-quic/cinnabar/internal/mono"
 	"github.com/cinnabar-quic/cinnabar/internal/recovery"
+	"github.com/cinnabar-quic/cinnabar/qlog"
 )
 
 // settle lets everything that recovery has found out about sent packets take
@@ -11,10 +12,13 @@ func (c *Conn) settle(now mono.Time) {
 	for {
 		sp, p, frames, fate, ok := c.loss.NextFate()
 		if !ok {
-			return
+			break
 		}
 		if c.life.state != active {
 			continue
+		}
+		if c.qlog != nil {
+			c.qlog.fate(c, sp, p, frames, fate)
 		}
 		arrived := fate == recovery.Acked
 		if arrived {
@@ -29,6 +33,9 @@ func (c *Conn) settle(now mono.Time) {
 			}
 			c.settleFrame(now, sp, p.Number, &frames[i], arrived)
 		}
+	}
+	if c.qlog != nil {
+		c.qlog.flushAcked()
 	}
 }
 
@@ -100,6 +107,9 @@ func (c *Conn) signalOf(f *recovery.Frame) *signal {
 
 // settleStream is settleFrame for the frames of a stream.
 func (c *Conn) settleStream(now mono.Time, st *Stream, n int64, f *recovery.Frame, arrived bool) {
+	if c.qlog != nil {
+		defer c.qlog.streamStates(st, qlog.Remote)
+	}
 	switch f.Kind {
 	case sentStream:
 		if arrived {

@@ -158,6 +158,9 @@ func (c *Conn) onLimitFrame(t wire.FrameType, cur *varint.Cursor) {
 	case wire.FrameMaxData:
 		if f := wire.ParseMaxData(cur); !cur.Failed() && c.flow.out.Add(f.Max) {
 			c.flow.dataBlocked.clear()
+			if c.qlog != nil {
+				c.qlog.block(blockedConnection, false)
+			}
 			c.streams.unblock(c)
 		}
 	case wire.FrameMaxStreamsBidi, wire.FrameMaxStreamsUni:

@@ -7,6 +7,7 @@ import (
 	"github.com/cinnabar-quic/cinnabar/internal/recovery"
 	"github.com/cinnabar-quic/cinnabar/internal/stream"
 	"github.com/cinnabar-quic/cinnabar/internal/wire"
+	"github.com/cinnabar-quic/cinnabar/qlog"
 )
 
 // handshake is what a connection holds only until the handshake is confirmed.
@@ -91,6 +92,10 @@ func (c *Conn) setInitialKeys(dcid wire.ConnectionID) {
 	sp.opener = mustOpener(protect.NewOpener(initialSuite, read))
 	sp.sealer = mustSealer(protect.NewSealer(initialSuite, write))
 	c.loss.HasKeys(recovery.Initial, true)
+	if c.qlog != nil {
+		c.qlog.key(c, LevelInitial, false, false, 0, "tls")
+		c.qlog.key(c, LevelInitial, true, false, 0, "tls")
+	}
 }
 
 const initialSuite = 0x1301 // TLS_AES_128_GCM_SHA256 (RFC 9001 §5.2)
@@ -125,6 +130,9 @@ func (c *Conn) PauseHandshakeDeadline(now mono.Time, paused bool) {
 func (c *Conn) Handshake(now mono.Time, e TLSEvent) {
 	if c.life.state != active {
 		return
+	}
+	if c.qlog != nil {
+		c.qlog.at(now)
 	}
 	var err *wire.Error
 	switch e.Kind {
@@ -165,6 +173,9 @@ func (c *Conn) setReadSecret(now mono.Time, e TLSEvent) *wire.Error {
 	if err != nil {
 		return internalError(err)
 	}
+	if c.qlog != nil {
+		c.qlog.key(c, e.Level, false, false, 0, "tls")
+	}
 	c.replayUndecryptable(now)
 	return nil
 }
@@ -178,6 +189,9 @@ func (c *Conn) setWriteSecret(e TLSEvent) *wire.Error {
 		}
 		c.hs.early, err = protect.NewSealer(e.Suite, e.Data)
 		c.early = earlyTried
+		if c.qlog != nil {
+			c.qlog.add(&qlog.ParametersRestored{Parameters: *parametersOf(&c.peer)})
+		}
 		c.applyPeerLimits()
 	case LevelHandshake:
 		c.hs.spaces[recovery.Handshake].sealer, err = protect.NewSealer(e.Suite, e.Data)
@@ -185,13 +199,25 @@ func (c *Conn) setWriteSecret(e TLSEvent) *wire.Error {
 	case LevelApp:
 		err = c.oneRTT.SetWrite(e.Suite, e.Data)
 		c.oneRTT.UpdateAfter = c.cfg.KeyUpdateAfter
-		if c.hs != nil {
+		if c.hs != nil && c.hs.early != nil {
 			c.hs.early = nil // RFC 9001 §4.9.3: 1-RTT keys take over
+			if c.qlog != nil {
+				c.qlog.keysGone(c, LevelEarly, false, true)
+			}
+		}
+		if c.qlog != nil {
+			c.qlog.suite = e.Suite
 		}
 		c.loss.HasKeys(recovery.App, true)
 	}
 	if err != nil {
 		return internalError(err)
+	}
+	if c.qlog != nil {
+		c.qlog.key(c, e.Level, true, false, 0, "tls")
+		if c.server && e.Level == LevelApp && !c.secure {
+			c.qlog.setState("early_write")
+		}
 	}
 	return nil
 }
@@ -277,6 +303,9 @@ func (c *Conn) rejectEarly() {
 		return
 	}
 	c.early = earlyRejected
+	if c.qlog != nil && c.hs.early != nil {
+		c.qlog.keysGone(c, LevelEarly, false, true)
+	}
 	c.hs.early = nil
 	c.loss.EarlyRejected()
 	c.flow.restart()
@@ -298,6 +327,10 @@ func (c *Conn) handshakeDone(now mono.Time) *wire.Error {
 		c.early = earlyAccepted
 	}
 	c.secure = true
+	if c.qlog != nil {
+		c.qlog.tlsResult(c)
+		c.qlog.setState("handshake_complete")
+	}
 	c.stats.completed = now
 	c.ids.issueMore(c)
 	c.events.push(Event{Kind: EventSecure})
@@ -320,11 +353,17 @@ func (c *Conn) confirm(now mono.Time) {
 		return
 	}
 	c.confirmed = true
+	if c.qlog != nil {
+		c.qlog.setState("handshake_confirmed")
+	}
 	c.stats.confirmed = now
 	c.dropSpace(now, recovery.Initial)
 	c.dropSpace(now, recovery.Handshake)
 	if c.hs.earlyIn != nil {
 		c.oneRTT.AddFailures(c.hs.earlyIn.Failures())
+		if c.qlog != nil {
+			c.qlog.keysGone(c, LevelEarly, true, false)
+		}
 	}
 	c.hs = nil
 	c.loss.SetPeerValidated()
@@ -352,6 +391,9 @@ func (c *Conn) dropSpace(now mono.Time, sp recovery.Space) {
 		c.oneRTT.AddFailures(s.opener.Failures()) // RFC 9001 §6.6 counts over all keys
 	}
 	s.gone = true
+	if c.qlog != nil {
+		c.qlog.keysGone(c, levelOf(sp), s.opener != nil, s.sealer != nil)
+	}
 	s.opener, s.sealer = nil, nil
 	s.crypto.release()
 	c.loss.DropSpace(now, sp)
@@ -361,11 +403,14 @@ func (c *Conn) dropSpace(now mono.Time, sp recovery.Space) {
 func (c *Conn) keepUndecryptable(d *dgram.Datagram, pkt []byte) {
 	w := &c.waiting
 	if len(w.list) >= maxUndecryptable || w.bytes+len(pkt) > maxUndecryptableBytes {
-		c.stats.packetsIgnored++
+		c.ignore(pkt, dropRejected, "too much waits for keys already")
 		return
 	}
 	w.list = append(w.list, undecryptable{append([]byte(nil), pkt...), d.Path, d.ECN})
 	w.bytes += len(pkt)
+	if c.qlog != nil {
+		c.qlog.packetKept(pkt)
+	}
 }
 
 // replayUndecryptable tries the packets that waited for keys again.

@@ -116,7 +116,10 @@ func (s *ids) peerInitial(id wire.ConnectionID) {
 }
 
 // peerChose fixes the peer's handshake connection ID from its first packet.
-func (s *ids) peerChose(id wire.ConnectionID) {
+func (s *ids) peerChose(c *Conn, id wire.ConnectionID) {
+	if c.qlog != nil {
+		c.qlog.peerIDChanged(idBytes(&id))
+	}
 	s.peer, s.remote[0].id = id, id
 	s.peerFixed = true
 }

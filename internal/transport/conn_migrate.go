@@ -58,11 +58,18 @@ func (c *Conn) Migrate(now mono.Time, to dgram.Path, rebinding bool) error {
 		return err
 	case rebinding:
 		c.paths.active().addr = to
+		if c.qlog != nil {
+			c.qlog.at(now)
+			c.qlog.tupleAssigned(c, c.paths.active())
+		}
 		c.Ping() // a peer that only sends would not find out
 		return nil
 	}
 	for i := range c.paths.list {
 		c.paths.list[i].migrate = false // the last word counts
+	}
+	if c.qlog != nil {
+		c.qlog.at(now)
 	}
 	c.tryPath(now, to)
 	return nil
@@ -83,7 +90,14 @@ func (c *Conn) Leave(now mono.Time, to dgram.Path) {
 		return
 	case i < 0:
 		s.active().addr = to
+		if c.qlog != nil {
+			c.qlog.at(now)
+			c.qlog.tupleAssigned(c, s.active())
+		}
 	default:
+		if c.qlog != nil {
+			c.qlog.at(now)
+		}
 		s.list[i].validated = true // as the path of the handshake: the server's address is its own
 		s.use(c, now, i)
 		s.remove(c, old)

@@ -17,6 +17,7 @@ type paths struct {
 	cur       int // index of the one in use
 	responses int // PATH_RESPONSE frames waiting, over all paths
 	serial    int // of the last validation
+	tuples    int // paths there have been besides the first
 	probes    int // packets on paths not in use whose fate is not known
 
 	home netip.AddrPort // client: where the server was in the handshake
@@ -25,6 +26,7 @@ type paths struct {
 // path is one pair of addresses.
 type path struct {
 	addr      dgram.Path
+	tuple     int   // serial number, for the log; 0 is the path of the handshake
 	cid       int64 // sequence number of the peer's connection ID used here
 	validated bool
 	serial    int   // of the validation
@@ -133,7 +135,11 @@ func (s *paths) add(c *Conn, addr dgram.Path, received int64) int {
 	if !ok {
 		cid = s.active().cid // RFC 9000 §9.5: no other ID to be had
 	}
-	s.list = append(s.list, path{addr: addr, cid: cid, received: received, again: mono.Never, expires: mono.Never})
+	s.tuples++
+	s.list = append(s.list, path{addr: addr, tuple: s.tuples, cid: cid, received: received, again: mono.Never, expires: mono.Never})
+	if c.qlog != nil {
+		c.qlog.tupleAssigned(c, &s.list[len(s.list)-1])
+	}
 	return len(s.list) - 1
 }
 
@@ -172,6 +178,9 @@ func (s *paths) lastValidated(but int) int {
 func (s *paths) remove(c *Conn, i int) {
 	gone := s.list[i]
 	s.responses -= len(gone.responses)
+	if c.qlog != nil {
+		c.qlog.tupleGone(&gone)
+	}
 	s.list = append(s.list[:i], s.list[i+1:]...)
 	if s.cur > i {
 		s.cur--
@@ -196,6 +205,9 @@ func (s *paths) replaceIDs(c *Conn) {
 		} else {
 			p.cid = c.ids.remote[0].seq
 		}
+	}
+	if c.qlog != nil {
+		c.qlog.pathIDs(c)
 	}
 }
 
@@ -239,6 +251,12 @@ func (s *paths) onResponse(c *Conn, now mono.Time, data [8]byte) {
 			return
 		}
 		c.events.push(Event{Kind: EventPathValidation, Detail: &Detail{Path: p.addr}, OK: true})
+		if c.qlog != nil {
+			c.qlog.migration(c, p, "probing_successful")
+			if i == s.cur {
+				c.qlog.migration(c, p, "migration_complete")
+			}
+		}
 		switch {
 		case i == s.cur:
 			c.events.push(Event{Kind: EventMigrated, Detail: &Detail{Path: p.addr}})
@@ -272,6 +290,9 @@ func (p *path) validate(c *Conn, now mono.Time) {
 	p.challenged, p.wanted, p.tries, p.small = true, true, 0, false
 	p.again = mono.Never
 	p.expires = now.Add(3 * p.patience(c))
+	if c.qlog != nil {
+		c.qlog.migration(c, p, "probing_started")
+	}
 }
 
 func (p *path) patience(c *Conn) time.Duration {
@@ -304,10 +325,16 @@ func (s *paths) confirmPeer(c *Conn, p *received, newest bool) {
 func (s *paths) use(c *Conn, now mono.Time, i int) {
 	from, to := s.active().addr, s.list[i].addr
 	s.cur = i
+	if c.qlog != nil {
+		c.qlog.used(c, &s.list[i])
+	}
 	if from.Remote.Addr() != to.Remote.Addr() || from.Local.Addr() != to.Local.Addr() {
 		c.mtu.restart(now)
 		c.loss.SetMaxDatagram(c.mtu.size)
 		c.loss.ResetPath(now, c.loss.Epoch()+1, c.newController())
+		if c.qlog != nil {
+			c.qlog.freshPath(c)
+		}
 	}
 	if s.list[i].validated {
 		c.events.push(Event{Kind: EventMigrated, Detail: &Detail{Path: to}})
@@ -342,6 +369,9 @@ func (s *paths) fail(c *Conn, now mono.Time, i int) {
 	p := &s.list[i]
 	p.settled()
 	c.events.push(Event{Kind: EventPathValidation, Detail: &Detail{Path: p.addr}})
+	if c.qlog != nil {
+		c.qlog.migration(c, p, "probing_abandoned")
+	}
 	if i != s.cur {
 		// An attacker may make us try one path after another while the peer is
 		// silent for a moment: the way back stays.
@@ -353,6 +383,9 @@ func (s *paths) fail(c *Conn, now mono.Time, i int) {
 	narrow := p.narrow
 	if p.narrow = false; p.validated && !narrow {
 		return // an old path in use again: silence on it is the idle timer's matter
+	}
+	if c.qlog != nil {
+		c.qlog.migration(c, p, "migration_abandoned")
 	}
 	if j := s.lastValidated(i); j >= 0 {
 		s.use(c, now, j)
@@ -431,6 +464,9 @@ func (c *Conn) writeProbe(now mono.Time, b *dgram.Batch, p *path) bool {
 	}
 	c.closePacket(d, pk)
 	d.padTo = cap(room)
+	if c.qlog != nil {
+		c.qlog.tuple = tupleName(p.tuple)
+	}
 	n := c.finish(now, d)
 	if n == 0 {
 		return false

@@ -16,6 +16,16 @@ func (c *Conn) Receive(now mono.Time, d *dgram.Datagram) bool {
 	if c.life.state == gone {
 		return false
 	}
+	if c.qlog == nil {
+		return c.receive(now, d)
+	}
+	c.qlog.datagramReceived(now, d)
+	used := c.receive(now, d)
+	c.qlog.catchUp(c)
+	return used
+}
+
+func (c *Conn) receive(now mono.Time, d *dgram.Datagram) bool {
 	c.stats.datagramsReceived++
 	c.stats.bytesReceived += uint64(len(d.Data))
 	if c.life.state != active {
@@ -23,8 +33,11 @@ func (c *Conn) Receive(now mono.Time, d *dgram.Datagram) bool {
 		return true
 	}
 	if !c.paths.arrive(c, d) {
-		c.stats.packetsIgnored++
+		c.ignore(d.Data, dropRejected, "from an address that is no path's")
 		return false
+	}
+	if c.qlog != nil {
+		c.qlog.onPath(c, d.Path)
 	}
 	taken, ignored := c.stats.packetsReceived, c.stats.packetsIgnored
 	c.receivePackets(now, d, false)
@@ -41,22 +54,23 @@ func (c *Conn) receivePackets(now mono.Time, d *dgram.Datagram, replayed bool) {
 		coalesced := len(b) != len(d.Data)
 		if b[0]&0x80 == 0 {
 			if coalesced && !bytes.HasPrefix(b[1:], dcid.Bytes()) {
-				c.stats.packetsIgnored++
+				c.ignore(b, dropInvalid, otherID)
 				return
 			}
-			c.receiveShort(now, d, b)
+			c.receiveShort(now, d, b, replayed)
 			return
 		}
 		h, ok := wire.ParseLong(b)
 		if !ok {
-			if !coalesced {
-				c.receiveOtherVersion(now, d.Data)
+			if !coalesced && c.receiveOtherVersion(now, d.Data) {
+				c.stats.packetsIgnored++ // no packet of version 1
+				return
 			}
-			c.stats.packetsIgnored++
+			c.ignore(b, dropUnsupported, "no packet of version 1")
 			return
 		}
 		if coalesced && h.DCID != dcid {
-			c.stats.packetsIgnored++
+			c.ignore(b[:h.End], dropInvalid, otherID)
 			return
 		}
 		dcid = h.DCID
@@ -71,8 +85,12 @@ func (c *Conn) receiveLong(now mono.Time, d *dgram.Datagram, pkt []byte, h *wire
 		c.receiveRetry(now, pkt, h)
 		return
 	}
-	if c.hs == nil || !c.acceptsLong(h, len(d.Data), replayed) {
-		c.stats.packetsIgnored++
+	if c.hs == nil {
+		c.ignore(pkt, dropKeyless, "the handshake is over")
+		return
+	}
+	if !c.acceptsLong(h, len(d.Data), replayed) {
+		c.ignore(pkt, dropInvalid, "header does not fit the connection")
 		return
 	}
 	var opener *protect.Opener
@@ -91,23 +109,26 @@ func (c *Conn) receiveLong(now mono.Time, d *dgram.Datagram, pkt []byte, h *wire
 		if c.keysMayCome(h.Type) && !replayed {
 			c.keepUndecryptable(d, pkt)
 		} else {
-			c.stats.packetsIgnored++
+			c.ignore(pkt, dropKeyless, "")
 		}
 		return
 	}
 	acks := c.acksOf(sp)
 	o, ok := opener.Open(pkt, h.PNOffset, acks.Largest())
 	if !ok {
-		c.undecryptable(now, d)
+		c.undecryptable(now, d, pkt)
 		return
 	}
 	if !c.ids.peerFixed {
-		c.ids.peerChose(h.SCID) // RFC 9000 §7.2: the peer's choice, in its first authentic packet
+		c.ids.peerChose(c, h.SCID) // RFC 9000 §7.2: the peer's choice, in its first authentic packet
 	}
-	p := received{now: now, d: d, space: sp, typ: h.Type}
+	p := received{now: now, d: d, pkt: pkt, space: sp, typ: h.Type, replayed: replayed}
 	if c.process(&p, &o, 0x0c) && h.Type == wire.Handshake && c.server {
 		// The client has our Handshake keys, so it owns its address and needs no
 		// Initial packets any more (RFC 9000 §8.1, RFC 9001 §4.9.1).
+		if c.qlog != nil && !c.paths.active().validated {
+			c.qlog.setState("peer_validated")
+		}
 		c.paths.active().validated = true
 		c.dropSpace(now, recovery.Initial)
 	}
@@ -140,9 +161,9 @@ func (c *Conn) keysMayCome(t wire.PacketType) bool {
 }
 
 // receiveShort takes a 1-RTT packet, the last of its datagram.
-func (c *Conn) receiveShort(now mono.Time, d *dgram.Datagram, pkt []byte) {
+func (c *Conn) receiveShort(now mono.Time, d *dgram.Datagram, pkt []byte, replayed bool) {
 	if pkt[0]&0x40 == 0 || len(pkt) < 1+connIDLen {
-		c.undecryptable(now, d)
+		c.undecryptable(now, d, pkt)
 		return
 	}
 	if !c.oneRTT.CanRead() || !c.secure { // RFC 9001 §5.7
@@ -150,14 +171,17 @@ func (c *Conn) receiveShort(now mono.Time, d *dgram.Datagram, pkt []byte) {
 			c.keepUndecryptable(d, pkt)
 			return
 		}
-		c.undecryptable(now, d)
+		c.undecryptable(now, d, pkt)
 		return
 	}
 	updates := c.oneRTT.Updates()
+	if c.qlog != nil && c.oneRTT.DiscardAt() <= now {
+		c.qlog.previousGone(c)
+	}
 	o, result := c.oneRTT.Open(now, pkt, 1+connIDLen, c.acks.Largest())
 	switch result {
 	case protect.OpenDropped:
-		c.undecryptable(now, d)
+		c.undecryptable(now, d, pkt)
 		return
 	case protect.OpenKeyUpdateError:
 		c.fail(now, frameError(wire.KeyUpdateError, 0, "packet under old keys after newer ones"))
@@ -168,19 +192,32 @@ func (c *Conn) receiveShort(now mono.Time, d *dgram.Datagram, pkt []byte) {
 	case protect.OpenUpdated:
 		c.keyUpdated(now, updates)
 	}
-	p := received{now: now, d: d, space: recovery.App, typ: wire.OneRTT, dcid: pkt[1 : 1+connIDLen]}
+	p := received{now: now, d: d, pkt: pkt, space: recovery.App, typ: wire.OneRTT, replayed: replayed, dcid: pkt[1 : 1+connIDLen]}
 	c.process(&p, &o, 0x18)
 }
 
 // undecryptable counts a packet that no key fits, and looks whether it is a
 // stateless reset (RFC 9000 §10.3.1).
-func (c *Conn) undecryptable(now mono.Time, d *dgram.Datagram) {
+func (c *Conn) undecryptable(now mono.Time, d *dgram.Datagram, pkt []byte) {
 	if c.isStatelessReset(d) {
+		if c.qlog != nil {
+			c.qlog.resetReceived(d.Data)
+		}
 		c.enterDraining(now, &CloseReason{Kind: CloseReset})
 		return
 	}
-	c.stats.packetsIgnored++
+	c.ignore(pkt, dropUnopened, "")
 }
+
+// ignore counts a packet that is of no use.
+func (c *Conn) ignore(pkt []byte, trigger, details string) {
+	c.stats.packetsIgnored++
+	if c.qlog != nil {
+		c.qlog.packetDropped(pkt, trigger, details)
+	}
+}
+
+const otherID = "coalesced with packets to another connection ID"
 
 func (c *Conn) isStatelessReset(d *dgram.Datagram) bool {
 	const smallest = 5 + 16
@@ -198,6 +235,7 @@ func (c *Conn) acksOf(sp recovery.Space) *recovery.Acks {
 type received struct {
 	now   mono.Time
 	d     *dgram.Datagram
+	pkt   []byte // all of it, decrypted
 	space recovery.Space
 	typ   wire.PacketType
 	dcid  []byte // 1-RTT: the connection ID it was sent to
@@ -205,6 +243,7 @@ type received struct {
 
 	eliciting  bool
 	nonProbing bool
+	replayed   bool // it waited for its keys
 }
 
 // own returns the sequence number of our connection ID that the packet was
@@ -223,17 +262,21 @@ func (c *Conn) process(p *received, o *protect.Opened, reserved byte) bool {
 	acks := c.acksOf(p.space)
 	if acks.Seen(o.PN) {
 		c.stats.duplicates++
+		if c.qlog != nil {
+			c.qlog.packetRefused(c, p, o, dropDuplicate, "")
+		}
 		return false
 	}
 	switch {
 	case o.First&reserved != 0:
-		c.fail(p.now, frameError(wire.ProtocolViolation, 0, "reserved header bits are set"))
-		return false
+		return c.refuse(p, o, "reserved header bits are set")
 	case len(o.Payload) == 0:
-		c.fail(p.now, frameError(wire.ProtocolViolation, 0, "packet without a frame"))
-		return false
+		return c.refuse(p, o, "packet without a frame")
 	}
 	c.stats.packetsReceived++
+	if c.qlog != nil {
+		c.qlog.packetReceived(c, p, o)
+	}
 	if c.hs != nil {
 		c.hs.heard = true
 	}
@@ -257,6 +300,15 @@ func (c *Conn) process(p *received, o *protect.Opened, reserved byte) bool {
 	return true
 }
 
+// refuse closes the connection for a packet whose form breaks the rules.
+func (c *Conn) refuse(p *received, o *protect.Opened, reason string) bool {
+	if c.qlog != nil {
+		c.qlog.packetRefused(c, p, o, dropInvalid, reason)
+	}
+	c.fail(p.now, frameError(wire.ProtocolViolation, 0, reason))
+	return false
+}
+
 // receiveRetry takes a Retry packet (RFC 9000 §17.2.5): at most one, before
 // anything else, and only with a right tag.
 func (c *Conn) receiveRetry(now mono.Time, pkt []byte, h *wire.LongHeader) {
@@ -268,8 +320,11 @@ func (c *Conn) receiveRetry(now mono.Time, pkt []byte, h *wire.LongHeader) {
 		ignore = string(tag[:]) != string(pkt[len(pkt)-16:])
 	}
 	if ignore {
-		c.stats.packetsIgnored++
+		c.ignore(pkt, dropInvalid, "Retry out of place")
 		return
+	}
+	if c.qlog != nil {
+		c.qlog.retryReceived(pkt, h)
 	}
 	c.ids.retried, c.ids.retry = true, h.SCID
 	c.hs.token = append([]byte(nil), h.Token...)
@@ -280,23 +335,28 @@ func (c *Conn) receiveRetry(now mono.Time, pkt []byte, h *wire.LongHeader) {
 }
 
 // receiveOtherVersion takes what is not a version 1 packet: for a client that has
-// heard nothing yet it may be Version Negotiation (RFC 9000 §6.2).
-func (c *Conn) receiveOtherVersion(now mono.Time, b []byte) {
+// heard nothing yet it may be Version Negotiation (RFC 9000 §6.2), which it then
+// reports to have taken.
+func (c *Conn) receiveOtherVersion(now mono.Time, b []byte) bool {
 	if c.server || c.hs == nil || c.hs.heard || c.ids.retried {
-		return
+		return false
 	}
 	versions, inv, ok := wire.ParseVersionNegotiation(b)
 	id := c.ID()
 	if !ok || string(inv.DCID) != string(id.Bytes()) || string(inv.SCID) != string(c.ids.original.Bytes()) {
-		return
+		return false
 	}
 	offered := make([]uint32, 0, len(versions)/4)
 	for ; len(versions) >= 4; versions = versions[4:] {
 		v := uint32(versions[0])<<24 | uint32(versions[1])<<16 | uint32(versions[2])<<8 | uint32(versions[3])
 		if v == wire.Version1 {
-			return
+			return false
 		}
 		offered = append(offered, v)
 	}
+	if c.qlog != nil {
+		c.qlog.versionsReceived(b, offered)
+	}
 	c.enterDraining(now, &CloseReason{Kind: CloseVersion, Versions: offered})
+	return true
 }

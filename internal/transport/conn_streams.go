@@ -6,6 +6,7 @@ import (
 	"github.com/cinnabar-quic/cinnabar/internal/recovery"
 	"github.com/cinnabar-quic/cinnabar/internal/stream"
 	"github.com/cinnabar-quic/cinnabar/internal/wire"
+	"github.com/cinnabar-quic/cinnabar/qlog"
 )
 
 // Stream is one stream of a connection. Its owner passes it to the Conn's
@@ -45,6 +46,10 @@ type Stream struct {
 	stopCode  uint64
 	stalled   int64 // the limit that last stopped it, plus one
 	stats     streamCounters
+
+	loggedSend stream.SendState // as in the log
+	loggedRecv stream.RecvState
+	blockedFor blockedReason
 }
 
 // queue is the list that a stream with data stands in.
@@ -199,6 +204,10 @@ func (c *Conn) newStream(now mono.Time, id int64, local bool) *Stream {
 	}
 	c.streams.table[id] = st
 	c.streams.last = st
+	if c.qlog != nil {
+		c.qlog.at(now)
+		c.qlog.streamStates(st, initiator(local))
+	}
 	return st
 }
 
@@ -274,6 +283,9 @@ func (c *Conn) reap(st *Stream) {
 	}
 	s := &c.streams
 	st.gone = true
+	if c.qlog != nil {
+		c.qlog.streamGone(st)
+	}
 	delete(s.table, st.id)
 	if s.last == st {
 		s.last = nil
@@ -317,6 +329,9 @@ func (s *streams) setMax(c *Conn, uni bool, limit int64) {
 // applyPeerLimits takes the limits in the peer's parameters.
 func (c *Conn) applyPeerLimits() {
 	c.flow.out.Add(c.peer.MaxData)
+	if c.qlog != nil {
+		c.qlog.block(blockedConnection, c.flow.out.Left() == 0)
+	}
 	c.streams.setMax(c, false, c.peer.MaxStreamsBidi)
 	c.streams.setMax(c, true, c.peer.MaxStreamsUni)
 	for _, st := range c.streams.table {
@@ -379,9 +394,15 @@ func (s *streams) enqueue(c *Conn, st *Stream) {
 	}
 	if !s.within(st) {
 		s.waiting.push(st, queueBlocked)
+		if c.qlog != nil {
+			c.qlog.blockStream(st, blockedStreamID)
+		}
 		return
 	}
 	if st.send.Pending(c.flow.out.Left()) {
+		if c.qlog != nil {
+			c.qlog.blockStream(st, blockedNot)
+		}
 		s.ready.push(st, queueReady)
 		return
 	}
@@ -395,12 +416,19 @@ func (s *streams) enqueue(c *Conn, st *Stream) {
 			c.stats.blockCount++ // once for each limit, however often the stream is written to
 			c.tellBlocked(st)
 		}
+		if c.qlog != nil {
+			c.qlog.blockStream(st, blockedStream)
+		}
 		return
 	}
 	if limit, ok := c.flow.out.Blocked(); ok {
 		c.flow.blockedAt = limit
 		c.flow.dataBlocked.want()
 		c.stats.blockCount++
+	}
+	if c.qlog != nil {
+		c.qlog.block(blockedConnection, true)
+		c.qlog.blockStream(st, blockedConnection)
 	}
 	c.tellBlocked(st)
 	s.waiting.push(st, queueBlocked)
@@ -538,6 +566,9 @@ func (s *streams) appendStream(c *Conn, d *datagram, pk *packet, st *Stream) boo
 		f.Flag = 1
 	}
 	c.record(f)
+	if c.qlog != nil {
+		c.qlog.streamStates(st, qlog.Local)
+	}
 	if st.starved && st.send.Unsent() < int64(st.highWater) {
 		st.starved = false
 		c.events.push(Event{Kind: EventWritable, Stream: st})

@@ -84,10 +84,19 @@ func (c *Conn) Advance(now mono.Time) {
 	if c.held() && c.life.state == active {
 		return
 	}
+	if c.qlog != nil {
+		c.qlog.at(now)
+	}
 	for t := timer(0); t < timers; t++ {
 		if c.when(t) <= now {
+			if c.qlog != nil {
+				c.qlog.expired(t)
+			}
 			c.fire(now, t)
 		}
+	}
+	if c.qlog != nil {
+		c.qlog.catchUp(c)
 	}
 }
 
@@ -113,6 +122,9 @@ func (c *Conn) fire(now mono.Time, t timer) {
 	case timerPath:
 		c.paths.expire(c, now)
 	case timerKeys:
+		if c.qlog != nil {
+			c.qlog.previousGone(c)
+		}
 		c.oneRTT.Discard(now)
 	case timerMTU:
 		c.mtu.raise(now)
@@ -132,6 +144,9 @@ func (c *Conn) probe(now mono.Time) {
 			frames, ok := c.loss.Unacked(sp, i)
 			if !ok {
 				break
+			}
+			if c.qlog != nil {
+				c.qlog.retransmit(c, frames)
 			}
 			for j := range frames {
 				c.resend(sp, &frames[j])

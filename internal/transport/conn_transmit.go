@@ -33,6 +33,13 @@ const (
 // Transmit writes the next batch of datagrams, all for b.Path, and reports
 // whether there is one. b must be empty. It is called again until it reports false.
 func (c *Conn) Transmit(now mono.Time, b *dgram.Batch) bool {
+	if c.qlog != nil {
+		return c.qlog.transmit(c, now, b)
+	}
+	return c.transmit(now, b)
+}
+
+func (c *Conn) transmit(now mono.Time, b *dgram.Batch) bool {
 	switch c.life.state {
 	case closing:
 		return c.transmitClose(now, b)
@@ -70,11 +77,17 @@ func (c *Conn) transmitBatch(now mono.Time, b *dgram.Batch, p *path) {
 		if allowance := p.allowance(); allowance < size {
 			if allowance < c.smallestDatagram() {
 				c.loss.SetAmplificationLimited(true)
+				if c.qlog != nil {
+					c.qlog.block(blockedAmplification, true)
+				}
 				return
 			}
 			size = allowance
 		}
 		c.loss.SetAmplificationLimited(false)
+		if c.qlog != nil {
+			c.qlog.block(blockedAmplification, false)
+		}
 		room := b.Next(size)
 		if room == nil {
 			return
@@ -85,6 +98,9 @@ func (c *Conn) transmitBatch(now mono.Time, b *dgram.Batch, p *path) {
 			c.loss.SetAppLimited(open)
 			if c.paceUntil = mono.Never; !open && pace <= 0 {
 				c.paceUntil = c.loss.Pacer().Next(now)
+			}
+			if c.qlog != nil {
+				c.qlog.paused(c, open, pace)
 			}
 			return
 		}

@@ -134,6 +134,9 @@ func (c *Conn) finish(now mono.Time, d *datagram) int {
 		if pk.typ != wire.OneRTT {
 			varint.Put2(d.b[pk.lengthAt:], uint64(pk.end-pk.pnOff))
 		}
+		if c.qlog != nil {
+			c.qlog.packetSent(c, d, pk)
+		}
 		c.seal(d.b[pk.start:pk.end-protect.Overhead:pk.end], pk)
 	}
 	for i := 0; i < d.n; i++ {

@@ -7,6 +7,7 @@ import (
 	"github.com/cinnabar-quic/cinnabar/internal/mono"
 	"github.com/cinnabar-quic/cinnabar/internal/stream"
 	"github.com/cinnabar-quic/cinnabar/internal/wire"
+	"github.com/cinnabar-quic/cinnabar/qlog"
 )
 
 // HighWater is how many unsent bytes of a stream make Write refuse more, unless
@@ -31,6 +32,9 @@ func (c *Conn) Write(s *Stream, p []byte) (int, error) {
 	}
 	n := max(min(len(p), stream.MaxChunk-int(unsent)), 0) // a chunk may have gone past that
 	s.send.Write(p[:n])
+	if c.qlog != nil && n > 0 {
+		c.qlog.written(s, n, "")
+	}
 	c.streams.enqueue(c, s)
 	return n, nil
 }
@@ -81,6 +85,9 @@ func (c *Conn) CloseWrite(s *Stream) error {
 	}
 	s.stats.finished = true
 	s.send.Finish()
+	if c.qlog != nil {
+		c.qlog.written(s, 0, "fin_set")
+	}
 	c.streams.enqueue(c, s)
 	return nil
 }
@@ -92,6 +99,10 @@ func (c *Conn) Reset(s *Stream, code uint64) {
 	}
 	if s.send.Reset(code) {
 		s.stats.resetCode = code
+		if c.qlog != nil {
+			c.qlog.written(s, 0, "stream_reset")
+			c.qlog.streamStates(s, qlog.Local)
+		}
 		c.streams.enqueueControl(s)
 	}
 	c.wakeWriter(s)
@@ -119,6 +130,12 @@ func (c *Conn) Read(now mono.Time, s *Stream, p []byte) (int, error) {
 
 // afterRead counts what was read and finds the error that goes with nothing.
 func (c *Conn) afterRead(now mono.Time, s *Stream, n int) error {
+	if c.qlog != nil {
+		c.qlog.at(now)
+		if n > 0 {
+			c.qlog.read(s, n, "")
+		}
+	}
 	c.consumed(now, s)
 	var err error
 	if n == 0 {
@@ -129,12 +146,18 @@ func (c *Conn) afterRead(now mono.Time, s *Stream, n int) error {
 			err = ErrReadClosed
 		case reset:
 			s.recv.ReadReset()
+			if c.qlog != nil {
+				c.qlog.read(s, 0, "stream_reset")
+			}
 			err = &StreamError{Code: code, Remote: true}
 		case c.life.state != active:
 			return ErrClosed
 		}
 	}
 	if c.life.state == active {
+		if c.qlog != nil {
+			c.qlog.streamStates(s, qlog.Local)
+		}
 		c.reap(s)
 	}
 	return err
@@ -151,6 +174,10 @@ func (c *Conn) SetReader(s *Stream, p []byte) {
 // TakeReader takes the lent slice back and returns how many bytes are in it.
 func (c *Conn) TakeReader(now mono.Time, s *Stream) int {
 	n := s.recv.TakeReader()
+	if c.qlog != nil && n > 0 {
+		c.qlog.at(now)
+		c.qlog.read(s, n, "")
+	}
 	c.consumed(now, s)
 	if n > 0 && c.life.state == active {
 		c.reap(s)
@@ -193,6 +220,10 @@ func (c *Conn) Stop(now mono.Time, s *Stream, code uint64) {
 	c.countGaps(s)
 	c.consumed(now, s)
 	c.readable(s)
+	if c.qlog != nil {
+		c.qlog.at(now)
+		c.qlog.streamStates(s, qlog.Local)
+	}
 	c.reap(s)
 }
 
@@ -266,6 +297,9 @@ func (c *Conn) countGaps(s *Stream) {
 
 // arrived tells the owner of what a frame brought for the receiving half.
 func (c *Conn) arrived(now mono.Time, s *Stream) {
+	if c.qlog != nil {
+		c.qlog.streamStates(s, qlog.Remote)
+	}
 	before := s.counted
 	c.consumed(now, s)
 	if s.recv.Stopped() {
@@ -307,6 +341,9 @@ func (c *Conn) onStopSending(now mono.Time, f wire.StopSending) *wire.Error {
 	}
 	if s.send.Reset(f.Code) {
 		s.stats.stopped, s.stats.stopCode = true, f.Code
+		if c.qlog != nil {
+			c.qlog.streamStates(s, qlog.Remote)
+		}
 		c.streams.enqueueControl(s)
 		c.events.push(Event{Kind: EventStopped, Stream: s, Code: f.Code})
 		c.wakeWriter(s)
