@@ -148,6 +148,12 @@ type ConnectOptions struct {
 	SessionTicket         []byte
 	RemoteTransportParams []byte
 
+	// OCSPHandler is given the proof that the server has sent that its certificate is
+	// not revoked, nil if it sent none: once, before the session's Secure, with the
+	// handshake waiting (CON-033, OCS-007). What a resumed session has is that of the first. An
+	// error or a panic destroys the session with it. The context ends with the handshake.
+	OCSPHandler func(ctx context.Context, s *ClientSession, data []byte) error
+
 	// DelayHandshake makes the session wait, and send nothing, until StartHandshake.
 	DelayHandshake bool
 	// DCID is the destination connection ID of the first packets, of 8 to 20 bytes
@@ -211,6 +217,16 @@ type ListenOptions struct {
 	PreferredAddress []PreferredAddress
 	// Lookup resolves the host names in PreferredAddress. Nil is the socket's (LIS-018).
 	Lookup LookupFunc
+
+	// ClientHelloHandler is asked at the start of the handshake of each session, which
+	// waits for it while others go on, up to CallbackTimeout (LIS-006, CHE-002). The
+	// session goes on with the context it returns, or with nil with that of the
+	// listener. An error or a panic destroys the session with it, and fails
+	// the client's handshake. The context it is given ends with the handshake.
+	ClientHelloHandler func(ctx context.Context, s *ServerSession, h ClientHello) (*securecontext.Context, error)
+	// OCSPHandler is asked after that, likewise, for the proof that the certificate is not
+	// revoked, if the client wants to see it (LIS-029, OCS-001).
+	OCSPHandler func(ctx context.Context, s *ServerSession, r OCSPRequest) (OCSPResponse, error)
 
 	// Handler is given every new session, before its handshake is done, on a
 	// goroutine of its own. The session's hooks wait until it returns; an error or a
@@ -316,6 +332,9 @@ func (o ConnectOptions) over(base ConnectOptions) ConnectOptions {
 	if o.SessionTicket == nil {
 		o.SessionTicket, o.RemoteTransportParams = base.SessionTicket, base.RemoteTransportParams
 	}
+	if o.OCSPHandler == nil {
+		o.OCSPHandler = base.OCSPHandler
+	}
 	o.DelayHandshake = o.DelayHandshake || base.DelayHandshake
 	if o.DCID == nil {
 		o.DCID = base.DCID
@@ -349,6 +368,12 @@ func (o ListenOptions) over(base ListenOptions) ListenOptions {
 	}
 	if o.Lookup == nil {
 		o.Lookup = base.Lookup
+	}
+	if o.ClientHelloHandler == nil {
+		o.ClientHelloHandler = base.ClientHelloHandler
+	}
+	if o.OCSPHandler == nil {
+		o.OCSPHandler = base.OCSPHandler
 	}
 	if o.Handler == nil {
 		o.Handler = base.Handler

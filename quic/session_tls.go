@@ -42,6 +42,7 @@ type tlsRunner struct {
 
 	// Of the goroutine that runs.
 	conn     *tls.QUICConn
+	ctx      context.Context // for the program's callbacks
 	cancel   context.CancelFunc
 	done     bool
 	failed   bool
@@ -287,6 +288,7 @@ func (r *tlsRunner) begin() error {
 		conn = tls.QUICClient
 	}
 	c := conn(qc)
+	r.ctx = ctx
 	s.mu.Lock()
 	r.conn, r.cancel = c, cancel
 	params := s.conn.LocalParameters()

@@ -1,7 +1,6 @@
 package quic
 
 import (
-	"cmp"
 	"context"
 	"crypto/tls"
 	"crypto/x509"
@@ -32,24 +31,11 @@ func serverTLS(o *ListenOptions) *tls.Config {
 	}
 	plain := base.Clone()
 	plain.GetConfigForClient = nil
+	v := &serverChoice{o, base, plain, choose}
 	base.GetConfigForClient = func(h *tls.ClientHelloInfo) (*tls.Config, error) {
 		r := runnerOf(h.Context())
 		h.Conn = r.addresses()
-		if choose != nil {
-			chosen, err := guarded(r, func() (*tls.Config, error) { return choose(h) })
-			if err != nil {
-				return nil, err
-			}
-			if chosen != nil {
-				own := forced(chosen, base)
-				r.clientCAs = cmp.Or(own.ClientCAs, r.clientCAs)
-				o.askClients(own, base)
-				guardServer(own)
-				return r.use(own), nil
-			}
-		}
-		r.offer(h.CipherSuites)
-		return r.use(plain.Clone()), nil
+		return v.config(r, h)
 	}
 	return base
 }
@@ -57,7 +43,7 @@ func serverTLS(o *ListenOptions) *tls.Config {
 // perSession reports whether the options ask for something that a session's own
 // configuration is needed for.
 func (o *ListenOptions) perSession() bool {
-	return o.Handler != nil || o.Hooks.KeyLog != nil || o.restricted()
+	return o.Handler != nil || o.Hooks.KeyLog != nil || o.ClientHelloHandler != nil || o.OCSPHandler != nil || o.restricted()
 }
 
 // forced returns a copy of c that TLS 1.3 and QUIC can be spoken with. An empty
@@ -109,6 +95,9 @@ func (r *tlsRunner) clientTLS(o *ConnectOptions) *tls.Config {
 	r.guardClient(c)
 	r.logKeys(c)
 	r.insistOn(c)
+	if o.OCSPHandler != nil {
+		r.showStaple(c, o.OCSPHandler)
+	}
 	return c
 }
 
