@@ -102,3 +102,14 @@ func (r *tlsRunner) offer(hello []uint16) {
 		r.context.OfferCiphers(hello)
 	}
 }
+
+// ServerSecureContext returns the context that Listen was given, nil before that and for
+// a socket that listens with TLS.
+func (s *Socket) ServerSecureContext() *securecontext.Context {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.listener == nil {
+		return nil
+	}
+	return s.listener.opts.SecureContext
+}
