@@ -160,7 +160,7 @@ func TestHandler(t *testing.T) {
 			j.add("handler done")
 			return nil
 		}}
-		m := newMemNet(t, udp.NetworkOptions{}, SocketOptions{}, lo)
+		m := newMemNet(t, udp.NetworkOptions{Delay: time.Millisecond}, SocketOptions{}, lo)
 		defer m.close()
 		if _, err := m.server.Accept(t.Context()); !errors.Is(err, ErrInvalidState) {
 			t.Errorf("Accept with a Handler: %v", err)
@@ -182,6 +182,7 @@ func TestHandler(t *testing.T) {
 		time.Sleep(2 * time.Second)
 		j.want(t, "handler done", "server secure", "server stream 0")
 		c.CloseWithError(0, "")
+		time.Sleep(time.Second)
 		j.want(t, "server close")
 	})
 }
