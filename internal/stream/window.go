@@ -59,6 +59,17 @@ func (w *Window) Consumed(now mono.Time, total int64, rtt time.Duration) (newLim
 	return limit, true
 }
 
+// Extend grants all that Consumed has saved up for a larger step, and reports whether
+// that is anything.
+func (w *Window) Extend() (newLimit int64, update bool) {
+	limit := min(w.total+w.size, varint.Max)
+	if limit <= w.limit {
+		return w.limit, false
+	}
+	w.limit = limit
+	return limit, true
+}
+
 // Credit is what a peer grants us for all streams together (RFC 9000 §4.1).
 // The zero Credit grants nothing.
 type Credit struct {

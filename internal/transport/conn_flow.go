@@ -35,12 +35,24 @@ func (f *flow) receive(n int64) bool {
 	return true
 }
 
-// consume counts n bytes that the application is done with.
-func (f *flow) consume(now mono.Time, n int64, rtt time.Duration) {
+// consume counts n bytes of a stream that the application is done with. If the peer has no
+// credit left and nothing of the stream is left to read, the peer gets what there is at
+// once: the application may wait for that stream, and leave others unread until it ends.
+func (f *flow) consume(now mono.Time, n int64, rtt time.Duration, s *Stream) {
 	f.consumed += n
-	if _, update := f.in.Consumed(now, f.consumed, rtt); update {
+	_, update := f.in.Consumed(now, f.consumed, rtt)
+	if !update && f.received == f.in.Limit() && s.recv.Readable() == 0 {
+		_, update = f.in.Extend()
+	}
+	if update {
 		f.maxData.want()
 	}
+}
+
+// asked is a peer that has no credit left and more to send.
+func (f *flow) asked() {
+	f.in.Extend()
+	f.maxData.want()
 }
 
 // restart forgets what was sent, after 0-RTT was refused.

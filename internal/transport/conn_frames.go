@@ -169,7 +169,7 @@ func (c *Conn) onLimitFrame(t wire.FrameType, cur *varint.Cursor) {
 		}
 	case wire.FrameDataBlocked:
 		if wire.ParseDataBlocked(cur); !cur.Failed() {
-			c.flow.maxData.want()
+			c.flow.asked()
 		}
 	case wire.FrameStreamsBlockedBidi, wire.FrameStreamsBlockedUni:
 		if f := wire.ParseStreamsBlocked(cur, t); !cur.Failed() {

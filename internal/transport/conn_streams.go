@@ -137,6 +137,7 @@ type streams struct {
 	peerDone   [2]int64      // streams of the peer's that are over
 	peerLimit  [2]int64      // streams the peer may have open at once
 	granted    [2]int64      // streams the peer may open in all, as it knows
+	owed       [2]bool       // the peer has asked for more when there was none
 	grants     [2]signal
 
 	ready   streamList
@@ -300,11 +301,12 @@ func (c *Conn) reap(st *Stream) {
 
 // grant lets the peer open as many streams as have ended. The frame goes by
 // itself when an eighth of the limit has piled up, or the peer is out of
-// credit; otherwise it rides along.
+// credit or has asked for more; otherwise it rides along.
 func (s *streams) grant(c *Conn, uni, asked bool) {
 	k := kind(uni)
 	limit := min(s.peerLimit[k]+s.peerDone[k], 1<<60)
-	due := limit-s.granted[k] > s.peerLimit[k]/8 || s.peerOpened[k] == s.granted[k] || asked
+	due := limit-s.granted[k] > s.peerLimit[k]/8 || s.peerOpened[k] == s.granted[k] || asked || s.owed[k]
+	s.owed[k] = (asked || s.owed[k]) && limit <= s.granted[k]
 	if limit > s.granted[k] && due || asked {
 		s.granted[k] = limit
 		s.grants[k].want()

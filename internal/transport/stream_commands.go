@@ -257,7 +257,7 @@ func (c *Conn) consumed(now mono.Time, s *Stream) {
 			c.streams.enqueueControl(s)
 		}
 	}
-	c.flow.consume(now, total-s.counted, rtt)
+	c.flow.consume(now, total-s.counted, rtt, s)
 	s.counted = total
 }
 
