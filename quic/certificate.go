@@ -201,7 +201,7 @@ func (s *Session) Cipher() Cipher {
 // EphemeralKeyInfo tells how the ends of a session have agreed on its keys (CLI-013).
 type EphemeralKeyInfo struct {
 	Type string // "ECDH": TLS here has no other (CLI-014)
-	Name string // of the curve, as "prime256v1" or "X25519"; of a hybrid, IANA's name (CLI-015)
+	Name string // as securecontext.Options takes it: "P-256", "X25519"; of a hybrid, IANA's name (CLI-015)
 	Size int    // of the curve's keys in bits; of a hybrid, of its classical part (CLI-016)
 }
 
@@ -221,11 +221,11 @@ func agreement(id tls.CurveID) EphemeralKeyInfo {
 	case tls.X25519:
 		return EphemeralKeyInfo{"ECDH", "X25519", 253}
 	case tls.CurveP256:
-		return EphemeralKeyInfo{"ECDH", "prime256v1", 256}
+		return EphemeralKeyInfo{"ECDH", "P-256", 256}
 	case tls.CurveP384:
-		return EphemeralKeyInfo{"ECDH", "secp384r1", 384}
+		return EphemeralKeyInfo{"ECDH", "P-384", 384}
 	case tls.CurveP521:
-		return EphemeralKeyInfo{"ECDH", "secp521r1", 521}
+		return EphemeralKeyInfo{"ECDH", "P-521", 521}
 	case tls.X25519MLKEM768:
 		return EphemeralKeyInfo{"ECDH", "X25519MLKEM768", 253}
 	case tls.SecP256r1MLKEM768:
