@@ -268,7 +268,7 @@ func TestRowSendFile(t *testing.T) {
 		st := mustOpen(t, &p.client.Session, StreamOptions{})
 		done := make(chan error)
 		go func() { done <- st.SendFile(path, SendOptions{}) }()
-		time.Sleep(time.Minute / 10) // as far as it goes without a reader
+		settle(6 * time.Second) // as far as it goes without a reader
 		peer := mustAccept(t, &p.server.Session)
 		const most = 256<<10 + 16<<10 + 64<<10 // what the peer lets us send, the high water mark, a chunk
 		if n := st.Buffered() + peer.Readable(); n > most || peer.Readable() != 256<<10 {
@@ -448,7 +448,7 @@ func TestSendFileHalfWay(t *testing.T) {
 			go func() {
 				done <- st.sendFile("Stream.SendFile", SendOptions{}, true, func() (*os.File, error) { return f, nil })
 			}()
-			time.Sleep(time.Second)
+			settle(time.Second)
 			return st, mustAccept(t, &p.server.Session), done
 		}
 		closed := func(f *os.File) {

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"io"
 	"net"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -31,11 +32,11 @@ func TestRowStreamClose(t *testing.T) {
 		c.SetHooks(j.ends())
 		c.End([]byte("1234"))
 		io.ReadAll(s)
-		time.Sleep(time.Second)
+		settle(time.Second)
 		j.want(t) // one half is over
 		s.End([]byte("567"))
 		io.ReadAll(c)
-		time.Sleep(time.Second)
+		settle(time.Second)
 		j.want(t, "close")
 		if st := c.Stats(); st.BytesSent != 5 || st.BytesReceived != 3 || st.FinalSize != 3 || st.MaxAcknowledgedOffset != 5 {
 			t.Errorf("afterwards: %+v", st)
@@ -57,7 +58,7 @@ func TestRowStreamClose(t *testing.T) {
 		p.client.Destroy(boom)
 		synctest.Wait()
 		j.want(t, "error: boom", "close")
-		time.Sleep(time.Second)
+		settle(time.Second)
 		j.want(t, "error: quic: session closed by the peer: APPLICATION_ERROR", "close")
 		if st := c.Stats(); st.BytesSent != 1 {
 			t.Errorf("after the session was destroyed: %+v", st)
@@ -76,21 +77,21 @@ func TestRowStreamError(t *testing.T) {
 		c.Destroy(errors.New("boom"))
 		c.Destroy(errors.New("again"))
 		s.Destroy(errors.New("the peer's"))
-		time.Sleep(time.Second)
+		settle(time.Second)
 		j.want(t, "error: boom", "close")
 
 		c, s = p.streams(t)
 		c.SetHooks(j.ends())
 		c.Destroy(&ApplicationError{ErrorCode: 9}) // an error, whatever it is
 		s.Close()
-		time.Sleep(time.Second)
+		settle(time.Second)
 		j.want(t, "error: quic: session closed here: application code 0x9", "close")
 
 		c, s = p.streams(t)
 		c.SetHooks(j.ends())
 		c.Destroy(nil)
 		s.Close()
-		time.Sleep(time.Second)
+		settle(time.Second)
 		j.want(t, "close")
 
 		c, s = p.streams(t)
@@ -98,7 +99,7 @@ func TestRowStreamError(t *testing.T) {
 		s.SetHooks(j.ends())
 		c.Close()
 		s.Close() // each asks the other to stop as well
-		time.Sleep(time.Second)
+		settle(time.Second)
 		j.want(t, "close", "close")
 
 		c, s = p.streams(t)
@@ -107,7 +108,7 @@ func TestRowStreamError(t *testing.T) {
 		c.Read(make([]byte, 1))
 		c.CloseWrite()
 		io.ReadAll(s)
-		time.Sleep(time.Second)
+		settle(time.Second)
 		j.want(t, "error: quic: stream 16 was cut off by the peer with code 0x5", "close")
 	})
 }
@@ -143,7 +144,7 @@ func TestRowStreamCloseDelivers(t *testing.T) {
 		if err := c.Close(); err != nil {
 			t.Errorf("Close while the first is pending: %v", err)
 		}
-		time.Sleep(time.Second)
+		settle(time.Second)
 		if _, err := s.Write([]byte("x")); !errors.As(err, new(*StreamError)) {
 			t.Errorf("the peer writes on: %v", err)
 		}
@@ -207,7 +208,7 @@ func TestRowResetReceived(t *testing.T) {
 		c.Write([]byte("cut short"))
 		synctest.Wait()
 		c.Reset(77)
-		time.Sleep(time.Second)
+		settle(time.Second)
 		if n, ok := s.ResetReceived(); !ok || n != 77 {
 			t.Errorf("reset: %d, %v", n, ok)
 		}
@@ -222,7 +223,7 @@ func TestRowResetReceived(t *testing.T) {
 		}
 		s.CloseWrite()
 		io.ReadAll(c)
-		time.Sleep(time.Second)
+		settle(time.Second)
 		if !s.Detached() || !c.Detached() {
 			t.Error("not detached when both sides are over")
 		}
@@ -246,19 +247,19 @@ func TestRowResetReceived(t *testing.T) {
 // A stream's figures, and that they stay.
 func TestRowStreamStats(t *testing.T) {
 	inBubble(t, ListenOptions{}, ConnectOptions{}, func(t *testing.T, p *pair) {
-		time.Sleep(time.Second)
+		settle(time.Second)
 		c := mustOpen(t, &p.client.Session, StreamOptions{HalfOpen: true})
 		if st := c.Stats(); st != (StreamStats{}) {
 			t.Errorf("at first: %+v", st)
 		}
-		time.Sleep(3 * time.Second)
+		settle(3 * time.Second)
 		covers(t, "STR-032")
 		if d := c.Stats().Duration; d != 3*time.Second {
 			t.Errorf("Duration is %v", d)
 		}
 		c.Write([]byte("abcdefghijklm"))
 		s := mustAccept(t, &p.server.Session)
-		time.Sleep(time.Second)
+		settle(time.Second)
 		covers(t, "STR-033")
 		if n := s.Stats().FinalSize; n != 0 {
 			t.Errorf("FinalSize before the end is %d", n)
@@ -284,9 +285,9 @@ func TestRowStreamStats(t *testing.T) {
 		}
 		c.End([]byte("nopqrstuvwxyz"))
 		io.ReadAll(s)
-		time.Sleep(time.Second)
+		settle(time.Second)
 		cs, ss := c.Stats(), s.Stats()
-		time.Sleep(time.Minute)
+		settle(time.Minute)
 		covers(t, "STR-032")
 		if c.Stats().Duration != cs.Duration || cs.Duration < 4*time.Second || cs.Duration > 5*time.Second {
 			t.Errorf("Duration is %v, and later %v", cs.Duration, c.Stats().Duration)
@@ -311,31 +312,31 @@ func TestRowStreamStats(t *testing.T) {
 // Offsets and counts with a hole in the data, and what is sent twice counted once.
 func TestRowStreamStatsHoles(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		lose := false
-		m := newMemNet(t, udp.NetworkOptions{Delay: time.Millisecond, Filter: func(d *dgram.Datagram) bool { return lose }}, SocketOptions{}, ListenOptions{})
+		var lose atomic.Bool
+		m := newMemNet(t, udp.NetworkOptions{Delay: time.Millisecond, Filter: func(d *dgram.Datagram) bool { return lose.Load() }}, SocketOptions{}, ListenOptions{})
 		defer m.close()
 		p := m.pair(ConnectOptions{})
 		c, s := p.streams(t)
-		time.Sleep(time.Second)
-		lose = true
+		settle(time.Second)
+		lose.Store(true)
 		c.Write(make([]byte, 1000))
 		synctest.Wait()
-		time.Sleep(1100 * time.Microsecond) // it has gone by the filter
-		lose = false
+		settle(1100 * time.Microsecond) // it has gone by the filter
+		lose.Store(false)
 		c.Write(make([]byte, 1000))
 		synctest.Wait()
-		time.Sleep(1100 * time.Microsecond)
+		settle(1100 * time.Microsecond)
 		covers(t, "STR-037")
 		covers(t, "STR-024")
 		if st := s.Stats(); st.MaxReceivedOffset != 2001 || st.BytesReceived != 1001 {
 			t.Errorf("the receiver of the second half: %+v", st)
 		}
-		time.Sleep(1000 * time.Microsecond)
+		settle(1000 * time.Microsecond)
 		covers(t, "STR-035")
 		if n, prefix := c.Stats().MaxAcknowledgedOffset, c.acknowledged(); n != 2001 || prefix != 1 {
 			t.Errorf("acknowledged up to %d, without a hole up to %d", n, prefix)
 		}
-		time.Sleep(time.Second)
+		settle(time.Second)
 		covers(t, "STR-025")
 		if n := c.Stats().BytesSent; n != 2001 || p.client.Stats().StreamBytesResent < 1000 {
 			t.Errorf("BytesSent is %d, and %d were sent again", n, p.client.Stats().StreamBytesResent)
@@ -370,7 +371,7 @@ func TestRowMaxExtendedOffset(t *testing.T) {
 				t.Errorf("of a stream that only reads: %d", n)
 			}
 			go c.Write(make([]byte, 25_000))
-			time.Sleep(time.Second)
+			settle(time.Second)
 			if n := s.Stats().MaxExtendedOffset; n != 30_000 {
 				t.Errorf("before anything is read: %d", n)
 			}

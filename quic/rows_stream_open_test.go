@@ -7,6 +7,7 @@ import (
 	"io"
 	"net"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -22,6 +23,12 @@ func code(err error) string {
 		return c.Code()
 	}
 	return ""
+}
+
+// settle lets time pass in a bubble, and waits for what happens at its end.
+func settle(d time.Duration) {
+	time.Sleep(d)
+	synctest.Wait()
 }
 
 // mustOpen opens a stream of s.
@@ -419,10 +426,11 @@ func TestRowStreamHook(t *testing.T) {
 // A stream that nobody reads does not hold up the others, nor does a packet of its that is lost.
 func TestRowMultiplexing(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		var sent, lost int
+		var sent int
+		var lost atomic.Int32
 		m := newMemNet(t, udp.NetworkOptions{Delay: time.Millisecond, Filter: func(d *dgram.Datagram) bool {
 			if sent++; sent > 40 && sent%10 == 0 {
-				lost++
+				lost.Add(1)
 				return true
 			}
 			return false
@@ -462,7 +470,7 @@ func TestRowMultiplexing(t *testing.T) {
 		if n := unread.Readable(); n != 256<<10 {
 			t.Errorf("%d bytes of the stalled stream wait, want its window", n)
 		}
-		if lost == 0 || p.client.Stats().PacketsLost == 0 {
+		if lost.Load() == 0 || p.client.Stats().PacketsLost == 0 {
 			t.Error("nothing was lost")
 		}
 	})
