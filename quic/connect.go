@@ -77,6 +77,7 @@ func (s *Socket) connect(ctx context.Context, o ConnectOptions, owns bool) (*Cli
 	config.AcceptPreferred = c.preferring
 	config.Token = c.tokenStore.Take(c.tokenKey)
 	config.Delayed = o.DelayHandshake
+	config.QLog = o.QLog && !o.DisableQLog
 	o.setDCID(&config)
 	if err := c.start(op, s, remote, &config, &so, o.Hooks, r); err != nil {
 		return nil, err
@@ -105,6 +106,7 @@ func (c *ClientSession) start(op string, s *Socket, remote netip.AddrPort, confi
 	c.mu.Lock() // nobody else can have it: the session is not known yet
 	s.mu.Unlock()
 	c.tls = r
+	conn.LogALPN(now(), c.alpn, "")
 	delayed := c.delayed
 	r.running = !delayed
 	c.unlock(flushNow) // its connection ID becomes routable

@@ -257,7 +257,7 @@ func (r *reader) post(p *parcel, i int, s *Session) bool {
 func (r *reader) received(s *Session) {
 	t := now()
 	if s.server != nil && !s.conn.Heard() {
-		s.hooks = nil // the first packet was no client's: there never was a session
+		s.hooks, s.log = nil, nil // the first packet was no client's: there never was a session
 		s.socket.unadmit()
 		s.conn.Destroy(t)
 	}

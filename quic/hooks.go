@@ -1,6 +1,9 @@
 package quic
 
-import "net/netip"
+import (
+	"io"
+	"net/netip"
+)
 
 // SocketHooks are told what happens to a socket. All are optional. They run one
 // at a time, in the order of what happened, on a goroutine that exists only while there
@@ -32,6 +35,10 @@ type SessionHooks struct {
 	// line in the form of NSS's key log with its newline, as Wireshark reads it
 	// (SES-011). Whoever has them can read the session.
 	KeyLog func(line []byte) error
+
+	// QLog is given the log that ConnectOptions.QLog asked for, once and before anything is
+	// heard from the server: what Session.QLog returns from now on. Clients only (CLI-007).
+	QLog func(log io.Reader) error
 
 	// Stream is given every stream that the peer opens. With it there is no
 	// AcceptStream (SES-023).
@@ -76,6 +83,9 @@ func (h SessionHooks) over(base SessionHooks) SessionHooks {
 	if h.KeyLog == nil {
 		h.KeyLog = base.KeyLog
 	}
+	if h.QLog == nil {
+		h.QLog = base.QLog
+	}
 	if h.Stream == nil {
 		h.Stream = base.Stream
 	}
@@ -98,7 +108,7 @@ func (h SessionHooks) over(base SessionHooks) SessionHooks {
 }
 
 func (h *SessionHooks) none() bool {
-	return h.Secure == nil && h.KeyLog == nil && h.Stream == nil && h.PathValidation == nil && h.SessionTicket == nil &&
+	return h.Secure == nil && h.KeyLog == nil && h.QLog == nil && h.Stream == nil && h.PathValidation == nil && h.SessionTicket == nil &&
 		h.UsePreferredAddress == nil && h.Error == nil && h.Close == nil
 }
 

@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"crypto/tls"
+	"io"
 	"net"
 	"net/netip"
 	"time"
@@ -80,6 +81,19 @@ type SocketOptions struct {
 	// for later connections. Nil means one of the socket's own.
 	TokenStore *TokenStore
 
+	// QLog keeps a log of every server session, for Session.QLog; clients have
+	// ConnectOptions.QLog (CQS-012).
+	QLog bool
+	// QLogFormat is how the logs of the socket's sessions are written: QLogSeq, the
+	// default, or QLogJSON.
+	QLogFormat QLogFormat
+	// QLogWriter, if not nil, is asked once for every session with a log where to write
+	// it; Session.QLog is nil then. Nil is nowhere. Nothing is lost as long as the writer is
+	// less than 64 MiB behind; after the last Write, up to three probe timeouts after the
+	// session's end, it is closed if it has a Close. An error or a panic of it ends the log,
+	// not the session. It is called without locks, on a goroutine of the session's.
+	QLogWriter func(*Session) io.Writer
+
 	// Hooks are told what happens to the socket.
 	Hooks SocketHooks
 	// Dispatch, if not nil, is given everything that would run hooks and handlers
@@ -140,6 +154,10 @@ type ConnectOptions struct {
 	// SkipHostnameVerification takes a server's certificate for any name; it is verified in all
 	// other respects.
 	SkipHostnameVerification bool
+	// QLog keeps a log of the session: see Session.QLog and SessionHooks.QLog. In
+	// SocketOptions.Client it is for all clients of the socket but those with
+	// DisableQLog (CON-041, CQS-020).
+	QLog, DisableQLog bool
 	// DisableEarlyData keeps a resumed session from sending before its handshake is done.
 	DisableEarlyData bool
 	// SessionTicket and RemoteTransportParams are what the SessionTicket hook of an
@@ -336,6 +354,7 @@ func (o ConnectOptions) over(base ConnectOptions) ConnectOptions {
 		o.OCSPHandler = base.OCSPHandler
 	}
 	o.DelayHandshake = o.DelayHandshake || base.DelayHandshake
+	o.QLog, o.DisableQLog = o.QLog || base.QLog, o.DisableQLog || base.DisableQLog
 	if o.DCID == nil {
 		o.DCID = base.DCID
 	}

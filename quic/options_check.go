@@ -209,6 +209,9 @@ const discoverAfter = 16 << 10
 // resolve puts the defaults in place, or tells what is wrong.
 func (o *SocketOptions) resolve() error {
 	c := &checker{in: "SocketOptions"}
+	if o.QLogFormat > QLogJSON {
+		c.fail("QLogFormat", o.QLogFormat, CodeOutOfRange, "QLogSeq or QLogJSON")
+	}
 	o.MaxConnections = count(c, "MaxConnections", o.MaxConnections, maxCount, 1, maxCount)
 	o.MaxConnectionsPerHost = count(c, "MaxConnectionsPerHost", o.MaxConnectionsPerHost, defaultPerHost, 1, maxCount)
 	o.MaxStatelessResetsPerHost = count(c, "MaxStatelessResetsPerHost", o.MaxStatelessResetsPerHost, defaultResetsPerHost, 1, maxCount)

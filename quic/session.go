@@ -3,6 +3,7 @@ package quic
 import (
 	"context"
 	"crypto/tls"
+	"io"
 	"net"
 	"net/netip"
 	"sync"
@@ -66,6 +67,9 @@ type Session struct {
 	armed    mono.Time
 	timer    *time.Timer
 
+	log       *sessionLog // nil without qlog
+	logWriter io.Writer   // of the goroutine that writes the log
+
 	hooks    *SessionHooks // nil if there are none
 	handling bool          // a Handler is to run, or runs
 	notices  *dispatcher   // nil until something is told
@@ -97,6 +101,7 @@ const (
 	afterHandler                   // the Handler is to be told of the session
 	afterOwned                     // destroy the socket that the session owns
 	afterIdle                      // the socket may be closing and have lost its last session
+	afterLog                       // the log is to be written
 )
 
 // ClientSession is the client's end of a connection: what Connect and Dial return.

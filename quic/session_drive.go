@@ -35,6 +35,9 @@ func (s *Session) unlock(f flush) {
 		if last {
 			s.flushLater()
 		}
+		if s.log != nil {
+			s.keepLog()
+		}
 		woken, todo, socket := s.woken, s.after, s.socket
 		s.woken, s.after = waitQueue{}, 0
 		s.mu.Unlock()
@@ -192,6 +195,9 @@ func (s *Session) do(todo after, socket *Socket) {
 	}
 	if todo&afterOwned != 0 {
 		go s.client.owned.Destroy(nil) // not here: this may be the reader that Destroy waits for
+	}
+	if todo&afterLog != 0 {
+		go s.writeLog()
 	}
 	if todo&afterIdle != 0 {
 		socket.trim()

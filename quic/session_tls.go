@@ -187,6 +187,7 @@ func (r *tlsRunner) deliver() {
 	t := now()
 	if fresh && !r.stopped {
 		s.tlsState, s.serverName = r.state, r.state.ServerName
+		s.conn.LogALPN(t, r.config.NextProtos, r.state.NegotiatedProtocol)
 		s.authErr = r.authErr
 		s.localCert = r.localCert()
 	}

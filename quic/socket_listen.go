@@ -105,6 +105,7 @@ func (s *Socket) listen(ctx context.Context, op string, o ListenOptions, so sess
 	s.withPort(preferred)
 	l.config.Tokens = s.mux.Tokens()
 	l.config.ResetToken = s.mux.ResetToken
+	l.config.QLog = s.opts.QLog
 	s.listener, s.listenAt = l, now()
 	s.mux.SetListening(true)
 	if h := s.opts.Hooks.Listening; h != nil {
@@ -244,6 +245,9 @@ func (s *Session) init(socket *Socket, e *Endpoint, c *transport.Conn, o *sessio
 		s.hooks = &h
 	}
 	c.Value = s
+	if c.QLog() != nil {
+		s.log = newSessionLog(s)
+	}
 }
 
 // release gives back what a server session takes up of the socket's limits. It is

@@ -138,6 +138,9 @@ type SessionStats struct {
 	AckDelayRetransmitCount uint64 // acknowledgements that went because MaxAckDelay was over (SES-024)
 	CongestionEvents        uint64 // times that the window was cut
 	ProbeTimeouts           uint64 // RFC 9002 §6.2
+	QLogDropped             uint64 // events that are missing from the log because it was not read
+
+	CongestionAlgorithm string // the congestion controller's name: "reno" or "cubic" (CON-019, LIS-020)
 
 	IdleTimeout    bool // the session ended for silence (SES-061)
 	StatelessReset bool // the peer had lost its state (SES-093)
@@ -185,6 +188,8 @@ func (s *Session) Stats() SessionStats {
 		AckDelayRetransmitCount: c.AckTimeouts,
 		CongestionEvents:        c.CongestionEvents,
 		ProbeTimeouts:           c.PTOs,
+		QLogDropped:             s.log.dropped(),
+		CongestionAlgorithm:     s.conn.CongestionControl(),
 	}
 	if s.err == nil {
 		out.BytesInFlight = c.BytesInFlight

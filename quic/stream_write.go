@@ -133,6 +133,7 @@ func (st *Stream) closeWrite() error {
 		return st.err
 	}
 	st.fail(&st.writers, errWriteClosed)
+	st.s.stamp()
 	if err := st.streamError(st.s.conn.CloseWrite(st.t)); err != nil && !errors.Is(err, errWriteClosed) {
 		return err
 	}
@@ -177,6 +178,7 @@ func (st *Stream) reset(code uint64) {
 	if st.over || !st.t.CanSend() {
 		return
 	}
+	st.s.stamp()
 	st.s.conn.Reset(st.t, min(code, maxInt))
 }
 
@@ -227,6 +229,7 @@ func (st *Stream) tryWrite(p []byte) (int, error) {
 	if st.writers.head != nil {
 		return 0, nil
 	}
+	st.s.stamp()
 	n, err := st.s.conn.Write(st.t, p)
 	return n, st.streamError(err)
 }
@@ -245,6 +248,7 @@ func (st *Stream) writeError() error {
 // serveWriters takes what fits from the writes that wait. It goes on for the whole
 // of a slice without waking its owner.
 func (st *Stream) serveWriters() {
+	st.s.stamp()
 	for w := st.writers.head; w != nil; w = st.writers.head {
 		if w.chunk != nil {
 			if !st.serveChunk(w) {

@@ -90,6 +90,9 @@ func (c *Conn) Stats() Stats {
 	}
 }
 
+// CongestionControl returns the name of the congestion control algorithm in use.
+func (c *Conn) CongestionControl() string { return c.loss.Controller().Name() }
+
 // MaxDataLeft returns how many more stream bytes the peer lets us send.
 func (c *Conn) MaxDataLeft() int64 { return c.flow.out.Left() }
 

@@ -65,6 +65,9 @@ func (c *Conn) QLog() *qlog.Log {
 	return c.qlog.log
 }
 
+// StopQLog ends the connection's log: nobody wants it.
+func (c *Conn) StopQLog() { c.qlog = nil }
+
 // QLogGroup returns what the connection's log is known by at both ends: the
 // destination connection ID of the client's very first packet.
 func (c *Conn) QLogGroup() string {
