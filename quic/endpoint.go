@@ -4,6 +4,7 @@ import (
 	"errors"
 	"net/netip"
 	"runtime"
+	"sync"
 	"sync/atomic"
 
 	"github.com/cinnabar-quic/cinnabar/internal/dgram"
@@ -33,6 +34,8 @@ type Endpoint struct {
 	err     error         // what it was destroyed with
 	freed   chan struct{} // closed when its port is free; nil before destruction
 
+	memberMu sync.Mutex
+	member   []udp.Group // multicast groups that were joined, in order
 }
 
 // Socket returns the socket that the endpoint belongs to.

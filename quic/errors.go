@@ -34,6 +34,8 @@ const (
 	CodeEarlyDataRejected  = "ERR_QUIC_EARLY_DATA_REJECTED"
 	CodeHandler            = "ERR_UNHANDLED_ERROR"
 	CodeFailedSession      = "ERR_QUIC_FAILED_TO_CREATE_SESSION"
+	CodeMissingArgs        = "ERR_MISSING_ARGS"
+	CodeSystem             = "ERR_SYSTEM_ERROR"
 )
 
 var (

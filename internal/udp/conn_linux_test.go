@@ -421,15 +421,16 @@ func TestTruncated(t *testing.T) {
 }
 
 func TestTimeToLive(t *testing.T) {
-	if got := option(t, listen(t, "udp", "127.0.0.1:0", Options{TTL: 7}), unix.IPPROTO_IP, unix.IP_TTL); got != 7 {
-		t.Errorf("IP_TTL %d, want 7", got)
+	c := listen(t, "udp", "127.0.0.1:0", Options{})
+	if err := SetTTL(c, 7); err != nil || option(t, c, unix.IPPROTO_IP, unix.IP_TTL) != 7 {
+		t.Errorf("%v; IP_TTL %d, want 7", err, option(t, c, unix.IPPROTO_IP, unix.IP_TTL))
 	}
 	if loopback6(t) == nil {
 		return
 	}
-	c := listen(t, "udp", "[::]:0", Options{TTL: 7})
-	if got := option(t, c, unix.IPPROTO_IPV6, unix.IPV6_UNICAST_HOPS); got != 7 {
-		t.Errorf("IPV6_UNICAST_HOPS %d, want 7", got)
+	c = listen(t, "udp", "[::]:0", Options{})
+	if err := SetTTL(c, 7); err != nil || option(t, c, unix.IPPROTO_IPV6, unix.IPV6_UNICAST_HOPS) != 7 {
+		t.Errorf("%v; IPV6_UNICAST_HOPS %d, want 7", err, option(t, c, unix.IPPROTO_IPV6, unix.IPV6_UNICAST_HOPS))
 	}
 	if got := option(t, c, unix.IPPROTO_IP, unix.IP_TTL); got != 7 {
 		t.Errorf("dual stack: IP_TTL %d, want 7", got)

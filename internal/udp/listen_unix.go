@@ -12,8 +12,8 @@ import (
 // control returns the function that sets what must be set before bind.
 // wildcard6 says that the address is ::, the only one where IPv6Only matters.
 func (o *Options) control(wildcard6 bool) func(network, address string, rc syscall.RawConn) error {
-	return func(network, _ string, rc syscall.RawConn) (err error) {
-		ctl := rc.Control(func(fd uintptr) { err = o.prepare(int(fd), network == "udp6", wildcard6) })
+	return func(_, _ string, rc syscall.RawConn) (err error) {
+		ctl := rc.Control(func(fd uintptr) { err = o.prepare(int(fd), wildcard6) })
 		if ctl != nil {
 			return ctl
 		}
@@ -21,7 +21,7 @@ func (o *Options) control(wildcard6 bool) func(network, address string, rc sysca
 	}
 }
 
-func (o *Options) prepare(fd int, v6, wildcard6 bool) error {
+func (o *Options) prepare(fd int, wildcard6 bool) error {
 	set := func(level, name, value int) error {
 		return os.NewSyscallError("setsockopt", unix.SetsockoptInt(fd, level, name, value))
 	}
@@ -35,19 +35,11 @@ func (o *Options) prepare(fd int, v6, wildcard6 bool) error {
 			return err
 		}
 	}
-	if o.ReusePort {
-		if err := set(unix.SOL_SOCKET, unix.SO_REUSEPORT, 1); err != nil {
-			return err
-		}
-	}
-	if o.TTL == 0 {
-		return nil
-	}
-	if !v6 {
-		return set(unix.IPPROTO_IP, unix.IP_TTL, o.TTL)
-	}
-	_ = set(unix.IPPROTO_IP, unix.IP_TTL, o.TTL) // for IPv4 on a dual-stack socket, where the system has it
-	return set(unix.IPPROTO_IPV6, unix.IPV6_UNICAST_HOPS, o.TTL)
+	return set(unix.SOL_SOCKET, unix.SO_BROADCAST, 0) // package net sets it, and nobody has asked
+}
+
+func setBroadcast(fd uintptr, on bool) error {
+	return os.NewSyscallError("setsockopt", unix.SetsockoptInt(int(fd), unix.SOL_SOCKET, unix.SO_BROADCAST, flag(on)))
 }
 
 func flag(b bool) int {

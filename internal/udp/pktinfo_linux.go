@@ -43,6 +43,9 @@ func parsePktInfo(level int32, data []byte) (netip.Addr, bool) {
 	case level == unix.IPPROTO_IPV6 && len(data) >= unix.SizeofInet6Pktinfo:
 		info := (*unix.Inet6Pktinfo)(unsafe.Pointer(&data[0]))
 		a := netip.AddrFrom16(info.Addr).Unmap()
+		if a.IsMulticast() { // here it is the destination, and no source either
+			return netip.Addr{}, false
+		}
 		if a.IsLinkLocalUnicast() && a.Is6() {
 			a = a.WithZone(zones.name(info.Ifindex))
 		}

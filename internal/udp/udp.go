@@ -82,8 +82,6 @@ type Options struct {
 
 	IPv6Only  bool // a socket bound to :: does not take IPv4
 	ReuseAddr bool // SO_REUSEADDR: other sockets may bind the same address
-	ReusePort bool // SO_REUSEPORT: share the load of the port with other sockets of the same user
-	TTL       int  // hops a unicast datagram may travel, 0 for the system's default
 
 	DisableGSO, DisableGRO, DisableECN bool
 
