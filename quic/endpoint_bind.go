@@ -377,5 +377,5 @@ func (s *Socket) resolve(ctx context.Context, own LookupFunc, option, host, netw
 	case host == "":
 		return netip.Addr{}, nil
 	}
-	return systemLookup(ctx, host, family)
+	return systemLookup(ctx, host, network)
 }

@@ -2,9 +2,9 @@ package quic
 
 import (
 	"context"
-	"fmt"
 	"net"
 	"net/netip"
+	"strings"
 )
 
 // lookup resolves what a session is to be connected to: as resolve, but "" is the loopback
@@ -24,14 +24,21 @@ func loopback(network string) netip.Addr {
 	return netip.IPv6Loopback()
 }
 
-// systemLookup asks the system's resolver, hosts file included (LKP-004).
-func systemLookup(ctx context.Context, host string, family int) (netip.Addr, error) {
-	ips, err := net.DefaultResolver.LookupNetIP(ctx, fmt.Sprintf("ip%d", family), host)
-	if err != nil {
+// systemLookup asks the system's resolver, hosts file included (LKP-004). Where that knows
+// of no address of the family for "localhost", it is the loopback address (RFC 6761 §6.3).
+func systemLookup(ctx context.Context, host, network string) (netip.Addr, error) {
+	family := "ip4"
+	if network != UDP4 {
+		family = "ip6"
+	}
+	ips, err := net.DefaultResolver.LookupNetIP(ctx, family, host)
+	switch {
+	case len(ips) > 0:
+		return ips[0].Unmap(), nil
+	case ctx.Err() == nil && strings.EqualFold(strings.TrimSuffix(host, "."), "localhost"):
+		return loopback(network), nil
+	case err != nil:
 		return netip.Addr{}, err
 	}
-	if len(ips) == 0 {
-		return netip.Addr{}, &net.DNSError{Err: "no such host", Name: host, IsNotFound: true}
-	}
-	return ips[0].Unmap(), nil
+	return netip.Addr{}, &net.DNSError{Err: "no such host", Name: host, IsNotFound: true}
 }
