@@ -145,7 +145,7 @@ var memServer = netip.MustParseAddrPort("10.0.0.1:4433")
 func newMemNet(t testing.TB, o udp.NetworkOptions, so SocketOptions, lo ListenOptions) *memNet {
 	t.Helper()
 	m := &memNet{t: t, net: udp.NewNetwork(o)}
-	if lo.TLS == nil {
+	if lo.TLS == nil && lo.SecureContext == nil {
 		lo.TLS = serverConfig()
 	}
 	m.server = m.socketAt(memServer, so)
@@ -177,7 +177,7 @@ func (m *memNet) socketAt(addr netip.AddrPort, o SocketOptions) *Socket {
 
 func (m *memNet) options(o ConnectOptions) ConnectOptions {
 	o.Address, o.Port = memServer.Addr().String(), int(memServer.Port())
-	if o.TLS == nil {
+	if o.TLS == nil && o.SecureContext == nil {
 		o.TLS = clientConfig()
 	}
 	if o.ServerName == "" {
