@@ -55,9 +55,9 @@ func wantVerified(t testing.TB, c *Session, err error) {
 	}
 }
 
-// wantRefused wants a handshake that failed here because the peer is not authenticated,
+// wantUntrusted wants a handshake that failed here because the peer is not authenticated,
 // for a reason, with an alert.
-func wantRefused(t testing.TB, c *Session, err error, reason string, alert uint64) {
+func wantUntrusted(t testing.TB, c *Session, err error, reason string, alert uint64) {
 	t.Helper()
 	var v *VerifyError
 	var te *TransportError
@@ -131,7 +131,7 @@ func TestServerTrust(t *testing.T) {
 			covers(t, "X-021")
 			covers(t, "SES-031")
 			covers(t, "CON-007")
-			wantRefused(t, &c.Session, err, test.reason, test.alert)
+			wantUntrusted(t, &c.Session, err, test.reason, test.alert)
 			c, err = m.dialSecure(test.client, ConnectOptions{AllowUnauthenticated: true})
 			wantTolerated(t, &c.Session, err, test.reason)
 			s, err := m.server.Accept(t.Context())
@@ -212,7 +212,7 @@ func TestServerNames(t *testing.T) {
 			t.Errorf("the name sent is %q, told %q, want that of the address", name, c.ServerName())
 		}
 		c, err = dial(ConnectOptions{Address: "elsewhere"})
-		wantRefused(t, &c.Session, err, "HOSTNAME_MISMATCH", 42)
+		wantUntrusted(t, &c.Session, err, "HOSTNAME_MISMATCH", 42)
 		c, err = dial(ConnectOptions{Address: "elsewhere", ServerName: "localhost"})
 		wantVerified(t, &c.Session, err)
 		if name := asked(); name != "localhost" {
@@ -233,7 +233,7 @@ func TestServerNames(t *testing.T) {
 			t.Errorf("the name sent is %q", name)
 		}
 		c, err = dial(ConnectOptions{Address: "localhost", SkipHostnameVerification: true, SecureContext: newContext(t, trusting(other))})
-		wantRefused(t, &c.Session, err, "UNKNOWN_AUTHORITY", 48)
+		wantUntrusted(t, &c.Session, err, "UNKNOWN_AUTHORITY", 48)
 		c, err = dial(ConnectOptions{Address: "elsewhere", SkipHostnameVerification: true, AllowUnauthenticated: true})
 		wantVerified(t, &c.Session, err)
 	})
@@ -252,7 +252,7 @@ func TestServerAddress(t *testing.T) {
 			t.Fatal(err)
 		}
 		covers(t, "CON-043")
-		wantRefused(t, &c.Session, c.Handshake(t.Context()), "HOSTNAME_MISMATCH", 42)
+		wantUntrusted(t, &c.Session, c.Handshake(t.Context()), "HOSTNAME_MISMATCH", 42)
 	})
 }
 
@@ -291,7 +291,7 @@ func TestServerIdentities(t *testing.T) {
 		m = serveSecure(t, a.options(t), ListenOptions{}) // without what is between
 		defer m.close()
 		s, err := m.dialSecure(trusting(root), ConnectOptions{ServerName: "a.example"})
-		wantRefused(t, &s.Session, err, "UNKNOWN_AUTHORITY", 42)
+		wantUntrusted(t, &s.Session, err, "UNKNOWN_AUTHORITY", 42)
 		s, err = m.dialSecure(trusting(between), ConnectOptions{ServerName: "a.example"})
 		wantVerified(t, &s.Session, err)
 	})
@@ -375,7 +375,7 @@ func TestClientTrust(t *testing.T) {
 					if alert == 0 { // what the server does not ask for the client holds back
 						reason, alert = "NO_CERTIFICATE", 116
 					}
-					wantRefused(t, &s.Session, s.Err(), reason, alert)
+					wantUntrusted(t, &s.Session, s.Err(), reason, alert)
 					if !errors.Is(c.Err(), &TransportError{ErrorCode: 0x100 + alert, Remote: true}) {
 						t.Errorf("the client's session: %v", c.Err())
 					}
@@ -405,7 +405,7 @@ func TestClientTrustInsisted(t *testing.T) {
 		synctest.Wait()
 		covers(t, "LIS-039")
 		covers(t, "LIS-002")
-		wantRefused(t, &last.get().Session, last.get().Err(), "UNKNOWN_AUTHORITY", 48)
+		wantUntrusted(t, &last.get().Session, last.get().Err(), "UNKNOWN_AUTHORITY", 48)
 		if !errors.Is(c.Err(), &TransportError{ErrorCode: 0x130, Remote: true}) {
 			t.Errorf("the client's session: %v", c.Err())
 		}

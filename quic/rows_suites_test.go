@@ -1,0 +1,98 @@
+package quic
+
+import (
+	"bytes"
+	"crypto/tls"
+	"errors"
+	"os/exec"
+	"slices"
+	"testing"
+	"testing/synctest"
+
+	"github.com/cinnabar-quic/cinnabar/internal/udp"
+	"github.com/cinnabar-quic/cinnabar/securecontext"
+)
+
+const (
+	aes128 = "TLS_AES_128_GCM_SHA256"
+	aes256 = "TLS_AES_256_GCM_SHA384"
+	chacha = "TLS_CHACHA20_POLY1305_SHA256"
+)
+
+// The suite that was negotiated is one of those listed at both ends, or there is no
+// session. In any build.
+func TestSuites(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		root := newIssuer(t, "root", nil, nil)
+		leaf := root.leaf(t, "server")
+		own := func() uint16 { // what crypto/tls chooses without lists
+			m := serveSecure(t, leaf.options(t), ListenOptions{})
+			defer m.close()
+			c, err := m.dialSecure(trusting(root), ConnectOptions{})
+			wantVerified(t, &c.Session, err)
+			return c.ConnectionState().CipherSuite
+		}()
+		names := securecontext.Ciphers()
+		names = slices.DeleteFunc(names, func(name string) bool { return name == tls.CipherSuiteName(own) })
+		listed := tls.CipherSuiteName(own)
+		for _, name := range []string{listed, names[0] + ":" + names[1], aes128 + ":" + aes256 + ":" + chacha} {
+			o := trusting(root)
+			o.Ciphers = name
+			client, err := securecontext.New(o)
+			if err != nil {
+				t.Fatal(err)
+			}
+			o = leaf.options(t)
+			o.Ciphers = name
+			server, err := securecontext.New(o)
+			if err != nil {
+				t.Fatal(err)
+			}
+			fine := client.AllowsCipher(own)
+			if fine != server.AllowsCipher(own) {
+				t.Fatal("the ends read the list differently")
+			}
+			var wrong *securecontext.CipherError
+
+			covers(t, "CON-005")
+			m := serveSecure(t, leaf.options(t), ListenOptions{})
+			c := m.connect(ConnectOptions{ALPN: "test", SecureContext: client})
+			err = c.Handshake(t.Context())
+			got := tls.CipherSuiteName(c.ConnectionState().CipherSuite)
+			switch {
+			case err == nil && !client.AllowsCipher(c.ConnectionState().CipherSuite):
+				t.Errorf("client: %s was negotiated, listed is %s", got, name)
+			case err != nil && (fine || !errors.As(err, &wrong) || wrong.Suite != own || !errors.Is(err, &TransportError{ErrorCode: 0x128})):
+				t.Errorf("client: with %s listed: %v", name, err)
+			}
+			m.close()
+
+			covers(t, "LIS-004")
+			var last lastServer
+			m = newMemNet(t, udp.NetworkOptions{}, SocketOptions{}, ListenOptions{ALPN: "test", SecureContext: server, Handler: last.handler})
+			c, err = m.dialSecure(trusting(root), ConnectOptions{})
+			synctest.Wait()
+			got = tls.CipherSuiteName(c.ConnectionState().CipherSuite)
+			switch serr := last.get().Err(); {
+			case err == nil && !server.AllowsCipher(c.ConnectionState().CipherSuite):
+				t.Errorf("server: %s was negotiated, listed is %s", got, name)
+			case err != nil && (fine || !errors.As(serr, &wrong) || wrong.Suite != own || !errors.Is(err, &TransportError{ErrorCode: 0x128, Remote: true})):
+				t.Errorf("server: with %s listed: %v, at the client %v", name, serr, err)
+			}
+			m.close()
+		}
+	})
+}
+
+// The order of suites is crypto/tls's alone in an ordinary build: the options that
+// need another say what to build with, and in that build they act.
+func TestCipherOrder(t *testing.T) {
+	out, err := exec.Command("go", "test", "-count", "1", "-timeout", "120s", "-tags", "cinnabar_ciphers", "-run", "^TestTaggedCipherOrder$", "-v", ".").CombinedOutput()
+	covers(t, "CON-005")
+	covers(t, "CON-012")
+	covers(t, "LIS-004")
+	covers(t, "LIS-013")
+	if err != nil || !bytes.Contains(out, []byte("--- PASS: TestTaggedCipherOrder")) {
+		t.Errorf("with the tag: %v\n%s", err, out)
+	}
+}
