@@ -347,7 +347,7 @@ func (o ConnectOptions) over(base ConnectOptions) ConnectOptions {
 	o.AllowUnauthenticated = o.AllowUnauthenticated || base.AllowUnauthenticated
 	o.SkipHostnameVerification = o.SkipHostnameVerification || base.SkipHostnameVerification
 	o.DisableEarlyData = o.DisableEarlyData || base.DisableEarlyData
-	if o.SessionTicket == nil {
+	if o.SessionTicket == nil && o.RemoteTransportParams == nil {
 		o.SessionTicket, o.RemoteTransportParams = base.SessionTicket, base.RemoteTransportParams
 	}
 	if o.OCSPHandler == nil {
