@@ -1,0 +1,475 @@
+package quic
+
+import (
+	"crypto/ed25519"
+	"crypto/rand"
+	"crypto/rsa"
+	"crypto/sha1"
+	"crypto/sha256"
+	"crypto/tls"
+	"crypto/x509"
+	"encoding/hex"
+	"errors"
+	"net/url"
+	"slices"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/cinnabar-quic/cinnabar/internal/udp"
+	"github.com/cinnabar-quic/cinnabar/securecontext"
+)
+
+// facts is what a session says of its handshake.
+type facts struct {
+	name, alpn string
+	cipher     Cipher
+}
+
+func factsOf(s *Session) facts { return facts{s.ServerName(), s.ALPNProtocol(), s.Cipher()} }
+
+// witness makes sessions tell what Secure finds, and how often it is called.
+type witness struct{ seen []facts }
+
+func (w *witness) hooks(s *Session) SessionHooks {
+	return SessionHooks{Secure: func() error { w.seen = append(w.seen, factsOf(s)); return nil }}
+}
+
+// Secure is called once, at each end, and what the session says then it says ever after.
+func TestSecureFacts(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var server witness
+		var early facts
+		sessions := make(chan *ServerSession, 8)
+		m := newMemNet(t, udp.NetworkOptions{Delay: 10 * time.Millisecond}, SocketOptions{}, ListenOptions{Handler: func(s *ServerSession) error {
+			early = factsOf(&s.Session)
+			s.SetHooks(server.hooks(&s.Session))
+			sessions <- s
+			return nil
+		}})
+		defer m.close()
+		m.record()
+		connect := func(o ConnectOptions, direct bool) (*ClientSession, *ServerSession, []facts) {
+			if !direct {
+				o = m.options(o)
+			}
+			o.Address, o.Port, o.DelayHandshake = memServer.Addr().String(), int(memServer.Port()), true
+			c, err := m.client.Connect(t.Context(), o)
+			if err != nil {
+				t.Fatal(err)
+			}
+			var w witness
+			c.SetHooks(w.hooks(&c.Session))
+			if err := c.StartHandshake(); err != nil {
+				t.Fatal(err)
+			}
+			before := factsOf(&c.Session)
+			s := <-sessions
+			_ = c.Handshake(t.Context())
+			time.Sleep(time.Second)
+			synctest.Wait()
+			return c, s, append([]facts{before}, w.seen...)
+		}
+		c, s, seen := connect(ConnectOptions{}, false)
+		suite := tls.CipherSuiteName(c.ConnectionState().CipherSuite)
+		want := facts{"localhost", "test", Cipher{suite, "TLSv1.3"}}
+		if len(seen) != 2 || len(server.seen) != 1 {
+			t.Fatalf("Secure: %d times, %d at the server", len(seen)-1, len(server.seen))
+		}
+		if now := factsOf(&c.Session); now != seen[1] || now != want {
+			t.Errorf("client: in Secure %v, then %v, want %v", seen[1], now, want)
+		}
+		if now := factsOf(&s.Session); now != server.seen[0] || now != want {
+			t.Errorf("server: in Secure %v, then %v, want %v", server.seen[0], now, want)
+		}
+		covers(t, "SES-018")
+		if seen[1].name != "localhost" || server.seen[0].name != "localhost" {
+			t.Error("ServerName is wrong")
+		}
+		if seen[0].name != "localhost" || early.name != "" || s.ServerName() != "localhost" {
+			t.Errorf("before the handshake ServerName is %q, at the server %q", seen[0].name, early.name)
+		}
+		covers(t, "SES-090")
+		if seen[1].alpn != "test" || server.seen[0].alpn != "test" {
+			t.Error("ALPNProtocol is wrong")
+		}
+		covers(t, "SES-020")
+		if seen[0].alpn != "test" || early.alpn != "" {
+			t.Errorf("before the handshake ALPNProtocol is %q, at the server %q", seen[0].alpn, early.alpn)
+		}
+		covers(t, "SES-029")
+		if !strings.HasPrefix(seen[1].cipher.Name, "TLS_") || seen[1].cipher.Name != server.seen[0].cipher.Name {
+			t.Errorf("in Secure the cipher is %q, at the server %q", seen[1].cipher.Name, server.seen[0].cipher.Name)
+		}
+		covers(t, "SES-021")
+		covers(t, "SES-038")
+		if seen[1].cipher.Version != "TLSv1.3" || server.seen[0].cipher.Version != "TLSv1.3" {
+			t.Errorf("in Secure the version is %q, at the server %q", seen[1].cipher.Version, server.seen[0].cipher.Version)
+		}
+		covers(t, "SES-022")
+		covers(t, "SES-039")
+		if seen[0].cipher != (Cipher{}) || early.cipher != (Cipher{}) || c.Cipher() != want.cipher {
+			t.Errorf("before the handshake Cipher is %v, at the server %v", seen[0].cipher, early.cipher)
+		}
+		covers(t, "SES-037")
+
+		// A client of an IP address sends no name; several protocols are none until one is chosen.
+		c, s, seen = connect(ConnectOptions{TLS: unverified()}, true)
+		if len(seen) != 2 || seen[0].name != "" || seen[1].name != "" || s.ServerName() != "" || server.seen[1].name != "" {
+			t.Errorf("without a name: %v, at the server %v", seen, server.seen[1])
+		}
+		covers(t, "SES-019")
+		if seen[0].alpn != "" || c.ALPNProtocol() != "test" || s.ALPNProtocol() != "test" {
+			t.Errorf("of three protocols: %q, then %q", seen[0].alpn, c.ALPNProtocol())
+		}
+		// A handshake that fails tells no Secure, at either end.
+		c, s, seen = connect(ConnectOptions{ALPN: "other"}, false)
+		if len(seen) != 1 || len(server.seen) != 2 || !c.Destroyed() || !s.Destroyed() || c.Cipher() != (Cipher{}) {
+			t.Errorf("a failed handshake: %d and %d times Secure", len(seen)-1, len(server.seen)-2)
+		}
+	})
+}
+
+// The handshake is complete when TLS is done, and confirmed at a server with that, at a
+// client when it has heard of it.
+func TestHandshakeCompleteAndConfirmed(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		m := newMemNet(t, udp.NetworkOptions{Delay: 10 * time.Millisecond}, SocketOptions{}, ListenOptions{})
+		defer m.close()
+		start := time.Now()
+		c := m.connect(ConnectOptions{})
+		if c.HandshakeComplete() || c.HandshakeConfirmed() {
+			t.Error("complete at once")
+		}
+		if err := c.Handshake(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		if d := time.Since(start); d != 20*time.Millisecond || !c.HandshakeComplete() || c.HandshakeConfirmed() {
+			t.Errorf("client after %v: complete %v, confirmed %v", d, c.HandshakeComplete(), c.HandshakeConfirmed())
+		}
+		s, err := m.server.Accept(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		if d := time.Since(start); d != 30*time.Millisecond || !s.HandshakeComplete() || !s.HandshakeConfirmed() {
+			t.Errorf("server after %v: complete %v, confirmed %v", d, s.HandshakeComplete(), s.HandshakeConfirmed())
+		}
+		time.Sleep(10 * time.Millisecond)
+		synctest.Wait()
+		if !c.HandshakeConfirmed() {
+			t.Error("not confirmed when HANDSHAKE_DONE has come")
+		}
+		covers(t, "SES-059")
+		c.Destroy(nil)
+		time.Sleep(time.Second)
+		if !c.HandshakeComplete() || !s.HandshakeComplete() {
+			t.Error("the handshake of a session that is over is not complete")
+		}
+		covers(t, "SES-058")
+	})
+}
+
+// chainNet is a server and a client that know each other by certificates below one root.
+func chainNet(t *testing.T, change func(*ListenOptions)) (m *memNet, root, middle *issuer) {
+	root = newIssuer(t, "root", nil, nil)
+	middle = newIssuer(t, "middle", root, nil)
+	leaf := middle.leaf(t, "agent0")
+	lo := ListenOptions{ALPN: "test", RequestCert: true, SecureContext: newContext(t, securecontext.Options{
+		CA: [][]byte{root.pem()}, Cert: [][]byte{leaf.pem(), middle.pem()}, Key: []securecontext.Key{{PEM: leaf.keyPEM(t)}},
+	})}
+	change(&lo)
+	m = &memNet{t: t, net: udp.NewNetwork(udp.NetworkOptions{})}
+	m.server, m.client = m.socketAt(memServer, SocketOptions{}), m.socket(SocketOptions{})
+	if err := m.server.Listen(t.Context(), lo); err != nil {
+		t.Fatal(err)
+	}
+	return m, root, middle
+}
+
+func (m *memNet) pairWith(o ConnectOptions) *pair {
+	m.t.Helper()
+	o.Address, o.Port, o.ServerName, o.ALPN = memServer.Addr().String(), int(memServer.Port()), "localhost", "test"
+	c, err := m.client.Connect(m.t.Context(), o)
+	if err != nil {
+		m.t.Fatal(err)
+	}
+	if err := c.Handshake(m.t.Context()); err != nil {
+		m.t.Fatal(err)
+	}
+	s, err := m.server.Accept(m.t.Context())
+	if err != nil {
+		m.t.Fatal(err)
+	}
+	return &pair{m.server, c, s}
+}
+
+// names returns the subjects along a chain.
+func names(c *Certificate) []string {
+	var list []string
+	for ; c != nil; c = c.IssuerCertificate {
+		list = append(list, c.Subject.CommonName)
+	}
+	return list
+}
+
+// Each end shows its own certificate and the peer's, with the issuers if they are wanted.
+func TestCertificates(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		m, root, middle := chainNet(t, func(*ListenOptions) {})
+		defer m.close()
+		agent := middle.leaf(t, "agent1")
+		p := m.pairWith(ConnectOptions{SecureContext: newContext(t, securecontext.Options{
+			CA: [][]byte{root.pem()}, Cert: [][]byte{middle.pem(), agent.pem()}, Key: []securecontext.Key{{PEM: agent.keyPEM(t)}},
+		})})
+		if got := p.server.Certificate(); got == nil || got.Subject.CommonName != "agent0" {
+			t.Errorf("the server's own certificate is %+v", got)
+		}
+		if got := p.client.Certificate(); got == nil || got.Subject.CommonName != "agent1" || string(got.Raw) != string(agent.cert.Raw) {
+			t.Errorf("the client's own certificate is %+v", got)
+		}
+		if got := p.client.PeerCertificate(false); got == nil || got.Subject.CommonName != "agent0" {
+			t.Errorf("the client sees %+v", got)
+		}
+		if got := p.server.PeerCertificate(false); got == nil || got.Subject.CommonName != "agent1" {
+			t.Errorf("the server sees %+v", got)
+		}
+		for i, s := range []*Session{&p.server.Session, &p.client.Session} {
+			leaf := []string{"agent1", "agent0"}[i]
+			if got := names(s.PeerCertificate(true)); !slices.Equal(got, []string{leaf, "middle", "root"}) {
+				t.Errorf("the chain of %s is %q", leaf, got)
+			}
+			if got := names(s.PeerCertificate(false)); !slices.Equal(got, []string{leaf}) {
+				t.Errorf("without issuers the chain of %s is %q", leaf, got)
+			}
+		}
+		covers(t, "SES-054")
+		p.client.Destroy(nil)
+		<-p.server.Closed()
+		for _, s := range []*Session{&p.server.Session, &p.client.Session} {
+			if s.PeerCertificate(false) != nil || s.PeerCertificate(true) != nil {
+				t.Error("a session that is over has its peer's certificate")
+			}
+			if s.Certificate() != nil {
+				t.Error("a session that is over has its own certificate")
+			}
+		}
+		covers(t, "SES-052")
+		covers(t, "SES-053")
+	})
+}
+
+// A peer without a certificate has none, and one that is not verified has what it sent.
+func TestCertificatesUnverified(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		m, _, _ := chainNet(t, func(o *ListenOptions) { o.AllowUnauthenticated = true })
+		defer m.close()
+		p := m.pairWith(ConnectOptions{TLS: clientConfig(), AllowUnauthenticated: true})
+		if p.client.Authenticated() || p.server.Authenticated() {
+			t.Error("authenticated")
+		}
+		if p.server.PeerCertificate(true) != nil || p.client.Certificate() != nil {
+			t.Error("a client without a certificate has one")
+		}
+		if got := names(p.client.PeerCertificate(true)); !slices.Equal(got, []string{"agent0", "middle"}) {
+			t.Errorf("the chain is %q", got)
+		}
+		if c := m.connect(ConnectOptions{DelayHandshake: true}); c.Certificate() != nil || c.PeerCertificate(true) != nil {
+			t.Error("there are certificates before the handshake")
+		}
+	})
+}
+
+// Of several certificates the one in use is told.
+func TestCertificateInUse(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		named := func(host string) tls.Certificate {
+			a := newIssuer(t, host, nil, func(c *x509.Certificate) { leafFor(c); c.DNSNames = []string{host} })
+			return tls.Certificate{Certificate: [][]byte{a.cert.Raw}, PrivateKey: a.key}
+		}
+		config := &tls.Config{NextProtos: []string{"test"}, Certificates: []tls.Certificate{named("a.test"), named("b.test")}}
+		m := newMemNet(t, udp.NetworkOptions{}, SocketOptions{}, ListenOptions{TLS: config})
+		defer m.close()
+		for _, host := range []string{"b.test", "a.test", "c.test"} {
+			p := m.pair(ConnectOptions{TLS: unverified(), ServerName: host})
+			mine, theirs := p.server.Certificate(), p.client.PeerCertificate(false)
+			if mine == nil || theirs == nil || string(mine.Raw) != string(theirs.Raw) || host != "c.test" && mine.Subject.CommonName != host {
+				t.Errorf("%s: %v, the client sees %v", host, names(mine), names(theirs))
+			}
+		}
+	})
+}
+
+// A Certificate says what the certificate says.
+func TestCertificateFields(t *testing.T) {
+	u, err := url.Parse("https://example.com/x")
+	if err != nil {
+		t.Fatal(err)
+	}
+	root := newIssuer(t, "the root", nil, nil)
+	a := newIssuer(t, "agent", root, func(c *x509.Certificate) {
+		leafFor(c)
+		c.SerialNumber.SetString("DECAFBAD0001", 16)
+		c.EmailAddresses, c.URIs = []string{"a@b.c"}, append(c.URIs, u)
+		c.OCSPServer, c.IssuingCertificateURL = []string{"http://ocsp"}, []string{"http://ca"}
+		c.Subject.Organization = []string{"org"}
+	})
+	c := newCertificate(a.cert)
+	sum1, sum256 := sha1.Sum(a.cert.Raw), sha256.Sum256(a.cert.Raw)
+	plain := func(s string) string { return strings.ToLower(strings.ReplaceAll(s, ":", "")) }
+	for _, f := range []struct {
+		name      string
+		got, want any
+	}{
+		{"Subject", c.Subject.CommonName + c.Subject.Organization[0], "agentorg"},
+		{"Issuer", c.Issuer.CommonName, "the root"},
+		{"SubjectAltNames", strings.Join(c.SubjectAltNames, " "), "DNS:localhost IP Address:127.0.0.1 IP Address:10.0.0.1 email:a@b.c URI:https://example.com/x"},
+		{"InfoAccess", strings.Join(append(c.InfoAccess["OCSP - URI"], c.InfoAccess["CA Issuers - URI"]...), " "), "http://ocsp http://ca"},
+		{"SerialNumber", c.SerialNumber, "DECAFBAD0001"},
+		{"ValidFrom", c.ValidFrom, longAgo},
+		{"ValidTo", c.ValidTo, farAway},
+		{"Fingerprint", plain(c.Fingerprint), hex.EncodeToString(sum1[:])},
+		{"Fingerprint256", plain(c.Fingerprint256), hex.EncodeToString(sum256[:])},
+		{"the colons", strings.Count(c.Fingerprint, ":") + strings.Count(c.Fingerprint256, ":"), 19 + 31},
+		{"KeyType", c.KeyType, "ECDSA"},
+		{"Bits", c.Bits, 256},
+		{"Curve", c.Curve, "P-256"},
+		{"ExtKeyUsage", strings.Join(c.ExtKeyUsage, " "), "1.3.6.1.5.5.7.3.1 1.3.6.1.5.5.7.3.2"},
+		{"Raw", string(c.Raw), string(a.cert.Raw)},
+		{"X509", c.X509, a.cert},
+	} {
+		if f.got != f.want {
+			t.Errorf("%s is %v, want %v", f.name, f.got, f.want)
+		}
+	}
+	if c.IssuerCertificate != nil {
+		t.Error("an issuer that was not asked for")
+	}
+	chain := &tls.ConnectionState{PeerCertificates: []*x509.Certificate{a.cert, a.cert, root.cert}}
+	if got := chainOf(chain); len(got) != 1 || got[0] != root.cert {
+		t.Errorf("the issuers are %v", got)
+	}
+	key, err := rsa.GenerateKey(rand.Reader, 2048)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if c := newCertificate(newIssuerOf(t, "rsa", key, nil, nil).cert); c.KeyType != "RSA" || c.Bits != 2048 || c.Curve != "" {
+		t.Errorf("%s %d %s", c.KeyType, c.Bits, c.Curve)
+	}
+	_, ed, err := ed25519.GenerateKey(rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if c := newCertificate(newIssuerOf(t, "ed", ed, nil, nil).cert); c.KeyType != "Ed25519" || c.Bits != 256 || c.ExtKeyUsage != nil {
+		t.Errorf("%s %d %v", c.KeyType, c.Bits, c.ExtKeyUsage)
+	}
+	covers(t, "SES-055")
+}
+
+// The key agreement is told from the end of the handshake to that of the session.
+func TestEphemeralKeyInfo(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		m := newMemNet(t, udp.NetworkOptions{}, SocketOptions{}, ListenOptions{})
+		defer m.close()
+		for _, want := range []struct {
+			id   tls.CurveID
+			name string
+			size int
+		}{
+			{tls.X25519, "X25519", 253},
+			{tls.CurveP256, "prime256v1", 256},
+			{tls.CurveP384, "secp384r1", 384},
+			{tls.CurveP521, "secp521r1", 521},
+			{tls.X25519MLKEM768, "X25519MLKEM768", 253},
+			{tls.SecP256r1MLKEM768, "SecP256r1MLKEM768", 256},
+			{tls.SecP384r1MLKEM1024, "SecP384r1MLKEM1024", 384},
+		} {
+			config := clientConfig()
+			config.CurvePreferences = []tls.CurveID{want.id}
+			c := m.connect(ConnectOptions{TLS: config, DelayHandshake: true})
+			if c.EphemeralKeyInfo() != (EphemeralKeyInfo{}) {
+				t.Error("it is told before the handshake")
+			}
+			var info EphemeralKeyInfo
+			c.SetHooks(SessionHooks{Secure: func() error { info = c.EphemeralKeyInfo(); return nil }})
+			if err := c.StartHandshake(); err != nil {
+				t.Fatal(err)
+			}
+			if err := c.Handshake(t.Context()); err != nil {
+				t.Fatal(err)
+			}
+			synctest.Wait()
+			if info != c.EphemeralKeyInfo() || info == (EphemeralKeyInfo{}) {
+				t.Errorf("in Secure it is %v, then %v", info, c.EphemeralKeyInfo())
+			}
+			if info.Type != "ECDH" {
+				t.Errorf("%s: Type is %q", want.name, info.Type)
+			}
+			covers(t, "CLI-014")
+			if info.Name != want.name {
+				t.Errorf("%s: Name is %q", want.name, info.Name)
+			}
+			covers(t, "CLI-015")
+			if info.Size != want.size {
+				t.Errorf("%s: Size is %d", want.name, info.Size)
+			}
+			covers(t, "CLI-016")
+			c.Destroy(nil)
+			if c.EphemeralKeyInfo() != (EphemeralKeyInfo{}) {
+				t.Error("it is told after the session's end")
+			}
+			covers(t, "CLI-013")
+		}
+	})
+}
+
+// An application protocol is needed, from the call or the socket, and a common one.
+func TestALPNIsNeeded(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		_, pool := identity()
+		cert, _ := identity()
+		bare, server := &tls.Config{RootCAs: pool}, &tls.Config{Certificates: []tls.Certificate{cert}}
+		m := &memNet{t: t, net: udp.NewNetwork(udp.NetworkOptions{})}
+		m.server, m.client = m.socketAt(memServer, SocketOptions{}), m.socket(SocketOptions{})
+		defer m.close()
+		tr := m.record()
+		err := m.server.Listen(t.Context(), ListenOptions{TLS: server})
+		wantBad(t, err, "ListenOptions.ALPN", CodeMissingOption)
+		if m.server.Listening() || m.server.Bound() {
+			t.Error("the socket is listening or bound")
+		}
+		_, err = m.client.Connect(t.Context(), m.options(ConnectOptions{TLS: bare}))
+		wantBad(t, err, "ConnectOptions.ALPN", CodeMissingOption)
+		if len(tr.sent) != 0 || m.client.Bound() {
+			t.Error("something was sent, or a port taken")
+		}
+		if err := m.server.Listen(t.Context(), ListenOptions{TLS: server, ALPN: "a"}); err != nil {
+			t.Fatal(err)
+		}
+		p := m.pair(ConnectOptions{TLS: bare, ALPN: "a"})
+		if p.client.ALPNProtocol() != "a" || p.server.ALPNProtocol() != "a" {
+			t.Errorf("ALPN %q, %q", p.client.ALPNProtocol(), p.server.ALPNProtocol())
+		}
+		c := m.connect(ConnectOptions{TLS: bare, ALPN: "b"})
+		if err := c.Handshake(t.Context()); !errors.Is(err, &TransportError{ErrorCode: 0x178, Remote: true}) {
+			t.Errorf("without a common protocol: %v", err)
+		}
+		// The socket's options serve as well.
+		other := m.socketAt(otherServer, SocketOptions{Server: ListenOptions{TLS: server, ALPN: "d"}})
+		defer other.Destroy(nil)
+		if err := other.Listen(t.Context(), ListenOptions{}); err != nil || !other.Listening() {
+			t.Fatalf("Listen: %v", err)
+		}
+		socket := m.socket(SocketOptions{Client: ConnectOptions{ALPN: "d"}})
+		defer socket.Destroy(nil)
+		o := ConnectOptions{TLS: bare, Address: "10.0.0.1", Port: int(otherServer.Port()), ServerName: "localhost"}
+		if c, err = socket.Connect(t.Context(), o); err != nil {
+			t.Fatal(err)
+		}
+		if err := c.Handshake(t.Context()); err != nil || c.ALPNProtocol() != "d" {
+			t.Errorf("the sockets' protocol: %v, %q", err, c.ALPNProtocol())
+		}
+		covers(t, "CON-002")
+		covers(t, "LIS-001")
+	})
+}
