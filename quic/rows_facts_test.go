@@ -36,97 +36,115 @@ func (w *witness) hooks(s *Session) SessionHooks {
 	return SessionHooks{Secure: func() error { w.seen = append(w.seen, factsOf(s)); return nil }}
 }
 
+// factsNet is a server that remembers what its sessions say in Secure, and before.
+type factsNet struct {
+	*memNet
+	server   witness
+	early    facts // in the Handler
+	sessions chan *ServerSession
+}
+
+func newFactsNet(t *testing.T) *factsNet {
+	n := &factsNet{sessions: make(chan *ServerSession, 8)}
+	n.memNet = newMemNet(t, udp.NetworkOptions{Delay: 10 * time.Millisecond}, SocketOptions{}, ListenOptions{Handler: func(s *ServerSession) error {
+		n.early = factsOf(&s.Session)
+		s.SetHooks(n.server.hooks(&s.Session))
+		n.sessions <- s
+		return nil
+	}})
+	return n
+}
+
+// begin makes a session, and returns what the client said before its handshake and in Secure.
+func (n *factsNet) begin(o ConnectOptions) (c *ClientSession, s *ServerSession, seen []facts) {
+	n.t.Helper()
+	o.Address, o.Port, o.DelayHandshake = memServer.Addr().String(), int(memServer.Port()), true
+	c, err := n.client.Connect(n.t.Context(), o)
+	if err != nil {
+		n.t.Fatal(err)
+	}
+	var w witness
+	c.SetHooks(w.hooks(&c.Session))
+	if err := c.StartHandshake(); err != nil {
+		n.t.Fatal(err)
+	}
+	before := factsOf(&c.Session)
+	s = <-n.sessions
+	_ = c.Handshake(n.t.Context())
+	time.Sleep(time.Second)
+	synctest.Wait()
+	return c, s, append([]facts{before}, w.seen...)
+}
+
 // Secure is called once, at each end, and what the session says then it says ever after.
 func TestSecureFacts(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		var server witness
-		var early facts
-		sessions := make(chan *ServerSession, 8)
-		m := newMemNet(t, udp.NetworkOptions{Delay: 10 * time.Millisecond}, SocketOptions{}, ListenOptions{Handler: func(s *ServerSession) error {
-			early = factsOf(&s.Session)
-			s.SetHooks(server.hooks(&s.Session))
-			sessions <- s
-			return nil
-		}})
-		defer m.close()
-		m.record()
-		connect := func(o ConnectOptions, direct bool) (*ClientSession, *ServerSession, []facts) {
-			if !direct {
-				o = m.options(o)
-			}
-			o.Address, o.Port, o.DelayHandshake = memServer.Addr().String(), int(memServer.Port()), true
-			c, err := m.client.Connect(t.Context(), o)
-			if err != nil {
-				t.Fatal(err)
-			}
-			var w witness
-			c.SetHooks(w.hooks(&c.Session))
-			if err := c.StartHandshake(); err != nil {
-				t.Fatal(err)
-			}
-			before := factsOf(&c.Session)
-			s := <-sessions
-			_ = c.Handshake(t.Context())
-			time.Sleep(time.Second)
-			synctest.Wait()
-			return c, s, append([]facts{before}, w.seen...)
-		}
-		c, s, seen := connect(ConnectOptions{}, false)
+		n := newFactsNet(t)
+		defer n.close()
+		c, s, seen := n.begin(n.options(ConnectOptions{}))
 		suite := tls.CipherSuiteName(c.ConnectionState().CipherSuite)
 		want := facts{"localhost", "test", Cipher{suite, "TLSv1.3"}}
-		if len(seen) != 2 || len(server.seen) != 1 {
-			t.Fatalf("Secure: %d times, %d at the server", len(seen)-1, len(server.seen))
+		if len(seen) != 2 || len(n.server.seen) != 1 {
+			t.Fatalf("Secure: %d times, %d at the server", len(seen)-1, len(n.server.seen))
 		}
-		if now := factsOf(&c.Session); now != seen[1] || now != want {
-			t.Errorf("client: in Secure %v, then %v, want %v", seen[1], now, want)
+		before, client, server := seen[0], seen[1], n.server.seen[0]
+		if now := factsOf(&c.Session); now != client || now != want {
+			t.Errorf("client: in Secure %v, then %v, want %v", client, now, want)
 		}
-		if now := factsOf(&s.Session); now != server.seen[0] || now != want {
-			t.Errorf("server: in Secure %v, then %v, want %v", server.seen[0], now, want)
+		if now := factsOf(&s.Session); now != server || now != want {
+			t.Errorf("server: in Secure %v, then %v, want %v", server, now, want)
 		}
 		covers(t, "SES-018")
-		if seen[1].name != "localhost" || server.seen[0].name != "localhost" {
-			t.Error("ServerName is wrong")
-		}
-		if seen[0].name != "localhost" || early.name != "" || s.ServerName() != "localhost" {
-			t.Errorf("before the handshake ServerName is %q, at the server %q", seen[0].name, early.name)
+		if before.name != "localhost" || n.early.name != "" || s.ServerName() != "localhost" {
+			t.Errorf("before the handshake ServerName is %q, at the server %q", before.name, n.early.name)
 		}
 		covers(t, "SES-090")
-		if seen[1].alpn != "test" || server.seen[0].alpn != "test" {
-			t.Error("ALPNProtocol is wrong")
+		if client.alpn != "test" || server.alpn != "test" {
+			t.Errorf("in Secure the protocol is %q, at the server %q", client.alpn, server.alpn)
 		}
 		covers(t, "SES-020")
-		if seen[0].alpn != "test" || early.alpn != "" {
-			t.Errorf("before the handshake ALPNProtocol is %q, at the server %q", seen[0].alpn, early.alpn)
+		if before.alpn != "test" || n.early.alpn != "" {
+			t.Errorf("before the handshake ALPNProtocol is %q, at the server %q", before.alpn, n.early.alpn)
 		}
 		covers(t, "SES-029")
-		if !strings.HasPrefix(seen[1].cipher.Name, "TLS_") || seen[1].cipher.Name != server.seen[0].cipher.Name {
-			t.Errorf("in Secure the cipher is %q, at the server %q", seen[1].cipher.Name, server.seen[0].cipher.Name)
+		if !strings.HasPrefix(client.cipher.Name, "TLS_") || client.cipher.Name != server.cipher.Name {
+			t.Errorf("in Secure the cipher is %q, at the server %q", client.cipher.Name, server.cipher.Name)
 		}
 		covers(t, "SES-021")
 		covers(t, "SES-038")
-		if seen[1].cipher.Version != "TLSv1.3" || server.seen[0].cipher.Version != "TLSv1.3" {
-			t.Errorf("in Secure the version is %q, at the server %q", seen[1].cipher.Version, server.seen[0].cipher.Version)
+		if client.cipher.Version != "TLSv1.3" || server.cipher.Version != "TLSv1.3" {
+			t.Errorf("in Secure the version is %q, at the server %q", client.cipher.Version, server.cipher.Version)
 		}
 		covers(t, "SES-022")
 		covers(t, "SES-039")
-		if seen[0].cipher != (Cipher{}) || early.cipher != (Cipher{}) || c.Cipher() != want.cipher {
-			t.Errorf("before the handshake Cipher is %v, at the server %v", seen[0].cipher, early.cipher)
+		if before.cipher != (Cipher{}) || n.early.cipher != (Cipher{}) || c.Cipher() != want.cipher {
+			t.Errorf("before the handshake Cipher is %v, at the server %v", before.cipher, n.early.cipher)
 		}
 		covers(t, "SES-037")
+	})
+}
 
-		// A client of an IP address sends no name; several protocols are none until one is chosen.
-		c, s, seen = connect(ConnectOptions{TLS: unverified()}, true)
-		if len(seen) != 2 || seen[0].name != "" || seen[1].name != "" || s.ServerName() != "" || server.seen[1].name != "" {
-			t.Errorf("without a name: %v, at the server %v", seen, server.seen[1])
+// A client of an IP address sends no name; of several protocols none is told until one
+// is chosen; a handshake that fails tells no Secure.
+func TestSecureOfOtherSessions(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		n := newFactsNet(t)
+		defer n.close()
+		_, _, seen := n.begin(n.options(ConnectOptions{}))
+		if len(seen) != 2 || seen[1].name != "localhost" || n.server.seen[0].name != "localhost" {
+			t.Errorf("with a name: %v, at the server %v", seen, n.server.seen)
+		}
+		c, s, seen := n.begin(ConnectOptions{TLS: unverified()})
+		if len(seen) != 2 || seen[0].name != "" || seen[1].name != "" || s.ServerName() != "" || n.server.seen[1].name != "" {
+			t.Errorf("without a name: %v, at the server %v", seen, n.server.seen[1])
 		}
 		covers(t, "SES-019")
 		if seen[0].alpn != "" || c.ALPNProtocol() != "test" || s.ALPNProtocol() != "test" {
 			t.Errorf("of three protocols: %q, then %q", seen[0].alpn, c.ALPNProtocol())
 		}
-		// A handshake that fails tells no Secure, at either end.
-		c, s, seen = connect(ConnectOptions{ALPN: "other"}, false)
-		if len(seen) != 1 || len(server.seen) != 2 || !c.Destroyed() || !s.Destroyed() || c.Cipher() != (Cipher{}) {
-			t.Errorf("a failed handshake: %d and %d times Secure", len(seen)-1, len(server.seen)-2)
+		c, s, seen = n.begin(n.options(ConnectOptions{ALPN: "other"}))
+		if len(seen) != 1 || len(n.server.seen) != 2 || !c.Destroyed() || !s.Destroyed() || c.Cipher() != (Cipher{}) {
+			t.Errorf("a failed handshake: %d and %d times Secure", len(seen)-1, len(n.server.seen)-2)
 		}
 	})
 }
