@@ -122,12 +122,7 @@ func TestErrorCodes(t *testing.T) {
 func endCodes(t *testing.T) {
 	t.Helper()
 	synctest.Test(t, func(t *testing.T) {
-		m := newMemNet(t, udp.NetworkOptions{}, SocketOptions{}, ListenOptions{Handler: func(v *ServerSession) error {
-			if v.MaxStreams().Bidi == 1 {
-				panic("oops")
-			}
-			return nil
-		}})
+		m := newMemNet(t, udp.NetworkOptions{}, SocketOptions{}, ListenOptions{})
 		defer m.close()
 		ended := func(o ConnectOptions, end func(c *ClientSession)) func() error {
 			return func() error {
@@ -144,7 +139,11 @@ func endCodes(t *testing.T) {
 		}
 		for _, x := range []mishap{
 			{"ERR_QUIC_APPLICATION_ERROR", "code 0x7: enough", ended(ConnectOptions{}, func(c *ClientSession) { c.CloseWithError(7, "enough") })},
-			{"ERR_QUIC_TRANSPORT_ERROR", "CONNECTION_REFUSED", ended(ConnectOptions{MaxStreamsBidi: 1}, nil)},
+			{"ERR_QUIC_TRANSPORT_ERROR", "CONNECTION_REFUSED", func() error {
+				m.server.SetServerBusy(true)
+				defer m.server.SetServerBusy(false)
+				return ended(ConnectOptions{}, nil)()
+			}},
 			{"ERR_QUIC_TRANSPORT_ERROR", "CRYPTO_ERROR(0x178)", ended(ConnectOptions{ALPN: "unknown"}, nil)},
 			{"ERR_QUIC_IDLE_TIMEOUT", "idle timeout", ended(ConnectOptions{}, func(*ClientSession) {})},
 			{"ERR_QUIC_HANDSHAKE_TIMEOUT", "handshake timeout", func() error {
