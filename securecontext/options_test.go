@@ -4,6 +4,7 @@ import (
 	"crypto/tls"
 	"encoding/asn1"
 	"errors"
+	"fmt"
 	"math/big"
 	"slices"
 	"strings"
@@ -172,25 +173,26 @@ func TestEngines(t *testing.T) {
 	covers(t, "CON-006")
 	covers(t, "LIS-005")
 	refused(t, Options{ClientCertEngine: "unheard of"}, "Options.ClientCertEngine", "ERR_CRYPTO_CUSTOM_ENGINE_NOT_SUPPORTED", `"unheard of"`)
+	name := fmt.Sprintf("card %d", serials.Add(1)) // a name is for good
 	cert := &tls.Certificate{Certificate: [][]byte{{1}}}
 	mine := func(*tls.CertificateRequestInfo) (*tls.Certificate, error) { return cert, nil }
-	if err := RegisterEngine("TestEngines", mine); err != nil {
+	if err := RegisterEngine(name, mine); err != nil {
 		t.Fatal(err)
 	}
-	got, err := mustNew(t, Options{ClientCertEngine: "TestEngines"}).Config().GetClientCertificate(nil)
+	got, err := mustNew(t, Options{ClientCertEngine: name}).Config().GetClientCertificate(nil)
 	if got != cert || err != nil {
 		t.Errorf("the engine gives %v, %v", got, err)
 	}
-	for name, e := range map[string]Engine{"": mine, "TestEngines": mine, "TestEngines nil": nil} {
+	for taken, e := range map[string]Engine{"": mine, name: mine, name + " nil": nil} {
 		var bad *Error
-		if err := RegisterEngine(name, e); !errors.As(err, &bad) || bad.Code() != CodeInvalidArgValue {
-			t.Errorf("RegisterEngine %q: %v", name, err)
+		if err := RegisterEngine(taken, e); !errors.As(err, &bad) || bad.Code() != CodeInvalidArgValue {
+			t.Errorf("RegisterEngine %q: %v", taken, err)
 		}
 	}
-	if err := RegisterEngine("TestEngines silent", func(*tls.CertificateRequestInfo) (*tls.Certificate, error) { return nil, nil }); err != nil {
+	if err := RegisterEngine(name+" silent", func(*tls.CertificateRequestInfo) (*tls.Certificate, error) { return nil, nil }); err != nil {
 		t.Fatal(err)
 	}
-	if _, err = mustNew(t, Options{ClientCertEngine: "TestEngines silent"}).Config().GetClientCertificate(nil); err == nil {
+	if _, err = mustNew(t, Options{ClientCertEngine: name + " silent"}).Config().GetClientCertificate(nil); err == nil {
 		t.Error("an engine may return nothing at all")
 	}
 }
