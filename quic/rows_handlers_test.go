@@ -295,6 +295,35 @@ func TestSocketHookErrors(t *testing.T) {
 			})
 		}
 	}
+	for _, hook := range []func() error{fail, crash} { // on real sockets, because it takes two endpoints
+		told := make(chan error, 2)
+		s, err := NewSocket(SocketOptions{
+			Endpoint: EndpointOptions{Address: "127.0.0.1"},
+			Server:   ListenOptions{TLS: serverConfig()},
+			Hooks: SocketHooks{
+				EndpointClose: func(*Endpoint, error) error { return hook() },
+				Error:         func(err error) { told <- err },
+				Close:         func() { told <- nil },
+			},
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer s.Destroy(nil)
+		if _, err := s.AddEndpoint(EndpointOptions{Address: "127.0.0.1"}); err != nil {
+			t.Fatal(err)
+		}
+		if err := s.Listen(testContext(t), ListenOptions{}); err != nil {
+			t.Fatal(err)
+		}
+		if err := s.Endpoints()[1].Close(); err != nil {
+			t.Fatal(err)
+		}
+		if first, last := <-told, <-told; !errors.Is(first, boom) && first.Error() != "quic: hook panicked: boom" || last != nil {
+			t.Errorf("EndpointClose: %v, then %v", first, last)
+		}
+		<-s.Closed()
+	}
 	covers(t, "X-016")
 }
 
