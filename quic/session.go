@@ -342,15 +342,16 @@ func (s *Session) AuthenticationError() error {
 }
 
 // UsingEarlyData reports, once the handshake is complete, whether 0-RTT is in use: at a
-// client that the server has taken what it sent, at a server that it is not disabled
-// (SES-097). EarlyDataAccepted tells at both ends whether this session had any.
+// client that it has sent early data and the server has taken it, at a server that
+// early data is not disabled (SES-097). EarlyDataAccepted tells at both ends what they have
+// agreed on for this session.
 func (s *Session) UsingEarlyData() bool {
 	s.mu.Lock()
 	defer s.unlock(flushNone)
 	if s.server != nil {
 		return s.secure && !s.server.listener.opts.DisableEarlyData
 	}
-	return s.secure && s.conn.UsingEarlyData()
+	return s.secure && s.conn.UsingEarlyData() && s.conn.SentEarly()
 }
 
 // Closing reports whether Close was called and the session is not over yet (SES-046).

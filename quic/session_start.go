@@ -47,9 +47,9 @@ func (c *ClientSession) firstFlight(r *tlsRunner) error {
 // server has taken any.
 func (c *ClientSession) AllowEarlyData() bool { return c.allowEarly }
 
-// EarlyDataAccepted reports whether the early data of this very session was taken by
-// the server, as far as is known: at a server from the moment it can be read, at a client
-// from the end of the handshake. Stream.Early tells which streams it came on.
+// EarlyDataAccepted reports whether the server has agreed to take early data in this very
+// session, be there any or not: at a server from the moment it can be read, at a client from
+// the end of the handshake. Stream.Early tells on which streams it came.
 func (s *Session) EarlyDataAccepted() bool {
 	s.mu.Lock()
 	defer s.unlock(flushNone)

@@ -45,6 +45,7 @@ type Conn struct {
 	peer       wire.Parameters // the peer's; resumed ones until the real ones are here
 	peerKnown  bool            // peer are the real ones
 	early      earlyState
+	earlySent  bool // client: there was a 0-RTT packet
 	secure     bool // handshake complete
 	confirmed  bool // handshake confirmed
 	spin       bool
@@ -219,6 +220,9 @@ func (c *Conn) Closed() bool { return c.life.state != active }
 // accepted: on a client until the server refuses it, on a server from the
 // moment TLS has accepted it.
 func (c *Conn) UsingEarlyData() bool { return c.early == earlyTried || c.early == earlyAccepted }
+
+// SentEarly reports whether a client has sent anything in 0-RTT packets.
+func (c *Conn) SentEarly() bool { return c.earlySent }
 
 // LocalParameters returns our transport parameters as TLS is to carry them.
 func (c *Conn) LocalParameters() []byte {

@@ -159,6 +159,7 @@ func (c *Conn) seal(pkt []byte, pk *packet) {
 	case wire.OneRTT:
 		c.oneRTT.Seal(pkt, pnOff, pk.pnLen, pk.pn)
 	case wire.ZeroRTT:
+		c.earlySent = true
 		c.hs.early.Seal(pkt, pnOff, pk.pnLen, pk.pn)
 	default:
 		c.hs.spaces[pk.space].sealer.Seal(pkt, pnOff, pk.pnLen, pk.pn)
