@@ -1,0 +1,258 @@
+// Package histogram counts values from 1 to 1<<63-1: how many, the extremes, mean and
+// deviation exactly, and percentiles within 1/128 (0.8 percent).
+//
+// The first values are kept as they are, so that the percentiles of a short run are exact,
+// and it costs next to nothing. Afterwards buckets count them: each power of two has 64 of the
+// same width (so that values below 128 stay exact), in pages of eight that come into being
+// when one of theirs is needed. All pages there can be are 33 KiB; values within a
+// factor of ten of each other need less than 2.
+package histogram
+
+import (
+	"math"
+	"math/bits"
+	"slices"
+)
+
+const (
+	fewest  = 16 // values that are kept as they are
+	subBits = 6  // each power of two has 1<<subBits buckets
+	paging  = 8  // buckets of a page
+)
+
+// Histogram is a distribution of values. The zero Histogram is empty. It is not safe for
+// concurrent use, and must not be copied but by Clone.
+type Histogram struct {
+	few     []int64 // as long as there is no many
+	many    *many
+	exceeds uint64
+}
+
+// many is a histogram of more than a few values.
+type many struct {
+	count    uint64
+	min, max int64
+	mean     float64
+	squares  float64 // sum of the squared distances from the mean
+	pages    []page  // sorted by first
+	last     int     // index of the page used last
+}
+
+// page is buckets that stand next to each other.
+type page struct {
+	first  int // number of its first bucket
+	counts [paging]uint64
+}
+
+// Step is one point of an accumulated distribution.
+type Step struct {
+	Percentile float64
+	Value      int64
+}
+
+// Keep gives an empty histogram memory for its first values.
+func (h *Histogram) Keep(room []int64) { h.few = room[:0] }
+
+// Record adds a value. 0 counts as 1; what is above the range is counted by Exceeds alone.
+func (h *Histogram) Record(v uint64) {
+	switch {
+	case v > math.MaxInt64:
+		h.exceeds++
+	case h.many != nil:
+		h.many.record(max(int64(v), 1))
+	case len(h.few) < fewest:
+		if len(h.few) == cap(h.few) {
+			h.few = slices.Grow(h.few, max(4, fewest*len(h.few)/4-len(h.few)))
+		}
+		h.few = append(h.few, max(int64(v), 1))
+	default:
+		h.many = &many{min: math.MaxInt64}
+		for _, w := range h.few {
+			h.many.record(w)
+		}
+		h.few = nil
+		h.many.record(max(int64(v), 1))
+	}
+}
+
+// Count returns how many values there are.
+func (h *Histogram) Count() uint64 {
+	if h.many != nil {
+		return h.many.count
+	}
+	return uint64(len(h.few))
+}
+
+// Min returns the smallest value, 1<<63-1 if there is none.
+func (h *Histogram) Min() int64 {
+	switch {
+	case h.many != nil:
+		return h.many.min
+	case len(h.few) == 0:
+		return math.MaxInt64
+	}
+	return slices.Min(h.few)
+}
+
+// Max returns the largest value, 0 if there is none.
+func (h *Histogram) Max() int64 {
+	switch {
+	case h.many != nil:
+		return h.many.max
+	case len(h.few) == 0:
+		return 0
+	}
+	return slices.Max(h.few)
+}
+
+// Mean returns the arithmetic mean, 0 if there are no values.
+func (h *Histogram) Mean() float64 {
+	if h.many != nil {
+		return h.many.mean
+	}
+	mean, _ := spread(h.few)
+	return mean
+}
+
+// StdDev returns the standard deviation of the values as a whole population, 0 if there
+// are none.
+func (h *Histogram) StdDev() float64 {
+	if m := h.many; m != nil {
+		return math.Sqrt(m.squares / float64(m.count))
+	}
+	_, squares := spread(h.few)
+	return math.Sqrt(squares / float64(max(1, len(h.few))))
+}
+
+func spread(list []int64) (mean, squares float64) {
+	for i, v := range list {
+		mean, squares = welford(mean, squares, uint64(i+1), float64(v))
+	}
+	return mean, squares
+}
+
+// welford takes the n-th value into a mean and a sum of squared distances from it, without
+// the cancellation of the textbook's formula.
+func welford(mean, squares float64, n uint64, v float64) (float64, float64) {
+	d := v - mean
+	mean += d / float64(n)
+	return mean, squares + d*(v-mean)
+}
+
+// Percentile returns a value that p percent of the values do not exceed: for a run of up to
+// 16 the smallest such of them, otherwise one within 1/128 of that, and never
+// outside of Min to Max. p is above 0 and at most 100. It is 0 if there are no values.
+func (h *Histogram) Percentile(p float64) int64 {
+	n := h.Count()
+	if n == 0 {
+		return 0
+	}
+	exact := p * float64(n) / 100
+	rank := math.Ceil(exact - 1e-9*exact) // 99.9 is not what it says
+	return h.at(min(max(uint64(rank), 1), n))
+}
+
+// at returns about the value of a rank, which counts from 1 for the smallest.
+func (h *Histogram) at(rank uint64) int64 {
+	if h.many != nil {
+		return h.many.at(rank)
+	}
+	sorted := slices.Clone(h.few)
+	slices.Sort(sorted)
+	return sorted[rank-1]
+}
+
+// Percentiles returns the accumulated distribution: the percentiles 50, 75, 87.5 and so
+// on, each half as far from 100 as the one before, until less than one value is left
+// above, and then 100. It is empty if there are no values.
+func (h *Histogram) Percentiles() []Step {
+	n := float64(h.Count())
+	if n == 0 {
+		return nil
+	}
+	var steps []Step
+	for left := 50.0; left/100*n >= 1; left /= 2 {
+		steps = append(steps, Step{100 - left, h.Percentile(100 - left)})
+	}
+	return append(steps, Step{100, h.Max()})
+}
+
+// Exceeds returns how many values were above the range.
+func (h *Histogram) Exceeds() uint64 { return h.exceeds }
+
+// Reset forgets everything.
+func (h *Histogram) Reset() { *h = Histogram{few: h.few[:0]} }
+
+// Clone returns a copy that can be read and changed independently.
+func (h *Histogram) Clone() Histogram {
+	c := Histogram{few: slices.Clone(h.few), exceeds: h.exceeds}
+	if h.many != nil {
+		m := *h.many
+		m.pages = slices.Clone(m.pages)
+		c.many = &m
+	}
+	return c
+}
+
+func (m *many) record(v int64) {
+	m.count++
+	m.min, m.max = min(m.min, v), max(m.max, v)
+	m.mean, m.squares = welford(m.mean, m.squares, m.count, float64(v))
+	b := bucket(v)
+	p := m.page(b &^ (paging - 1))
+	p.counts[b&(paging-1)]++
+}
+
+// page returns the page that begins with a bucket.
+func (m *many) page(first int) *page {
+	if m.last < len(m.pages) && m.pages[m.last].first == first {
+		return &m.pages[m.last]
+	}
+	low, high := 0, len(m.pages)
+	for low < high {
+		if middle := (low + high) / 2; m.pages[middle].first < first {
+			low = middle + 1
+		} else {
+			high = middle
+		}
+	}
+	if low == len(m.pages) || m.pages[low].first != first {
+		m.pages = slices.Insert(m.pages, low, page{first: first})
+	}
+	m.last = low
+	return &m.pages[low]
+}
+
+// at returns about the value of a rank, which counts from 1 for the smallest.
+func (m *many) at(rank uint64) int64 {
+	switch rank {
+	case 1:
+		return m.min
+	case m.count:
+		return m.max
+	}
+	for i := range m.pages {
+		p := &m.pages[i]
+		for j, n := range p.counts {
+			if rank <= n {
+				low, width := limits(p.first + j)
+				return min(max(low+(width-1)/2, m.min), m.max)
+			}
+			rank -= n
+		}
+	}
+	panic("BUG: a histogram's buckets hold less than it has counted")
+}
+
+// bucket returns the number of a value's bucket. Below 1<<(subBits+1) it is the value; above,
+// the leading bits and the power of two make it up.
+func bucket(v int64) int {
+	shift := max(bits.Len64(uint64(v))-subBits-1, 0)
+	return shift<<subBits + int(v>>shift)
+}
+
+// limits returns the smallest value of a bucket and how many it has.
+func limits(b int) (low, width int64) {
+	shift := max(b>>subBits-1, 0)
+	return int64(b-shift<<subBits) << shift, 1 << shift
+}

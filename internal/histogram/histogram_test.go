@@ -1,0 +1,217 @@
+package histogram
+
+import (
+	"math"
+	"math/rand/v2"
+	"slices"
+	"testing"
+	"unsafe"
+)
+
+func of(values ...int64) *Histogram {
+	h := new(Histogram)
+	for _, v := range values {
+		h.Record(uint64(v))
+	}
+	return h
+}
+
+// oracle is what is true of values.
+func oracle(values []int64) (mean, dev float64, at func(p float64) int64) {
+	sorted := slices.Sorted(slices.Values(values))
+	for _, v := range values {
+		mean += float64(v) / float64(len(values))
+	}
+	for _, v := range values {
+		dev += (float64(v) - mean) * (float64(v) - mean) / float64(len(values))
+	}
+	return mean, math.Sqrt(dev), func(p float64) int64 {
+		return sorted[max(int(math.Ceil(p*float64(len(sorted))/100-1e-6)), 1)-1]
+	}
+}
+
+func near(a, b, by float64) bool { return math.Abs(a-b) <= by*math.Max(math.Abs(a), math.Abs(b))+1e-9 }
+
+func TestEmpty(t *testing.T) {
+	var h Histogram
+	if h.Count() != 0 || h.Min() != math.MaxInt64 || h.Max() != 0 || h.Mean() != 0 || h.StdDev() != 0 || h.Exceeds() != 0 {
+		t.Errorf("%d %d %d %v %v", h.Count(), h.Min(), h.Max(), h.Mean(), h.StdDev())
+	}
+	if h.Percentile(50) != 0 || len(h.Percentiles()) != 0 {
+		t.Errorf("%d, %v", h.Percentile(50), h.Percentiles())
+	}
+}
+
+// Few values, and small ones however many, are exact.
+func TestExact(t *testing.T) {
+	few := of(1_000_003, 7, 99_999_989)
+	for p, want := range map[float64]int64{0.1: 7, 33.3: 7, 34: 1_000_003, 66.6: 1_000_003, 67: 99_999_989, 100: 99_999_989} {
+		if got := few.Percentile(p); got != want {
+			t.Errorf("percentile %v is %d, want %d", p, got, want)
+		}
+	}
+	var small Histogram
+	for v := uint64(1); v <= 100; v++ {
+		small.Record(v)
+	}
+	for p := 1; p <= 100; p++ {
+		if got := small.Percentile(float64(p)); got != int64(p) {
+			t.Errorf("percentile %d of 1 to 100 is %d", p, got)
+		}
+	}
+	if small.Mean() != 50.5 || !near(small.StdDev(), math.Sqrt(9999./12), 1e-12) {
+		t.Errorf("mean %v, deviation %v", small.Mean(), small.StdDev())
+	}
+}
+
+// Against sorted values of all sizes: everything but percentiles exact, those within 1/128.
+func TestOracle(t *testing.T) {
+	r := rand.New(rand.NewPCG(1, 2))
+	for _, n := range []int{1, 2, fewest, fewest + 1, 100, 5000} {
+		for _, span := range []int{1, 10, 30, 62} {
+			var h Histogram
+			var values []int64
+			for range n {
+				v := max(1, r.Int64N(1<<62)>>r.IntN(span))
+				values = append(values, v)
+				h.Record(uint64(v))
+			}
+			mean, dev, at := oracle(values)
+			if h.Count() != uint64(n) || h.Min() != slices.Min(values) || h.Max() != slices.Max(values) {
+				t.Fatalf("%d values: %d, %d to %d", n, h.Count(), h.Min(), h.Max())
+			}
+			if !near(h.Mean(), mean, 1e-9) || !near(h.StdDev(), dev, 1e-6) {
+				t.Fatalf("mean %v, want %v; deviation %v, want %v", h.Mean(), mean, h.StdDev(), dev)
+			}
+			for _, p := range []float64{1e-9, 0.5, 10, 25, 50, 75, 90, 99, 99.9, 100} {
+				got, want := h.Percentile(p), at(p)
+				if !near(float64(got), float64(want), 1./128) || got < h.Min() || got > h.Max() {
+					t.Fatalf("percentile %v of %d values is %d, want %d", p, n, got, want)
+				}
+			}
+		}
+	}
+}
+
+// The ends of the range, and what is past them.
+func TestRange(t *testing.T) {
+	for _, copies := range []int{1, 20} {
+		var h Histogram
+		for range copies {
+			h.Record(0)
+			h.Record(math.MaxInt64)
+			h.Record(math.MaxInt64 + 1)
+			h.Record(math.MaxUint64)
+		}
+		if h.Count() != uint64(2*copies) || h.Exceeds() != uint64(2*copies) {
+			t.Errorf("%d values, %d above", h.Count(), h.Exceeds())
+		}
+		if h.Min() != 1 || h.Max() != math.MaxInt64 || h.Percentile(50) != 1 || h.Percentile(100) != math.MaxInt64 {
+			t.Errorf("%d to %d, median %d", h.Min(), h.Max(), h.Percentile(50))
+		}
+	}
+}
+
+// Buckets follow each other without a gap, and are as narrow as promised.
+func TestBuckets(t *testing.T) {
+	next := int64(0)
+	for b := 0; ; b++ {
+		low, width := limits(b)
+		if low != next || bucket(low) != b || bucket(low+width-1) != b {
+			t.Fatalf("bucket %d has %d values from %d, want from %d", b, width, low, next)
+		}
+		if width > 1 && float64(width-1)/2 > float64(low)/128 {
+			t.Fatalf("bucket %d has %d values from %d", b, width, low)
+		}
+		if low+(width-1) == math.MaxInt64 {
+			break
+		}
+		next = low + width
+	}
+}
+
+func TestPercentiles(t *testing.T) {
+	var h Histogram
+	for v := uint64(1); v <= 1000; v++ {
+		h.Record(v)
+	}
+	steps := h.Percentiles()
+	if len(steps) != 10 || steps[0].Percentile != 50 || steps[1].Percentile != 75 || steps[9] != (Step{100, 1000}) {
+		t.Errorf("%v", steps)
+	}
+	for i, s := range steps {
+		if s.Value != h.Percentile(s.Percentile) || i > 0 && s.Value < steps[i-1].Value {
+			t.Errorf("%v", steps)
+		}
+	}
+	if one := of(5).Percentiles(); len(one) != 1 || one[0] != (Step{100, 5}) {
+		t.Errorf("%v", one)
+	}
+}
+
+func TestResetAndClone(t *testing.T) {
+	for _, n := range []int{3, 300} {
+		var h Histogram
+		for v := range n {
+			h.Record(uint64(1000 * v))
+		}
+		h.Record(math.MaxUint64)
+		c := h.Clone()
+		h.Record(1 << 40)
+		if c.Count() != uint64(n) || c.Max() != int64(1000*(n-1)) || h.Max() != 1<<40 || c.Exceeds() != 1 {
+			t.Errorf("the copy has %d values up to %d", c.Count(), c.Max())
+		}
+		h.Reset()
+		if h.Count() != 0 || h.Min() != math.MaxInt64 || h.Max() != 0 || h.Exceeds() != 0 || h.Percentile(1) != 0 || c.Count() != uint64(n) {
+			t.Errorf("after Reset: %d values", h.Count())
+		}
+		h.Record(9)
+		if h.Count() != 1 || h.Min() != 9 || h.Max() != 9 || h.Mean() != 9 {
+			t.Errorf("%d values, %d to %d", h.Count(), h.Min(), h.Max())
+		}
+	}
+}
+
+// What a histogram costs: nothing with room for its first values, little for a usual run,
+// and a bounded amount whatever comes.
+func TestMemory(t *testing.T) {
+	room := make([]int64, 4)
+	if n := testing.AllocsPerRun(100, func() {
+		var h Histogram
+		h.Keep(room)
+		for range 4 {
+			h.Record(7)
+		}
+	}); n != 0 {
+		t.Errorf("%v allocations for four values", n)
+	}
+	size := func(h *Histogram) int { return len(h.many.pages) * int(unsafe.Sizeof(page{})) }
+	var usual, worst Histogram
+	r := rand.New(rand.NewPCG(3, 4))
+	for range 100_000 {
+		usual.Record(100_000 + r.Uint64N(900_000))
+		worst.Record(r.Uint64N(1<<63) >> r.IntN(63))
+	}
+	if n := size(&usual); n > 2<<10 {
+		t.Errorf("%d bytes for values from 100,000 to 1,000,000", n)
+	}
+	if n := size(&worst); n > 33<<10 {
+		t.Errorf("%d bytes for values of all sizes", n)
+	}
+	if n := testing.AllocsPerRun(1000, func() { usual.Record(100_000 + r.Uint64N(900_000)) }); n != 0 {
+		t.Errorf("%v allocations for a value", n)
+	}
+}
+
+func BenchmarkRecord(b *testing.B) {
+	b.ReportAllocs()
+	var h Histogram
+	r := rand.New(rand.NewPCG(3, 4))
+	values := make([]uint64, 1024)
+	for i := range values {
+		values[i] = 100_000 + r.Uint64N(900_000)
+	}
+	for i := 0; b.Loop(); i++ {
+		h.Record(values[i%len(values)])
+	}
+}
