@@ -298,6 +298,10 @@ func (r *Recv) FinalSize() int64 { return r.final }
 // Buffered returns how many bytes are held: readable ones and those beyond holes.
 func (r *Recv) Buffered() int64 { return r.end - r.read + r.got.Size() }
 
+// Held returns how many bytes have come, each counted once, as long as the half is neither
+// stopped nor reset.
+func (r *Recv) Held() int64 { return r.end + r.got.Size() }
+
 // Gaps returns how many holes the received bytes have.
 func (r *Recv) Gaps() int { return len(r.got) }
 

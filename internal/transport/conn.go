@@ -40,6 +40,7 @@ type Conn struct {
 	idle    idle
 	events  eventQueue
 	stats   counters
+	times   connTimes
 
 	params     wire.Parameters // ours, as sent
 	peer       wire.Parameters // the peer's; resumed ones until the real ones are here
@@ -140,6 +141,7 @@ func newConn(now mono.Time, path dgram.Path, cfg *Config, server bool) *Conn {
 	c.hs = newHandshake(now.Add(cfg.handshakeTimeout()), cfg)
 	c.life.until, c.paceUntil, c.ids.originalUntil = mono.Never, mono.Never, mono.Never
 	c.stats.init(now)
+	c.times.init()
 	c.acks.Init(recovery.App, c.params.MaxAckDelay)
 	c.mtu.init(cfg)
 	c.loss.Init(now, recovery.Config{

@@ -9,6 +9,9 @@ import (
 // settle lets everything that recovery has found out about sent packets take
 // effect. Acknowledged and lost go the same way (RFC 9000 §13.3).
 func (c *Conn) settle(now mono.Time) {
+	if c.times.settles++; c.times.settles == 0 {
+		c.times.settles++
+	}
 	for {
 		sp, p, frames, fate, ok := c.loss.NextFate()
 		if !ok {
@@ -54,7 +57,7 @@ func (c *Conn) settleFrame(now mono.Time, sp recovery.Space, n int64, f *recover
 			c.ackArrived(sp, f.Off)
 		}
 	case sentCrypto:
-		c.settleCrypto(sp, f, arrived)
+		c.settleCrypto(now, sp, f, arrived)
 	case sentPathProbe:
 		c.paths.probes = max(c.paths.probes-1, 0) // a late ACK tells the fate of a lost packet again
 	case sentNewConnectionID:
@@ -74,7 +77,10 @@ func (c *Conn) ackArrived(sp recovery.Space, largest int64) {
 	}
 }
 
-func (c *Conn) settleCrypto(sp recovery.Space, f *recovery.Frame, arrived bool) {
+func (c *Conn) settleCrypto(now mono.Time, sp recovery.Space, f *recovery.Frame, arrived bool) {
+	if arrived {
+		c.times.cryptoAcked(now, sp)
+	}
 	s := c.cryptoStream(levelOf(sp))
 	switch {
 	case s == nil:
@@ -115,6 +121,9 @@ func (c *Conn) settleStream(now mono.Time, st *Stream, n int64, f *recovery.Fram
 		if arrived {
 			before := st.send.AckedPrefix()
 			st.send.Acked(f.Off, int(f.Len), f.Flag != 0)
+			if f.Len > 0 {
+				st.dataAcked(now, c.times.settles)
+			}
 			if st.watched && st.send.AckedPrefix() > before {
 				c.tellAcked(st)
 			}
@@ -202,7 +211,7 @@ func (c *Conn) resend(sp recovery.Space, f *recovery.Frame) {
 			c.streams.enqueueControl(st)
 		}
 	case sentCrypto:
-		c.settleCrypto(sp, f, false)
+		c.settleCrypto(0, sp, f, false)
 	case sentNewConnectionID:
 		for i := range c.ids.local {
 			if l := &c.ids.local[i]; l.seq == f.Off {

@@ -59,7 +59,7 @@ func (c *Conn) onFrame(p *received, t wire.FrameType, cur *varint.Cursor) *wire.
 		}
 	case wire.FrameCrypto:
 		if f := wire.ParseCrypto(cur); !cur.Failed() {
-			return c.onCrypto(p.space, f)
+			return c.onCrypto(p.now, p.space, f)
 		}
 	case wire.FrameResetStream, wire.FrameStopSending, wire.FrameMaxStreamData, wire.FrameStreamDataBlocked:
 		return c.onStreamFrame(p, t, cur)

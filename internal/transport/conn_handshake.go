@@ -248,7 +248,7 @@ func (c *Conn) cryptoStream(level Level) *cryptoStream {
 }
 
 // onCrypto takes a CRYPTO frame and hands what is in order to TLS.
-func (c *Conn) onCrypto(sp recovery.Space, f wire.Crypto) *wire.Error {
+func (c *Conn) onCrypto(now mono.Time, sp recovery.Space, f wire.Crypto) *wire.Error {
 	level := levelOf(sp)
 	s := c.cryptoStream(level)
 	if s == nil {
@@ -263,6 +263,9 @@ func (c *Conn) onCrypto(sp recovery.Space, f wire.Crypto) *wire.Error {
 	}
 	if code != wire.NoError {
 		return frameError(wire.CryptoBufferExceeded, wire.FrameCrypto, "too many handshake bytes")
+	}
+	if sp != recovery.App && len(f.Data) > 0 {
+		c.times.note(HandshakePieces, now, c.stats.datagramsReceived)
 	}
 	n := s.in.Readable()
 	if n == 0 {

@@ -35,21 +35,24 @@ type Stream struct {
 	watched  bool // WatchAcks was called
 	progress bool // an EventStreamAcked waits in the queue
 
-	highWater int32
-	queue     queue   // where it waits to send data
-	next      *Stream // in that queue
-	control   bool    // waits to send control frames
-	nextCtl   *Stream
-	maxData   signal
-	stop      signal
-	blocked   signal
-	stopCode  uint64
-	stalled   int64 // the limit that last stopped it, plus one
-	stats     streamCounters
+	pieceFrames uint8 // frames of the piece in clocks; 0 before the first
+	highWater   int32
 
+	queue      queue            // where it waits to send data
+	control    bool             // waits to send control frames
 	loggedSend stream.SendState // as in the log
 	loggedRecv stream.RecvState
 	blockedFor blockedReason
+
+	next     *Stream // in the queue
+	nextCtl  *Stream // among those that wait to send control frames
+	maxData  signal
+	stop     signal
+	blocked  signal
+	stopCode uint64
+	stalled  int64 // the limit that last stopped it, plus one
+	stats    streamCounters
+	clocks   streamClocks
 }
 
 // queue is the list that a stream with data stands in.

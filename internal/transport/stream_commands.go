@@ -274,12 +274,21 @@ func (c *Conn) onStream(p *received, f wire.Stream) *wire.Error {
 	if code == wire.NoError && !c.flow.receive(fresh) {
 		code = wire.FlowControlError
 	}
+	got := int64(len(f.Data))
+	partly := fresh < got // some of it may have come before
+	if partly {
+		got = -s.recv.Held()
+	}
 	if code == wire.NoError {
 		code = s.recv.Receive(f.Offset, f.Data, f.Fin)
 	}
 	if code != wire.NoError {
 		return frameError(code, wire.FrameStream, "data past a limit or the end")
 	}
+	if partly {
+		got += s.recv.Held()
+	}
+	s.received(p.now, got)
 	if c.countGaps(s); c.streams.gaps > maxGaps {
 		return frameError(wire.InternalError, wire.FrameStream, "too many holes in the data of all streams")
 	}
