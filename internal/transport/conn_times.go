@@ -1,6 +1,9 @@
 package transport
 
 import (
+	"math"
+	"time"
+
 	"github.com/cinnabar-quic/cinnabar/internal/histogram"
 	"github.com/cinnabar-quic/cinnabar/internal/mono"
 	"github.com/cinnabar-quic/cinnabar/internal/recovery"
@@ -32,7 +35,7 @@ type connTimes struct {
 	room    [handshakeTimes][4]int64 // enough for most handshakes
 	clocks  [handshakeTimes]mono.Time
 	rounds  [handshakeTimes]uint64 // what the clock was last called for; 0 before that
-	settles uint32                 // calls of settle: each is for one datagram at most
+	settles uint16                 // calls of settle: each is for one datagram at most
 }
 
 func (s *connTimes) init() {
@@ -67,21 +70,45 @@ func (c *Conn) HandshakeTimes(k HandshakeTimes) *histogram.Histogram { return &c
 // does not pay for each packet.
 const maxPieceFrames = 16
 
-// streamClocks is what a stream's histograms are made from. Those come into being
-// with the second event of a kind, so that a short stream has none.
+// streamClocks is what a stream's histograms are made from. Two pieces and two
+// acknowledgements stand here, so that a short stream needs no histograms.
 type streamClocks struct {
+	hists   *streamHists // nil until there is more
 	pieceAt mono.Time
 	ackAt   mono.Time
-	hists   *[streamTimes]histogram.Histogram
 	piece   int32  // bytes of the piece that pieceAt belongs to; it is not in hists
-	ackIn   uint32 // the settle that ackAt is of; 0 before that
+	size    uint16 // of the piece before it, while there are no hists; 0 for none
+	ackIn   uint16 // the settle that ackAt is of; 0 before that
+	rate    uint32 // from that piece to this, likewise
+	ack     uint32 // from the first acknowledgement to the second, likewise
 }
 
-func (s *Stream) times() *[streamTimes]histogram.Histogram {
-	if s.clocks.hists == nil {
-		s.clocks.hists = new([streamTimes]histogram.Histogram)
+type streamHists struct {
+	hists [streamTimes]histogram.Histogram
+	room  [streamTimes][4]int64
+}
+
+// times returns a stream's histogram, with what its clocks have kept.
+func (k *streamClocks) times(of StreamTimes) *histogram.Histogram {
+	if k.hists == nil {
+		k.hists = new(streamHists)
+		for i := range k.hists.hists {
+			k.hists.hists[i].Keep(k.hists.room[i][:])
+		}
+		k.kept(StreamAcks, &k.hists.hists[StreamAcks])
+		k.kept(StreamRate, &k.hists.hists[StreamRate])
+		k.kept(StreamSizes, &k.hists.hists[StreamSizes])
+		k.size, k.rate, k.ack = 0, 0, 0
 	}
-	return s.clocks.hists
+	return &k.hists.hists[of]
+}
+
+// kept records what the clocks have kept.
+func (k *streamClocks) kept(of StreamTimes, h *histogram.Histogram) {
+	v := [...]uint64{StreamAcks: uint64(k.ack), StreamRate: uint64(k.rate), StreamSizes: uint64(k.size)}[of]
+	if v > 0 {
+		h.Record(v)
+	}
 }
 
 // received notes new bytes of the stream.
@@ -96,45 +123,66 @@ func (s *Stream) received(now mono.Time, n int64) {
 			k.piece += int32(n)
 			return
 		}
-		h := s.times()
-		if k.piece > 0 {
-			h[StreamSizes].Record(uint64(k.piece))
-		}
-		h[StreamRate].Record(uint64(max(now.Sub(k.pieceAt), 0)))
+		k.pieceEnds(max(now.Sub(k.pieceAt), 1))
 	}
 	s.pieceFrames, k.pieceAt, k.piece = 1, now, int32(n)
 }
 
+// pieceEnds takes the last piece and the time to the next one.
+func (k *streamClocks) pieceEnds(d time.Duration) {
+	if k.hists == nil && k.rate == 0 && k.size == 0 && d <= math.MaxUint32 && k.piece <= math.MaxUint16 {
+		k.rate, k.size = uint32(d), uint16(k.piece)
+		return
+	}
+	k.times(StreamRate).Record(uint64(d))
+	if k.piece > 0 {
+		k.times(StreamSizes).Record(uint64(k.piece))
+	}
+}
+
 // dataAcked notes that an ACK has covered data of the stream.
-func (s *Stream) dataAcked(now mono.Time, settle uint32) {
+func (s *Stream) dataAcked(now mono.Time, settle uint16) {
 	k := &s.clocks
 	if k.ackIn == settle {
 		return
 	}
-	if k.ackIn != 0 {
-		s.times()[StreamAcks].Record(uint64(max(now.Sub(k.ackAt), 0)))
+	d := max(now.Sub(k.ackAt), 1)
+	switch {
+	case k.ackIn == 0:
+	case k.hists == nil && k.ack == 0 && d <= math.MaxUint32:
+		k.ack = uint32(d)
+	default:
+		k.times(StreamAcks).Record(uint64(d))
 	}
 	k.ackIn, k.ackAt = settle, now
 }
 
 // Times returns a copy of one of the stream's histograms.
-func (s *Stream) Times(k StreamTimes) histogram.Histogram {
+func (s *Stream) Times(of StreamTimes) histogram.Histogram {
 	var h histogram.Histogram
-	if s.clocks.hists != nil {
-		h = s.clocks.hists[k].Clone()
+	k := &s.clocks
+	if k.hists != nil {
+		h = k.hists.hists[of].Clone()
 	}
-	if k == StreamSizes && s.clocks.piece > 0 {
-		h.Record(uint64(s.clocks.piece))
+	k.kept(of, &h)
+	if of == StreamSizes && k.piece > 0 {
+		h.Record(uint64(k.piece))
 	}
 	return h
 }
 
 // ResetTimes empties one of the stream's histograms. Its clock goes on.
-func (s *Stream) ResetTimes(k StreamTimes) {
-	if s.clocks.hists != nil {
-		s.clocks.hists[k].Reset()
+func (s *Stream) ResetTimes(of StreamTimes) {
+	k := &s.clocks
+	if k.hists != nil {
+		k.hists.hists[of].Reset()
 	}
-	if k == StreamSizes {
-		s.clocks.piece = 0
+	switch of {
+	case StreamAcks:
+		k.ack = 0
+	case StreamRate:
+		k.rate = 0
+	case StreamSizes:
+		k.size, k.piece = 0, 0
 	}
 }

@@ -9,9 +9,16 @@ import (
 	"github.com/cinnabar-quic/cinnabar/internal/wire"
 )
 
-// A stream with one piece and one acknowledgement has no histograms in memory, and still
-// tells its piece.
+// A stream with two pieces and two acknowledgements has no histograms in memory, and still
+// tells all.
 func TestShortStreamHasNoHistograms(t *testing.T) {
+	want := func(s *Stream, sizes, rate, acks uint64) {
+		t.Helper()
+		a, b, c := s.Times(StreamSizes), s.Times(StreamRate), s.Times(StreamAcks)
+		if a.Count() != sizes || b.Count() != rate || c.Count() != acks {
+			t.Errorf("%d, %d, %d values, want %d, %d, %d", a.Count(), b.Count(), c.Count(), sizes, rate, acks)
+		}
+	}
 	s := new(Stream)
 	if n := testing.AllocsPerRun(100, func() {
 		*s = Stream{}
@@ -20,14 +27,51 @@ func TestShortStreamHasNoHistograms(t *testing.T) {
 	}); n != 0 || s.clocks.hists != nil {
 		t.Errorf("%v allocations, %v", n, s.clocks.hists)
 	}
+	want(s, 1, 0, 0)
+	if n := testing.AllocsPerRun(100, func() {
+		*s = Stream{}
+		s.received(5, 64)
+		s.received(25, 1000)
+		s.dataAcked(9, 1)
+		s.dataAcked(50, 2)
+	}); n != 0 || s.clocks.hists != nil {
+		t.Errorf("%v allocations, %v", n, s.clocks.hists)
+	}
+	want(s, 2, 1, 1)
 	sizes, rate, acks := s.Times(StreamSizes), s.Times(StreamRate), s.Times(StreamAcks)
-	if sizes.Count() != 1 || sizes.Max() != 64 || rate.Count() != 0 || acks.Count() != 0 {
-		t.Errorf("%d, %d, %d values", sizes.Count(), rate.Count(), acks.Count())
+	if sizes.Min() != 64 || sizes.Max() != 1000 || rate.Max() != 20 || acks.Max() != 41 {
+		t.Errorf("%d to %d, %d, %d", sizes.Min(), sizes.Max(), rate.Max(), acks.Max())
 	}
-	s.ResetTimes(StreamSizes)
-	if sizes = s.Times(StreamSizes); sizes.Count() != 0 {
-		t.Errorf("%d values after a reset", sizes.Count())
+	s.ResetTimes(StreamRate)
+	want(s, 2, 0, 1)
+	s.received(125, 10)
+	want(s, 3, 1, 1)
+	s.dataAcked(150, 3)
+	want(s, 3, 1, 2)
+	for _, of := range []StreamTimes{StreamSizes, StreamRate, StreamAcks} {
+		s.ResetTimes(of)
 	}
+	want(s, 0, 0, 0)
+	s.received(1125, 10)
+	if want(s, 1, 1, 0); most(s, StreamRate) != 1000 {
+		t.Error("the clock has stopped")
+	}
+
+	// What is too large to stand beside the clocks.
+	s = new(Stream)
+	s.received(0, 70_000)
+	s.received(mono.Time(time.Minute), 1)
+	s.dataAcked(0, 1)
+	s.dataAcked(mono.Time(time.Minute), 2)
+	want(s, 2, 1, 1)
+	if most(s, StreamSizes) != 70_000 || most(s, StreamRate) != int64(time.Minute) || most(s, StreamAcks) != int64(time.Minute) {
+		t.Error("large values are not kept")
+	}
+}
+
+func most(s *Stream, of StreamTimes) int64 {
+	h := s.Times(of)
+	return h.Max()
 }
 
 // What comes at an instant is one piece, to a limit.
