@@ -194,57 +194,50 @@ func TestStreamHistogramsOfTransfer(t *testing.T) {
 	})
 }
 
-// All figures of a session's histogram that holds known values: 1 to 1000 millionths.
+// known returns a session's histogram that holds 1000, 2000 and so on to 1,000,000, and one
+// value above the range.
+func known(p *pair) *Histogram {
+	in := p.client.conn.HandshakeTimes(transport.HandshakeAcks)
+	in.Reset()
+	for v := uint64(1); v <= 1000; v++ {
+		in.Record(v * 1000)
+	}
+	in.Record(1 << 63)
+	return p.client.HandshakeAckHistogram()
+}
+
+// The figures of no values, and of known ones.
 func TestHistogramFigures(t *testing.T) {
 	inBubble(t, ListenOptions{}, ConnectOptions{}, func(t *testing.T, p *pair) {
-		time.Sleep(time.Second)
-		h := p.client.HandshakeAckHistogram()
-		h.Reset()
-		if h.Min() != math.MaxInt64 {
-			t.Errorf("Min of nothing is %d", h.Min())
+		empty, h := p.server.HandshakeAckHistogram(), known(p)
+		empty.Reset()
+		if empty.Min() != math.MaxInt64 || h.Min() != 1000 {
+			t.Errorf("Min is %d and %d", empty.Min(), h.Min())
 		}
 		covers(t, "HIS-001")
-		if h.Max() != 0 {
-			t.Errorf("Max of nothing is %d", h.Max())
+		if empty.Max() != 0 || h.Max() != 1_000_000 {
+			t.Errorf("Max is %d and %d", empty.Max(), h.Max())
 		}
 		covers(t, "HIS-002")
-		if h.Mean() != 0 {
-			t.Errorf("Mean of nothing is %v", h.Mean())
+		if empty.Mean() != 0 || math.Abs(h.Mean()-500_500) > 1e-3 {
+			t.Errorf("Mean is %v and %v", empty.Mean(), h.Mean())
 		}
 		covers(t, "HIS-003")
-		if h.StdDev() != 0 {
-			t.Errorf("StdDev of nothing is %v", h.StdDev())
+		if want := 1000 * math.Sqrt(999_999./12); empty.StdDev() != 0 || math.Abs(h.StdDev()-want) > 1e-3 {
+			t.Errorf("StdDev is %v and %v, want 0 and %v", empty.StdDev(), h.StdDev(), want)
 		}
 		covers(t, "HIS-004")
-		if v, err := h.Percentile(50); v != 0 || err != nil || len(h.Percentiles()) != 0 || h.Exceeds() != 0 {
-			t.Errorf("percentiles of nothing: %d, %v, %v", v, err, h.Percentiles())
-		}
-
-		in := p.client.conn.HandshakeTimes(transport.HandshakeAcks)
-		for v := uint64(1); v <= 1000; v++ {
-			in.Record(v * 1000)
-		}
-		in.Record(1 << 63)
-		if h.Count() != 1000 || h.Min() != 1000 {
-			t.Errorf("%d values, Min %d", h.Count(), h.Min())
-		}
-		covers(t, "HIS-001")
-		if h.Max() != 1_000_000 {
-			t.Errorf("Max %d", h.Max())
-		}
-		covers(t, "HIS-002")
-		if math.Abs(h.Mean()-500_500) > 1e-3 {
-			t.Errorf("Mean %v", h.Mean())
-		}
-		covers(t, "HIS-003")
-		if want := 1000 * math.Sqrt(999_999./12); math.Abs(h.StdDev()-want) > 1e-3 {
-			t.Errorf("StdDev %v, want %v", h.StdDev(), want)
-		}
-		covers(t, "HIS-004")
-		if h.Exceeds() != 1 {
-			t.Errorf("Exceeds %d", h.Exceeds())
+		if empty.Exceeds() != 0 || h.Exceeds() != 1 || empty.Count() != 0 || h.Count() != 1000 {
+			t.Errorf("Exceeds is %d and %d, Count %d and %d", empty.Exceeds(), h.Exceeds(), empty.Count(), h.Count())
 		}
 		covers(t, "HIS-005")
+	})
+}
+
+// Percentiles of known values, of none, and those there are not; and what Reset leaves.
+func TestHistogramPercentiles(t *testing.T) {
+	inBubble(t, ListenOptions{}, ConnectOptions{}, func(t *testing.T, p *pair) {
+		h := known(p)
 		for _, pc := range []float64{0.001, 1, 25, 50, 90, 99, 99.9, 100} {
 			want := 1000 * math.Max(1, math.Ceil(pc*10-1e-6))
 			got, err := h.Percentile(pc)
@@ -254,7 +247,7 @@ func TestHistogramFigures(t *testing.T) {
 		}
 		for _, pc := range []float64{0, -1, 100.001, math.Inf(1), math.NaN()} {
 			var oe *OptionError
-			if _, err := h.Percentile(pc); !errors.As(err, &oe) || oe.Code() != CodeInvalidArgValue {
+			if _, err := h.Percentile(pc); !errors.As(err, &oe) || oe.Code() != CodeInvalidArgValue || oe.Option != "Percentile.p" {
 				t.Errorf("Percentile(%v): %v", pc, err)
 			}
 		}
@@ -270,10 +263,15 @@ func TestHistogramFigures(t *testing.T) {
 		}
 		covers(t, "HIS-007")
 		h.Reset()
-		if h.Count() != 0 || h.Exceeds() != 0 || h.Max() != 0 || h.Min() != math.MaxInt64 || len(h.Percentiles()) != 0 {
+		if h.Count() != 0 || h.Exceeds() != 0 || h.Max() != 0 || h.Min() != math.MaxInt64 || h.Mean() != 0 || h.StdDev() != 0 {
 			t.Errorf("after Reset: %d values up to %d", h.Count(), h.Max())
 		}
 		covers(t, "HIS-008")
+		if v, err := h.Percentile(50); v != 0 || err != nil || len(h.Percentiles()) != 0 {
+			t.Errorf("percentiles of nothing: %d, %v, %v", v, err, h.Percentiles())
+		}
+		covers(t, "HIS-006")
+		covers(t, "HIS-007")
 	})
 }
 
