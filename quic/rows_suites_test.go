@@ -6,6 +6,7 @@ import (
 	"errors"
 	"os/exec"
 	"slices"
+	"strings"
 	"testing"
 	"testing/synctest"
 
@@ -87,6 +88,22 @@ func TestSuites(t *testing.T) {
 // The order of suites is crypto/tls's alone in an ordinary build: the options that
 // need another say what to build with, and in that build they act.
 func TestCipherOrder(t *testing.T) {
+	root := newIssuer(t, "root", nil, nil)
+	o := root.leaf(t, "server").options(t)
+	o.HonorCipherOrder = true
+	sc := newContext(t, o)
+	if sc.CheckServer() != nil {
+		s, err := NewSocket(SocketOptions{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer s.Destroy(nil)
+		err = s.Listen(t.Context(), ListenOptions{ALPN: "test", SecureContext: sc})
+		wantBad(t, err, "ListenOptions.SecureContext", securecontext.CodeInvalidArgValue)
+		if !strings.Contains(err.Error(), "HonorCipherOrder") || !strings.Contains(err.Error(), "-tags cinnabar_ciphers") || s.Bound() {
+			t.Errorf("%v, bound %v", err, s.Bound())
+		}
+	}
 	out, err := exec.Command("go", "test", "-count", "1", "-timeout", "120s", "-tags", "cinnabar_ciphers", "-run", "^TestTaggedCipherOrder$", "-v", ".").CombinedOutput()
 	covers(t, "CON-005")
 	covers(t, "CON-012")

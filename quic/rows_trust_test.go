@@ -412,6 +412,65 @@ func TestClientTrustInsisted(t *testing.T) {
 	})
 }
 
+// What was verified once does not verify a resumed session, where names, anchors or
+// lists are others now.
+func TestTrustOfResumed(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		root, clients, other := newIssuer(t, "root", nil, nil), newIssuer(t, "clients", nil, nil), newIssuer(t, "other", nil, nil)
+		leaf, card := root.leaf(t, "server"), clients.leaf(t, "card")
+		now := time.Now()
+		keys := [][32]byte{{1}}
+		server := leaf.options(t)
+		server.CA = [][]byte{clients.pem()}
+		m := serveSecure(t, server, ListenOptions{RequestCert: true, TicketKeys: keys})
+		defer func() { m.close() }()
+		client := card.options(t)
+		client.CA = [][]byte{root.pem()}
+		_, ticket := m.resumes(newContext(t, client), nil)
+		dial := func(o securecontext.Options, co ConnectOptions) (*ClientSession, error) {
+			co.SessionTicket = ticket
+			return m.dialSecure(o, co)
+		}
+		c, err := dial(client, ConnectOptions{})
+		wantVerified(t, &c.Session, err)
+		if !c.ConnectionState().DidResume {
+			t.Fatal("nothing resumes at all")
+		}
+		covers(t, "SES-030")
+		covers(t, "SES-031")
+		c, err = dial(client, ConnectOptions{ServerName: "elsewhere", AllowUnauthenticated: true})
+		wantTolerated(t, &c.Session, err, "HOSTNAME_MISMATCH")
+		strange := client
+		strange.CA = [][]byte{other.pem()}
+		c, err = dial(strange, ConnectOptions{AllowUnauthenticated: true})
+		wantTolerated(t, &c.Session, err, "UNKNOWN_AUTHORITY")
+		covers(t, "CON-007")
+		wary := client
+		wary.CRL = [][]byte{root.revokes(t, now, now.Add(time.Hour), leaf)}
+		c, err = dial(wary, ConnectOptions{})
+		wantUntrusted(t, &c.Session, err, "CERT_REVOKED", 44)
+
+		covers(t, "LIS-007")
+		var last lastServer
+		server.CRL = [][]byte{clients.revokes(t, now, now.Add(time.Hour), card)}
+		m.listenAgain(ListenOptions{SecureContext: newContext(t, server), RequestCert: true, TicketKeys: keys, Handler: last.handler})
+		if c, err = dial(client, ConnectOptions{}); !errors.Is(err, &TransportError{ErrorCode: 0x12c, Remote: true}) {
+			t.Errorf("a revoked client that resumes: %v", err)
+		}
+		synctest.Wait()
+		wantUntrusted(t, &last.get().Session, last.get().Err(), "CERT_REVOKED", 44)
+		covers(t, "LIS-002")
+		server.CRL, server.CA = nil, [][]byte{other.pem()}
+		m.listenAgain(ListenOptions{SecureContext: newContext(t, server), RequestCert: true, AllowUnauthenticated: true, TicketKeys: keys, Handler: last.handler})
+		c, err = dial(client, ConnectOptions{})
+		synctest.Wait()
+		if !c.ConnectionState().DidResume {
+			t.Error("the session is not resumed")
+		}
+		wantTolerated(t, &last.get().Session, err, "UNKNOWN_AUTHORITY")
+	})
+}
+
 // Nobody is asked by default, and who asks says whom to trust.
 func TestRequestCert(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
@@ -419,7 +478,7 @@ func TestRequestCert(t *testing.T) {
 		server := root.leaf(t, "server").options(t)
 		client := root.leaf(t, "client").options(t)
 		client.CA = [][]byte{root.pem()}
-		m := serveSecure(t, server, ListenOptions{})
+		m := serveSecure(t, server, ListenOptions{AllowUnauthenticated: true}) // which is nothing by itself
 		defer m.close()
 		_, err := m.dialSecure(client, ConnectOptions{})
 		if err != nil {

@@ -397,7 +397,7 @@ func (r *tlsRunner) fail(err error) {
 	r.failed = true
 	alert := tls.AlertError(80) // internal_error
 	errors.As(err, &alert)
-	err, unproven := r.unproven(err, alert)
+	unproven, err := r.unproven(err, alert)
 	s := r.s
 	s.mu.Lock()
 	r.err = err

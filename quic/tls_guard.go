@@ -22,6 +22,7 @@ func guardServer(c *tls.Config) {
 		}
 	}
 	guardKeyLog(c)
+	//lint:ignore SA1019 crypto/tls still goes by the map, if there is one
 	get, list, names := c.GetCertificate, c.Certificates, c.NameToCertificate
 	if get == nil && len(list) <= 1 && !slices.ContainsFunc(list, foreignKey) {
 		return

@@ -67,7 +67,7 @@ func (v *serverChoice) chosen(r *tlsRunner, h *tls.ClientHelloInfo) (*tls.Config
 		case err != nil:
 			return nil, r.blame(err)
 		case sc != nil:
-			return v.other(r, sc), nil
+			return v.other(r, sc)
 		}
 	}
 	if v.choose != nil {
@@ -85,14 +85,17 @@ func (v *serverChoice) chosen(r *tlsRunner, h *tls.ClientHelloInfo) (*tls.Config
 }
 
 // other returns a configuration made from another context than the listener's.
-func (v *serverChoice) other(r *tlsRunner, sc *securecontext.Context) *tls.Config {
+func (v *serverChoice) other(r *tlsRunner, sc *securecontext.Context) (*tls.Config, error) {
+	if err := sc.CheckServer(); err != nil {
+		return nil, r.blame(err)
+	}
 	r.context = sc
 	own := forced(tlsOf(nil, sc), v.base)
 	if len(v.o.TicketKeys) > 0 {
 		own.SetSessionTicketKeys(sc.PartitionTicketKeys(v.o.TicketKeys))
 	}
 	v.join(r, own)
-	return own
+	return own, nil
 }
 
 // join makes a configuration that is not the listener's one of its sessions'.
@@ -110,7 +113,9 @@ func (v *serverChoice) stapled(r *tlsRunner, h *tls.ClientHelloInfo, own *tls.Co
 		return nil, r.blame(err)
 	}
 	if answer.Context != nil {
-		own = v.other(r, answer.Context)
+		if own, err = v.other(r, answer.Context); err != nil {
+			return nil, err
+		}
 	}
 	if answer.Data == nil {
 		return own, nil

@@ -67,19 +67,19 @@ const (
 
 // unproven finds out whether a handshake has failed because the peer is not
 // authenticated, and gives the error the form that AuthenticationError has.
-func (r *tlsRunner) unproven(err error, alert tls.AlertError) (error, *VerifyError) {
+func (r *tlsRunner) unproven(err error, alert tls.AlertError) (*VerifyError, error) {
 	const certificateRequired = 116
 	var v *VerifyError
 	var failed *tls.CertificateVerificationError
 	switch {
 	case errors.As(err, &v):
-		return err, v
+		return v, err
 	case errors.As(err, &failed):
 		v = &VerifyError{Reason: r.verifyReason(failed.Err), Err: err}
 	case r.s.server != nil && alert == certificateRequired:
 		v = &VerifyError{Reason: reasonAbsent, Err: err}
 	default:
-		return err, nil
+		return nil, err
 	}
 	return v, v
 }
@@ -90,7 +90,7 @@ func (r *tlsRunner) verify(state *tls.ConnectionState) error {
 	if len(state.PeerCertificates) == 0 {
 		return &VerifyError{Reason: reasonAbsent, Err: errors.New("the peer has shown no certificate")}
 	}
-	if len(state.VerifiedChains) > 0 && (r.context == nil || !r.context.Restricts()) {
+	if r.tlsVerifies() && (r.context == nil || !r.context.Restricts()) {
 		return nil
 	}
 	_, err := guarded(r, func() (struct{}, error) { return struct{}{}, r.verifyPeer(state) })
@@ -101,7 +101,7 @@ func (r *tlsRunner) verify(state *tls.ConnectionState) error {
 // the network.
 func (r *tlsRunner) verifyPeer(state *tls.ConnectionState) error {
 	chains := state.VerifiedChains
-	if len(chains) == 0 {
+	if !r.tlsVerifies() { // then those of a resumed session are of another name or other anchors
 		var err error
 		if chains, err = state.PeerCertificates[0].Verify(r.verifyOptions(state)); err != nil {
 			return &VerifyError{Reason: r.verifyReason(err), Err: err}
@@ -120,6 +120,14 @@ func (r *tlsRunner) verifyPeer(state *tls.ConnectionState) error {
 		v.Reason = revoked.Reason
 	}
 	return v
+}
+
+// tlsVerifies reports whether crypto/tls has been told to insist on a peer that verifies.
+func (r *tlsRunner) tlsVerifies() bool {
+	if r.s.server != nil {
+		return r.config.ClientAuth >= tls.VerifyClientCertIfGiven
+	}
+	return !r.config.InsecureSkipVerify
 }
 
 func (r *tlsRunner) verifyOptions(state *tls.ConnectionState) x509.VerifyOptions {
