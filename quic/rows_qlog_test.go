@@ -201,6 +201,7 @@ func TestQLogClientTiming(t *testing.T) {
 			t.Fatal(err)
 		}
 		time.Sleep(time.Second)
+		synctest.Wait()
 		if fmt.Sprint(order) != "[qlog secure]" {
 			t.Errorf("hooks told: %v", order)
 		}
@@ -379,6 +380,7 @@ func TestQLogWriter(t *testing.T) {
 			}
 			_ = p.client.CloseWithError(0, "")
 			time.Sleep(time.Minute)
+			synctest.Wait()
 			return p, f
 		}
 		p, f := run(new(logFile))

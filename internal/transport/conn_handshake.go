@@ -215,6 +215,9 @@ func (c *Conn) setWriteSecret(e TLSEvent) *wire.Error {
 	}
 	if c.qlog != nil {
 		c.qlog.key(c, e.Level, true, false, 0, "tls")
+		if e.Level == LevelHandshake {
+			c.qlog.handshaking()
+		}
 		if c.server && e.Level == LevelApp && !c.secure {
 			c.qlog.setState("early_write")
 		}
