@@ -240,7 +240,7 @@ func checkWhole(t *testing.T, client, server *endLog) {
 		exactly(l, "connection_closed", "reason", "enough")
 		want(l, "key_updated", "key_type", "client_initial_secret server_initial_secret client_handshake_secret server_handshake_secret client_1rtt_secret server_1rtt_secret")
 		want(l, "key_discarded", "key_type", "client_initial_secret server_initial_secret client_handshake_secret server_handshake_secret client_1rtt_secret server_1rtt_secret")
-		want(l, "stream_state_updated", "new", "ready send data_sent data_received receive size_known data_read destroyed reset_sent reset_received")
+		want(l, "stream_state_updated", "new", "ready send data_sent data_received receive data_read destroyed reset_sent reset_received")
 		want(l, "ecn_state_updated", "new", "testing capable")
 		want(l, "congestion_state_updated", "new", "slow_start recovery congestion_avoidance")
 		want(l, "packets_acked", "packet_number_space", "application_data")
