@@ -183,6 +183,22 @@ func resetBoth(t *testing.T, p *pair) {
 	}
 }
 
+// checkHeaders: both logs are of the same connection, each from its side.
+func checkHeaders(t *testing.T, client, server *endLog) {
+	t.Helper()
+	group := func(l *endLog) any {
+		return l.header["trace"].(map[string]any)["common_fields"].(map[string]any)["group_id"]
+	}
+	if g := group(client); g != group(server) || len(fmt.Sprint(g)) != 16 {
+		t.Errorf("group IDs %v and %v", g, group(server))
+	}
+	for _, l := range []*endLog{client, server} {
+		if vp := l.header["trace"].(map[string]any)["vantage_point"].(map[string]any)["type"]; vp != l.name {
+			t.Errorf("%s: vantage point %v", l.name, vp)
+		}
+	}
+}
+
 // checkWhole holds what both ends have logged of the whole session against what happened,
 // and against each other.
 func checkWhole(t *testing.T, client, server *endLog) {
@@ -205,17 +221,7 @@ func checkWhole(t *testing.T, client, server *endLog) {
 			}
 		}
 	}
-	group := func(l *endLog) any {
-		return l.header["trace"].(map[string]any)["common_fields"].(map[string]any)["group_id"]
-	}
-	if g := group(client); g != group(server) || len(fmt.Sprint(g)) != 16 {
-		t.Errorf("group IDs %v and %v", g, group(server))
-	}
-	for _, l := range []*endLog{client, server} {
-		if vp := l.header["trace"].(map[string]any)["vantage_point"].(map[string]any)["type"]; vp != l.name {
-			t.Errorf("%s: vantage point %v", l.name, vp)
-		}
-	}
+	checkHeaders(t, client, server)
 	want := func(l *endLog, name, key, values string) {
 		t.Helper()
 		got := l.values(name, key)
