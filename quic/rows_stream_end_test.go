@@ -323,6 +323,10 @@ func TestRowStreamStatsHoles(t *testing.T) {
 		synctest.Wait()
 		settle(1100 * time.Microsecond) // it has gone by the filter
 		lose.Store(false)
+		covers(t, "STR-025")
+		if n := c.Stats().BytesSent; n != 1001 || c.Buffered() != 1000 {
+			t.Errorf("BytesSent is %d with %d bytes on the way", n, c.Buffered())
+		}
 		c.Write(make([]byte, 1000))
 		synctest.Wait()
 		settle(1100 * time.Microsecond)

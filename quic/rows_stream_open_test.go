@@ -75,6 +75,35 @@ func TestRowOpenStreamNumbers(t *testing.T) {
 			t.Errorf("server, unidirectional: %v", got)
 		}
 	})
+	inBubble(t, ListenOptions{MaxStreamsUni: 1, MaxStreamDataUni: None}, ConnectOptions{}, func(t *testing.T, p *pair) {
+		first := mustOpen(t, &p.client.Session, StreamOptions{HalfOpen: true})
+		opened, closed := make(chan *Stream, 1), 0
+		go func() {
+			st, err := p.client.OpenStream(t.Context(), StreamOptions{HalfOpen: true, HighWaterMark: 300, Hooks: StreamHooks{
+				Close: func() { closed++ },
+			}})
+			if err != nil {
+				t.Error(err)
+			}
+			opened <- st
+		}()
+		settle(time.Second)
+		covers(t, "SES-071")
+		if len(opened) != 0 {
+			t.Error("did not wait for credit")
+		}
+		first.CloseWrite()
+		io.ReadAll(mustAccept(t, &p.server.Session))
+		st := <-opened // with its options, although it had to wait
+		if n := takes(t, st); st.ID() != 6 || n != 300 {
+			t.Errorf("stream %d takes %d bytes", st.ID(), n)
+		}
+		st.Destroy(nil)
+		settle(time.Second)
+		if closed != 1 {
+			t.Errorf("its Close hook ran %d times", closed)
+		}
+	})
 }
 
 // Both ends see a stream as of the same kind and from the same opener.

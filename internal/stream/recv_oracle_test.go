@@ -16,6 +16,7 @@ type recvModel struct {
 	have    []bool
 	read    int64
 	highest int64
+	came    int64 // bytes received, each once
 	final   int64
 	limit   int64
 	dead    bool // reset or stopped: data does not matter
@@ -141,6 +142,7 @@ func (m *recvModel) receive(off int64, n int, fin bool) {
 		m.final = end
 	}
 	if m.dead {
+		m.came += min(fresh, int64(n)) // of those that fill holes nobody knows any more
 		return
 	}
 	for i, b := range data {
@@ -253,6 +255,7 @@ func (m *recvModel) check() {
 				}
 			}
 		}
+		m.came = m.read + buffered
 		eof := m.final >= 0 && m.read == m.final
 		if m.EOF() != eof || m.Done() != (eof && m.slice == nil) {
 			t.Fatalf("EOF %v, done %v; want %v", m.EOF(), m.Done(), eof)
@@ -261,6 +264,9 @@ func (m *recvModel) check() {
 	if r.Consumed() != consumed || r.Readable() != readable || r.Buffered() != buffered || r.Gaps() != gaps {
 		t.Fatalf("consumed %d, readable %d, buffered %d, gaps %d; want %d, %d, %d, %d",
 			r.Consumed(), r.Readable(), r.Buffered(), r.Gaps(), consumed, readable, buffered, gaps)
+	}
+	if r.Received() != m.came {
+		t.Fatalf("received %d, want %d", r.Received(), m.came)
 	}
 	if r.Highest() != m.highest || r.FinalSize() != m.final || r.Limit() != m.limit {
 		t.Fatalf("highest %d, final size %d, limit %d; want %d, %d, %d",

@@ -11,6 +11,7 @@ type sendModel struct {
 	acked, lost []bool // for each byte written
 	sent        int64
 	prefix      int64 // bytes acknowledged from the start
+	top         int64 // the highest acknowledged, plus one
 	losses      int   // bytes to send again
 	finished    bool
 	finDue      bool
@@ -122,6 +123,9 @@ func (m *sendModel) fate(src *source, acked bool) {
 	if m.reset {
 		return
 	}
+	if acked {
+		m.top = max(m.top, f.off+int64(f.n))
+	}
 	for at := f.off; at < f.off+int64(f.n); at++ {
 		if acked {
 			m.acked[at] = true
@@ -183,6 +187,9 @@ func (m *sendModel) check() {
 	if m.AckedPrefix() != prefix || m.Unsent() != written-m.sent || m.Buffered() != written-prefix {
 		t.Fatalf("prefix %d, unsent %d, buffered %d; want %d, %d, %d",
 			m.AckedPrefix(), m.Unsent(), m.Buffered(), prefix, written-m.sent, written-prefix)
+	}
+	if m.AckedTop() != m.top {
+		t.Fatalf("acknowledged up to %d, want %d", m.AckedTop(), m.top)
 	}
 	if m.Pending(1) != pending || m.Done() != done {
 		t.Fatalf("pending %v, done %v; want %v, %v", m.Pending(1), m.Done(), pending, done)
