@@ -76,9 +76,11 @@ func run(ctx context.Context, out io.Writer) error {
 	case <-ctx.Done():
 		return ctx.Err()
 	}
-	if err := session.Handshake(ctx); err == nil {
-		return errors.New("the client was not refused")
+	select {
+	case <-session.Closed():
+		fmt.Fprintln(out, "client: the session is over")
+	case <-ctx.Done():
+		return ctx.Err()
 	}
-	fmt.Fprintf(out, "client: refused with code %d\n", session.CloseCode().Code)
 	return nil
 }

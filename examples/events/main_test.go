@@ -22,8 +22,8 @@ func TestEvents(t *testing.T) {
 		t.Errorf("got %q, want the two changes first", got)
 	}
 	covers(t, "SOC-067") // Listen has taken its options from the socket
-	if !strings.Contains(got, "client: refused with code 2\n") {
-		t.Errorf("got %q, want the client to be refused by the handler", got)
+	if !strings.Contains(got, "client: the session is over\n") {
+		t.Errorf("got %q, want the client to have been served and turned away", got)
 	}
 	covers(t, "SOC-068")
 	if n := strings.Count(got, "error: boom; the session is destroyed: true\n"); n != 1 {

@@ -37,6 +37,7 @@ var rooms = []room{
 	{dir: "http3", floor: 5},
 	{dir: "cmd/cinnabar", floor: 6},
 	{dir: "examples/internal/selfsigned", floor: 1, leaf: true},
+	{dir: "examples/echo", floor: 6},
 	{dir: "examples/events", floor: 6},
 	{dir: "examples/handlers", floor: 6},
 	{dir: "examples/hello", floor: 6},
