@@ -14,7 +14,8 @@ type PreferredAddress struct {
 	// Address is an IP address, or a host name for ListenOptions.Lookup. It is needed, and
 	// must be one that packets can be sent to: not unspecified, multicast or with a zone (LIS-035).
 	Address string
-	// Port is 1 to 65535, or 0 for the port of the socket's first endpoint (LIS-036).
+	// Port is 1 to 65535, or 0 for that of the socket's endpoint of the family, else of its
+	// first one (LIS-036).
 	Port int
 	// Type is the family, UDP4, the default, or UDP6: clients that have reached the server
 	// by the other one stay where they are (LIS-037).
@@ -84,16 +85,20 @@ func (s *Socket) preferredAddress(ctx context.Context, o *ListenOptions) (*wire.
 	return offer, nil
 }
 
-// withPort puts the socket's own port where the options leave it open. It is called under
-// the socket's lock.
+// withPort puts the port of an endpoint of the family where the options leave it open. It
+// is called under the socket's lock.
 func (s *Socket) withPort(offer *wire.PreferredAddress) {
-	if offer == nil || len(s.endpoints) == 0 {
+	if offer == nil {
 		return
 	}
-	port := s.endpoints[0].local.Port()
 	for _, a := range []*netip.AddrPort{&offer.IPv4, &offer.IPv6} {
-		if a.Addr().IsValid() && a.Port() == 0 {
-			*a = netip.AddrPortFrom(a.Addr(), port)
+		if !a.Addr().IsValid() || a.Port() != 0 {
+			continue
 		}
+		e := s.endpointTo(a.Addr())
+		if e == nil {
+			e = s.endpoints[0]
+		}
+		*a = netip.AddrPortFrom(a.Addr(), e.local.Port())
 	}
 }

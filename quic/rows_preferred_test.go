@@ -343,3 +343,68 @@ func TestPreferredAddressAndEarlyData(t *testing.T) {
 		}
 	})
 }
+
+// Over the kernel's sockets: the preferred address is another endpoint of the server's
+// socket, which has a pair of them for each family.
+func TestPreferredEndpoint(t *testing.T) {
+	for _, family := range []struct{ kind, host string }{{UDP4, "127.0.0.1"}, {UDP6, "::1"}} {
+		for _, policy := range []string{"accept", "reject"} {
+			t.Run(family.kind+" "+policy, func(t *testing.T) {
+				ctx := testContext(t)
+				server, err := NewSocket(SocketOptions{Endpoint: EndpointOptions{Address: family.host, Type: family.kind}})
+				if err != nil {
+					t.Fatal(err)
+				}
+				defer server.Destroy(nil)
+				second, err := server.AddEndpoint(EndpointOptions{Address: family.host, Type: family.kind})
+				if err != nil {
+					t.Fatal(err)
+				}
+				home, err := server.Endpoints()[0].Bind(ctx)
+				if err != nil {
+					t.Fatal(err)
+				}
+				goal, err := second.Bind(ctx)
+				if err != nil {
+					t.Fatal(err)
+				}
+				offer := []PreferredAddress{{Address: family.host, Port: int(goal.Port()), Type: family.kind}}
+				if err := server.Listen(ctx, ListenOptions{TLS: serverConfig(), PreferredAddress: offer}); err != nil {
+					t.Fatal(err)
+				}
+				told := make(chan netip.AddrPort, 1)
+				client, err := Dial(ctx, home.String(), ConnectOptions{
+					TLS: clientConfig(), ServerName: "localhost", PreferredAddressPolicy: policy,
+					Hooks: SessionHooks{UsePreferredAddress: func(a netip.AddrPort) error { told <- a; return nil }},
+				})
+				if err != nil {
+					t.Fatal(err)
+				}
+				defer client.Destroy(nil)
+				s, err := server.Accept(ctx)
+				if err != nil {
+					t.Fatal(err)
+				}
+				p := &pair{server, client, s}
+				want := home
+				if policy == "accept" {
+					want = goal
+					if a := <-told; a != goal {
+						t.Errorf("told %v, want %v", a, goal)
+					}
+					covers(t, "CLI-009")
+				}
+				p.exchange(t)
+				if at := client.RemoteAddress(); at != want {
+					t.Errorf("the client speaks to %v, want %v", at, want)
+				}
+				covers(t, "CON-039")
+				p.exchange(t)
+				if at := s.Address(); at != want || len(told) != 0 {
+					t.Errorf("the server speaks from %v, want %v; told %d times more", at, want, len(told))
+				}
+				covers(t, "LIS-034")
+			})
+		}
+	}
+}
