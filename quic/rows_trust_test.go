@@ -454,7 +454,7 @@ func TestTrustOfResumed(t *testing.T) {
 		var last lastServer
 		server.CRL = [][]byte{clients.revokes(t, now, now.Add(time.Hour), card)}
 		m.listenAgain(ListenOptions{SecureContext: newContext(t, server), RequestCert: true, TicketKeys: keys, Handler: last.handler})
-		if c, err = dial(client, ConnectOptions{}); !errors.Is(err, &TransportError{ErrorCode: 0x12c, Remote: true}) {
+		if _, err = dial(client, ConnectOptions{}); !errors.Is(err, &TransportError{ErrorCode: 0x12c, Remote: true}) {
 			t.Errorf("a revoked client that resumes: %v", err)
 		}
 		synctest.Wait()
