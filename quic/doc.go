@@ -67,5 +67,6 @@
 //
 // No goroutine belongs to a session: the goroutine that brings work does it. Write packs,
 // encrypts and sends on the caller's goroutine, small writes after a moment in which others can
-// join them. A Stream's End writes and ends in one packet.
+// join them. A Stream's End writes and ends in one packet; its SendFile and ReadFrom read
+// straight into the memory that the data is sent from.
 package quic
