@@ -483,9 +483,11 @@ type prober struct {
 	mark byte
 }
 
-func newProber(t *testing.T) *prober {
+func newProber(t *testing.T) *prober { return newProberOn(t, "udp") }
+
+func newProberOn(t *testing.T, network string) *prober {
 	t.Helper()
-	c, err := net.ListenUDP("udp", nil)
+	c, err := net.ListenUDP(network, nil)
 	if err != nil {
 		t.Fatal(err)
 	}

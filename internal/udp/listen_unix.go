@@ -42,6 +42,10 @@ func setBroadcast(fd uintptr, on bool) error {
 	return os.NewSyscallError("setsockopt", unix.SetsockoptInt(int(fd), unix.SOL_SOCKET, unix.SO_BROADCAST, flag(on)))
 }
 
+func setMulticastAddr(fd uintptr, ip [4]byte) error {
+	return os.NewSyscallError("setsockopt", unix.SetsockoptInet4Addr(int(fd), unix.IPPROTO_IP, unix.IP_MULTICAST_IF, ip))
+}
+
 func flag(b bool) int {
 	if b {
 		return 1

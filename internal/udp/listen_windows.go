@@ -40,6 +40,10 @@ func setBroadcast(fd uintptr, on bool) error {
 	return os.NewSyscallError("setsockopt", windows.SetsockoptInt(windows.Handle(fd), windows.SOL_SOCKET, windows.SO_BROADCAST, flag(on)))
 }
 
+func setMulticastAddr(fd uintptr, ip [4]byte) error {
+	return os.NewSyscallError("setsockopt", windows.SetsockoptInet4Addr(windows.Handle(fd), windows.IPPROTO_IP, windows.IP_MULTICAST_IF, ip))
+}
+
 func flag(b bool) int {
 	if b {
 		return 1

@@ -75,32 +75,59 @@ func SetMulticastLoopback(c Conn, on bool) error {
 }
 
 // SetMulticastInterface sets where what is sent to a group leaves: on the interface that
-// an address stands for as in InterfaceOf, or for an unspecified one where the system likes.
+// an address stands for as in interfaceOf, or for an unspecified one where the system likes.
 func SetMulticastInterface(c Conn, address string) error {
 	o, err := optionsOf(c)
 	if err != nil {
 		return err
 	}
-	i, err := o.interfaceOf(address)
-	switch {
-	case err != nil:
-		return err
-	case o.v6:
+	if o.v6 {
+		i, err := o.interfaceOf(address)
+		if err != nil {
+			return err
+		}
 		return closed(ipv6.NewPacketConn(o.udp).SetMulticastInterface(i))
 	}
-	return closed(ipv4.NewPacketConn(o.udp).SetMulticastInterface(i))
+	ip, err := o.parse(address)
+	if err != nil {
+		return err
+	}
+	return o.control(func(fd uintptr) error { return setMulticastAddr(fd, ip.As4()) }) // it becomes the source too
+}
+
+// parse returns an address of the socket's family.
+func (o *options) parse(address string) (netip.Addr, error) {
+	ip, err := netip.ParseAddr(address)
+	switch ip = ip.Unmap(); {
+	case err != nil:
+		return ip, refused(syscall.EINVAL)
+	case ip.Is6() != o.v6:
+		return ip, refused(syscall.EPROTONOSUPPORT)
+	}
+	return ip, nil
+}
+
+// control calls f with the socket's descriptor.
+func (o *options) control(f func(fd uintptr) error) error {
+	raw, err := o.udp.SyscallConn()
+	if err != nil {
+		return closed(err)
+	}
+	ctl := raw.Control(func(fd uintptr) { err = f(fd) })
+	if ctl != nil {
+		return closed(ctl)
+	}
+	return err
 }
 
 // interfaceOf returns the interface that an address of the socket's family stands for: by
 // its zone, which is a name or a number, or else by being the interface's own. It is nil
 // for an unspecified address without a zone.
 func (o *options) interfaceOf(address string) (*net.Interface, error) {
-	ip, err := netip.ParseAddr(address)
-	switch ip = ip.Unmap(); {
+	ip, err := o.parse(address)
+	switch {
 	case err != nil:
-		return nil, refused(syscall.EINVAL)
-	case ip.Is6() != o.v6:
-		return nil, refused(syscall.EPROTONOSUPPORT)
+		return nil, err
 	case ip.Zone() != "":
 		return interfaceByZone(ip.Zone())
 	case ip.IsUnspecified():
@@ -150,12 +177,12 @@ func GroupOf(c Conn, group, address string) (Group, error) {
 	if err != nil {
 		return Group{}, err
 	}
-	ip, err := netip.ParseAddr(group)
-	switch ip = ip.Unmap(); {
-	case err != nil || ip.Is6() == o.v6 && !ip.IsMulticast():
+	ip, err := o.parse(group)
+	switch {
+	case err != nil:
+		return Group{}, err
+	case !ip.IsMulticast():
 		return Group{}, refused(syscall.EINVAL)
-	case ip.Is6() != o.v6:
-		return Group{}, refused(syscall.EPROTONOSUPPORT)
 	}
 	g := Group{Addr: ip.WithZone("")}
 	var i *net.Interface
@@ -205,13 +232,5 @@ func SetBroadcast(c Conn, on bool) error {
 	if err != nil {
 		return err
 	}
-	raw, err := o.udp.SyscallConn()
-	if err != nil {
-		return closed(err)
-	}
-	ctl := raw.Control(func(fd uintptr) { err = setBroadcast(fd, on) })
-	if ctl != nil {
-		return closed(ctl)
-	}
-	return err
+	return o.control(func(fd uintptr) error { return setBroadcast(fd, on) })
 }
