@@ -520,6 +520,11 @@ func TestEndpointMembership(t *testing.T) {
 		t.Error("not dropped without an interface")
 	}
 	covers(t, "EP-022")
+}
+
+// What is no group, or no interface, is refused by name.
+func TestEndpointMembershipErrors(t *testing.T) {
+	e := bound(t, EndpointOptions{})
 	for _, c := range []struct {
 		group, iface string
 		want         syscall.Errno
