@@ -7,6 +7,7 @@ import (
 	"io"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -115,15 +116,15 @@ func (l *endLog) values(name, key string) (list []string) {
 func TestQLogWhole(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		n := 0
-		lossy := false
+		var lossy atomic.Bool
 		m := newMemNet(t, udp.NetworkOptions{Delay: 10 * time.Millisecond, MTU: 1400, Filter: func(*dgram.Datagram) bool {
 			n++
-			return lossy && n%29 == 0
+			return lossy.Load() && n%29 == 0
 		}}, SocketOptions{QLog: true}, ListenOptions{MaxData: 200_000, MaxStreamDataBidiRemote: 5_000, ActiveConnectionIDLimit: 4})
 		defer m.close()
 		p := m.pair(ConnectOptions{QLog: true, CongestionAlgorithm: "cubic", ActiveConnectionIDLimit: 4})
 		end := follow(t, p)
-		lossy = true
+		lossy.Store(true)
 		exchange(t, p, 400_000)
 		time.Sleep(time.Second)
 		if ok, err := p.client.UpdateKey(); !ok || err != nil {
@@ -138,7 +139,7 @@ func TestQLogWhole(t *testing.T) {
 		exchange(t, p, 100_000)
 		resetBoth(t, p)
 		time.Sleep(5 * time.Second)
-		lossy = false
+		lossy.Store(false)
 		_ = p.client.CloseWithError(42, "enough")
 		time.Sleep(time.Minute)
 		synctest.Wait()
