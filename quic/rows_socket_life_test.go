@@ -479,3 +479,27 @@ func TestSocketDurations(t *testing.T) {
 		covers(t, "SOC-047")
 	})
 }
+
+// A Listen whose context ends leaves the socket as it was: one that waits takes over, and
+// a later one begins anew.
+func TestListenGivenUp(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s, asked, answer := waitingSocket(t, SocketHooks{})
+		defer s.Destroy(nil)
+		for range 2 {
+			ctx, cancel := context.WithCancel(t.Context())
+			results := make(chan error, 1)
+			go func() { results <- s.Listen(ctx, ListenOptions{}) }()
+			<-asked
+			cancel()
+			answer <- context.Canceled // what a resolver says then
+			if err := <-results; !errors.Is(err, context.Canceled) || s.Destroyed() || s.Pending() {
+				t.Fatalf("Listen: %v, destroyed %v", err, s.Destroyed())
+			}
+		}
+		answer <- nil
+		if err := s.Listen(t.Context(), ListenOptions{}); err != nil || !s.Listening() {
+			t.Errorf("Listen at last: %v", err)
+		}
+	})
+}
