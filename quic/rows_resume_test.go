@@ -176,8 +176,8 @@ func TestUndecodableResumption(t *testing.T) {
 // data, at a client whether it has sent some that was taken.
 func TestUsingEarlyData(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		keys := [][32]byte{{1}}
-		m := newMemNet(t, udp.NetworkOptions{Delay: time.Millisecond}, SocketOptions{}, ListenOptions{TicketKeys: keys})
+		keys, register := [][32]byte{{1}}, NewReplayRegister(0)
+		m := newMemNet(t, udp.NetworkOptions{Delay: time.Millisecond}, SocketOptions{}, ListenOptions{TicketKeys: keys, ReplayRegister: register})
 		defer m.close()
 		p := m.pair(ConnectOptions{})
 		if p.client.UsingEarlyData() || !p.server.UsingEarlyData() || p.server.EarlyDataAccepted() {
@@ -197,7 +197,7 @@ func TestUsingEarlyData(t *testing.T) {
 			}
 		}
 		r = m.first(ConnectOptions{})
-		m.again(ListenOptions{TicketKeys: keys, DisableEarlyData: true})
+		m.again(ListenOptions{TicketKeys: keys, ReplayRegister: register, DisableEarlyData: true})
 		c, s := m.early(r)
 		if c.UsingEarlyData() || s.UsingEarlyData() || s.EarlyDataAccepted() || !s.ConnectionState().DidResume {
 			t.Errorf("disabled: client %v, server %v, accepted %v", c.UsingEarlyData(), s.UsingEarlyData(), s.EarlyDataAccepted())
