@@ -347,6 +347,7 @@ func TestStreamHooks(t *testing.T) {
 			t.Fatal(err)
 		}
 		time.Sleep(time.Second) // for delayed acknowledgements
+		synctest.Wait()
 		if n := len(acked); n < 3 || acked[n-1] != 1<<20 || !slices.IsSorted(acked) {
 			t.Errorf("acknowledged %v", acked)
 		}
