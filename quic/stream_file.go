@@ -231,6 +231,7 @@ func (st *Stream) writePiece(c *stream.Chunk, n int) (m int, kept bool, err erro
 // serveChunk gives the stream the chunk of a write that waits, and reports false if it does not
 // take it yet.
 func (st *Stream) serveChunk(w *waiter) bool {
+	st.s.stamp()
 	ok, err := st.s.conn.WriteChunk(st.t, w.chunk, w.n)
 	switch {
 	case ok:

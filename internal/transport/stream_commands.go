@@ -51,6 +51,9 @@ func (c *Conn) WriteChunk(s *Stream, ch *stream.Chunk, n int) (bool, error) {
 		return false, nil
 	}
 	s.send.WriteChunk(ch, n)
+	if c.qlog != nil {
+		c.qlog.written(s, n, "")
+	}
 	c.streams.enqueue(c, s)
 	return true, nil
 }
