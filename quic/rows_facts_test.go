@@ -395,9 +395,9 @@ func TestEphemeralKeyInfo(t *testing.T) {
 			size int
 		}{
 			{tls.X25519, "X25519", 253},
-			{tls.CurveP256, "prime256v1", 256},
-			{tls.CurveP384, "secp384r1", 384},
-			{tls.CurveP521, "secp521r1", 521},
+			{tls.CurveP256, "P-256", 256},
+			{tls.CurveP384, "P-384", 384},
+			{tls.CurveP521, "P-521", 521},
 			{tls.X25519MLKEM768, "X25519MLKEM768", 253},
 			{tls.SecP256r1MLKEM768, "SecP256r1MLKEM768", 256},
 			{tls.SecP384r1MLKEM1024, "SecP384r1MLKEM1024", 384},
