@@ -52,16 +52,34 @@
 // # Options
 //
 // A zero option means the documented default. Where an explicit zero means something
-// else than that, None says it. Marks as CON-013 or SES-071 in the comments are the rows of
-// the document's acceptance list.
+// else than that, None says it. SocketOptions.Client and Server are what Connect and
+// Listen use for options that they are not given. Marks as CON-013 or SES-071 in the comments
+// are rows of the repository's docs/api-coverage.tsv, which names the test that proves each.
+//
+// # Endpoints
+//
+// A Socket begins with one Endpoint, which is one UDP port; AddEndpoint adds others before
+// the first Listen or Connect binds them all, as one for IPv4 and one for IPv6. Sessions leave
+// by the endpoint that they live on. ClientSession.SetSocket moves a session to another
+// socket, and a server's PreferredAddress asks clients to move to another endpoint. A
+// Socket's BlockList says with whom it has nothing to do.
 //
 // # Security
 //
-// The handshake is TLS 1.3 by crypto/tls. Certificates are verified unless
-// AllowUnauthenticated is set. Early data (0-RTT) is sent when a resumed session allows it, and
+// The handshake is TLS 1.3 by crypto/tls, configured by a tls.Config, or by a context of
+// package securecontext, which knows PEM, PKCS #12, revocation lists and more. Certificates
+// are verified unless AllowUnauthenticated is set; the reason against one is a
+// VerifyError. ClientHelloHandler and OCSPHandler take part in the handshake. Early data (0-RTT) is sent when a resumed session allows it, and
 // taken by servers at most once for each ticket; Stream.Early tells it apart, because
 // who wrote it is not as certain as the rest. What a peer can make an end hold is
 // bounded everywhere.
+//
+// # Looking inside
+//
+// The KeyLog hook is told the secrets with which Wireshark decrypts a capture. With the option
+// QLog a session keeps a log of every packet, frame and change of state in the form of package
+// qlog: Session.QLog reads it while it grows, QLogWriter writes it elsewhere.
+// SetDiagnosticPacketLoss is a bad network at home.
 //
 // # Work
 //
