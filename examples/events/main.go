@@ -14,7 +14,6 @@ import (
 
 	"github.com/cinnabar-quic/cinnabar/examples/internal/selfsigned"
 	"github.com/cinnabar-quic/cinnabar/quic"
-	"github.com/cinnabar-quic/cinnabar/securecontext"
 )
 
 func main() {
@@ -26,15 +25,7 @@ func main() {
 }
 
 func run(ctx context.Context, out io.Writer) error {
-	cert, key, err := selfsigned.PEM("localhost")
-	if err != nil {
-		return err
-	}
-	secure, err := securecontext.New(securecontext.Options{
-		CA:   [][]byte{cert},
-		Cert: [][]byte{cert},
-		Key:  []securecontext.Key{{PEM: key}},
-	})
+	secure, err := selfsigned.Context("localhost")
 	if err != nil {
 		return err
 	}

@@ -73,15 +73,7 @@ func run(ctx context.Context, file string, out io.Writer) error {
 
 // serve makes a server for one visit.
 func serve(ctx context.Context) (*quic.Socket, *securecontext.Context, error) {
-	cert, key, err := selfsigned.PEM("localhost")
-	if err != nil {
-		return nil, nil, err
-	}
-	secure, err := securecontext.New(securecontext.Options{
-		CA:   [][]byte{cert},
-		Cert: [][]byte{cert},
-		Key:  []securecontext.Key{{PEM: key}},
-	})
+	secure, err := selfsigned.Context("localhost")
 	if err != nil {
 		return nil, nil, err
 	}

@@ -44,15 +44,7 @@ func run(ctx context.Context, address string, port, local int, out io.Writer) er
 
 // serve makes a default socket a server of "foo". It returns what a client has to trust.
 func serve(ctx context.Context) (*quic.Socket, *securecontext.Context, error) {
-	cert, key, err := selfsigned.PEM("localhost")
-	if err != nil {
-		return nil, nil, err
-	}
-	secure, err := securecontext.New(securecontext.Options{
-		CA:   [][]byte{cert},
-		Cert: [][]byte{cert},
-		Key:  []securecontext.Key{{PEM: key}},
-	})
+	secure, err := selfsigned.Context("localhost")
 	if err != nil {
 		return nil, nil, err
 	}

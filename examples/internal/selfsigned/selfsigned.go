@@ -9,7 +9,23 @@ import (
 	"encoding/pem"
 	"math/big"
 	"time"
+
+	"github.com/cinnabar-quic/cinnabar/securecontext"
 )
+
+// Context returns a context for both ends: a server has such a certificate, and a client
+// trusts it.
+func Context(host string) (*securecontext.Context, error) {
+	cert, key, err := PEM(host)
+	if err != nil {
+		return nil, err
+	}
+	return securecontext.New(securecontext.Options{
+		CA:   [][]byte{cert},
+		Cert: [][]byte{cert},
+		Key:  []securecontext.Key{{PEM: key}},
+	})
+}
 
 // PEM returns a certificate for a host name, which nobody has signed and which is good
 // for a day, and its key, both as PEM. A client trusts it by taking the certificate as
