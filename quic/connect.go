@@ -60,7 +60,7 @@ func (s *Socket) connect(ctx context.Context, o ConnectOptions, owns bool) (*Cli
 	c.serverName = sni(r.config.ServerName)
 	c.tokenKey = c.serverName + " " + remote.String()
 	c.tickets = &ticketCache{c: c, user: r.config.ClientSessionCache}
-	resumed, err := c.tickets.load(&o, r.config)
+	resumed, err := c.tickets.load(&o, r)
 	if err != nil {
 		return nil, err
 	}

@@ -152,7 +152,8 @@ type ConnectOptions struct {
 	// does not verify; Authenticated and AuthenticationError then tell.
 	AllowUnauthenticated bool
 	// SkipHostnameVerification takes a server's certificate for any name; it is verified in all
-	// other respects.
+	// other respects. With it, as with a CRL in SecureContext, early data takes a ticket
+	// of a session that had one of them too.
 	SkipHostnameVerification bool
 	// QLog keeps a log of the session: see Session.QLog and SessionHooks.QLog. In
 	// SocketOptions.Client it is for all clients of the socket but those with
@@ -226,7 +227,8 @@ type ListenOptions struct {
 	// DisableEarlyData refuses 0-RTT (LIS-010).
 	DisableEarlyData bool
 	// ReplayRegister sees to it that a ticket serves one session's 0-RTT only. Nil
-	// means one in this process, which refuses the tickets of earlier processes.
+	// means one of the listener's own: only the tickets that it has issued itself are good
+	// for 0-RTT, whoever has the same TicketKeys.
 	ReplayRegister ReplayRegister
 
 	// PreferredAddress is where clients had better go on after the handshake: at most one

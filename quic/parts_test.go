@@ -243,7 +243,8 @@ func TestDispatcherBound(t *testing.T) {
 // What a program hands back as a ticket may be anything.
 func FuzzTicket(f *testing.F) {
 	f.Add([]byte{1, 0, 0, 0, 0}, []byte("cinnabar client 1\x00\x04test\x04\x01\x05"))
-	f.Add([]byte{1, 0, 0, 0, 1, 7, 3, 4, 2}, []byte("cinnabar server 1\x00"))
+	f.Add([]byte{1, 0, 0, 0, 1, 7, 3, 4, 2}, []byte("cinnabar server 2\x00"))
+	f.Add([]byte{}, []byte("\xff\xff\xff\xff0"))
 	l := &listener{replay: NewReplayRegister(1)}
 	f.Fuzz(func(t *testing.T, ticket, extra []byte) {
 		if cs, state, err := decodeTicket(ticket); err == nil {
@@ -257,5 +258,8 @@ func FuzzTicket(f *testing.F) {
 		}
 		remembered(&tls.SessionState{Extra: [][]byte{extra}})
 		l.takesEarly([][]byte{extra})
+		if certs, ok := decodeChain(extra); ok && !bytes.Equal(encodeChain(certs), append([]byte(chainExtra), extra...)) {
+			t.Fatal("another chain")
+		}
 	})
 }

@@ -24,6 +24,9 @@ type listener struct {
 	// insists on them.
 	clientCAs *x509.CertPool
 	replay    ReplayRegister
+	// issuer is in the tickets, if no other listener can know what became of them: zero
+	// with a ReplayRegister of the program's.
+	issuer [16]byte
 }
 
 // Listen binds the socket if need be and makes it take server sessions (SOC-044):
@@ -96,6 +99,7 @@ func (s *Socket) listen(ctx context.Context, op string, o ListenOptions, so sess
 	l.clientCAs = tlsOf(o.TLS, o.SecureContext).ClientCAs
 	if l.replay == nil && !o.DisableEarlyData {
 		l.replay = NewReplayRegister(0)
+		random(l.issuer[:])
 	}
 	s.mu.Lock()
 	if s.life != socketBound {

@@ -13,10 +13,12 @@ import (
 )
 
 // What we put into a TLS session's Extra: a server into its ticket what 0-RTT with
-// it depends on, a client beside the ticket what it must remember.
+// it depends on, a client beside the ticket what it must remember, and sometimes whom it
+// has talked to.
 var (
-	serverExtra = []byte("cinnabar server 1\x00")
+	serverExtra = []byte("cinnabar server 2\x00")
 	clientExtra = []byte("cinnabar client 1\x00")
+	chainExtra  = []byte("cinnabar chain 1\x00")
 )
 
 // ReplayRegister sees to it that a ticket gives 0-RTT only once: without it,
@@ -86,20 +88,21 @@ func (l *listener) ticketExtra(at time.Time) []byte {
 	var id [16]byte
 	random(id[:])
 	b = append(b, id[:]...)
+	b = append(b, l.issuer[:]...)
 	p := l.config.Params
 	p.PreferredAddress = nil // it means this session's client only
 	return p.Append(b)
 }
 
-// takesEarly reports whether the server takes 0-RTT with a ticket: if it is ours,
-// our limits are no lower than then (RFC 9000 §7.4.1), and it was not used before.
+// takesEarly reports whether the server takes 0-RTT with a ticket: if our register knows
+// of it, our limits are no lower than then (RFC 9000 §7.4.1), and it was not used before.
 func (l *listener) takesEarly(extra [][]byte) bool {
 	b, ok := findExtra(extra, serverExtra)
-	if l.opts.DisableEarlyData || !ok || len(b) < 24 {
+	if l.opts.DisableEarlyData || !ok || len(b) < 40 || [16]byte(b[24:40]) != l.issuer {
 		return false
 	}
 	issued := time.Unix(0, int64(binary.BigEndian.Uint64(b)))
-	old, err := wire.ParseParameters(b[24:], true)
+	old, err := wire.ParseParameters(b[40:], true)
 	if err != nil || lower(&l.config.Params, &old) {
 		return false
 	}
@@ -149,6 +152,9 @@ func (r *tlsRunner) onStore(state *tls.SessionState) {
 	}
 	r.ticket = true
 	state.Extra = append(state.Extra, extra)
+	if r.looks() {
+		state.Extra = append(state.Extra, encodeChain(r.state.PeerCertificates))
+	}
 	_ = r.conn.StoreSession(state) // to our ticketCache
 }
 
@@ -219,10 +225,11 @@ func (c *ClientSession) wantTickets() bool {
 
 // load finds the session to resume: in the options, or in the program's cache. It
 // returns the remembered parameters if the server allowed 0-RTT with it.
-func (t *ticketCache) load(o *ConnectOptions, c *tls.Config) (*wire.Parameters, error) {
+func (t *ticketCache) load(o *ConnectOptions, r *tlsRunner) (*wire.Parameters, error) {
 	if o.SessionTicket != nil {
-		return t.loadOption(o)
+		return t.loadOption(o, r)
 	}
+	c := r.config
 	if t.user == nil {
 		return nil, nil
 	}
@@ -232,7 +239,7 @@ func (t *ticketCache) load(o *ConnectOptions, c *tls.Config) (*wire.Parameters, 
 	}
 	t.loaded = cs
 	ticket, state, err := cs.ResumptionState()
-	if err != nil || state == nil || !state.EarlyData || o.DisableEarlyData {
+	if err != nil || state == nil || !state.EarlyData || o.DisableEarlyData || !r.trustsEarly(state) {
 		return nil, nil
 	}
 	p, alpn, ok := remembered(state)
@@ -267,13 +274,13 @@ func (o *ConnectOptions) checkResumption(c *checker) {
 
 // loadOption takes the ticket from the options, which were found good. Both of its
 // parts were the SessionTicket hook's.
-func (t *ticketCache) loadOption(o *ConnectOptions) (*wire.Parameters, error) {
+func (t *ticketCache) loadOption(o *ConnectOptions, r *tlsRunner) (*wire.Parameters, error) {
 	cs, state, err := decodeTicket(o.SessionTicket)
 	if err != nil {
 		return nil, err
 	}
 	t.loaded = cs
-	if o.RemoteTransportParams == nil || o.DisableEarlyData || !state.EarlyData {
+	if o.RemoteTransportParams == nil || o.DisableEarlyData || !state.EarlyData || !r.trustsEarly(state) {
 		return nil, nil
 	}
 	p, perr := wire.ParseParameters(o.RemoteTransportParams, true)

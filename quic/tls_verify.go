@@ -13,7 +13,7 @@ import (
 // insistOn makes the session's own configuration fail handshakes with what crypto/tls
 // does not look at: revocation, and chains whose host does not matter.
 func (r *tlsRunner) insistOn(c *tls.Config) {
-	if r.soft || !r.anyHost && (r.context == nil || !r.context.Restricts()) {
+	if r.soft || !r.anyHost && !r.restricted() {
 		return
 	}
 	before := c.VerifyConnection
@@ -90,7 +90,7 @@ func (r *tlsRunner) verify(state *tls.ConnectionState) error {
 	if len(state.PeerCertificates) == 0 {
 		return &VerifyError{Reason: reasonAbsent, Err: errors.New("the peer has shown no certificate")}
 	}
-	if r.tlsVerifies() && (r.context == nil || !r.context.Restricts()) {
+	if r.tlsVerifies() && !r.restricted() {
 		return nil
 	}
 	_, err := guarded(r, func() (struct{}, error) { return struct{}{}, r.verifyPeer(state) })
@@ -101,7 +101,7 @@ func (r *tlsRunner) verify(state *tls.ConnectionState) error {
 // the network.
 func (r *tlsRunner) verifyPeer(state *tls.ConnectionState) error {
 	chains := state.VerifiedChains
-	if !r.tlsVerifies() { // then those of a resumed session are of another name or other anchors
+	if len(chains) == 0 || !r.tlsVerifies() { // then those of a resumed session are of another name or other anchors
 		var err error
 		if chains, err = state.PeerCertificates[0].Verify(r.verifyOptions(state)); err != nil {
 			return &VerifyError{Reason: r.verifyReason(err), Err: err}

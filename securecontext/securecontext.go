@@ -117,6 +117,9 @@ func (c *Context) Config() *tls.Config {
 // itself: suites, their order, or revocation.
 func (c *Context) Restricts() bool { return c.allowed != nil || c.honor || len(c.crls) > 0 }
 
+// Revokes reports whether there is a CRL.
+func (c *Context) Revokes() bool { return len(c.crls) > 0 }
+
 // anchors reads what is trusted.
 func (c *Context) anchors(o *Options) error {
 	if o.CA == nil {
