@@ -63,6 +63,31 @@ func foreignNet(t *testing.T, before func(netip.AddrPort)) *memNet {
 	return m
 }
 
+// Over a PacketConn that cannot forbid fragments no larger datagrams are tried.
+func TestForeignKeepsSize(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		m := foreignNet(t, func(netip.AddrPort) {})
+		defer m.close()
+		p := m.pair(ConnectOptions{})
+		client, server := p.streams(t)
+		const size = 200 << 10
+		for _, st := range []*Stream{client, server} {
+			go st.End(make([]byte, size))
+		}
+		for _, st := range []*Stream{client, server} {
+			if n, err := io.Copy(io.Discard, st); n != size || err != nil {
+				t.Fatal(n, err)
+			}
+		}
+		if mtu := p.server.Stats().MTU; mtu != 1200 {
+			t.Errorf("the server sends datagrams of %d bytes over a foreign PacketConn", mtu)
+		}
+		if mtu := p.client.Stats().MTU; mtu <= 1200 {
+			t.Errorf("the client sends datagrams of %d bytes: discovery did not run", mtu)
+		}
+	})
+}
+
 // A WriteTo may call back into the package.
 func TestForeignCallsBack(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {

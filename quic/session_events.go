@@ -142,9 +142,18 @@ func (s *Session) onSecure(t mono.Time) {
 	})
 }
 
+// checkFragments ends the search for larger datagrams where these may be cut to pieces on
+// the way: a PacketConn of the program's, a system that cannot forbid it.
+func (s *Session) checkFragments() {
+	if !s.endpoint.conn.Features().DF {
+		s.conn.StopMTUDiscovery()
+	}
+}
+
 // onMigrated is the use of another path.
 func (s *Session) onMigrated(e *transport.Event) {
 	s.endpoint = s.endpointFor(&e.Path)
+	s.checkFragments()
 	p := s.conn.PeerParameters()
 	if s.client == nil || !s.client.preferring || p == nil || p.PreferredAddress == nil {
 		return

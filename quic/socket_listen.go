@@ -249,6 +249,7 @@ func (s *Session) init(socket *Socket, e *Endpoint, c *transport.Conn, o *sessio
 		s.hooks = &h
 	}
 	c.Value = s
+	s.checkFragments()
 	if c.QLog() != nil {
 		s.log = newSessionLog(s)
 	}

@@ -44,6 +44,10 @@ func (m *mtu) init(cfg *Config) {
 	m.raiseAt = mono.Never
 }
 
+// StopMTUDiscovery makes the connection stay at the size that it knows to pass: over a
+// socket that may cut datagrams to pieces a probe says nothing (RFC 8899 §3).
+func (c *Conn) StopMTUDiscovery() { c.mtu.off, c.mtu.searching = true, false }
+
 // setPeerMax takes the peer's max_udp_payload_size.
 func (m *mtu) setPeerMax(n int64) {
 	m.ceiling = int(min(int64(m.ceiling), n))
