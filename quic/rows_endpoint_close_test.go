@@ -290,13 +290,20 @@ func TestEndpointDestroy(t *testing.T) {
 	}
 	covers(t, "SOC-009")
 
-	// The socket's end is the endpoints', at once.
-	s = newSocket(t, SocketOptions{Hooks: SocketHooks{EndpointClose: told.hook}})
-	e = add(t, s, EndpointOptions{})
-	s.Destroy(nil)
+	// The socket's end is the endpoints', from the call on.
+	g := gated(t)
+	s = newSocket(t, SocketOptions{PacketConn: g})
+	e = s.Endpoints()[0]
+	if e.Destroyed() {
+		t.Error("destroyed before anything was called")
+	}
+	go s.Destroy(nil)
+	<-g.closing
 	if !e.Destroyed() {
 		t.Error("an endpoint outlives its socket")
 	}
+	close(g.open)
+	<-s.Closed()
 	covers(t, "EP-021")
 }
 
@@ -493,6 +500,13 @@ func TestSeveralEndpoints(t *testing.T) {
 
 // A session leaves by the first endpoint whose family fits, or by the preferred one.
 func TestEndpointPreferred(t *testing.T) {
+	// The one of the socket's options is the first, and is checked as others are.
+	_, err := NewSocket(SocketOptions{Endpoint: EndpointOptions{Port: -1}})
+	wantOptionError(t, err, "ERR_SOCKET_BAD_PORT", "SocketOptions.Endpoint.Port")
+	s := newSocket(t, SocketOptions{Endpoint: EndpointOptions{Address: "127.0.0.5"}})
+	if a := mustBind(t, s.Endpoints()[0]); a.Addr().String() != "127.0.0.5" {
+		t.Errorf("the first endpoint is at %v", a)
+	}
 	synctest.Test(t, func(t *testing.T) {
 		n := udp.NewNetwork(udp.NetworkOptions{})
 		server := socketOn(t, n, SocketOptions{}, "10.0.0.1:443", "[fd00::1]:443")

@@ -186,7 +186,19 @@ func TestEndpointAddresses(t *testing.T) {
 		}
 		two.Destroy(nil)
 	}
+	// A name goes through Lookup, with the type's family; the address says what came of it.
+	l := &lookups{answer: netip.MustParseAddr("127.0.0.7")}
+	s := newSocket(t, SocketOptions{Endpoint: EndpointOptions{Address: "name.test"}, Lookup: l.lookup})
+	if got := mustBind(t, s.Endpoints()[0]); got.Addr() != l.answer || s.Endpoints()[0].Address() != got {
+		t.Errorf("name.test: bound to %v, want %v", got, l.answer)
+	}
+	wantAsked(t, "name.test", l, question{"name.test", 4})
 	covers(t, "CQS-005")
+	for _, port := range []int{-1, 65_536} {
+		_, err := NewSocket(SocketOptions{Endpoint: EndpointOptions{Port: port}})
+		wantOptionError(t, err, "ERR_SOCKET_BAD_PORT", "SocketOptions.Endpoint.Port")
+	}
+	newSocket(t, SocketOptions{Endpoint: EndpointOptions{Port: 65_535}})
 	covers(t, "CQS-006")
 	covers(t, "EP-006")
 	covers(t, "EP-007")
@@ -248,6 +260,13 @@ func TestEndpointDualStack(t *testing.T) {
 		if c.want && !p.reaches(four) || !c.want && !p.misses(four, six) {
 			t.Errorf("%s: reached by IPv4: %v", c.kind, !c.want)
 		}
+	}
+	if a := mustBind(t, newSocket(t, SocketOptions{}).Endpoints()[0]); !a.Addr().Is4() {
+		t.Errorf("without a type: bound to %v", a)
+	}
+	for _, kind := range []string{"upd6", "udp", "UDP4"} {
+		_, err := NewSocket(SocketOptions{Endpoint: EndpointOptions{Type: kind}})
+		wantOptionError(t, err, "ERR_INVALID_ARG_VALUE", "SocketOptions.Endpoint.Type")
 	}
 	covers(t, "CQS-007")
 }

@@ -31,6 +31,7 @@ var errBoom = errors.New("boom")
 type helloCalls struct {
 	mu       sync.Mutex
 	other    *securecontext.Context
+	unfit    *securecontext.Context
 	hellos   []ClientHello
 	sessions map[string]*ServerSession
 	ended    []string // names whose context was over before their time
@@ -59,6 +60,8 @@ func (c *helloCalls) handle(ctx context.Context, s *ServerSession, h ClientHello
 		}
 	case "bad.test":
 		return nil, errBoom
+	case "unfit.test":
+		return c.unfit, nil
 	case "panic.test":
 		panic(errBoom)
 	}
@@ -75,6 +78,7 @@ func newHelloNet(t *testing.T) (*memNet, *helloCalls) {
 	root := newIssuer(t, "root", nil, nil)
 	calls := &helloCalls{
 		other:    newContext(t, root.leaf(t, "other").options(t)),
+		unfit:    newContext(t, securecontext.Options{HonorCipherOrder: true}),
 		sessions: make(map[string]*ServerSession),
 	}
 	m := &memNet{t: t, net: udp.NewNetwork(udp.NetworkOptions{Delay: time.Millisecond})}
@@ -207,6 +211,15 @@ func TestClientHelloHandlerFails(t *testing.T) {
 			if name == "bad.test" && s.Err() != errBoom {
 				t.Errorf("the error is %#v", s.Err())
 			}
+		}
+		// A context that is no server's, for want of a certificate, is as bad.
+		c := m.connect(ConnectOptions{TLS: unverified(), ServerName: "unfit.test"})
+		var te *TransportError
+		if err := c.Handshake(t.Context()); !errors.As(err, &te) || !te.Remote {
+			t.Errorf("unfit.test: the client's handshake: %v", err)
+		}
+		if s := calls.session("unfit.test"); !s.Destroyed() || s.Err() == nil || s.HandshakeComplete() {
+			t.Errorf("unfit.test: the server's session: %v", s.Err())
 		}
 		m.shown("plain.test")
 		if err := slow.Handshake(t.Context()); err != nil {

@@ -168,6 +168,18 @@ func TestLookupNothing(t *testing.T) {
 	}
 	covers(t, "CON-001")
 
+	// A name that was configured is what it is asked for.
+	l.asked()
+	s = newSocket(t, SocketOptions{Endpoint: EndpointOptions{Address: "here.test"}, Lookup: l.lookup})
+	if a := mustBind(t, s.Endpoints()[0]); a.Addr() != l.answer {
+		t.Errorf("bound to %v", a)
+	}
+	if client, err = s.Connect(t.Context(), ConnectOptions{Address: "there.test", Port: localPort(server), TLS: clientConfig()}); err != nil {
+		t.Fatal(err)
+	}
+	wantAsked(t, "for names", l, question{"here.test", 4}, question{"there.test", 4})
+	covers(t, "LKP-002")
+
 	// Without a resolver of the program's it is the loopback address, and that works.
 	s = newSocket(t, SocketOptions{})
 	client, err = s.Connect(t.Context(), ConnectOptions{Port: localPort(server), TLS: clientConfig()})

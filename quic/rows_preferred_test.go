@@ -232,6 +232,25 @@ func TestPreferredAddressOptions(t *testing.T) {
 	if !errors.As(err, &oe) || oe.Option != "SocketOptions.Server.PreferredAddress[0].Port" {
 		t.Errorf("%v", err)
 	}
+
+	// What is good fills the place of its family, with its port.
+	synctest.Test(t, func(t *testing.T) {
+		offer := []PreferredAddress{{Address: "2001:db8::9", Port: 65_535, Type: UDP6}, {Address: "10.0.0.9", Port: 9}}
+		m := newWideNet(t, SocketOptions{}, ListenOptions{PreferredAddress: offer}, wideClients[0])
+		defer m.close()
+		got := m.wide(ConnectOptions{}).client.conn.PeerParameters().PreferredAddress
+		if got == nil {
+			t.Fatal("nothing is offered")
+		}
+		if got.IPv4.Port() != 9 || got.IPv6.Port() != 65_535 {
+			t.Errorf("offered %v and %v", got.IPv4, got.IPv6)
+		}
+		covers(t, "LIS-036")
+		if got.IPv4.Addr().String() != "10.0.0.9" || got.IPv6.Addr().String() != "2001:db8::9" {
+			t.Errorf("offered %v and %v", got.IPv4, got.IPv6)
+		}
+		covers(t, "LIS-037")
+	})
 }
 
 // Names are resolved by the call's own Lookup, or else the socket's, for the family that

@@ -169,6 +169,20 @@ func TestUndecodableResumption(t *testing.T) {
 		if socket.Bound() || socket.Stats().ClientSessions != 0 {
 			t.Error("a bad option took a port")
 		}
+		// What the hook was given is good, and only both parts give early data.
+		for _, params := range [][]byte{nil, r.params} {
+			c, err := socket.Connect(t.Context(), m.options(ConnectOptions{SessionTicket: r.ticket, RemoteTransportParams: params}))
+			if err != nil {
+				t.Fatal(err)
+			}
+			if _, err := c.TryOpenStream(StreamOptions{}); (err == nil) != (params != nil) {
+				t.Errorf("with %d bytes of parameters, TryOpenStream before the handshake: %v", len(params), err)
+			}
+			if err := c.Handshake(t.Context()); err != nil || !c.ConnectionState().DidResume {
+				t.Errorf("with %d bytes of parameters: %v, resumed %v", len(params), err, c.ConnectionState().DidResume)
+			}
+		}
+		covers(t, "CON-040")
 	})
 }
 

@@ -316,8 +316,10 @@ func TestSocketClosing(t *testing.T) {
 			t.Errorf("Close again: %v", err)
 		}
 		waits := make(chan error, 2)
+		patience, cancel := context.WithTimeout(t.Context(), 24*time.Hour)
+		defer cancel()
 		for range 2 {
-			go func() { waits <- s.Shutdown(t.Context()) }()
+			go func() { waits <- s.Shutdown(patience) }()
 		}
 		time.Sleep(time.Hour)
 		if len(waits) != 0 || s.Destroyed() {

@@ -272,7 +272,7 @@ func TestRowStreamClass(t *testing.T) {
 		}()
 		a := mustOpen(t, &p.client.Session, StreamOptions{})
 		go func() {
-			io.Copy(a, strings.NewReader(want))
+			io.Copy(a, struct{ io.Reader }{strings.NewReader(want)}) // by ReadFrom
 			a.CloseWrite()
 		}()
 		covers(t, "STR-001")

@@ -13,6 +13,8 @@ import (
 	"github.com/cinnabar-quic/cinnabar/securecontext"
 )
 
+const taggedCiphers = true
+
 // A client's list is its offer, in order. A server chooses by its own order if it is
 // told to, and else by the client's. One handshake runs at a time: the lists are the process's.
 func TestTaggedCipherOrder(t *testing.T) {

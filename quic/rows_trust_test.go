@@ -96,6 +96,9 @@ func TestServerTrust(t *testing.T) {
 			o.CRL = crl
 			return o
 		}
+		if c := newContext(t, securecontext.Options{}); c.Config().RootCAs != nil {
+			t.Error("without CA the anchors are not the host's")
+		}
 		for _, test := range []struct {
 			name   string
 			server *issuer
@@ -106,6 +109,7 @@ func TestServerTrust(t *testing.T) {
 			{"good", good, trusting(root), "", 0},
 			{"good and not revoked", good, with(trusting(root), list), "", 0},
 			{"one anchor of two in an element", good, securecontext.Options{CA: [][]byte{slices.Concat(other.pem(), root.pem())}}, "", 0},
+			{"one of two elements", good, securecontext.Options{CA: [][]byte{other.pem(), root.pem()}}, "", 0},
 			{"self-signed and trusted", self, trusting(self), "", 0},
 			{"another authority", good, trusting(other), "UNKNOWN_AUTHORITY", 42},
 			{"self-signed", self, trusting(root), "DEPTH_ZERO_SELF_SIGNED_CERT", 42},
@@ -121,6 +125,13 @@ func TestServerTrust(t *testing.T) {
 			if test.reason == "" {
 				c, err := m.dialSecure(test.client, ConnectOptions{})
 				covers(t, "CON-003")
+				anchors := x509.NewCertPool() // and no others than these
+				for _, b := range test.client.CA {
+					anchors.AppendCertsFromPEM(b)
+				}
+				if !anchors.Equal(newContext(t, test.client).Config().RootCAs) {
+					t.Errorf("%s: the anchors are others than CA", test.name)
+				}
 				covers(t, "SES-030")
 				wantVerified(t, &c.Session, err)
 				m.close()
@@ -383,6 +394,18 @@ func TestClientTrust(t *testing.T) {
 				m.close()
 			}
 		}
+		// Of several chains, in any order, it is the one that the server wants.
+		m := serveSecure(t, server, ListenOptions{RequestCert: true})
+		defer m.close()
+		several := trusting(root)
+		several.Cert = [][]byte{stranger.pem(), slices.Concat(far.pem(), between.pem())}
+		several.Key = []securecontext.Key{{PEM: far.keyPEM(t)}, {PEM: stranger.keyPEM(t)}}
+		c, err := m.dialSecure(several, ConnectOptions{})
+		wantVerified(t, &c.Session, err)
+		if shown := c.Certificate(); shown == nil || shown.Subject.CommonName != "far" {
+			t.Errorf("the client shows %+v", shown)
+		}
+		covers(t, "CON-004")
 	})
 }
 
