@@ -8,10 +8,11 @@ import (
 )
 
 // BlockList is a set of IP addresses that a Socket has nothing to do with: what comes
-// from them is dropped unread, and Connect to them fails (SOC-022). Rules are single
-// addresses, ranges and subnets of both families, and take effect at once. An IPv4
-// address and its form inside IPv6 (::ffff:10.0.0.1) are the same, zones do not
-// matter. The zero BlockList is empty. All methods may be called concurrently.
+// from them is dropped unread, what sessions have for them is lost, and Connect to them
+// fails (SOC-022). Rules are single addresses, ranges and subnets of both families, and
+// take effect at once. An IPv4 address and its form inside IPv6 (::ffff:10.0.0.1) are the
+// same, zones do not matter. The zero BlockList is empty. All methods may be called
+// concurrently.
 type BlockList struct {
 	rules atomic.Int64 // how many ranges there are: what is read before the lock is taken
 

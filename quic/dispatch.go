@@ -51,12 +51,14 @@ func (d *dispatcher) post(f func(), vital bool) {
 	d.schedule()
 }
 
-// last queues the notice after which there are no others: what is posted later is dropped.
+// last queues the notice after which there are no others: what is posted
+// later is dropped.
 func (d *dispatcher) last(f func()) {
-	d.post(f, true)
 	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.queue = append(d.queue, f)
 	d.sealed = true
-	d.mu.Unlock()
+	d.schedule()
 }
 
 // hold makes notices wait until release.

@@ -88,10 +88,13 @@ func (e *Endpoint) FD() (fd int, ok bool) {
 	return udp.FD(c)
 }
 
-// send hands a batch to the network. A datagram that the network does not take
-// counts as lost, as it would be further on.
+// send hands a batch to the network, unless it is for an address on the block list. A
+// datagram that the network does not take counts as lost, as it would be further on.
 // It does not wait, and runs no code of the program's.
 func (e *Endpoint) send(b *dgram.Batch) error {
+	if e.socket.block.Check(b.Path.Remote.Addr()) {
+		return nil
+	}
 	if l := e.socket.loss.Load(); l != nil {
 		if l.thin(b); b.Empty() {
 			return nil

@@ -1,6 +1,7 @@
 package quic
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"net/netip"
@@ -100,7 +101,7 @@ func (e *Endpoint) Bind(ctx context.Context) (netip.AddrPort, error) {
 		}
 	default:
 		e.binding = nil
-		err = cmpErr(ctx.Err(), err)
+		err = cmp.Or(ctx.Err(), err)
 	}
 	b.settle(e.local, err)
 	s.mu.Unlock()
@@ -110,14 +111,6 @@ func (e *Endpoint) Bind(ctx context.Context) (netip.AddrPort, error) {
 		e.Destroy(err)
 	}
 	return b.addr, err
-}
-
-// cmpErr returns the first error of the two that is one.
-func cmpErr(a, b error) error {
-	if a != nil {
-		return a
-	}
-	return b
 }
 
 // stateError returns the error of a call that comes too late. It is called under the
@@ -272,7 +265,7 @@ func (s *Socket) bindAll(ctx context.Context, op string) error {
 		break
 	}
 	if err != nil {
-		err = cmpErr(ctx.Err(), err)
+		err = cmp.Or(ctx.Err(), err)
 	}
 	s.mu.Lock()
 	late := s.life != socketBinding // closed meanwhile
@@ -281,7 +274,7 @@ func (s *Socket) bindAll(ctx context.Context, op string) error {
 	}
 	switch {
 	case late:
-		err = cmpErr(err, s.stateError(op))
+		err = cmp.Or(err, s.stateError(op))
 	case err != nil || !s.allBound():
 		s.life = socketUnbound
 	}
@@ -362,7 +355,11 @@ func (s *Socket) resolve(ctx context.Context, own LookupFunc, option, host, netw
 	}
 	switch {
 	case own != nil:
-		ip, err := own(ctx, host, family)
+		var ip netip.Addr
+		err := call(func() (err error) { // a panic would leave others waiting for this call
+			ip, err = own(ctx, host, family)
+			return err
+		})
 		ip = ip.Unmap()
 		switch {
 		case err != nil:

@@ -1,6 +1,7 @@
 package quic
 
 import (
+	"cmp"
 	"fmt"
 	"os"
 	"slices"
@@ -141,7 +142,7 @@ func (e *Endpoint) dropAll(c udp.Conn, g udp.Group) error {
 	for _, m := range mine {
 		err := udp.Leave(c, m)
 		left = left || err == nil
-		first = cmpErr(first, err)
+		first = cmp.Or(first, err)
 	}
 	if left {
 		return nil // what is gone besides had left already

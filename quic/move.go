@@ -44,8 +44,14 @@ func (c *ClientSession) SetSocket(ctx context.Context, to *Socket, natRebinding 
 		return err
 	}
 	from, err := c.move(op, to, natRebinding)
-	if from != nil {
+	switch {
+	case err != nil:
+		to.checkIdle()
+	case from != nil:
 		from.checkIdle()
+		if to.Closing() { // its Close may have come before the session did
+			c.leave()
+		}
 	}
 	if errors.Is(err, errHomeless) {
 		c.Destroy(nil)
@@ -124,7 +130,7 @@ func (c *ClientSession) move(op string, to *Socket, natRebinding bool) (*Socket,
 	from.part(&c.Session)
 	if !to.join(&c.Session, e) {
 		if !from.rejoin(&c.Session) {
-			return nil, &StateError{Op: op, State: errHomeless.Error(), Err: errHomeless, closed: true}
+			return nil, &StateError{Op: op, State: "session has no socket any more", Err: errHomeless, closed: true}
 		}
 		to.mu.Lock()
 		defer to.mu.Unlock()

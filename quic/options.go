@@ -26,8 +26,8 @@ const (
 // LookupFunc resolves a host name to one address of a family, 4 or 6 (LKP-001, LKP-003). It is
 // also asked, with address "", where no address was configured (LKP-002), and may then return
 // the zero Addr for the default: every address for an endpoint, loopback for Connect. An
-// IPv6 address can have a zone, which it is then reached by. An error fails the Bind,
-// Connect or Listen that has asked.
+// IPv6 address can have a zone, which it is then reached by. An error or a panic
+// fails the Bind, Connect or Listen that has asked.
 type LookupFunc func(ctx context.Context, address string, family int) (netip.Addr, error)
 
 // SocketOptions are the choices for a Socket. The zero SocketOptions are good ones.

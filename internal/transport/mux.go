@@ -3,6 +3,7 @@ package transport
 import (
 	"crypto/hmac"
 	"crypto/sha256"
+	"slices"
 	"time"
 
 	"github.com/cinnabar-quic/cinnabar/internal/dgram"
@@ -324,7 +325,9 @@ func (m *Mux) Apply(c *Conn, e *Event) {
 		}
 	case EventTokenKnown:
 		m.resets[e.Token] = c
-		o.tokens = append(o.tokens, e.Token)
+		if !slices.Contains(o.tokens, e.Token) { // it may come back to where it was
+			o.tokens = append(o.tokens, e.Token)
+		}
 	case EventTokenForgotten:
 		if m.resets[e.Token] == c {
 			delete(m.resets, e.Token)

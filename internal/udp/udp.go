@@ -131,7 +131,11 @@ func Listen(network string, addr netip.AddrPort, o Options) (Conn, error) {
 		lc := net.ListenConfig{Control: o.control(c.network == "udp6" && c.addr.Addr().IsUnspecified())}
 		pc, err := lc.ListenPacket(context.Background(), c.network, c.addr.String())
 		if err == nil {
-			return Wrap(pc, o)
+			conn, err := Wrap(pc, o)
+			if err != nil {
+				_ = pc.Close()
+			}
+			return conn, err
 		}
 		if first == nil {
 			first = err
