@@ -60,6 +60,7 @@ func (c *udpConn) setUp(fd int) error {
 		v4 = err == nil && only == 0 // dual stack: needs the options of both families
 	}
 	c.features.DF = dontFragment(fd, v6, v4)
+	ownGroupsOnly(fd, v6, v4)
 	c.features.PktInfo = c.bound || receivePktInfo(fd, v6, v4)
 	if !c.options.DisableGRO {
 		c.features.GRO = receiveGRO(fd)
