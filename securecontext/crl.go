@@ -2,6 +2,7 @@ package securecontext
 
 import (
 	"bytes"
+	"cmp"
 	"crypto/tls"
 	"crypto/x509"
 	"encoding/asn1"
@@ -16,6 +17,7 @@ import (
 type revocations struct {
 	list    *x509.RevocationList
 	serials map[string]struct{}
+	part    string // of the issuer's certificates it is for, "" for all (RFC 5280 §5.2.5)
 }
 
 // RevocationError says that a certificate that verifies otherwise is revoked, or that
@@ -64,7 +66,7 @@ func (c *Context) lists(o *Options) error {
 		}
 		c.crls = append(c.crls, list...)
 	}
-	// Of several lists of an issuer the newest counts.
+	// Of several lists of an issuer for the same the newest counts.
 	slices.SortStableFunc(c.crls, func(a, b revocations) int { return b.list.ThisUpdate.Compare(a.list.ThisUpdate) })
 	return nil
 }
@@ -101,12 +103,15 @@ func revocationList(der []byte) (revocations, error) {
 	if err != nil {
 		return revocations{}, err
 	}
+	r := revocations{list: list, serials: make(map[string]struct{}, len(list.RevokedCertificateEntries))}
 	for _, e := range list.Extensions {
-		if e.Critical && !e.Id.Equal(distributionPoint) {
+		switch {
+		case e.Id.Equal(distributionPoint):
+			r.part = string(e.Value)
+		case e.Critical:
 			return revocations{}, errCriticalCRL
 		}
 	}
-	r := revocations{list, make(map[string]struct{}, len(list.RevokedCertificateEntries))}
 	for _, entry := range list.RevokedCertificateEntries {
 		for _, e := range entry.Extensions {
 			if e.Critical {
@@ -120,8 +125,9 @@ func revocationList(der []byte) (revocations, error) {
 
 // CheckRevocation returns a *RevocationError if every chain, leaf first as crypto/x509
 // verifies them, has a certificate that Options.CRL revokes at a time. A list counts for the
-// certificates of the issuer that has signed it, the newest if there are several. An issuer
-// whose list is past its next update, or not valid yet, or not signed by it, leaves its
+// certificates of the issuer that has signed it, the newest if there are several; where an issuer
+// keeps lists for parts of its certificates, the newest of each part. An issuer one of
+// whose lists is past its next update, or not valid yet, or not signed by it, leaves its
 // certificates in doubt, and that is an error too; one without a list revokes nothing.
 func (c *Context) CheckRevocation(chains [][]*x509.Certificate, now time.Time) error {
 	if len(c.crls) == 0 {
@@ -154,26 +160,40 @@ func (c *Context) checkChain(chain []*x509.Certificate, now time.Time) error {
 }
 
 // revoked returns what is wrong with a certificate of an issuer, "" if nothing is.
-func (c *Context) revoked(cert, issuer *x509.Certificate, now time.Time) string {
+func (c *Context) revoked(cert, issuer *x509.Certificate, now time.Time) (doubt string) {
+	var parts []string // that were looked at
 	for _, r := range c.crls {
 		id := r.list.AuthorityKeyId
 		if !bytes.Equal(r.list.RawIssuer, issuer.RawSubject) ||
 			len(id) > 0 && len(issuer.SubjectKeyId) > 0 && !bytes.Equal(id, issuer.SubjectKeyId) {
 			continue // of another authority, or of another key of the same name
 		}
-		if r.list.CheckSignatureFrom(issuer) != nil {
-			return reasonSignature
+		if slices.Contains(parts, r.part) {
+			continue // there is a newer one
 		}
-		_, listed := r.serials[string(cert.SerialNumber.Bytes())]
-		switch {
-		case listed:
-			return reasonRevoked
-		case now.Before(r.list.ThisUpdate):
-			return reasonNotYet
-		case !r.list.NextUpdate.IsZero() && now.After(r.list.NextUpdate):
-			return reasonExpired
+		parts = append(parts, r.part)
+		reason := r.about(cert, issuer, now)
+		if reason == reasonRevoked {
+			return reason
 		}
-		return ""
+		doubt = cmp.Or(doubt, reason)
+	}
+	return doubt
+}
+
+// about returns what the list says of a certificate, "" if it says nothing.
+func (r *revocations) about(cert, issuer *x509.Certificate, now time.Time) string {
+	if r.list.CheckSignatureFrom(issuer) != nil {
+		return reasonSignature
+	}
+	_, listed := r.serials[string(cert.SerialNumber.Bytes())]
+	switch {
+	case listed:
+		return reasonRevoked
+	case now.Before(r.list.ThisUpdate):
+		return reasonNotYet
+	case !r.list.NextUpdate.IsZero() && now.After(r.list.NextUpdate):
+		return reasonExpired
 	}
 	return ""
 }

@@ -41,6 +41,14 @@ func TestRevocation(t *testing.T) {
 	twin := authority(t, "between", nil) // of the same name, and with another key
 	forged := sign(t, "between", newECDSA(t), nil, true)
 	forged.cert.SubjectKeyId = between.cert.SubjectKeyId
+	// part makes a list that is only for what names the place n.
+	part := func(n byte, from time.Time, certs ...*issuer) []byte {
+		place := []byte{0x30, 0x07, 0xa0, 0x05, 0xa0, 0x03, 0x86, 0x01, 'a' + n}
+		return between.revokeDER(t, &x509.RevocationList{
+			ThisUpdate: from, NextUpdate: from.AddDate(0, 0, 1),
+			ExtraExtensions: []pkix.Extension{{Id: asn1.ObjectIdentifier{2, 5, 29, 28}, Critical: true, Value: place}},
+		}, certs...)
+	}
 	yesterday, tomorrow := today.AddDate(0, 0, -1), today.AddDate(0, 0, 1)
 	goodChain := []*x509.Certificate{good.cert, between.cert, root.cert}
 	badChain := []*x509.Certificate{bad.cert, between.cert, root.cert}
@@ -66,6 +74,12 @@ func TestRevocation(t *testing.T) {
 		{"too new", [][]byte{between.revoke(t, tomorrow)}, [][]*x509.Certificate{goodChain}, "CRL_NOT_YET_VALID"},
 		{"released since", [][]byte{between.revoke(t, yesterday, bad), between.revoke(t, today)}, [][]*x509.Certificate{badChain}, ""},
 		{"revoked since", [][]byte{between.revoke(t, today, bad), between.revoke(t, yesterday)}, [][]*x509.Certificate{badChain}, "CERT_REVOKED"},
+		{"in another part", [][]byte{part(1, today), part(2, yesterday, bad)}, [][]*x509.Certificate{badChain}, "CERT_REVOKED"},
+		{"in a part besides the whole", [][]byte{between.revoke(t, today), part(2, yesterday, bad)}, [][]*x509.Certificate{badChain}, "CERT_REVOKED"},
+		{"in no part", [][]byte{part(1, today, good), part(2, today)}, [][]*x509.Certificate{badChain}, ""},
+		{"released in a part", [][]byte{part(1, today), part(2, today), part(2, yesterday, bad)}, [][]*x509.Certificate{badChain}, ""},
+		{"one part too old", [][]byte{part(1, today), part(2, yesterday.Add(-time.Second))}, [][]*x509.Certificate{badChain}, "CRL_HAS_EXPIRED"},
+		{"one part too old, revoked in another", [][]byte{part(1, tomorrow), part(2, today, bad)}, [][]*x509.Certificate{badChain}, "CERT_REVOKED"},
 		{"one good chain of two", [][]byte{root.revoke(t, today, between)}, [][]*x509.Certificate{goodChain, {good.cert, twin.cert}}, ""},
 		{"a root that revokes itself", [][]byte{root.revoke(t, today, root)}, [][]*x509.Certificate{{root.cert}}, "CERT_REVOKED"},
 	} {
