@@ -129,6 +129,9 @@ func encryptedKey(der []byte, passphrase string) (crypto.Signer, error) {
 	if passphrase == "" {
 		return nil, errMissingPassphrase
 	}
+	if err := affordable(der); err != nil {
+		return nil, err
+	}
 	key, err := careful(func() (any, error) {
 		key, _, err := pkcs8.ParsePrivateKey(der, []byte(passphrase))
 		return key, err
@@ -144,6 +147,9 @@ func encryptedKey(der []byte, passphrase string) (crypto.Signer, error) {
 
 // bundle opens a PKCS #12 bundle.
 func bundle(der []byte, passphrase string) (crypto.Signer, []*x509.Certificate, error) {
+	if err := affordable(der); err != nil {
+		return nil, nil, err
+	}
 	var certs []*x509.Certificate
 	key, err := careful(func() (any, error) {
 		key, cert, above, err := pkcs12.DecodeChain(der, passphrase)
