@@ -4,7 +4,7 @@
 //
 // A Log takes events and makes records of them; a Spool makes of the records a file, as
 // JSON text sequences (RFC 7464) or as one JSON text, and holds a bounded part of it for
-// who reads. Nothing here starts a goroutine, asks for the time or waits.
+// whoever reads. Nothing here starts a goroutine, asks for the time or waits.
 // What a program uses are the options of package quic: SocketOptions.QLog and
 // ConnectOptions.QLog, and Session.QLog.
 //

@@ -31,25 +31,28 @@ const (
 // there so that nothing can grow without an end: records are taken after each batch.
 const maxPending = 8 << 20
 
+// Time is a point in time: nanoseconds from a start of the program's choice.
+type Time = mono.Time
+
 // Log collects events as records: JSON objects, each with a line feed behind it and
 // none within. It is not safe for concurrent use.
 type Log struct {
 	e       Encoder
-	start   mono.Time
-	last    mono.Time
+	start   Time
+	last    Time
 	dropped uint64
 }
 
 // NewLog returns a log whose times count from start.
-func NewLog(start mono.Time) *Log { return &Log{start: start, last: start} }
+func NewLog(start Time) *Log { return &Log{start: start, last: start} }
 
 // Start returns what the times of the log count from.
-func (l *Log) Start() mono.Time { return l.start }
+func (l *Log) Start() Time { return l.start }
 
 // Add logs an event of the time t. Times never fall: one before that of the event before
 // counts as that. tuple says which network path the event is about, "" for the first
 // one or none in particular.
-func (l *Log) Add(t mono.Time, tuple string, v Event) {
+func (l *Log) Add(t Time, tuple string, v Event) {
 	if len(l.e.b) >= maxPending {
 		l.dropped++
 		return

@@ -20,11 +20,12 @@
 //
 // What takes time is a method with a context: Accept, Connect, Handshake, OpenStream,
 // AcceptStream, Shutdown. A result that is there wins over a context that is over. Streams
-// have deadlines instead, as every net.Conn. What is the case is a method that returns
+// have deadlines instead, as every net.Conn. State is a method that returns
 // at once, or part of a snapshot of figures: SocketStats, SessionStats, StreamStats. What
 // happens unasked is told to hooks: SocketHooks, SessionHooks, StreamHooks, given in
 // the options or, in a ListenOptions.Handler, by SetHooks. Hooks run one at a time for each
-// session, in order, and never under a lock: they may call everything.
+// session, in order, and never under a lock: they may call everything. But what waits in a
+// hook holds up the session's other hooks: long work belongs in a goroutine.
 //
 // # Ends
 //
@@ -46,8 +47,9 @@
 // Sessions that are over match net.ErrClosed, deadlines os.ErrDeadlineExceeded, and
 // contexts their own errors. A call that comes too late is a StateError, and
 // an option out of its range an OptionError, before anything is done. Every error of the
-// package has a method Code that returns its name in the API document, as
-// "ERR_INVALID_STATE".
+// package has a method Code that returns its name in the API document, such as
+// "ERR_INVALID_STATE". That document is Node.js 15's description of a QUIC API, which this
+// package has grown from: the repository's docs/from-node.md tells how the two compare.
 //
 // # Options
 //

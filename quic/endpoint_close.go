@@ -11,7 +11,7 @@ import (
 // Close destroys the endpoint and waits until its port is free, so that it can be taken
 // again at once (EP-016). What Destroy says about sessions holds. A call while another one
 // waits gets the same result, later ones a *StateError. The error is otherwise the one that a
-// Destroy has given meanwhile, or the PacketConn's. Nothing calls a Close off (EP-017).
+// Destroy has given meanwhile, or the PacketConn's. A Close cannot be cancelled (EP-017).
 func (e *Endpoint) Close() error {
 	s := e.socket
 	s.mu.Lock()

@@ -231,7 +231,7 @@ type ListenOptions struct {
 	// for 0-RTT, whoever has the same TicketKeys.
 	ReplayRegister ReplayRegister
 
-	// PreferredAddress is where clients had better go on after the handshake: at most one
+	// PreferredAddress is where clients should continue after the handshake: at most one
 	// address of each family (LIS-034, RFC 9000 §9.6). Packets sent there must reach this
 	// socket. Nil means none.
 	PreferredAddress []PreferredAddress

@@ -20,13 +20,13 @@ const (
 	QLogJSON
 )
 
-// How many bytes of a log wait for who reads it, and for a QLogWriter.
+// How many bytes of a log wait for its reader, and for a QLogWriter.
 const (
 	qlogUnread    = 1 << 20
 	qlogUnwritten = 64 << 20
 )
 
-// sessionLog is the file of a session's log on its way to who wants it. It does not know the
+// sessionLog is the file of a session's log on its way out. It does not know the
 // session, so that one who keeps a reader does not keep the session.
 //
 // Its lock is a leaf: it is taken with any other held, and no other under it.
@@ -67,12 +67,13 @@ func newSessionLog(s *Session) *sessionLog {
 // QLog returns the log of the session's events after the schemas of
 // draft-ietf-quic-qlog, nil if there is none (SES-081). Read waits for events, and returns
 // io.EOF when all is read of a session that is over and has said its last words, up to
-// three probe timeouts after its end. 1 MiB is kept for who does not read; of what comes
+// three probe timeouts after its end. 1 MiB is kept for a reader that does not read; of what comes
 // beyond, whole events are dropped, and the log says how many.
 //
 // A server session with SocketOptions.QLog has it from the start, also inside its Handler
 // (SES-082). A client session with ConnectOptions.QLog has it from the moment when the QLog
-// hook is told, or would be if it had one (SES-083). With SocketOptions.QLogWriter it is nil.
+// hook is told, or would be if it had one (SES-083): directly after Connect it may still be
+// nil, and after Handshake it is there. The hook is the sure way to it. With SocketOptions.QLogWriter it is nil.
 func (s *Session) QLog() io.Reader {
 	s.mu.Lock()
 	defer s.unlock(flushNone)

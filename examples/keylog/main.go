@@ -11,7 +11,7 @@ import (
 	"os"
 	"time"
 
-	"github.com/cinnabar-quic/cinnabar/examples/internal/selfsigned"
+	"github.com/cinnabar-quic/cinnabar/examples/selfsigned"
 	"github.com/cinnabar-quic/cinnabar/quic"
 	"github.com/cinnabar-quic/cinnabar/securecontext"
 )

@@ -36,7 +36,7 @@ var rooms = []room{
 	{dir: "quic", floor: 4},
 	{dir: "http3", floor: 5},
 	{dir: "cmd/cinnabar", floor: 6},
-	{dir: "examples/internal/selfsigned", floor: 5},
+	{dir: "examples/selfsigned", floor: 5},
 	{dir: "examples/echo", floor: 6},
 	{dir: "examples/events", floor: 6},
 	{dir: "examples/handlers", floor: 6},
