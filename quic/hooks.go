@@ -47,7 +47,8 @@ type SessionHooks struct {
 	// session has moved there if it was to (SES-014).
 	PathValidation func(ok bool, local, remote netip.AddrPort) error
 	// SessionTicket is given what a later Connect needs to resume the session: a
-	// ticket and the server's transport parameters. Clients only (CLI-003).
+	// ticket and the server's transport parameters. A ticket that has come is told also of a
+	// session that is over, before Close. Clients only (CLI-003).
 	SessionTicket func(ticket, remoteTransportParams []byte) error
 	// UsePreferredAddress tells that the session now goes to the address that the
 	// server prefers. Clients only (CLI-009).

@@ -42,6 +42,7 @@ type Session struct {
 	err       error // why the session ended
 	cause     error // what a local Destroy or TLS said
 	failed    bool  // the end was an error: for the Error hooks and Shutdown
+	parted    bool  // the hooks have been told of it
 	closeCode CloseCode
 	endedAt   mono.Time
 

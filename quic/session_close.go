@@ -3,6 +3,7 @@ package quic
 import (
 	"context"
 	"errors"
+	"time"
 
 	"github.com/cinnabar-quic/cinnabar/internal/mono"
 	"github.com/cinnabar-quic/cinnabar/internal/transport"
@@ -164,6 +165,7 @@ func (s *Session) end(t mono.Time, r *transport.CloseReason) {
 	}
 	s.failed = s.failed || !orderly(s.err)
 	s.closeCode = closeCode(r)
+	run := s.tls
 	s.tlsStop()
 	s.cutOff(t)
 	if s.done != nil {
@@ -172,6 +174,23 @@ func (s *Session) end(t mono.Time, r *transport.CloseReason) {
 	if s.cancel != nil {
 		s.cancel(s.err)
 	}
+	if run != nil && run.running && s.ticketsServe() && s.client.wantTickets() {
+		// TLS has been given what may be a ticket, of which the hook hears before it
+		// hears of the end. Only a program's cache can make that take long.
+		run.patience = time.AfterFunc(s.opts.callbackTimeout, s.partLate)
+	} else {
+		s.part()
+	}
+	s.socket.ended(s)
+	s.after |= afterIdle
+}
+
+// part tells the hooks of the end, after which they are told nothing.
+func (s *Session) part() {
+	if s.parted {
+		return
+	}
+	s.parted = true
 	if err := s.err; s.failed {
 		s.tell(true, func(h *SessionHooks) {
 			if h.Error != nil {
@@ -184,8 +203,13 @@ func (s *Session) end(t mono.Time, r *transport.CloseReason) {
 			_ = call(func() error { h.Close(); return nil })
 		}
 	})
-	s.socket.ended(s)
-	s.after |= afterIdle
+}
+
+// partLate is part when tickets have taken too long.
+func (s *Session) partLate() {
+	s.mu.Lock()
+	s.part()
+	s.unlock(flushNone)
 }
 
 // cutOff wakes everybody who waits for the session or one of its streams.

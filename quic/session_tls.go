@@ -38,7 +38,10 @@ type tlsRunner struct {
 	until   mono.Time // end of the time that a user callback may take
 	dropAt  mono.Time // client: end of the engine
 	err     error     // what the handshake failed with
-	scan    [2]messageScanner
+
+	patience *time.Timer // client: the session's last notices wait for tickets until then
+
+	scan [2]messageScanner
 
 	// Of the goroutine that runs.
 	conn     *tls.QUICConn
@@ -148,6 +151,10 @@ func (r *tlsRunner) run() {
 		r.queue = nil
 		if len(in) == 0 || stopped && !s.ticketsServe() {
 			r.running = false
+			if r.patience != nil {
+				r.patience.Stop()
+				s.part()
+			}
 			s.unlock(flushNow)
 			if stopped {
 				r.close()

@@ -199,7 +199,7 @@ func (t *ticketCache) Put(key string, cs *tls.ClientSessionState) {
 	}
 	s := &t.c.Session
 	s.mu.Lock()
-	told := s.err == nil && s.hooks != nil && s.hooks.SessionTicket != nil // nothing comes after Close
+	told := s.hooks != nil && s.hooks.SessionTicket != nil
 	s.unlock(flushNone)
 	if cs == nil || !told {
 		return
@@ -209,13 +209,16 @@ func (t *ticketCache) Put(key string, cs *tls.ClientSessionState) {
 		return
 	}
 	s.mu.Lock()
+	defer s.unlock(flushNone)
+	if s.parted {
+		return // nothing comes after Close
+	}
 	s.notify(false, func(h *SessionHooks) error {
 		if h.SessionTicket == nil {
 			return nil
 		}
 		return h.SessionTicket(ticket, params)
 	})
-	s.unlock(flushNone)
 }
 
 // wantTickets reports whether anybody has a use for tickets.

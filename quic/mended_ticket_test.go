@@ -1,0 +1,120 @@
+package quic
+
+import (
+	"crypto/tls"
+	"errors"
+	"slices"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/cinnabar-quic/cinnabar/internal/udp"
+)
+
+// slowCache holds up whoever brings a ticket.
+type slowCache struct {
+	tls.ClientSessionCache
+	gate chan struct{}
+}
+
+func (c slowCache) Put(key string, cs *tls.ClientSessionState) {
+	<-c.gate
+	c.ClientSessionCache.Put(key, cs)
+}
+
+// told is what hooks were told, in their order.
+type told struct {
+	mu   sync.Mutex
+	list []string
+}
+
+func (o *told) add(what string) {
+	o.mu.Lock()
+	o.list = append(o.list, what)
+	o.mu.Unlock()
+}
+
+func (o *told) want(t *testing.T, when string, want ...string) {
+	t.Helper()
+	synctest.Wait()
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	if !slices.Equal(o.list, want) {
+		t.Errorf("%s: hooks were told %q, want %q", when, o.list, want)
+	}
+}
+
+// ticketPair is a client that TLS is bringing a ticket, which waits in the program's cache.
+func (m *memNet) ticketPair() (*ClientSession, *told, chan struct{}) {
+	o, gate := &told{}, make(chan struct{})
+	co := ConnectOptions{TLS: clientConfig(), ALPN: "test"}
+	co.TLS.ClientSessionCache = slowCache{tls.NewLRUClientSessionCache(1), gate}
+	co.Hooks.SessionTicket = func(ticket, params []byte) error { o.add("ticket"); return nil }
+	co.Hooks.Error = func(error) { o.add("error") }
+	co.Hooks.Close = func() { o.add("close") }
+	c := m.pair(co).client
+	synctest.Wait()
+	return c, o, gate
+}
+
+// A ticket that has come in time is told although the session is over before TLS is
+// done with it; Close comes after it, once and last.
+func TestTicketOfShortSession(t *testing.T) {
+	for _, test := range []struct {
+		name string
+		end  func(c *ClientSession)
+		want []string
+	}{
+		{"closed", func(c *ClientSession) { _ = c.CloseWithError(0, "") }, []string{"ticket", "close"}},
+		{"shut down", func(c *ClientSession) { _ = c.Shutdown(c.Context()) }, []string{"ticket", "close"}},
+		{"destroyed", func(c *ClientSession) { c.Destroy(errors.New("enough")) }, []string{"ticket", "error", "close"}},
+		{"with its socket", func(c *ClientSession) { c.Socket().Destroy(nil) }, []string{"ticket", "close"}},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				m := newMemNet(t, udp.NetworkOptions{}, SocketOptions{}, ListenOptions{})
+				defer m.close()
+				c, o, gate := m.ticketPair()
+				test.end(c)
+				<-c.Closed()
+				o.want(t, "while TLS has the ticket")
+				close(gate)
+				o.want(t, "afterwards", test.want...)
+				time.Sleep(2 * defaultCallbackTimeout)
+				o.want(t, "much later", test.want...)
+			})
+		})
+	}
+}
+
+// A cache that keeps a ticket for ever cannot keep the end of the session from the hooks.
+func TestTicketThatNeverComes(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		m := newMemNet(t, udp.NetworkOptions{}, SocketOptions{}, ListenOptions{})
+		defer m.close()
+		c, o, gate := m.ticketPair()
+		c.Destroy(errors.New("enough"))
+		time.Sleep(defaultCallbackTimeout - time.Second)
+		o.want(t, "before CallbackTimeout")
+		time.Sleep(2 * time.Second)
+		o.want(t, "after CallbackTimeout", "error", "close")
+		close(gate)
+		o.want(t, "after the ticket", "error", "close")
+	})
+}
+
+// A session without tickets to wait for tells of its end at once.
+func TestNoTicketNoWait(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		m := newMemNet(t, udp.NetworkOptions{}, SocketOptions{}, ListenOptions{})
+		defer m.close()
+		o := &told{}
+		co := ConnectOptions{ALPN: "test"}
+		co.Hooks.Close = func() { o.add("close") }
+		c := m.pair(co).client
+		synctest.Wait()
+		_ = c.CloseWithError(0, "")
+		o.want(t, "at once", "close")
+	})
+}
