@@ -12,6 +12,7 @@ import (
 
 	"github.com/cinnabar-quic/cinnabar/internal/dgram"
 	"github.com/cinnabar-quic/cinnabar/internal/udp"
+	"github.com/cinnabar-quic/cinnabar/securecontext"
 )
 
 // Each kind of stream has its own window, at each end.
@@ -243,6 +244,11 @@ func TestOptionsBeforeUse(t *testing.T) {
 		{ConnectOptions{TLS: withProtos("a", "")}, "TLS.NextProtos[1]", CodeInvalidArgValue},
 		{ConnectOptions{TLS: withProtos(long)}, "TLS.NextProtos[0]", CodeInvalidArgValue},
 		{ConnectOptions{TLS: withProtos()}, "ALPN", CodeMissingOption},
+		{ConnectOptions{TLS: &tls.Config{MaxVersion: tls.VersionTLS12, NextProtos: []string{"test"}}}, "TLS.MaxVersion", CodeInvalidArgValue},
+		{ConnectOptions{SecureContext: newContext(t, securecontext.Options{})}, "SecureContext", CodeInvalidArgValue}, // beside TLS
+		{ConnectOptions{DCID: make([]byte, 7)}, "DCID", CodeInvalidArgValue},
+		{ConnectOptions{SessionTicket: []byte("junk")}, "SessionTicket", CodeInvalidTicket},
+		{ConnectOptions{RemoteTransportParams: []byte("junk")}, "RemoteTransportParams", CodeInvalidParams},
 	} {
 		sent := false
 		n := udp.NewNetwork(udp.NetworkOptions{Filter: func(*dgram.Datagram) bool { sent = true; return true }})

@@ -177,6 +177,11 @@ func TestLookupNothing(t *testing.T) {
 	if client, err = s.Connect(t.Context(), ConnectOptions{Address: "there.test", Port: localPort(server), TLS: clientConfig()}); err != nil {
 		t.Fatal(err)
 	}
+	there := ConnectOptions{Address: "127.0.0.3", Port: localPort(server), TLS: clientConfig()} // an IP address is no name
+	if client, err = s.Connect(t.Context(), there); err != nil || client.RemoteAddress().Addr().String() != there.Address {
+		t.Errorf("%v; connected to %v", err, client.RemoteAddress())
+	}
+	covers(t, "CON-001")
 	wantAsked(t, "for names", l, question{"here.test", 4}, question{"there.test", 4})
 	covers(t, "LKP-002")
 

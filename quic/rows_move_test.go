@@ -353,6 +353,13 @@ func TestPathValidationFails(t *testing.T) {
 		if a := p.client.Address(); a != dead {
 			t.Errorf("client at %v, want %v", a, dead)
 		}
+		time.Sleep(5 * time.Second)
+		if !j.has("server true %v %v", memServer, dead) {
+			t.Errorf("%q", j.lines)
+		}
+		covers(t, "SES-015")
+		covers(t, "SES-016")
+		covers(t, "SES-017")
 	})
 }
 

@@ -248,10 +248,7 @@ func TestServerNames(t *testing.T) {
 		c, err = dial(ConnectOptions{Address: "elsewhere", SkipHostnameVerification: true, AllowUnauthenticated: true})
 		wantVerified(t, &c.Session, err)
 	})
-}
-
-// A certificate that a server does not have for the IP address it is reached by.
-func TestServerAddress(t *testing.T) {
+	// A certificate that a server does not have for the IP address it is reached by.
 	synctest.Test(t, func(t *testing.T) {
 		root := newIssuer(t, "root", nil, nil)
 		leaf := newIssuer(t, "server", root, func(c *x509.Certificate) { leafFor(c); c.IPAddresses = []net.IP{net.IPv4(10, 9, 9, 9)} })
