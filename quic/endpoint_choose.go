@@ -25,6 +25,13 @@ func (s *Socket) endpointTo(ip netip.Addr) *Endpoint {
 	return best
 }
 
+// endpointReaching is endpointTo without the socket's lock.
+func (s *Socket) endpointReaching(ip netip.Addr) *Endpoint {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.endpointTo(ip)
+}
+
 // reach says how an endpoint can reach an address.
 type reach int
 

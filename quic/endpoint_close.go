@@ -1,6 +1,7 @@
 package quic
 
 import (
+	"cmp"
 	"fmt"
 	"slices"
 
@@ -145,8 +146,8 @@ func (s *Session) leaveEndpoint(e *Endpoint, err error) (over bool) {
 	switch {
 	case s.life == sessionGone:
 	case at != e:
-		if s.endpoint == e {
-			s.endpoint = at
+		if s.endpoint == e { // it was to move here, and its path is another one still
+			s.endpoint = cmp.Or(s.socket.endpointReaching(path.Remote.Addr()), at)
 		}
 	case s.err == nil && s.moveOff(now()):
 	case s.err == nil && err == nil:
@@ -169,9 +170,7 @@ func (s *Session) moveOff(t mono.Time) bool {
 		return false // a server's clients go on sending to the address that they know
 	}
 	path := s.conn.Path()
-	s.socket.mu.Lock()
-	to := s.socket.endpointTo(path.Remote.Addr())
-	s.socket.mu.Unlock()
+	to := s.socket.endpointReaching(path.Remote.Addr())
 	if to == nil {
 		return false
 	}

@@ -138,3 +138,59 @@ func TestBlockListOutbound(t *testing.T) {
 		})
 	})
 }
+
+// A session whose move to another socket has not come about goes on from what is left of
+// that socket when the endpoint it was to have, and then its old socket, are gone.
+func TestMoveToDyingEndpoint(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		m := newMemNet(t, udp.NetworkOptions{Delay: time.Millisecond}, SocketOptions{}, ListenOptions{})
+		defer m.close()
+		p := m.pair(ConnectOptions{})
+		time.Sleep(time.Second)
+		deaf := netip.MustParseAddrPort("10.0.0.3:1")
+		m.net.SetFilter(func(d *dgram.Datagram) bool { return d.Path.Remote == deaf })
+		next := socketOn(t, m.net, SocketOptions{}, deaf.String(), "10.0.0.4:1")
+		defer next.Destroy(nil)
+		if err := p.client.SetSocket(t.Context(), next, false); err != nil {
+			t.Fatal(err)
+		}
+		time.Sleep(100 * time.Millisecond)
+		if err := next.Endpoints()[0].Close(); err != nil {
+			t.Fatal(err)
+		}
+		p.exchange(t) // from the former socket
+		m.client.Destroy(nil)
+		p.exchange(t)
+		if at := p.client.Address(); at != next.Address() {
+			t.Errorf("the client is at %v", at)
+		}
+	})
+}
+
+// A socket that a session was refused by has no routes to it.
+func TestMoveThatFailsLeavesNoRoutes(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		m := newMemNet(t, udp.NetworkOptions{Delay: time.Millisecond}, SocketOptions{}, ListenOptions{})
+		defer m.close()
+		p := m.pair(ConnectOptions{})
+		time.Sleep(time.Second)
+		next := m.socket(SocketOptions{})
+		defer next.Destroy(nil)
+		if err := next.bind(t.Context(), "test"); err != nil {
+			t.Fatal(err)
+		}
+		// The endpoint goes while the session is on its way.
+		c := p.client
+		e, err := next.expect("test", c.conn, memServer.Addr(), m.client)
+		if err != nil {
+			t.Fatal(err)
+		}
+		e.Destroy(nil)
+		if next.join(&c.Session, e) {
+			t.Fatal("the session has joined an endpoint that is gone")
+		}
+		if n := next.mux.Conns(); n > 0 {
+			t.Errorf("routes to %d sessions are left", n)
+		}
+	})
+}

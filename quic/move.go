@@ -189,9 +189,12 @@ func (s *Socket) join(v *Session, e *Endpoint) bool {
 	s.mu.Lock()
 	s.alive-- // the place that was kept
 	joined := !e.gone.Load()
-	if joined {
+	switch {
+	case joined:
 		s.link(v)
 		s.counts.clientSessions++
+	case !slices.ContainsFunc(v.former, func(f *Endpoint) bool { return f.socket == s }):
+		s.mux.Remove(v.conn)
 	}
 	s.mu.Unlock()
 	if joined {
@@ -222,6 +225,7 @@ func (s *Session) leaveGone(t mono.Time) {
 	kept := s.former[:0]
 	for _, f := range s.former {
 		if f.gone.Load() && f.socket != s.socket && f.socket.Destroyed() {
+			f.socket.unroute(s.conn) // the program may keep the socket
 			continue
 		}
 		kept = append(kept, f)
