@@ -278,6 +278,9 @@ func (s *Spool) Finish() {
 	}
 }
 
+// Discard ends the log and gives up what has not been read: nobody will.
+func (s *Spool) Discard() { s.b, s.at, s.ended = nil, 0, true }
+
 // Ended reports whether Finish was called.
 func (s *Spool) Ended() bool { return s.ended }
 

@@ -90,8 +90,8 @@ type SocketOptions struct {
 	// QLogWriter, if not nil, is asked once for every session with a log where to write
 	// it; Session.QLog is nil then. Nil is nowhere. Nothing is lost as long as the writer is
 	// less than 64 MiB behind; after the last Write, up to three probe timeouts after the
-	// session's end, it is closed if it has a Close. An error or a panic of it ends the log,
-	// not the session. It is called without locks, on a goroutine of the session's.
+	// session's end, it is closed if it has a Close. An error or a panic of it ends the log
+	// likewise, not the session. It is called without locks, on a goroutine of the session's.
 	QLogWriter func(*Session) io.Writer
 
 	// Hooks are told what happens to the socket.

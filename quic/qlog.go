@@ -197,6 +197,9 @@ func (s *Session) writeLog() {
 		}
 		err := call(func() error { return s.toWriter(buf[:n], ended) })
 		if err != nil {
+			if !ended {
+				_ = call(func() error { return s.toWriter(nil, true) }) // one error is enough
+			}
 			s.stopLog(err)
 			return
 		}
@@ -224,6 +227,9 @@ func (l *sessionLog) next(buf []byte) (n int, ended bool) {
 // toWriter writes a piece, or closes the writer at the end.
 func (s *Session) toWriter(b []byte, ended bool) error {
 	if s.logWriter == nil {
+		if ended && len(b) == 0 {
+			return nil // it could not even be made
+		}
 		if s.logWriter = s.log.writer(s); s.logWriter == nil {
 			return errNoLogWriter
 		}
@@ -249,6 +255,7 @@ func (s *Session) stopLog(err error) {
 	l := s.log
 	l.mu.Lock()
 	l.failed = true
+	l.spool.Discard()
 	l.mu.Unlock()
 	s.mu.Lock()
 	s.conn.StopQLog()

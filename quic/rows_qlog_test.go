@@ -394,6 +394,9 @@ func TestQLogWriter(t *testing.T) {
 			if f.b.Len() > 0 || p.server.CloseCode().Code != 0 || p.server.CloseCode().Family != CloseApplication {
 				t.Errorf("session whose log failed ended with %v", p.server.Err())
 			}
+			if f.closed != 1 || p.server.log.spool.Len() > 0 {
+				t.Errorf("writer that failed was closed %d times, %d bytes are kept for it", f.closed, p.server.log.spool.Len())
+			}
 		}
 		if len(said) != 2 || !strings.Contains(said[0], io.ErrShortBuffer.Error()) {
 			t.Errorf("the failures were told as %q", said)
