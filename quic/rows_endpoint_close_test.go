@@ -264,9 +264,12 @@ func TestEndpointDestroy(t *testing.T) {
 		t.Error("the last endpoint does not work")
 	}
 	list[2].Destroy(boom)
-	<-s.Closed()
-	if s.Err() != boom || <-failed != boom || !s.Destroyed() {
-		t.Errorf("the socket ended with %v", s.Err())
+	if !s.Destroyed() || s.Err() != boom {
+		t.Fatalf("without endpoints: destroyed %v with %v", s.Destroyed(), s.Err())
+	}
+	came(t, s.Closed())
+	if err := came(t, failed); err != boom {
+		t.Errorf("the socket's Error hook was told %v", err)
 	}
 	covers(t, "SOC-009")
 	covers(t, "EP-020")
@@ -368,36 +371,6 @@ func TestEndpointReadError(t *testing.T) {
 	if s.Destroyed() || !answers(t, e.Address()) {
 		t.Error("the other endpoint does not work")
 	}
-}
-
-// socketOn returns a socket with endpoints at addresses of the in-memory network, all but
-// the first added.
-func socketOn(t testing.TB, n *udp.Network, o SocketOptions, addrs ...string) *Socket {
-	t.Helper()
-	var s *Socket
-	for _, a := range addrs {
-		kind := UDP4
-		ap := netip.MustParseAddrPort(a)
-		if ap.Addr().Is6() {
-			kind = UDP6
-		}
-		c, err := n.Listen(ap)
-		if err != nil {
-			t.Fatal(err)
-		}
-		eo := EndpointOptions{Type: kind, PacketConn: memConn{c: c}}
-		if s == nil {
-			eo.Preferred = o.Endpoint.Preferred
-			o.Endpoint = eo
-			s, err = NewSocket(o)
-		} else {
-			_, err = s.AddEndpoint(eo)
-		}
-		if err != nil {
-			t.Fatal(err)
-		}
-	}
-	return s
 }
 
 // talk opens a stream, and sends something there and back.
@@ -524,10 +497,7 @@ func TestEndpointPreferred(t *testing.T) {
 			{preferred: 2, four: "10.0.0.3:7", six: "[fd00::2]:7"},
 			{preferred: 3, four: "10.0.0.2:7", six: "[fd00::3]:7"},
 		} {
-			client := socketOn(t, n, SocketOptions{}, "[fd00::2]:7", "10.0.0.2:7", "10.0.0.3:7", "[fd00::3]:7")
-			if c.preferred >= 0 {
-				client.endpoints[c.preferred].opts.Preferred = true
-			}
+			client := socketPreferring(t, n, SocketOptions{}, c.preferred, "[fd00::2]:7", "10.0.0.2:7", "10.0.0.3:7", "[fd00::3]:7")
 			for _, to := range []struct{ addr, from string }{{"10.0.0.1:443", c.four}, {"[fd00::1]:443", c.six}} {
 				v, s := meet(t, client, server, to.addr)
 				if v.Address().String() != to.from || s.RemoteAddress().String() != to.from {

@@ -155,7 +155,13 @@ func TestEndpointTTL(t *testing.T) {
 		if c.kind != UDP4 && !has6() {
 			continue
 		}
-		e := bound(t, EndpointOptions{Type: c.kind})
+		e := newSocket(t, SocketOptions{Endpoint: EndpointOptions{Type: c.kind}}).Endpoints()[0]
+		wantErrno(t, "SetTTL before binding", e.SetTTL(9), syscall.EBADF, "EBADF")
+		mustBind(t, e)
+		if got := sockopt(t, e, c.level, c.ttl); got == 9 {
+			t.Error("the TTL of before binding is kept")
+		}
+		covers(t, "EP-043")
 		for _, n := range []int{1, 77, 255} {
 			if err := e.SetTTL(n); err != nil || sockopt(t, e, c.level, c.ttl) != n {
 				t.Errorf("%s: SetTTL(%d): %v, %d", c.kind, n, err, sockopt(t, e, c.level, c.ttl))
@@ -193,6 +199,9 @@ func TestEndpointTTL(t *testing.T) {
 			}
 			covers(t, "EP-042")
 		}
+		e.Destroy(nil)
+		wantState(t, "SetTTL after the end", e.SetTTL(9))
+		covers(t, "EP-043")
 	}
 }
 
@@ -352,6 +361,7 @@ func TestEndpointMulticastInterface(t *testing.T) {
 		t.Errorf("%v; chosen is %v", err, chosen())
 	}
 	covers(t, "EP-037")
+	t.Run("IPv6", TestEndpointMulticastInterface6)
 }
 
 // The same for IPv6, where the zone tells the interface.

@@ -71,6 +71,22 @@ func (l *slowLookup) lookup(ctx context.Context, _ string, _ int) (netip.Addr, e
 	}
 }
 
+// asked waits until somebody looks a name up.
+func (l *slowLookup) asked(t *testing.T) { t.Helper(); came(t, l.entered) }
+
+// came returns what comes from a channel of the real world, where it fails the test if
+// nothing does.
+func came[T any](t *testing.T, c <-chan T) T {
+	t.Helper()
+	select {
+	case v := <-c:
+		return v
+	case <-time.After(15 * time.Second):
+		t.Fatal("nothing came")
+		panic("unreachable")
+	}
+}
+
 var loopback4 = netip.AddrFrom4([4]byte{127, 0, 0, 1})
 
 func wantState(t *testing.T, what string, err error) {
@@ -78,6 +94,15 @@ func wantState(t *testing.T, what string, err error) {
 	var se *StateError
 	if !errors.As(err, &se) || !errors.Is(err, ErrInvalidState) || se.Code() != "ERR_INVALID_STATE" {
 		t.Errorf("%s: %v, want an ERR_INVALID_STATE", what, err)
+	}
+}
+
+// wantClosed wants the error of a call after the end of a socket.
+func wantClosed(t *testing.T, what string, err error) {
+	t.Helper()
+	wantState(t, what, err)
+	if !errors.Is(err, net.ErrClosed) || !strings.Contains(err.Error(), "socket is closed") {
+		t.Errorf("%s: %v does not say that the socket is closed", what, err)
 	}
 }
 
@@ -99,7 +124,7 @@ func TestSocketUnboundAtFirst(t *testing.T) {
 	covers(t, "CQS-018")
 	list := s.Endpoints()
 	if s.Bound() || s.Pending() || s.Destroyed() || s.Listening() || len(list) != 1 || list[0].Address().IsValid() {
-		t.Errorf("bound %v, pending %v, destroyed %v, listening %v, endpoints %v", s.Bound(), s.Pending(), s.Destroyed(), s.Listening(), list)
+		t.Fatalf("bound %v, pending %v, destroyed %v, listening %v, endpoints %v", s.Bound(), s.Pending(), s.Destroyed(), s.Listening(), list)
 	}
 	st := s.Stats()
 	st.Duration = 0
@@ -276,10 +301,11 @@ func TestAddEndpoint(t *testing.T) {
 	slow := newSlowLookup()
 	s := newSocket(t, SocketOptions{Endpoint: EndpointOptions{Address: "somewhere", Lookup: slow.lookup}})
 	before := s.Endpoints()
+	early := s.Pending()
 	e := add(t, s, EndpointOptions{Address: "127.0.0.2"})
 	list := s.Endpoints()
 	if len(before) != 1 || len(list) != 2 || list[0] != before[0] || list[1] != e || e.Bound() || e.Socket() != s {
-		t.Errorf("endpoints %v, then %v", before, list)
+		t.Fatalf("endpoints %v, then %v", before, list)
 	}
 	covers(t, "SOC-021")
 	list[0] = nil
@@ -290,9 +316,9 @@ func TestAddEndpoint(t *testing.T) {
 
 	done := make(chan error)
 	go func() { done <- s.Listen(t.Context(), ListenOptions{TLS: serverConfig()}) }()
-	<-slow.entered
-	if !s.Pending() || !before[0].Pending() || s.Bound() || e.Bound() {
-		t.Error("not pending while the address is looked up")
+	slow.asked(t)
+	if early || !s.Pending() || !before[0].Pending() || s.Bound() || e.Bound() {
+		t.Error("pending at first, or not while the address is looked up")
 	}
 	covers(t, "SOC-052")
 	covers(t, "EP-026")
@@ -300,7 +326,7 @@ func TestAddEndpoint(t *testing.T) {
 	wantState(t, "AddEndpoint after Listen", err)
 	covers(t, "ADD-005")
 	slow.release <- loopback4
-	if err := <-done; err != nil {
+	if err := came(t, done); err != nil {
 		t.Fatal(err)
 	}
 	if s.Pending() || before[0].Pending() || !s.Bound() || before[0].Address().Addr() != loopback4 || e.Address().Addr().String() != "127.0.0.2" {
@@ -317,7 +343,11 @@ func TestAddEndpoint(t *testing.T) {
 	wantState(t, "AddEndpoint after binding", err)
 	s.Destroy(nil)
 	_, err = s.AddEndpoint(EndpointOptions{})
-	wantState(t, "AddEndpoint after Destroy", err)
+	wantClosed(t, "AddEndpoint after Destroy", err)
+	fresh := newSocket(t, SocketOptions{})
+	fresh.Destroy(nil) // before it was anything
+	_, err = fresh.AddEndpoint(EndpointOptions{})
+	wantClosed(t, "AddEndpoint after Destroy of an unbound socket", err)
 	covers(t, "ADD-006")
 	if len(s.Endpoints()) != 0 {
 		t.Error("endpoints outlive their socket")
@@ -331,12 +361,12 @@ func TestAddEndpoint(t *testing.T) {
 		_, err := s.Connect(ctx, ConnectOptions{TLS: clientConfig(), Port: 1})
 		done <- err
 	}()
-	<-slow.entered
+	slow.asked(t)
 	_, err = s.AddEndpoint(EndpointOptions{})
 	wantState(t, "AddEndpoint after Connect", err)
 	covers(t, "ADD-005")
 	cancel()
-	if err := <-done; !errors.Is(err, context.Canceled) {
+	if err := came(t, done); !errors.Is(err, context.Canceled) {
 		t.Error(err)
 	}
 	add(t, s, EndpointOptions{})
@@ -380,7 +410,7 @@ func TestEndpointBind(t *testing.T) {
 	}
 	ctx, cancel := context.WithCancel(t.Context())
 	go bind(ctx)
-	<-slow.entered
+	slow.asked(t)
 	if !e.Pending() || e.Bound() {
 		t.Error("not pending")
 	}
@@ -393,13 +423,17 @@ func TestEndpointBind(t *testing.T) {
 
 	// The second call gets what the first one gets, and its context is nobody's.
 	go bind(t.Context())
-	<-slow.entered
+	slow.asked(t)
 	go bind(over)
-	slow.release <- loopback4
+	slow.release <- netip.MustParseAddr("127.0.0.3")
 	a, b := <-results, <-results
 	if a != b || a.err != nil || a.addr != e.Address() {
 		t.Errorf("%v and %v, bound to %v", a, b, e.Address())
 	}
+	if a.addr.Addr().String() != "127.0.0.3" {
+		t.Errorf("bound to %v, which is not what the name stands for", a.addr)
+	}
+	covers(t, "EP-009")
 	covers(t, "EP-013")
 	if again, err := e.Bind(over); err != nil || again != e.Address() || len(slow.entered) != 0 {
 		t.Errorf("bound again: %v, %v", again, err)
@@ -416,6 +450,20 @@ func TestEndpointBind(t *testing.T) {
 		t.Errorf("Listen bound again: %v", err)
 	}
 	covers(t, "EP-013")
+
+	// A port that is taken is what the endpoint, here the last one, ends with.
+	wantTaken(t, int(addr.Port()))
+	covers(t, "EP-009")
+}
+
+func wantTaken(t *testing.T, port int) {
+	t.Helper()
+	s := newSocket(t, SocketOptions{Endpoint: EndpointOptions{Address: "127.0.0.1", Port: port}})
+	e := s.Endpoints()[0]
+	got, err := e.Bind(t.Context())
+	if !errors.Is(err, syscall.EADDRINUSE) || got.IsValid() || !e.Destroyed() || e.Bound() || s.Err() != err {
+		t.Errorf("a port that is taken: %v, %v; destroyed %v, the socket ended with %v", got, err, e.Destroyed(), s.Err())
+	}
 }
 
 // A port that is taken destroys the endpoint, with what the system says.

@@ -110,6 +110,12 @@ func TestSecureFacts(t *testing.T) {
 		if !strings.HasPrefix(client.cipher.Name, "TLS_") || client.cipher.Name != server.cipher.Name {
 			t.Errorf("in Secure the cipher is %q, at the server %q", client.cipher.Name, server.cipher.Name)
 		}
+		for _, id := range []uint16{tls.TLS_AES_128_GCM_SHA256, tls.TLS_AES_256_GCM_SHA384, tls.TLS_CHACHA20_POLY1305_SHA256} {
+			// The machine decides what is negotiated, so other results are made up.
+			if got := (&Session{tlsState: &tls.ConnectionState{CipherSuite: id}}).Cipher().Name; got != tls.CipherSuiteName(id) {
+				t.Errorf("the name of suite %#x is %q", id, got)
+			}
+		}
 		covers(t, "SES-021")
 		covers(t, "SES-038")
 		if client.cipher.Version != "TLSv1.3" || server.cipher.Version != "TLSv1.3" {
@@ -367,6 +373,12 @@ func TestCertificateFields(t *testing.T) {
 	if got := chainOf(chain); len(got) != 1 || got[0] != root.cert {
 		t.Errorf("the issuers are %v", got)
 	}
+	if got := names((&Session{tlsState: chain}).PeerCertificate(true)); !slices.Equal(got, []string{"agent", "the root"}) {
+		t.Errorf("the links of the chain are %q", got)
+	}
+	if got := names((&Session{tlsState: chain}).PeerCertificate(false)); !slices.Equal(got, []string{"agent"}) {
+		t.Errorf("without issuers the links are %q", got)
+	}
 	key, err := rsa.GenerateKey(rand.Reader, 2048)
 	if err != nil {
 		t.Fatal(err)
@@ -458,7 +470,7 @@ func TestALPNIsNeeded(t *testing.T) {
 		}
 		_, err = m.client.Connect(t.Context(), m.options(ConnectOptions{TLS: bare}))
 		wantBad(t, err, "ConnectOptions.ALPN", CodeMissingOption)
-		if len(tr.sent) != 0 || m.client.Bound() {
+		if len(tr.sent()) != 0 || m.client.Bound() {
 			t.Error("something was sent, or a port taken")
 		}
 		if err := m.server.Listen(t.Context(), ListenOptions{TLS: server, ALPN: "a"}); err != nil {

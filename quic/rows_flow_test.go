@@ -212,6 +212,28 @@ func TestZeroValues(t *testing.T) {
 		}
 	})
 	covers(t, "X-020")
+
+	// What is below None is out of range, and so is it of a stream's own mark.
+	wantRefused(t, "MaxData", "-2", "0 to 4611686018427387903", ConnectOptions{MaxData: -2}, ListenOptions{MaxData: -2})
+	wantRefused(t, "MaxStreamsUni", "-2", "0 to 1152921504606846976", ConnectOptions{MaxStreamsUni: -2}, ListenOptions{MaxStreamsUni: -2})
+	wantRefused(t, "MaxAckDelay", "-2ns", "0 to 16.383s", ConnectOptions{MaxAckDelay: -2}, ListenOptions{MaxAckDelay: -2})
+	wantRefused(t, "IdleTimeout", "-2ns", "or None", ConnectOptions{IdleTimeout: -2}, ListenOptions{IdleTimeout: -2})
+	inPair(t, ListenOptions{MaxData: None}, ConnectOptions{HighWaterMark: 5000}, func(t *testing.T, m *memNet, p *pair) {
+		for mark, want := range map[int]int{0: 5000, None: 100, 700: 700} {
+			st, err := p.client.OpenStream(t.Context(), StreamOptions{HighWaterMark: mark})
+			if err != nil {
+				t.Fatal(err)
+			}
+			if n := takes(t, st); n != want {
+				t.Errorf("a stream with the mark %d of its own takes %d bytes, want %d", mark, n, want)
+			}
+		}
+		var oe *OptionError
+		if _, err := p.client.OpenStream(t.Context(), StreamOptions{HighWaterMark: -2}); !errors.As(err, &oe) || oe.Code() != CodeOutOfRange {
+			t.Errorf("a stream with the mark -2: %v", err)
+		}
+	})
+	covers(t, "X-020")
 }
 
 // A bad option is refused before there is a session, a port, or a packet.

@@ -3,6 +3,7 @@ package quic
 import (
 	"crypto/tls"
 	"io"
+	"net/netip"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -30,4 +31,43 @@ func TestEndAlone(t *testing.T) {
 			t.Errorf("%q, %v", b, err)
 		}
 	})
+}
+
+// socketOn returns a socket with endpoints at addresses of the in-memory network, all but
+// the first added.
+func socketOn(t testing.TB, n *udp.Network, o SocketOptions, addrs ...string) *Socket {
+	t.Helper()
+	preferred := -1
+	if o.Endpoint.Preferred {
+		preferred = 0
+	}
+	return socketPreferring(t, n, o, preferred, addrs...)
+}
+
+// socketPreferring is socketOn with one endpoint, or with -1 none, that is Preferred.
+func socketPreferring(t testing.TB, n *udp.Network, o SocketOptions, preferred int, addrs ...string) *Socket {
+	t.Helper()
+	var s *Socket
+	for i, a := range addrs {
+		kind := UDP4
+		ap := netip.MustParseAddrPort(a)
+		if ap.Addr().Is6() {
+			kind = UDP6
+		}
+		c, err := n.Listen(ap)
+		if err != nil {
+			t.Fatal(err)
+		}
+		eo := EndpointOptions{Type: kind, PacketConn: memConn{c: c}, Preferred: i == preferred}
+		if s == nil {
+			o.Endpoint = eo
+			s, err = NewSocket(o)
+		} else {
+			_, err = s.AddEndpoint(eo)
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	return s
 }

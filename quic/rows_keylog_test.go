@@ -62,7 +62,7 @@ func (k keyLines) opener(t testing.TB, label string, suite uint16) *protect.Open
 func (tr *traffic) opened(t testing.TB, o *protect.Opener, typ wire.PacketType, toServer bool) [][]byte {
 	t.Helper()
 	var list [][]byte
-	for _, d := range tr.sent {
+	for _, d := range tr.sent() {
 		b := bytes.Clone(d.Data)
 		if (d.Path.Local == memServer) != toServer {
 			continue
@@ -267,7 +267,7 @@ func (tr *traffic) capture(t testing.TB, name string) {
 	b = append(b, make([]byte, 8)...)
 	b = binary.LittleEndian.AppendUint32(b, 1<<16) // snap length
 	b = binary.LittleEndian.AppendUint32(b, rawIP)
-	for i, d := range tr.sent {
+	for i, d := range tr.sent() {
 		size := uint16(len(d.Data))
 		from, to := d.Path.Remote, d.Path.Local
 		for _, v := range []uint32{uint32(i), 0, uint32(size) + 28, uint32(size) + 28} {

@@ -124,6 +124,16 @@ func TestSessionEndings(t *testing.T) {
 	covers(t, "SES-008")
 	covers(t, "SES-009")
 	covers(t, "SES-010")
+	synctest.Test(t, func(t *testing.T) {
+		m := newMemNet(t, udp.NetworkOptions{}, SocketOptions{}, ListenOptions{})
+		defer m.close()
+		m.server.SetServerBusy(true)
+		c := m.connect(ConnectOptions{})
+		_ = c.Handshake(t.Context())
+		if got := c.CloseCode(); got != (CloseCode{2, CloseTransport, true}) {
+			t.Errorf("with a busy server CloseCode is %+v", got)
+		}
+	})
 	covers(t, "SES-043")
 	covers(t, "SES-044")
 	covers(t, "SES-061")

@@ -354,8 +354,18 @@ func TestPathValidationFails(t *testing.T) {
 			t.Errorf("client at %v, want %v", a, dead)
 		}
 		time.Sleep(5 * time.Second)
-		if !j.has("server true %v %v", memServer, dead) {
-			t.Errorf("%q", j.lines)
+		j.want(t, fmt.Sprintf("server true %v %v", memServer, dead))
+		// A path that works is told as one, at both ends.
+		third := m.socket(SocketOptions{})
+		defer third.Destroy(nil)
+		if err := p.client.SetSocket(t.Context(), third, false); err != nil {
+			t.Fatal(err)
+		}
+		time.Sleep(5 * time.Second)
+		synctest.Wait()
+		alive := third.opts.PacketConn.(memConn).c.LocalAddr()
+		if c, s := fmt.Sprintf("client true %v %v", alive, memServer), fmt.Sprintf("server true %v %v", memServer, alive); j.count("client") != 1 || j.count(c) != 1 || j.count(s) != 1 || j.count("server false") != 0 {
+			t.Errorf("hooks say %q, want %q and %q", j.lines, c, s)
 		}
 		covers(t, "SES-015")
 		covers(t, "SES-016")

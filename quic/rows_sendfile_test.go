@@ -41,6 +41,18 @@ func openFile(t *testing.T, path string) *os.File {
 	return f
 }
 
+// descriptorsOf counts the process's descriptors of a file, where the system tells of them.
+func descriptorsOf(path string) (n int) {
+	const all = "/proc/self/fd"
+	list, _ := os.ReadDir(all)
+	for _, d := range list {
+		if to, err := os.Readlink(filepath.Join(all, d.Name())); err == nil && to == path {
+			n++
+		}
+	}
+	return n
+}
+
 func position(t *testing.T, f *os.File) int64 {
 	t.Helper()
 	at, err := f.Seek(0, io.SeekCurrent)
@@ -216,6 +228,16 @@ func TestRowSendOptions(t *testing.T) {
 		if got := sent(t, p, func(st *Stream) error { return st.SendFD(f.Fd(), SendOptions{Offset: 490}) }); !bytes.Equal(got, data[490:]) {
 			t.Errorf("Offset 490: got %d bytes", len(got))
 		}
+		f.Seek(7, io.SeekStart)
+		if got := sent(t, p, func(st *Stream) error { return st.SendFD(f.Fd(), SendOptions{Offset: 100, Length: 10}) }); !bytes.Equal(got, data[100:110]) || position(t, f) != 7 {
+			t.Errorf("Offset 100 from position 7: got %d bytes, position %d", len(got), position(t, f))
+		}
+		if got := sent(t, p, func(st *Stream) error { return st.SendHandle(f, SendOptions{Offset: None}) }); !bytes.Equal(got, data) || position(t, f) != 7 {
+			t.Errorf("from the start: got %d bytes, position %d", len(got), position(t, f))
+		}
+		if got := sent(t, p, func(st *Stream) error { return st.SendHandle(f, SendOptions{}) }); !bytes.Equal(got, data[7:]) {
+			t.Errorf("from position 7: got %d bytes", len(got))
+		}
 		if got := sent(t, p, func(st *Stream) error { return st.SendHandle(f, SendOptions{Offset: 5000}) }); len(got) != 0 {
 			t.Errorf("an Offset behind the end: got %d bytes", len(got))
 		}
@@ -263,6 +285,17 @@ func TestRowSendFile(t *testing.T) {
 		}
 		if got := sent(t, p, func(st *Stream) error { return st.SendFile(path, SendOptions{}) }); !bytes.Equal(got, data) {
 			t.Errorf("by its path: got %d bytes", len(got))
+		}
+		if open := descriptorsOf(path); open != 0 {
+			t.Errorf("%d descriptors of the file are open afterwards", open)
+		}
+		// The file of a running program can be read, and nobody may open it to write.
+		program, err := os.Executable()
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := sent(t, p, func(st *Stream) error { return st.SendFile(program, SendOptions{Length: 10}) }); len(got) != 10 {
+			t.Errorf("a file that is for reading: got %d bytes", len(got))
 		}
 
 		st := mustOpen(t, &p.client.Session, StreamOptions{})

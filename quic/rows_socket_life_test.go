@@ -179,14 +179,15 @@ func TestListenOvertaken(t *testing.T) {
 		})
 		result := make(chan error, 1)
 		go func() { result <- s.Listen(testContext(t), ListenOptions{}) }()
-		<-asked
+		came(t, asked)
 		if end == nil {
 			answer <- nil
 			if err := <-result; err != nil {
 				t.Errorf("Listen: %v", err)
 			}
-			if a, b := <-told, <-told; a != "ready" || b != "listening" || len(told) != 0 {
-				t.Errorf("hooks say %s, %s", a, b)
+			s.Destroy(nil)
+			if a, b, c := came(t, told), came(t, told), came(t, told); a != "ready" || b != "listening" || c != "close" || len(told) != 0 {
+				t.Errorf("hooks say %s, %s, %s", a, b, c)
 			}
 			continue
 		}
@@ -195,7 +196,7 @@ func TestListenOvertaken(t *testing.T) {
 		if err := <-result; !errors.Is(err, ErrInvalidState) || s.Listening() || s.Bound() {
 			t.Errorf("Listen: %v", err)
 		}
-		if first := <-told; first != "close" || len(told) != 0 {
+		if first := came(t, told); first != "close" || len(told) != 0 {
 			t.Errorf("the first hook is %s", first)
 		}
 	}

@@ -7,6 +7,7 @@ import (
 	"net/netip"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -18,7 +19,14 @@ import (
 
 // traffic is what has gone over the network of a test.
 type traffic struct {
-	sent []dgram.Datagram // copies, in order; Path is the receiver's
+	mu   sync.Mutex
+	list []dgram.Datagram // copies, in order; Path is the receiver's
+}
+
+func (tr *traffic) sent() []dgram.Datagram {
+	tr.mu.Lock()
+	defer tr.mu.Unlock()
+	return slices.Clone(tr.list)
 }
 
 func (m *memNet) record() *traffic {
@@ -26,7 +34,9 @@ func (m *memNet) record() *traffic {
 	m.net.SetFilter(func(d *dgram.Datagram) bool {
 		c := *d
 		c.Data = bytes.Clone(d.Data)
-		tr.sent = append(tr.sent, c)
+		tr.mu.Lock()
+		defer tr.mu.Unlock()
+		tr.list = append(tr.list, c)
 		return false
 	})
 	return tr
@@ -36,16 +46,18 @@ func (m *memNet) record() *traffic {
 // takes, and then goes through all others.
 func TestStatesOfASession(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		m := newMemNet(t, udp.NetworkOptions{Delay: 10 * time.Millisecond}, SocketOptions{}, ListenOptions{})
+		secure, theirs := 0, 0
+		m := newMemNet(t, udp.NetworkOptions{Delay: 10 * time.Millisecond}, SocketOptions{}, ListenOptions{
+			Hooks: SessionHooks{Secure: func() error { theirs++; return nil }},
+		})
 		defer m.close()
 		tr := m.record()
-		secure := 0
 		c := m.connect(ConnectOptions{DelayHandshake: true, Hooks: SessionHooks{Secure: func() error { secure++; return nil }}})
 		time.Sleep(time.Hour) // past every timeout there is
 		if c.HandshakeComplete() || c.HandshakeConfirmed() || c.Closing() || c.Destroyed() || secure != 0 ||
-			len(tr.sent) != 0 || c.Stats().PacketsSent != 0 || c.ServerName() != "localhost" {
+			len(tr.sent()) != 0 || c.Stats().PacketsSent != 0 || c.ServerName() != "localhost" {
 			t.Errorf("initial: complete %v, closing %v, destroyed %v, %d secure, %d datagrams",
-				c.HandshakeComplete(), c.Closing(), c.Destroyed(), secure, len(tr.sent))
+				c.HandshakeComplete(), c.Closing(), c.Destroyed(), secure, len(tr.sent()))
 		}
 		covers(t, "SES-002")
 		if d := c.Stats().HandshakeDuration; d != 0 {
@@ -61,17 +73,30 @@ func TestStatesOfASession(t *testing.T) {
 		}
 		wantCode(t, c.StartHandshake(), CodeInvalidState)
 		time.Sleep(5 * time.Millisecond)
-		if c.HandshakeComplete() || c.Closing() || c.Destroyed() || secure != 0 || len(tr.sent) == 0 || tr.sent[0].Path.Local != memServer {
-			t.Errorf("handshake: complete %v, %d secure, %d datagrams", c.HandshakeComplete(), secure, len(tr.sent))
+		if c.HandshakeComplete() || c.Closing() || c.Destroyed() || secure != 0 || len(tr.sent()) == 0 || tr.sent()[0].Path.Local != memServer {
+			t.Errorf("handshake: complete %v, %d secure, %d datagrams", c.HandshakeComplete(), secure, len(tr.sent()))
 		}
 		covers(t, "SES-003")
 		if d := c.Stats().HandshakeDuration; d != 5*time.Millisecond {
 			t.Errorf("the handshake takes %v so far, want 5ms", d)
 		}
+		opened := make(chan *Stream, 1)
+		go func() {
+			st, _ := c.OpenStream(t.Context(), StreamOptions{})
+			opened <- st
+		}()
+		synctest.Wait()
+		if len(opened) != 0 || theirs != 0 {
+			t.Error("a stream was opened, or the server was secure, before the end of the handshake")
+		}
 		if err := c.Handshake(t.Context()); err != nil {
 			t.Fatal(err)
 		}
 		synctest.Wait()
+		if len(opened) != 1 {
+			t.Error("the stream that was asked for before is not open")
+		}
+		covers(t, "SES-004")
 		if d := time.Since(start); d != 20*time.Millisecond || !c.HandshakeComplete() || secure != 1 || c.Closing() || c.Destroyed() {
 			t.Errorf("ready after %v: complete %v, %d secure", d, c.HandshakeComplete(), secure)
 		}
@@ -80,9 +105,13 @@ func TestStatesOfASession(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
+		synctest.Wait()
+		if theirs != 1 || !s.HandshakeComplete() {
+			t.Errorf("the server was secure %d times when its session was accepted", theirs)
+		}
 		(&pair{m.server, c, s}).exchange(t)
 		time.Sleep(time.Second)
-		if secure != 1 || c.Stats().HandshakeDuration != 20*time.Millisecond || s.Stats().HandshakeDuration != 20*time.Millisecond {
+		if secure != 1 || theirs != 1 || c.Stats().HandshakeDuration != 20*time.Millisecond || s.Stats().HandshakeDuration != 20*time.Millisecond {
 			t.Errorf("%d secure, handshakes took %v and %v", secure, c.Stats().HandshakeDuration, s.Stats().HandshakeDuration)
 		}
 		covers(t, "SES-004")
@@ -141,8 +170,8 @@ func TestDelayedSessionEnds(t *testing.T) {
 					t.Errorf("Handshake: %v", err)
 				}
 				time.Sleep(time.Minute)
-				if len(tr.sent) != 0 {
-					t.Errorf("%d datagrams", len(tr.sent))
+				if len(tr.sent()) != 0 {
+					t.Errorf("%d datagrams", len(tr.sent()))
 				}
 				if n := m.client.mux.Conns(); n != 0 {
 					t.Errorf("%d sessions are still routed to", n)
@@ -181,7 +210,7 @@ func TestDCID(t *testing.T) {
 			tr := m.record()
 			dcid := bytes.Repeat([]byte{0xd0 + byte(n)}, n)
 			p := m.pair(ConnectOptions{DCID: dcid})
-			if h, ok := wire.ParseLong(tr.sent[0].Data); !ok || h.Type != wire.Initial || !bytes.Equal(h.DCID.Bytes(), dcid) {
+			if h, ok := wire.ParseLong(tr.sent()[0].Data); !ok || h.Type != wire.Initial || !bytes.Equal(h.DCID.Bytes(), dcid) {
 				t.Errorf("%d bytes: the first packet goes to %x", n, h.DCID.Bytes())
 			}
 			covers(t, "X-005")
@@ -199,13 +228,13 @@ func TestDCID(t *testing.T) {
 				t.Errorf("%d bytes: %v", n, err)
 			}
 		}
-		if len(tr.sent) != 0 || m.client.Stats().ClientSessions != 0 {
+		if len(tr.sent()) != 0 || m.client.Stats().ClientSessions != 0 {
 			t.Error("a bad connection ID made a session")
 		}
 		m.pair(ConnectOptions{})
 		m.pair(ConnectOptions{})
 		seen := make(map[string]bool) // by the first packets of each session
-		for _, d := range tr.sent {
+		for _, d := range tr.sent() {
 			if h, ok := wire.ParseLong(d.Data); ok && h.Type == wire.Initial && d.Path.Local == memServer && len(seen) < 9 {
 				if h.DCID.Len() < 8 {
 					t.Errorf("a connection ID that was not given is %x", h.DCID.Bytes())
@@ -239,14 +268,14 @@ func TestVersionNegotiationError(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			d := tr.sent[0]
+			d := tr.sent()[0]
 			h, ok := wire.ParseLong(d.Data)
 			if !ok {
 				t.Fatal("no long header")
 			}
 			client := d.Path.Remote
 			if relayed { // what a real server has to say comes first
-				for _, d := range slices.Clone(tr.sent) {
+				for _, d := range tr.sent() {
 					sendRaw(t, raw, memServer, d.Data)
 				}
 				for heard := false; !heard; {
@@ -312,7 +341,7 @@ func TestWireVersion(t *testing.T) {
 		p := m.pair(ConnectOptions{ALPN: "h3"})
 		p.exchange(t)
 		long := make(map[bool]int) // by direction: to the server
-		for _, d := range tr.sent {
+		for _, d := range tr.sent() {
 			if d.Data[0]&0x80 == 0 {
 				continue
 			}

@@ -136,18 +136,20 @@ func TestRowStreamCloseDelivers(t *testing.T) {
 		if n, err := c.Read(make([]byte, 1)); n != 0 || !errors.Is(err, net.ErrClosed) {
 			t.Errorf("Read after Close: %d, %v", n, err)
 		}
-		select {
-		case <-c.Closed():
-			t.Error("closed, although the peer has not ended its side")
-		default:
-		}
+		closed := c.Closed()
 		if err := c.Close(); err != nil {
 			t.Errorf("Close while the first is pending: %v", err)
+		}
+		select {
+		case <-closed:
+			t.Error("closed, although the peer has not ended its side")
+		default:
 		}
 		settle(time.Second)
 		if _, err := s.Write([]byte("x")); !errors.As(err, new(*StreamError)) {
 			t.Errorf("the peer writes on: %v", err)
 		}
+		<-closed
 		<-c.Closed()
 		if c.Err() != nil {
 			t.Errorf("it ended with %v", c.Err())
@@ -330,6 +332,10 @@ func TestRowStreamStatsHoles(t *testing.T) {
 		covers(t, "STR-025")
 		if n := c.Stats().BytesSent; n != 1001 || c.Buffered() != 1000 {
 			t.Errorf("BytesSent is %d with %d bytes on the way", n, c.Buffered())
+		}
+		covers(t, "STR-035")
+		if n := c.Stats().MaxAcknowledgedOffset; n != 1 {
+			t.Errorf("acknowledged up to %d, although what was sent is lost", n)
 		}
 		c.Write(make([]byte, 1000))
 		synctest.Wait()

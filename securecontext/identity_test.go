@@ -80,6 +80,14 @@ func TestIdentities(t *testing.T) {
 			t.Errorf("chain %d has another's key", i)
 		}
 	}
+	for name, text := range encrypted(t, ec.key, "secret") {
+		o := Options{Cert: [][]byte{ec.pem()}, Key: []Key{{PEM: text}}, Passphrase: "secret"}
+		if list := mustNew(t, o).Config().Certificates; len(list) != 1 || !ec.key.(*ecdsa.PrivateKey).Equal(list[0].PrivateKey) {
+			t.Errorf("%d identities of an encrypted key (%s)", len(list), name)
+		}
+	}
+	covers(t, "CON-014")
+	covers(t, "LIS-016")
 	// The peer's schemes choose between them.
 	covers(t, "LIS-015")
 	for scheme, at := range map[tls.SignatureScheme]int{tls.ECDSAWithP256AndSHA256: 0, tls.PSSWithSHA256: 1, tls.Ed25519: 2} {
