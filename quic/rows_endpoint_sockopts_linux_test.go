@@ -142,8 +142,20 @@ func TestEndpointOptionStates(t *testing.T) {
 	covers(t, "EP-025")
 }
 
+// wantBoundOnly wants a call to fail before the endpoint is bound, and after its end.
+func wantBoundOnly(t *testing.T, f func(*Endpoint) error) {
+	t.Helper()
+	e := newSocket(t, SocketOptions{}).Endpoints()[0]
+	wantErrno(t, "before binding", f(e), syscall.EBADF, "EBADF")
+	mustBind(t, e)
+	e.Destroy(nil)
+	wantState(t, "after the end", f(e))
+}
+
 // Hop counts are set, within their ranges.
 func TestEndpointTTL(t *testing.T) {
+	wantBoundOnly(t, func(e *Endpoint) error { return e.SetTTL(1) })
+	wantBoundOnly(t, func(e *Endpoint) error { return e.SetMulticastTTL(1) })
 	for _, c := range []struct {
 		kind                  string
 		level, ttl, multicast int
@@ -254,6 +266,7 @@ func setOption(t *testing.T, c *net.UDPConn, f func(fd int) error) {
 
 // The kernel lets an endpoint send to broadcast addresses if it is told to.
 func TestEndpointBroadcast(t *testing.T) {
+	wantBoundOnly(t, func(e *Endpoint) error { return e.SetBroadcast(true) })
 	r := newPlainSocket(t, "udp4")
 	to := netip.AddrPortFrom(netip.MustParseAddr("127.255.255.255"), r.port())
 	e := bound(t, EndpointOptions{})
@@ -292,6 +305,7 @@ var testGroup = fmt.Sprintf("239.77.%d.%d", os.Getpid()>>8&0xff, os.Getpid()&0xf
 
 // Multicast leaves by the interface that was chosen last with success.
 func TestEndpointMulticastInterface(t *testing.T) {
+	wantBoundOnly(t, func(e *Endpoint) error { return e.SetMulticastInterface("127.0.0.1") })
 	local := newPlainSocket(t, "udp4")
 	group := netip.AddrPortFrom(netip.MustParseAddr(testGroup), local.port())
 	local.option(func(fd int) error { // on the loopback interface only
@@ -405,6 +419,7 @@ func TestEndpointMulticastInterface6(t *testing.T) {
 
 // Members on this host get what is sent, or do not.
 func TestEndpointMulticastLoopback(t *testing.T) {
+	wantBoundOnly(t, func(e *Endpoint) error { return e.SetMulticastLoopback(true) })
 	e := bound(t, EndpointOptions{})
 	loop := func() int { return sockopt(t, e, unix.IPPROTO_IP, unix.IP_MULTICAST_LOOP) }
 	if loop() != 1 {
@@ -463,6 +478,8 @@ func joinElsewhere(t *testing.T, group netip.Addr) {
 
 // A listening endpoint answers to its groups, on the interfaces that it joined them on.
 func TestEndpointMembership(t *testing.T) {
+	wantBoundOnly(t, func(e *Endpoint) error { return e.AddMembership(testGroup, "") })
+	wantBoundOnly(t, func(e *Endpoint) error { return e.DropMembership(testGroup, "") })
 	e := newSocket(t, SocketOptions{}).Endpoints()[0]
 	if err := e.Socket().Listen(t.Context(), ListenOptions{TLS: serverConfig()}); err != nil {
 		t.Fatal(err)

@@ -225,6 +225,13 @@ func TestEndpointAddresses(t *testing.T) {
 	}
 	newSocket(t, SocketOptions{Endpoint: EndpointOptions{Port: 65_535}})
 	covers(t, "CQS-006")
+	s = newSocket(t, SocketOptions{})
+	for _, port := range []int{-1, 65_536} {
+		_, err := s.AddEndpoint(EndpointOptions{Port: port})
+		wantOptionError(t, err, "ERR_SOCKET_BAD_PORT", "EndpointOptions.Port")
+	}
+	_, err := s.AddEndpoint(EndpointOptions{Type: "upd6"})
+	wantOptionError(t, err, "ERR_INVALID_ARG_VALUE", "EndpointOptions.Type")
 	covers(t, "EP-006")
 	covers(t, "EP-007")
 	covers(t, "EP-008")

@@ -93,6 +93,12 @@ func TestPreferredAddressAccepted(t *testing.T) {
 			if at := p.client.RemoteAddress(); at != goal {
 				t.Errorf("the client speaks to %v, want %v", at, goal)
 			}
+			plain := m.wide(ConnectOptions{}) // which is "reject"
+			time.Sleep(time.Second)
+			if at := plain.client.RemoteAddress(); at != wideHomes[k] {
+				t.Errorf("without a policy, the client speaks to %v", at)
+			}
+			plain.client.Destroy(nil)
 			covers(t, "CON-039")
 			if at := p.server.Address(); at != goal {
 				t.Errorf("the server speaks from %v, want %v", at, goal)
