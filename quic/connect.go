@@ -167,7 +167,8 @@ func lacking(err error) bool {
 // the session's own, and waits until the handshake is complete; a session that
 // resumes with early data, or has to wait for StartHandshake, is returned before that. Address and Port of the options
 // are ignored, and Type decides between IPv4 and IPv6, which otherwise are tried in
-// this order.
+// this order. A closed port is told by silence only: with a *HandshakeTimeoutError, or, if
+// the context ends first, an *OperationError in which errors.Is finds the context's error.
 func Dial(ctx context.Context, address string, o ConnectOptions) (*ClientSession, error) {
 	host, port, err := splitAddress(address)
 	if err != nil {
@@ -202,6 +203,9 @@ func dial(ctx context.Context, o ConnectOptions) (*ClientSession, error) {
 	}
 	c, err := s.connect(ctx, o, true)
 	if err != nil {
+		if err == ctx.Err() {
+			err = &OperationError{Op: "Dial", Err: fmt.Errorf("%s: %w", net.JoinHostPort(o.Address, strconv.Itoa(o.Port)), err)}
+		}
 		s.Destroy(nil)
 		return nil, err
 	}
@@ -209,11 +213,25 @@ func dial(ctx context.Context, o ConnectOptions) (*ClientSession, error) {
 		return c, nil
 	}
 	if err := c.Handshake(ctx); err != nil {
+		if c.Err() == nil { // it is the context's
+			err = &OperationError{Op: "Dial", Err: c.unfinished(err)}
+		}
 		c.Destroy(nil)
 		s.Destroy(nil)
 		return nil, err
 	}
 	return c, nil
+}
+
+// unfinished says with whom the handshake was that a context has cut short.
+func (c *ClientSession) unfinished(err error) error {
+	c.mu.Lock()
+	heard := c.handshakeTimeout(0, false).Heard
+	c.unlock(flushNone)
+	if !heard {
+		return fmt.Errorf("no answer from %v: %w", c.home, err)
+	}
+	return fmt.Errorf("handshake with %v not complete: %w", c.home, err)
 }
 
 // unreachable reports whether another address of the server's may do better.

@@ -5,8 +5,10 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"net/netip"
 	"os"
 	"strings"
+	"time"
 
 	"github.com/cinnabar-quic/cinnabar/internal/transport"
 	"github.com/cinnabar-quic/cinnabar/internal/wire"
@@ -36,6 +38,8 @@ const (
 	CodeFailedSession      = "ERR_QUIC_FAILED_TO_CREATE_SESSION"
 	CodeMissingArgs        = "ERR_MISSING_ARGS"
 	CodeSystem             = "ERR_SYSTEM_ERROR"
+
+	codeTimedOut = "ETIMEDOUT" // the system's name, as deadlines have it
 )
 
 var (
@@ -286,10 +290,36 @@ func (*IdleTimeoutError) Unwrap() error { return net.ErrClosed }
 // HandshakeTimeoutError is a session whose handshake took longer than
 // HandshakeTimeout, or whose TLS callback took longer than CallbackTimeout. It
 // is a net.Error with Timeout and unwraps to net.ErrClosed.
-type HandshakeTimeoutError struct{}
+type HandshakeTimeoutError struct {
+	Remote netip.AddrPort // the peer
+	After  time.Duration  // the time that was given
+	Heard  bool           // something was heard from the peer: if not, maybe nobody is there
 
-// Error describes the timeout.
-func (*HandshakeTimeoutError) Error() string { return "quic: session closed: handshake timeout" }
+	callback bool // it was CallbackTimeout
+}
+
+// Error tells whether the peer has answered at all, and what time it was given.
+func (e *HandshakeTimeoutError) Error() string {
+	switch {
+	case !e.Remote.IsValid():
+		return "quic: session closed: handshake timeout"
+	case e.callback:
+		return fmt.Sprintf("quic: handshake with %v given up: a TLS callback took longer than %v", e.Remote, e.After)
+	case !e.Heard:
+		return fmt.Sprintf("quic: no answer from %v within %v", e.Remote, e.After)
+	}
+	return fmt.Sprintf("quic: handshake with %v not complete after %v", e.Remote, e.After)
+}
+
+// handshakeTimeout returns the error of a session whose time has run out.
+func (s *Session) handshakeTimeout(after time.Duration, callback bool) *HandshakeTimeoutError {
+	stats := s.conn.Stats()
+	heard := s.server != nil || stats.PacketsReceived > 0
+	if d := now().Sub(stats.Begun).Round(time.Millisecond); !heard && d < after {
+		after = d // the idle timeout is for silent servers too
+	}
+	return &HandshakeTimeoutError{Remote: s.conn.Path().Remote, After: after, Heard: heard, callback: callback}
+}
 
 // Code returns "ERR_QUIC_HANDSHAKE_TIMEOUT".
 func (*HandshakeTimeoutError) Code() string { return CodeHandshakeTimeout }
@@ -382,6 +412,7 @@ func (e *HandlerError) Unwrap() error {
 type timeoutError struct{ op string }
 
 func (e *timeoutError) Error() string   { return "quic: " + e.op + ": deadline exceeded" }
+func (e *timeoutError) Code() string    { return codeTimedOut }
 func (e *timeoutError) Timeout() bool   { return true }
 func (e *timeoutError) Temporary() bool { return true }
 func (e *timeoutError) Unwrap() error   { return os.ErrDeadlineExceeded }
@@ -391,12 +422,16 @@ var (
 	errWriteDeadline error = &timeoutError{"write"}
 )
 
-// errWriteClosed and errReadClosed are what a half of a stream that was closed
-// here fails with.
+// What calls on a half of a stream fail with that was closed here, or that there is not.
 var (
-	errWriteClosed = fmt.Errorf("quic: write on a stream whose write side is closed: %w", net.ErrClosed)
-	errReadClosed  = fmt.Errorf("quic: read on a stream whose read side is closed: %w", net.ErrClosed)
+	errWriteClosed error = &StateError{Op: "Stream.Write", State: "write side is closed", closed: true}
+	errReadClosed  error = &StateError{Op: "Stream.Read", State: "read side is closed", closed: true}
+	errOnlyRead    error = &StateError{Op: "Stream.Write", State: onlyRead, closed: true}
+	errOnlyWritten error = &StateError{Op: "Stream.Read", State: "the stream is only written here", closed: true}
+	errNoWriteEnd  error = &StateError{Op: "Stream.CloseWrite", State: onlyRead, closed: true}
 )
+
+const onlyRead = "the stream is only read here"
 
 // closeError turns the machine's reason for the end of a session into an error.
 func closeError(r *transport.CloseReason) error {
@@ -404,7 +439,7 @@ func closeError(r *transport.CloseReason) error {
 	case transport.CloseIdle:
 		return &IdleTimeoutError{}
 	case transport.CloseHandshakeTimeout:
-		return &HandshakeTimeoutError{}
+		return &HandshakeTimeoutError{} // the session fills it
 	case transport.CloseReset:
 		return &StatelessResetError{}
 	case transport.CloseVersion:
@@ -441,8 +476,14 @@ func (st *Stream) streamError(err error) error {
 	case nil, io.EOF:
 		return err
 	case transport.ErrWriteClosed:
+		if !st.t.CanSend() {
+			return errOnlyRead
+		}
 		return errWriteClosed
 	case transport.ErrReadClosed:
+		if !st.t.CanReceive() {
+			return errOnlyWritten
+		}
 		return errReadClosed
 	case transport.ErrClosed:
 		return st.s.closedError()

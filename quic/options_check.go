@@ -16,6 +16,7 @@ const (
 	defaultActiveConnectionIDs = 2
 	defaultCongestion          = "reno"
 	defaultHighWaterMark       = 16_384
+	defaultHandshakeTimeout    = 10 * time.Second
 	defaultIdleTimeout         = 10 * time.Second
 	defaultMaxAckDelay         = 25 * time.Millisecond
 	defaultMaxData             = 1 << 20
@@ -165,7 +166,7 @@ func (o sessionOptions) resolved(c *checker) sessionOptions {
 	if o.keepAlive > 0 && o.keepAlive < minKeepAlive {
 		c.fail("KeepAlive", o.keepAlive, CodeOutOfRange, fmt.Sprintf("0, or %v or more", minKeepAlive))
 	}
-	o.handshakeTimeout = c.duration("HandshakeTimeout", o.handshakeTimeout, 0, false, math.MaxInt64)
+	o.handshakeTimeout = c.duration("HandshakeTimeout", o.handshakeTimeout, defaultHandshakeTimeout, false, math.MaxInt64)
 	o.callbackTimeout = c.duration("CallbackTimeout", o.callbackTimeout, defaultCallbackTimeout, false, math.MaxInt64)
 	o.maxAckDelay = c.duration("MaxAckDelay", o.maxAckDelay, defaultMaxAckDelay, true, (1<<14-1)*time.Millisecond)
 	o.maxData = count(c, "MaxData", o.maxData, defaultMaxData, 0, maxInt)

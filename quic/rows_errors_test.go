@@ -146,7 +146,7 @@ func endCodes(t *testing.T) {
 			}},
 			{"ERR_QUIC_TRANSPORT_ERROR", "CRYPTO_ERROR(0x178)", ended(ConnectOptions{ALPN: "unknown"}, nil)},
 			{"ERR_QUIC_IDLE_TIMEOUT", "idle timeout", ended(ConnectOptions{}, func(*ClientSession) {})},
-			{"ERR_QUIC_HANDSHAKE_TIMEOUT", "handshake timeout", func() error {
+			{"ERR_QUIC_HANDSHAKE_TIMEOUT", "no answer from 10.0.0.1:4433 within 10s", func() error {
 				m.net.SetFilter(func(*dgram.Datagram) bool { return true })
 				defer m.net.SetFilter(nil)
 				return ended(ConnectOptions{}, nil)()

@@ -157,6 +157,9 @@ func (s *Session) end(t mono.Time, r *transport.CloseReason) {
 	}
 	s.life, s.endedAt = sessionEnded, t
 	s.err = closeError(r)
+	if r.Kind == transport.CloseHandshakeTimeout {
+		s.err = s.handshakeTimeout(s.opts.handshakeTimeout, false) // with the peer and the time
+	}
 	if te, ok := s.err.(*TransportError); ok && !te.Remote && te.Err == nil {
 		te.Err = s.tlsError()
 	}

@@ -271,7 +271,7 @@ func (s *Session) tlsAdvance(t mono.Time) {
 	switch {
 	case t >= r.until:
 		r.until = mono.Never
-		s.cause = &HandshakeTimeoutError{}
+		s.cause = s.handshakeTimeout(s.opts.callbackTimeout, true)
 		s.conn.Close(t, false, uint64(wire.InternalError), "")
 	case t >= r.dropAt:
 		s.tlsStop()

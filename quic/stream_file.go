@@ -139,7 +139,11 @@ func (st *Stream) mayWrite(op string) error {
 		return &StateError{Op: op, State: "stream is closed", closed: true}
 	}
 	if err := st.s.conn.WriteError(st.t); err != nil {
-		return &StateError{Op: op, State: "write side is closed", Err: st.streamError(err), closed: true}
+		cause := st.streamError(err)
+		if late, ok := cause.(*StateError); ok {
+			return &StateError{Op: op, State: late.State, closed: true}
+		}
+		return &StateError{Op: op, State: "write side is closed", Err: cause, closed: true}
 	}
 	return nil
 }

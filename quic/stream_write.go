@@ -128,7 +128,7 @@ func (st *Stream) CloseWrite() error {
 func (st *Stream) closeWrite() error {
 	switch {
 	case !st.t.CanSend():
-		return errWriteClosed
+		return errNoWriteEnd
 	case st.over && st.err != nil:
 		return st.err
 	}
