@@ -43,7 +43,7 @@ func (e *Endpoint) Socket() *Socket { return e.socket }
 
 // Address returns the local address that the system gave: the IP, with the zone that it
 // needs, if any, and the port (EP-005, EP-006, EP-008). It is the zero AddrPort before
-// binding and after the endpoint's end.
+// binding, after the endpoint's end, and for a PacketConn whose address is none of IP.
 func (e *Endpoint) Address() netip.AddrPort {
 	e.socket.mu.Lock()
 	defer e.socket.mu.Unlock()
@@ -54,7 +54,11 @@ func (e *Endpoint) Address() netip.AddrPort {
 }
 
 // Bound reports whether the endpoint has its port (EP-015).
-func (e *Endpoint) Bound() bool { return e.Address() != netip.AddrPort{} }
+func (e *Endpoint) Bound() bool {
+	e.socket.mu.Lock()
+	defer e.socket.mu.Unlock()
+	return e.conn != nil && !e.gone.Load()
+}
 
 // Pending reports whether the port is being taken, the resolution of a host name
 // included (EP-026).

@@ -41,11 +41,12 @@ const (
 	reachFamily
 )
 
-// reaches compares families. A bound endpoint of one address reaches no other family.
+// reaches compares families. A bound endpoint of one address reaches no other family; of a
+// PacketConn that does not tell its address nobody knows.
 func (e *Endpoint) reaches(ip netip.Addr) reach {
 	local := e.local.Addr()
 	switch {
-	case local.Is4() == ip.Is4():
+	case !local.IsValid() || local.Is4() == ip.Is4():
 		return reachFamily
 	case local.IsUnspecified() && ip.Is4() && e.opts.Type != UDP6Only:
 		return reachMapped

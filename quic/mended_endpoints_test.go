@@ -3,6 +3,7 @@ package quic
 import (
 	"context"
 	"errors"
+	"net"
 	"net/netip"
 	"testing"
 	"testing/synctest"
@@ -193,4 +194,40 @@ func TestMoveThatFailsLeavesNoRoutes(t *testing.T) {
 			t.Errorf("routes to %d sessions are left", n)
 		}
 	})
+}
+
+// opaqueConn is a PacketConn that does not know its own address, as that of a tunnel.
+type opaqueConn struct{ net.PacketConn }
+
+func (opaqueConn) LocalAddr() net.Addr { return &net.UnixAddr{Name: "tunnel", Net: "tunnel"} }
+
+// A PacketConn need not have an IP address of its own to reach any, as one of several
+// endpoints too.
+func TestPacketConnWithoutAddress(t *testing.T) {
+	ctx := testContext(t)
+	server, err := Listen(ctx, "127.0.0.1:0", ListenOptions{TLS: serverConfig()})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer server.Destroy(nil)
+	pc, err := net.ListenPacket("udp4", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	client := newSocket(t, SocketOptions{PacketConn: opaqueConn{pc}})
+	e := client.Endpoints()[0]
+	c, err := client.Connect(ctx, ConnectOptions{TLS: clientConfig(), Port: int(server.Address().Port())})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !e.Bound() || e.Address().IsValid() {
+		t.Errorf("bound %v, at %v", e.Bound(), e.Address())
+	}
+	if err := c.Handshake(ctx); err != nil {
+		t.Fatal(err)
+	}
+	client.Destroy(nil)
+	if e.Bound() {
+		t.Error("bound after the end")
+	}
 }
