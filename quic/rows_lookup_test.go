@@ -174,8 +174,9 @@ func TestLookupNothing(t *testing.T) {
 	if a := mustBind(t, s.Endpoints()[0]); a.Addr() != l.answer {
 		t.Errorf("bound to %v", a)
 	}
-	if client, err = s.Connect(t.Context(), ConnectOptions{Address: "there.test", Port: localPort(server), TLS: clientConfig()}); err != nil {
-		t.Fatal(err)
+	client, err = s.Connect(t.Context(), ConnectOptions{Address: "there.test", Port: localPort(server), TLS: clientConfig()})
+	if err != nil || client.RemoteAddress().Addr() != l.answer {
+		t.Fatalf("%v; connected to %v", err, client.RemoteAddress())
 	}
 	there := ConnectOptions{Address: "127.0.0.3", Port: localPort(server), TLS: clientConfig()} // an IP address is no name
 	if client, err = s.Connect(t.Context(), there); err != nil || client.RemoteAddress().Addr().String() != there.Address {
