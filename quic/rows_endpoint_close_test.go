@@ -146,6 +146,12 @@ func (g *memGate) Close() error {
 // error that Destroy brings meanwhile is that.
 func TestEndpointCloseWaits(t *testing.T) {
 	boom := errors.New("boom")
+	only := newSocket(t, SocketOptions{})
+	only.Endpoints()[0].Destroy(boom)
+	if !only.Destroyed() || only.Err() != boom {
+		t.Errorf("destroyed %v with %v", only.Destroyed(), only.Err())
+	}
+	covers(t, "EP-020")
 	for _, c := range []struct {
 		name    string
 		destroy error // given to Destroy while Close waits
@@ -232,6 +238,7 @@ func TestEndpointCloseWaits(t *testing.T) {
 // An endpoint's end is told once, with its error, when the endpoint is off the list; the
 // last one's is the socket's.
 func TestEndpointDestroy(t *testing.T) {
+	t.Run("flushes", TestEndpointDestroyFlushes)
 	boom := errors.New("boom")
 	var told closings
 	failed := make(chan error, 1)
