@@ -183,7 +183,8 @@ type ConnectOptions struct {
 	TokenStore *TokenStore // nil is the socket's
 
 	// PreferredAddressPolicy "accept" moves the session to the address that the
-	// server prefers, if it names one of the same family; "reject" is the default (CON-039).
+	// server prefers, if it names one of the same family, and neither a multicast group nor,
+	// from elsewhere, this host; "reject" is the default (CON-039).
 	PreferredAddressPolicy string
 
 	Hooks SessionHooks

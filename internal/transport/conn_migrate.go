@@ -128,8 +128,11 @@ func (c *Conn) goPreferred(now mono.Time) {
 	if from.Remote.Addr().Is6() {
 		to = c.peer.PreferredAddress.IPv6
 	}
-	if !to.IsValid() || to.Port() == 0 || to.Addr().IsUnspecified() || to == from.Remote || !c.ids.spare() {
+	switch ip := to.Addr(); {
+	case !to.IsValid() || to.Port() == 0 || ip.IsUnspecified() || to == from.Remote || !c.ids.spare():
 		return
+	case ip.IsMulticast() || ip.IsLoopback() && !from.Remote.Addr().IsLoopback():
+		return // a server must not make us speak to our own host or network (RFC 9000 §21.5.3)
 	}
 	c.tryPath(now, dgram.Path{Local: from.Local, Remote: to})
 }

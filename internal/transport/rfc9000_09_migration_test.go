@@ -372,6 +372,12 @@ func TestPreferredAddressDeclined(t *testing.T) {
 		"zeros": {acceptPreferred, func(p *wire.Parameters) {
 			p.PreferredAddress = &wire.PreferredAddress{ID: peerID(1)}
 		}},
+		"a multicast group": {acceptPreferred, func(p *wire.Parameters) {
+			p.PreferredAddress = &wire.PreferredAddress{IPv4: addrPort("224.0.0.251:5353"), ID: peerID(1)}
+		}},
+		"a port of the client's own host": {acceptPreferred, func(p *wire.Parameters) {
+			p.PreferredAddress = &wire.PreferredAddress{IPv4: addrPort("127.0.0.1:53"), ID: peerID(1)}
+		}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			tc := newTestConn(t, append(options, clientSide)...)
