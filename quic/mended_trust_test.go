@@ -124,3 +124,60 @@ func TestEarlyDataNeedsTrust(t *testing.T) {
 		}
 	})
 }
+
+// What a client sends early is not for the program before the client's certificate is
+// looked at: that of the ticket may be revoked by now.
+func TestEarlyDataOfRevokedClient(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		root, clients := newIssuer(t, "root", nil, nil), newIssuer(t, "clients", nil, nil)
+		leaf, card := root.leaf(t, "server"), clients.leaf(t, "card")
+		now := time.Now()
+		server := leaf.options(t)
+		server.CA = [][]byte{clients.pem()}
+		lo := ListenOptions{ALPN: "test", RequestCert: true, TicketKeys: [][32]byte{{1}}, ReplayRegister: NewReplayRegister(0)}
+		lo.SecureContext = newContext(t, server)
+		m := newMemNet(t, udp.NetworkOptions{Delay: time.Millisecond}, SocketOptions{}, lo)
+		defer func() { m.close() }()
+		own := card.options(t)
+		own.CA = [][]byte{root.pem()}
+		client := newContext(t, own)
+		for _, revoked := range []bool{false, true} {
+			r := m.first(ConnectOptions{ALPN: "test", SecureContext: client})
+			if revoked {
+				server.CRL = [][]byte{clients.revokes(t, now, now.Add(time.Hour), card)}
+			}
+			lo.SecureContext = newContext(t, server)
+			streams := make(chan bool, 1)
+			lo.Handler = func(s *ServerSession) error {
+				s.SetHooks(SessionHooks{Stream: func(st *Stream) error {
+					streams <- st.Early()
+					return nil
+				}})
+				return nil
+			}
+			m.listenAgain(lo)
+			c := m.connect(ConnectOptions{ALPN: "test", SecureContext: client, SessionTicket: r.ticket, RemoteTransportParams: r.params})
+			st, err := c.TryOpenStream(StreamOptions{})
+			if err != nil {
+				t.Fatal(err)
+			}
+			st.End([]byte("pay"))
+			if err := c.Handshake(t.Context()); (err != nil) != revoked {
+				t.Errorf("revoked %v: %v", revoked, err)
+			}
+			synctest.Wait()
+			select {
+			case early := <-streams:
+				if revoked || !early {
+					t.Errorf("revoked %v: a stream came, early %v", revoked, early)
+				}
+			default:
+				if !revoked {
+					t.Error("no stream came")
+				}
+			}
+			lo.Handler = nil
+			m.listenAgain(lo)
+		}
+	})
+}
