@@ -17,31 +17,6 @@ import (
 	"github.com/cinnabar-quic/cinnabar/internal/udp"
 )
 
-// closings collects what EndpointClose tells.
-type closings struct {
-	mu   sync.Mutex
-	list []closing
-}
-
-type closing struct {
-	e      *Endpoint
-	err    error
-	listed bool // it was still among the socket's
-}
-
-func (c *closings) hook(e *Endpoint, err error) error {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	c.list = append(c.list, closing{e, err, slices.Contains(e.Socket().Endpoints(), e)})
-	return nil
-}
-
-func (c *closings) all() []closing {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	return slices.Clone(c.list)
-}
-
 // An endpoint that is closed has given its port back.
 func TestEndpointClose(t *testing.T) {
 	var addr netip.AddrPort
@@ -210,6 +185,7 @@ func TestEndpointCloseWaits(t *testing.T) {
 				if a != c.want || b != c.want {
 					t.Errorf("Close returned %v and %v, want %v", a, b, c.want)
 				}
+				wantGone(t, n, e, "10.0.0.1:1")
 				covers(t, "EP-016")
 				covers(t, "EP-020")
 				if e.Closing() {

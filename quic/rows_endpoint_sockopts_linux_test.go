@@ -545,7 +545,6 @@ func TestEndpointMembership(t *testing.T) {
 	if !lo.misses(group, direct) {
 		t.Error("not dropped")
 	}
-	covers(t, "EP-022")
 	covers(t, "EP-023")
 	covers(t, "EP-024")
 	wantErrno(t, "no member", e.DropMembership(testGroup, ""), syscall.EADDRNOTAVAIL, "EADDRNOTAVAIL")
@@ -556,27 +555,7 @@ func TestEndpointMembership(t *testing.T) {
 		t.Error("not dropped without an interface")
 	}
 	covers(t, "EP-022")
-}
-
-// What is no group, or no interface, is refused by name.
-func TestEndpointMembershipErrors(t *testing.T) {
-	e := bound(t, EndpointOptions{})
-	for _, c := range []struct {
-		group, iface string
-		want         syscall.Errno
-		code         string
-	}{
-		{"nonsense", "", syscall.EINVAL, "EINVAL"},
-		{"127.0.0.1", "", syscall.EINVAL, "EINVAL"},
-		{"ff02::1234", "", syscall.EPROTONOSUPPORT, "EPROTONOSUPPORT"},
-		{testGroup, "203.0.113.77", syscall.EADDRNOTAVAIL, "EADDRNOTAVAIL"},
-		{testGroup, "::1", syscall.EPROTONOSUPPORT, "EPROTONOSUPPORT"},
-	} {
-		wantErrno(t, "join "+c.group, e.AddMembership(c.group, c.iface), c.want, c.code)
-		covers(t, "EP-003")
-		wantErrno(t, "leave "+c.group, e.DropMembership(c.group, c.iface), c.want, c.code)
-		covers(t, "EP-023")
-	}
+	membershipErrors(t, e)
 }
 
 // The same for IPv6: the kernel's list of groups tells.

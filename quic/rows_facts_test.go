@@ -127,6 +127,15 @@ func TestSecureFacts(t *testing.T) {
 			t.Errorf("before the handshake Cipher is %v, at the server %v", before.cipher, n.early.cipher)
 		}
 		covers(t, "SES-037")
+
+		// Of several offered protocols it is the one that was agreed on.
+		several := clientConfig()
+		several.NextProtos = []string{"other", "test", "third"}
+		c, s, seen = n.begin(n.options(ConnectOptions{TLS: several}))
+		if server := n.server.seen[1:]; len(seen) != 2 || len(server) != 1 || seen[1].alpn != "test" || server[0].alpn != "test" || c.ALPNProtocol() != "test" || s.ALPNProtocol() != "test" {
+			t.Errorf("with several offered: %v, at the server %v", seen, server)
+		}
+		covers(t, "SES-020")
 	})
 }
 

@@ -312,7 +312,31 @@ func TestOCSP(t *testing.T) {
 			t.Errorf("with another context, the certificate is %q's and the response %q", name, got)
 		}
 		covers(t, "OCS-006")
+
+		stapledIfAsked(t, p.server)
+		covers(t, "LIS-029")
 	})
+}
+
+// A client that does not ask is not answered; crypto/tls's ask always.
+func stapledIfAsked(t *testing.T, s *ServerSession) {
+	t.Helper()
+	asked := 0
+	v := &serverChoice{base: serverConfig(), plain: serverConfig()}
+	v.o = &ListenOptions{OCSPHandler: func(context.Context, *ServerSession, OCSPRequest) (OCSPResponse, error) {
+		asked++
+		return OCSPResponse{Data: []byte("hello")}, nil
+	}}
+	for _, asks := range []bool{false, true} {
+		h := &tls.ClientHelloInfo{ServerName: "name.test", Extensions: []uint16{0, 10, 43}}
+		if asks {
+			h.Extensions = append(h.Extensions, 5)
+		}
+		config, err := v.config(newTLSRunner(&s.Session), h)
+		if err != nil || len(config.Certificates[0].OCSPStaple) > 0 != asks || asked > 0 != asks {
+			t.Errorf("asks %v: %v, %d requests", asks, err, asked)
+		}
+	}
 }
 
 // The context that OCSPHandler is told is the one that the session has by then.

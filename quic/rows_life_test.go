@@ -318,6 +318,7 @@ func TestSessionDestroyRows(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) { synctest.Test(t, func(t *testing.T) { testDestroy(t, boom) }) })
 	}
+	t.Run("no error", func(t *testing.T) { synctest.Test(t, testDestroyNil) })
 	covers(t, "SES-047")
 	covers(t, "SES-048")
 	covers(t, "SES-049")
@@ -386,6 +387,13 @@ func testDestroy(t *testing.T, boom error) {
 	if d := time.Since(start); d > 10*time.Millisecond {
 		t.Errorf("the server learned of it after %v, so not by a CONNECTION_CLOSE", d)
 	}
+	var heard error = &TransportError{ErrorCode: 0xc, Remote: true}
+	if app, ok := boom.(*ApplicationError); ok {
+		heard = &ApplicationError{ErrorCode: app.ErrorCode, Remote: true}
+	}
+	if err := p.server.Err(); !errors.Is(err, heard) {
+		t.Errorf("the server was told %v, want %v", err, heard)
+	}
 	if _, err := io.ReadAll(s); err == nil {
 		t.Error("the server's stream ended as if all had come")
 	}
@@ -394,6 +402,46 @@ func testDestroy(t *testing.T, boom error) {
 	j.want(t)
 	if !p.client.Destroyed() {
 		t.Error("Destroyed has reverted")
+	}
+}
+
+// Without an error it is an orderly end, only at once.
+func testDestroyNil(t *testing.T) {
+	var j journal
+	m := newMemNet(t, udp.NetworkOptions{Delay: time.Millisecond}, SocketOptions{}, ListenOptions{})
+	defer m.close()
+	hooks := j.session("client")
+	hooks.Error = func(err error) { j.add("error %v", err) }
+	p := m.pair(ConnectOptions{Hooks: hooks})
+	c, s := p.streams(t)
+	c.SetHooks(StreamHooks{
+		Error: func(err error) { j.add("stream error") },
+		Close: func() { j.add("stream close") },
+	})
+	c.Write(make([]byte, 100_000)) // most of it stays here
+	wait := make(chan error, 1)
+	go func() { wait <- p.client.Shutdown(t.Context()) }()
+	synctest.Wait()
+	j.want(t, "client secure")
+	p.client.Destroy(nil)
+	if !p.client.Destroyed() {
+		t.Error("not Destroyed when Destroy returns")
+	}
+	p.client.Destroy(errors.New("again"))
+	if err := <-wait; err != nil {
+		t.Errorf("Shutdown: %v", err)
+	}
+	if _, err := c.Write([]byte("x")); !errors.Is(err, net.ErrClosed) {
+		t.Errorf("Write: %v", err)
+	}
+	time.Sleep(10 * time.Millisecond)
+	synctest.Wait()
+	j.want(t, "stream close", "client close")
+	if cc := p.server.CloseCode(); !p.server.Destroyed() || cc != (CloseCode{0, CloseApplication, true}) {
+		t.Errorf("the server learned nothing of it: %v, %+v", p.server.Destroyed(), cc)
+	}
+	if _, err := io.ReadAll(s); err == nil {
+		t.Error("the server's stream ended as if all had come")
 	}
 }
 

@@ -255,13 +255,23 @@ func TestPreferredAddressOptions(t *testing.T) {
 		if got.IPv4.Addr().String() != "10.0.0.9" || got.IPv6.Addr().String() != "2001:db8::9" {
 			t.Errorf("offered %v and %v", got.IPv4, got.IPv6)
 		}
+		covers(t, "LIS-035")
 		covers(t, "LIS-037")
 	})
+	lookedUp(t)
+	covers(t, "LIS-035")
 }
 
 // Names are resolved by the call's own Lookup, or else the socket's, for the family that
 // the type says.
 func TestPreferredAddressLookup(t *testing.T) {
+	lookedUp(t)
+	covers(t, "LIS-018")
+	covers(t, "LIS-035")
+	covers(t, "LIS-037")
+}
+
+func lookedUp(t *testing.T) {
 	for _, own := range []bool{true, false} {
 		synctest.Test(t, func(t *testing.T) {
 			lookup := func(_ context.Context, address string, family int) (netip.Addr, error) {
@@ -286,13 +296,10 @@ func TestPreferredAddressLookup(t *testing.T) {
 			if at := p.client.RemoteAddress(); at != wideGoals[1] {
 				t.Errorf("the client speaks to %v", at)
 			}
-			covers(t, "LIS-018")
 			offer := p.client.conn.PeerParameters().PreferredAddress
 			if offer.IPv4 != wideGoals[0] || offer.IPv6 != wideGoals[1] {
 				t.Errorf("offered %v and %v", offer.IPv4, offer.IPv6)
 			}
-			covers(t, "LIS-035")
-			covers(t, "LIS-037")
 		})
 	}
 }

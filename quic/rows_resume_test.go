@@ -255,6 +255,24 @@ func TestDisableEarlyData(t *testing.T) {
 			covers(t, "LIS-010")
 		})
 	}
+	synctest.Test(t, func(t *testing.T) {
+		keys, register := [][32]byte{{1}}, NewReplayRegister(0)
+		m := newMemNet(t, udp.NetworkOptions{Delay: time.Millisecond}, SocketOptions{}, ListenOptions{TicketKeys: keys, ReplayRegister: register})
+		defer m.close()
+		r := m.first(ConnectOptions{})
+		for i, taken := range []bool{true, false} { // a ticket serves once
+			if c, s := m.early(r); c.UsingEarlyData() != taken || s.EarlyDataAccepted() != taken {
+				t.Errorf("time %d: client %v, accepted %v", i, c.UsingEarlyData(), s.EarlyDataAccepted())
+			}
+		}
+		covers(t, "LIS-010")
+		r = m.first(ConnectOptions{}) // it permits early data, and comes to a server that does not
+		m.again(ListenOptions{TicketKeys: keys, ReplayRegister: register, DisableEarlyData: true})
+		if c, s := m.early(r); c.UsingEarlyData() || s.UsingEarlyData() || s.EarlyDataAccepted() || !s.ConnectionState().DidResume {
+			t.Errorf("disabled: client %v, server %v, accepted %v", c.UsingEarlyData(), s.UsingEarlyData(), s.EarlyDataAccepted())
+		}
+		covers(t, "LIS-010")
+	})
 }
 
 // Early data relies on limits of the session before. A server that now has a lower one

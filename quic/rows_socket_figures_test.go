@@ -83,6 +83,14 @@ func TestSocketTraffic(t *testing.T) {
 		if after := m.server.Stats(); after.BytesReceived != before.BytesReceived || after.PacketsIgnored == 0 {
 			t.Errorf("before %+v\nafter %+v", before, after)
 		}
+		// None falls when the endpoints go.
+		here := m.client.Address()
+		before = m.client.Stats()
+		m.client.Destroy(nil)
+		if after := m.client.Stats(); after.BytesSent != c.bytes[here] || after.PacketsSent != c.datagrams[here] || after.PacketsSent <= last[1].PacketsSent ||
+			after.BytesReceived < before.BytesReceived || after.PacketsReceived < before.PacketsReceived {
+			t.Errorf("before the end %+v\nafter %+v", before, after)
+		}
 		covers(t, "SOC-028")
 		covers(t, "SOC-029")
 		covers(t, "SOC-050")

@@ -227,6 +227,19 @@ func TestListenRow(t *testing.T) {
 		p := m.pair(ConnectOptions{})
 		p.exchange(t)
 		covers(t, "SOC-044")
+		by := m.socketAt(netip.MustParseAddrPort("10.0.0.77:7"), SocketOptions{Server: ListenOptions{TLS: serverConfig(), MaxStreamsUni: 7}})
+		defer by.Destroy(nil)
+		if err := by.Listen(t.Context(), ListenOptions{}); err != nil { // the options are the socket's
+			t.Fatal(err)
+		}
+		c, err := m.client.Connect(t.Context(), ConnectOptions{Address: "10.0.0.77", Port: 7, TLS: clientConfig(), ServerName: "localhost"})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := c.Handshake(t.Context()); err != nil || c.MaxStreams().Uni != 7 {
+			t.Errorf("%v, %+v", err, c.MaxStreams())
+		}
+		covers(t, "SOC-044")
 		st, _ := p.streams(t)
 		if err := s.Close(); err != nil || s.Listening() || s.Destroyed() {
 			t.Errorf("closing: %v, listening %v", err, s.Listening())

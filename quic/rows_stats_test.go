@@ -47,6 +47,24 @@ func TestSessionRTTRows(t *testing.T) {
 			}
 			covers(t, "SES-091")
 		}
+		m.net.SetDelay(5 * rtt / 2) // a round trip takes five times as long now
+		for i := range 40 {
+			before := c.Stats().SmoothedRTT
+			c.Ping()
+			time.Sleep(time.Second)
+			s := c.Stats()
+			// An eighth of each sample counts (RFC 9002 §5.3), and a probe may bring another.
+			low, high := (7*before+5*rtt)/8, (49*before+15*5*rtt)/64
+			if s.SmoothedRTT < low-time.Millisecond || s.SmoothedRTT > high+time.Millisecond {
+				t.Errorf("smoothed is %v after %v and %d longer round trips, want %v to %v", s.SmoothedRTT, before, i+1, low, high)
+			}
+		}
+		covers(t, "SES-091")
+		if s := c.Stats(); s.MinRTT != rtt || s.LatestRTT != 5*rtt+ackDelay || s.SmoothedRTT < 9*rtt/2 {
+			t.Errorf("in the end: %v, least %v, smoothed %v", s.LatestRTT, s.MinRTT, s.SmoothedRTT)
+		}
+		covers(t, "SES-063")
+		covers(t, "SES-070")
 	})
 }
 

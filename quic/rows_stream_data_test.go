@@ -238,6 +238,21 @@ func (r *eventReader) attach(st *Stream) {
 	}})
 }
 
+// What has come before the hook is told too.
+func readableLate(t *testing.T, p *pair) {
+	t.Helper()
+	c, s := p.streams(t)
+	c.End([]byte("early"))
+	settle(time.Second)
+	late := &eventReader{t: t}
+	late.attach(s)
+	settle(time.Second)
+	if string(late.got) != "early" || len(late.ends) != 1 || late.ends[0] != io.EOF {
+		t.Errorf("a late hook reads %q and %v", late.got, late.ends)
+	}
+
+}
+
 // What a binding makes 'readable', 'data' and 'end' from: a notice, and reads into its own
 // memory that do not wait.
 func TestRowReadable(t *testing.T) {
@@ -297,6 +312,9 @@ func TestRowReadable(t *testing.T) {
 		if n, reset := s.ResetReceived(); len(r.ends) != 1 || !errors.Is(r.ends[0], &StreamError{c.ID(), 33, true}) || !reset || n != 33 {
 			t.Errorf("a reset is told as %v", r.ends)
 		}
+
+		readableLate(t, p)
+		covers(t, "STR-011")
 
 		// The opener of a unidirectional stream hears nothing and reads nothing.
 		c = mustOpen(t, &p.client.Session, StreamOptions{HalfOpen: true})

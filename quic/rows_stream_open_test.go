@@ -117,6 +117,18 @@ func TestRowStreamKinds(t *testing.T) {
 			return local, mustAccept(t, to)
 		}
 		client, server := &p.client.Session, &p.server.Session
+		again, err := p.client.Socket().Connect(t.Context(), ConnectOptions{Address: memServer.Addr().String(), Port: int(memServer.Port()), TLS: clientConfig(), ServerName: "localhost"})
+		if err != nil {
+			t.Fatal(err)
+		}
+		covers(t, "SES-072")
+		for _, half := range []bool{true, false, false} { // asked for before the handshake is done
+			if st := mustOpen(t, &again.Session, StreamOptions{HalfOpen: half}); st.Unidirectional() != half || st.CanRead() == half {
+				t.Errorf("stream %d, HalfOpen %v", st.ID(), half)
+			}
+		}
+		again.Destroy(nil)
+
 		cb, cbPeer := both(client, server, false)
 		cu, cuPeer := both(client, server, true)
 		sb, sbPeer := both(server, client, false)
@@ -396,6 +408,38 @@ func TestRowOpenStreamPending(t *testing.T) {
 		if _, err := c.OpenStream(ctx, StreamOptions{}); !errors.Is(err, context.Canceled) {
 			t.Errorf("when the context ends: %v", err)
 		}
+
+		// A server knows the client's limits from its first message, and waits all the same.
+		type opened struct {
+			st   *Stream
+			done bool // the handshake was, by then
+			err  error
+		}
+		result := make(chan opened, 1)
+		waiting := make(chan bool, 1)
+		m.net.SetFilter(nil)
+		m.server.Destroy(nil)
+		m.server = m.socketAt(memServer, SocketOptions{})
+		err := m.server.Listen(t.Context(), ListenOptions{TLS: serverConfig(), Handler: func(s *ServerSession) error {
+			go func() {
+				st, err := s.OpenStream(t.Context(), StreamOptions{})
+				result <- opened{st, s.HandshakeComplete(), err}
+			}()
+			time.Sleep(time.Millisecond)
+			waiting <- len(result) == 0 && s.MaxStreams().Bidi > 0 && !s.HandshakeComplete()
+			return nil
+		}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		c = m.connect(ConnectOptions{})
+		if !<-waiting {
+			t.Error("a server's OpenStream before the end of the handshake does not wait")
+		}
+		if o := <-result; o.err != nil || o.st.ID() != 1 || !o.done {
+			t.Errorf("a server's OpenStream: %v, handshake complete %v", o.err, o.done)
+		}
+		c.Destroy(nil)
 	})
 }
 

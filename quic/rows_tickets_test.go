@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"strings"
 	"sync/atomic"
 	"testing"
 	"testing/synctest"
@@ -165,6 +166,12 @@ func TestGroups(t *testing.T) {
 				t.Errorf("%s: %v (%v), want %v", test.name, got, err, test.want)
 			}
 			m.close()
+		}
+		for _, bad := range []securecontext.Options{{ECDHCurve: "P-256:P-999"}, {Groups: "P-999:P-256"}} {
+			_, err := securecontext.New(bad)
+			if wantCode(t, err, securecontext.CodeInvalidArgValue); err != nil && !strings.Contains(err.Error(), "P-999") {
+				t.Errorf("an unknown group: %v", err)
+			}
 		}
 	})
 }

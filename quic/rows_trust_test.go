@@ -154,7 +154,31 @@ func TestServerTrust(t *testing.T) {
 			(&pair{m.server, c, s}).exchange(t)
 			m.close()
 		}
+		bothAuthenticated(t, root, other, good)
+		covers(t, "SES-030")
 	})
+}
+
+// A server knows who its client is, if it has asked; before the handshake is over
+// nobody is known.
+func bothAuthenticated(t *testing.T, root, other, good *issuer) {
+	t.Helper()
+	asks := good.options(t)
+	asks.CA = [][]byte{other.pem()}
+	m := newMemNet(t, udp.NetworkOptions{Delay: time.Millisecond}, SocketOptions{}, ListenOptions{ALPN: "test", SecureContext: newContext(t, asks), RequestCert: true})
+	defer m.close()
+	shows := other.leaf(t, "client").options(t)
+	shows.CA = [][]byte{root.pem()}
+	c := m.connect(ConnectOptions{ALPN: "test", SecureContext: newContext(t, shows)})
+	if c.Authenticated() || c.AuthenticationError() != nil {
+		t.Errorf("authenticated %v, %v before the handshake", c.Authenticated(), c.AuthenticationError())
+	}
+	wantVerified(t, &c.Session, c.Handshake(t.Context()))
+	s, err := m.server.Accept(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	wantVerified(t, &s.Session, s.Handshake(t.Context()))
 }
 
 // Before the handshake is complete nobody is authenticated.
@@ -326,6 +350,8 @@ func (l *lastServer) get() *ServerSession {
 
 // Clients are asked for certificates, which must be good unless anybody may come in.
 func TestClientTrust(t *testing.T) {
+	strangerInsists(t)
+	covers(t, "LIS-002")
 	synctest.Test(t, func(t *testing.T) {
 		root, clients, other := newIssuer(t, "root", nil, nil), newIssuer(t, "clients", nil, nil), newIssuer(t, "other", nil, nil)
 		between := newIssuer(t, "between", clients, nil)
@@ -335,7 +361,10 @@ func TestClientTrust(t *testing.T) {
 		long.Cert = [][]byte{slices.Concat(far.pem(), between.pem())}
 		now := time.Now()
 		server := root.leaf(t, "server").options(t)
-		server.CA = [][]byte{clients.pem()}
+		more, most := newIssuer(t, "more", nil, nil), newIssuer(t, "most", nil, nil)
+		server.CA = [][]byte{more.pem(), slices.Concat(most.pem(), clients.pem())}
+		covers(t, "LIS-002")
+		wantAnchors(t, server, more, most, clients)
 		server.CRL = [][]byte{pemOf("X509 CRL", clients.revokes(t, now, now.Add(time.Hour), revoked))}
 		for _, test := range []struct {
 			name   string
@@ -344,6 +373,7 @@ func TestClientTrust(t *testing.T) {
 			alert  uint64
 		}{
 			{"good", good.options(t), "", 0},
+			{"of another anchor", more.leaf(t, "more's").options(t), "", 0},
 			{"with what is between", long, "", 0},
 			{"without what is between", far.options(t), "UNKNOWN_AUTHORITY", 0},
 			{"revoked", revoked.options(t), "CERT_REVOKED", 44},
@@ -391,23 +421,47 @@ func TestClientTrust(t *testing.T) {
 				m.close()
 			}
 		}
-		// Of several chains, in any order, it is the one that the server wants.
-		m := serveSecure(t, server, ListenOptions{RequestCert: true})
-		defer m.close()
-		several := trusting(root)
-		several.Cert = [][]byte{stranger.pem(), slices.Concat(far.pem(), between.pem())}
-		several.Key = []securecontext.Key{{PEM: far.keyPEM(t)}, {PEM: stranger.keyPEM(t)}}
-		c, err := m.dialSecure(several, ConnectOptions{})
-		wantVerified(t, &c.Session, err)
-		if shown := c.Certificate(); shown == nil || shown.Subject.CommonName != "far" {
-			t.Errorf("the client shows %+v", shown)
-		}
+		oneOfSeveral(t, root, server, far, between, stranger)
 		covers(t, "CON-004")
 	})
 }
 
+// Of several chains, in any order, it is the one that the server wants.
+func oneOfSeveral(t *testing.T, root *issuer, server securecontext.Options, far, between, stranger *issuer) {
+	t.Helper()
+	m := serveSecure(t, server, ListenOptions{RequestCert: true})
+	defer m.close()
+	several := trusting(root)
+	several.Cert = [][]byte{stranger.pem(), slices.Concat(far.pem(), between.pem())}
+	several.Key = []securecontext.Key{{PEM: far.keyPEM(t)}, {PEM: stranger.keyPEM(t)}}
+	c, err := m.dialSecure(several, ConnectOptions{})
+	wantVerified(t, &c.Session, err)
+	if shown := c.Certificate(); shown == nil || shown.Subject.CommonName != "far" {
+		t.Errorf("the client shows %+v", shown)
+	}
+}
+
 // A client that shows what was not asked for is refused for what it is.
 func TestClientTrustInsisted(t *testing.T) {
+	strangerInsists(t)
+	covers(t, "LIS-039")
+	covers(t, "LIS-002")
+}
+
+// wantAnchors wants some to be trusted for clients, and no others.
+func wantAnchors(t *testing.T, o securecontext.Options, list ...*issuer) {
+	t.Helper()
+	only := x509.NewCertPool()
+	for _, i := range list {
+		only.AddCert(i.cert)
+	}
+	if !newContext(t, o).Config().ClientCAs.Equal(only) {
+		t.Error("others are trusted than the CA option says")
+	}
+}
+
+func strangerInsists(t *testing.T) {
+	t.Helper()
 	synctest.Test(t, func(t *testing.T) {
 		root, clients, other := newIssuer(t, "root", nil, nil), newIssuer(t, "clients", nil, nil), newIssuer(t, "other", nil, nil)
 		server := root.leaf(t, "server").options(t)
@@ -423,8 +477,6 @@ func TestClientTrustInsisted(t *testing.T) {
 		c := m.connect(ConnectOptions{ALPN: "test", TLS: config})
 		_ = c.Handshake(t.Context())
 		synctest.Wait()
-		covers(t, "LIS-039")
-		covers(t, "LIS-002")
 		wantUntrusted(t, &last.get().Session, last.get().Err(), "UNKNOWN_AUTHORITY", 48)
 		if !errors.Is(c.Err(), &TransportError{ErrorCode: 0x130, Remote: true}) {
 			t.Errorf("the client's session: %v", c.Err())

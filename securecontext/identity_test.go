@@ -172,6 +172,18 @@ func TestEncryptedKeys(t *testing.T) {
 			refused(t, Options{Cert: certs, Key: []Key{{PEM: text, Passphrase: "wrong"}}, Passphrase: "secret"}, "Options.Key[0]", CodeInvalidArgValue, "passphrase is wrong")
 		})
 	}
+	der, err := pkcs12.Modern.Encode(a.key, a.cert, nil, "secret")
+	if err != nil {
+		t.Fatal(err)
+	}
+	pfx := []PFX{{Buf: der}}
+	covers(t, "CON-034")
+	covers(t, "LIS-030")
+	if list := mustNew(t, Options{PFX: pfx, Passphrase: "secret"}).Config().Certificates; len(list) != 1 || !a.key.(*ecdsa.PrivateKey).Equal(list[0].PrivateKey) {
+		t.Error("another key came out of the bundle")
+	}
+	refused(t, Options{PFX: pfx}, "Options.PFX[0]", CodeInvalidArgValue, "no passphrase")
+	refused(t, Options{PFX: pfx, Passphrase: "wrong"}, "Options.PFX[0]", CodeInvalidArgValue, "passphrase is wrong")
 }
 
 // A bundle stands in for key and chain, with a passphrase or without.

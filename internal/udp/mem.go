@@ -57,6 +57,14 @@ func NewNetwork(o NetworkOptions) *Network {
 	return &Network{options: o, sockets: map[netip.AddrPort]*Mem{}, port: firstDynamicPort - 1, filter: o.Filter}
 }
 
+// SetDelay changes NetworkOptions.Delay for what is sent from now on. It should only grow:
+// what is under way is not overtaken.
+func (n *Network) SetDelay(d time.Duration) {
+	n.mu.Lock()
+	n.options.Delay = d
+	n.mu.Unlock()
+}
+
 // SetFilter replaces the filter, nil for none.
 func (n *Network) SetFilter(drop func(d *dgram.Datagram) bool) {
 	n.filterMu.Lock()
