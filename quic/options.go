@@ -123,7 +123,7 @@ type EndpointOptions struct {
 
 	// PacketConn, if not nil, is used in place of a port of our own, and Address, Port and
 	// Lookup are not: a tunnel, an inherited descriptor. The endpoint closes it, which must
-	// end a ReadFrom that waits. Anything but a *net.UDPConn goes without segmentation
+	// end a ReadFrom that waits, and so must not happen inside of one. Anything but a *net.UDPConn goes without segmentation
 	// offload, and its WriteTo is called on a goroutine of its own: one that waits holds up
 	// what the endpoint sends, and what then does not fit a queue of 1 MiB is lost.
 	PacketConn net.PacketConn

@@ -38,7 +38,7 @@ func (o *SendOptions) resolved() (offset, length int64, err error) {
 
 // SendFile sends the file at path in place of a Write, and ends the writing side (STR-048).
 // It returns when the last byte is taken, as Write does, and the file is closed then. A
-// directory is a file that cannot be opened.
+// directory is a file that cannot be opened; to open a named pipe waits for its writer.
 //
 // The error is an *OptionError for options out of their range and a *StateError for a stream
 // that is over, before the file is opened; that of the open, of the read, or of Write. A read
@@ -52,6 +52,8 @@ func (st *Stream) SendFile(path string, o SendOptions) error {
 // stays open, with the position that it had if Offset is set: what is read is read through a
 // duplicate. Several calls at once for one descriptor without Offset get parts of the file each.
 // A descriptor that is not open, or cannot be duplicated, counts as a file that cannot be opened.
+// A read that waits, as of a pipe, is cut short by the end of the stream only if the descriptor
+// is in non-blocking mode.
 func (st *Stream) SendFD(fd uintptr, o SendOptions) error {
 	return st.sendFile("Stream.SendFD", o, true, func() (*os.File, error) {
 		d, err := duplicate(fd)
