@@ -52,6 +52,7 @@ func TestEndpointClose(t *testing.T) {
 		}
 		s.Destroy(nil)
 	}
+	closeInSteps(t)
 }
 
 // gate is a PacketConn whose Close waits, and counts what it is given.
@@ -381,28 +382,6 @@ func talk(t testing.TB, c *ClientSession, s *ServerSession) {
 	}
 }
 
-// meet connects to an address, and returns both ends.
-func meet(t testing.TB, client, server *Socket, to string) (*ClientSession, *ServerSession) {
-	t.Helper()
-	ap := netip.MustParseAddrPort(to)
-	o := ConnectOptions{Address: ap.Addr().String(), Port: int(ap.Port()), TLS: clientConfig(), ServerName: "localhost"}
-	if ap.Addr().Is6() {
-		o.Type = UDP6
-	}
-	c, err := client.Connect(t.Context(), o)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := c.Handshake(t.Context()); err != nil {
-		t.Fatal(err)
-	}
-	s, err := server.Accept(t.Context())
-	if err != nil {
-		t.Fatal(err)
-	}
-	return c, s
-}
-
 // Several endpoints carry traffic at once, of both families and with the same port; what
 // comes in through one is answered from there.
 func TestSeveralEndpoints(t *testing.T) {
@@ -420,6 +399,7 @@ func TestSeveralEndpoints(t *testing.T) {
 			before := server.Endpoints()[i].stats()
 			c, s := meet(t, client, server, a)
 			talk(t, c, s)
+			leftFrom(t, client, c, s)
 			if s.Address().String() != a || c.RemoteAddress().String() != a || s.endpoint != server.Endpoints()[i] {
 				t.Errorf("%s: the session is at %v, seen at %v", a, s.Address(), c.RemoteAddress())
 			}

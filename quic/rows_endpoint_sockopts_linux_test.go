@@ -365,7 +365,7 @@ func TestEndpointMulticastInterface(t *testing.T) {
 	} {
 		err := e.SetMulticastInterface(c.iface)
 		wantErrno(t, c.row+" "+c.iface, err, c.want, c.code)
-		if !strings.Contains(err.Error(), fmt.Sprintf("%q", c.iface)) || chosen() != loopback4 {
+		if err == nil || !strings.Contains(err.Error(), fmt.Sprintf("%q", c.iface)) || chosen() != loopback4 {
 			t.Errorf("%v; chosen is %v", err, chosen())
 		}
 	}
@@ -548,7 +548,6 @@ func TestEndpointMembership(t *testing.T) {
 	covers(t, "EP-023")
 	covers(t, "EP-024")
 	wantErrno(t, "no member", e.DropMembership(testGroup, ""), syscall.EADDRNOTAVAIL, "EADDRNOTAVAIL")
-	covers(t, "EP-022")
 	must(e.AddMembership(testGroup, "127.0.0.1"))
 	must(e.DropMembership(testGroup, ""))
 	if !lo.misses(group, direct) {
@@ -556,6 +555,7 @@ func TestEndpointMembership(t *testing.T) {
 	}
 	covers(t, "EP-022")
 	membershipErrors(t, e)
+	refusesToJoin(t, e)
 }
 
 // The same for IPv6: the kernel's list of groups tells.

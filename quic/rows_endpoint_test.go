@@ -461,6 +461,7 @@ func TestEndpointBind(t *testing.T) {
 	// A port that is taken is what the endpoint, here the last one, ends with.
 	wantTaken(t, int(addr.Port()))
 	covers(t, "EP-009")
+	boundNoMore(t, first, e)
 }
 
 func wantTaken(t *testing.T, port int) {

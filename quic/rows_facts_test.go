@@ -136,6 +136,21 @@ func TestSecureFacts(t *testing.T) {
 			t.Errorf("with several offered: %v, at the server %v", seen, server)
 		}
 		covers(t, "SES-020")
+
+		// The suite that was agreed on, whichever it is: crypto/tls always takes the same here.
+		for id, suite := range map[uint16]string{
+			tls.TLS_AES_128_GCM_SHA256:       "TLS_AES_128_GCM_SHA256",
+			tls.TLS_AES_256_GCM_SHA384:       "TLS_AES_256_GCM_SHA384",
+			tls.TLS_CHACHA20_POLY1305_SHA256: "TLS_CHACHA20_POLY1305_SHA256",
+		} {
+			c.mu.Lock()
+			c.tlsState.CipherSuite = id
+			c.unlock(flushNone)
+			if want := (Cipher{suite, "TLSv1.3"}); c.Cipher() != want {
+				t.Errorf("Cipher is %v, want %v", c.Cipher(), want)
+			}
+		}
+		covers(t, "SES-038")
 	})
 }
 
@@ -289,6 +304,36 @@ func TestCertificates(t *testing.T) {
 		}
 		covers(t, "SES-052")
 		covers(t, "SES-053")
+	})
+	synctest.Test(t, func(t *testing.T) { // the one in use, of several
+		root := newIssuer(t, "root", nil, nil)
+		var own [2]*issuer
+		var o securecontext.Options
+		for i, name := range []string{"a.example", "b.example"} {
+			own[i] = newIssuer(t, name, root, func(c *x509.Certificate) { leafFor(c); c.DNSNames = []string{name} })
+			o.Cert = append(o.Cert, own[i].pem())
+			o.Key = append(o.Key, securecontext.Key{PEM: own[i].keyPEM(t)})
+		}
+		m := serveSecure(t, o, ListenOptions{})
+		defer m.close()
+		for _, want := range own {
+			name := want.cert.Subject.CommonName
+			c, err := m.dialSecure(trusting(root), ConnectOptions{ServerName: name})
+			if err != nil {
+				t.Fatal(err)
+			}
+			s, err := m.server.Accept(t.Context())
+			if err != nil {
+				t.Fatal(err)
+			}
+			if got := s.Certificate(); got == nil || string(got.Raw) != string(want.cert.Raw) {
+				t.Errorf("the server of %s has %+v", name, got)
+			}
+			if got := c.Certificate(); got != nil {
+				t.Errorf("a client without a certificate has %+v", got)
+			}
+		}
+		covers(t, "SES-052")
 	})
 }
 

@@ -333,6 +333,9 @@ func TestFlowControlRow(t *testing.T) {
 		if n := sent[0].Stats().BytesSent + sent[2].Stats().BytesSent; n <= 6000 {
 			t.Errorf("after the server has read, %d bytes were sent on two streams, want more than 6000", n)
 		}
+		if n := sent[0].Stats().BytesSent + sent[1].Stats().BytesSent + sent[2].Stats().BytesSent; n > 10_000+4000 {
+			t.Errorf("after the server has read 4000 bytes, %d were sent in all, want 14000 at most", n)
+		}
 		if n := sent[1].Stats().BytesSent; n != 4000 {
 			t.Errorf("%d bytes were sent on a stream that nobody reads, want 4000", n)
 		}
@@ -374,5 +377,6 @@ func TestFlowControlRow(t *testing.T) {
 			t.Errorf("the server's CloseCode is %+v", cc)
 		}
 	})
+	overrunAll(t)
 	covers(t, "SES-103")
 }

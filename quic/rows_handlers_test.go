@@ -287,6 +287,10 @@ func TestSocketHookErrors(t *testing.T) {
 				s := m.socketAt(memServer, SocketOptions{Hooks: test.hooks})
 				_ = s.Listen(t.Context(), ListenOptions{TLS: serverConfig()})
 				test.do(s)
+				if synctest.Wait(); !s.Destroyed() {
+					t.Errorf("%s: the socket goes on", test.name)
+					s.Destroy(nil)
+				}
 				<-s.Closed()
 				j.want(t, test.name+": error "+want, test.name+": close")
 				if err := s.Err(); err == nil || err.Error() != want || !s.Destroyed() {
@@ -318,6 +322,11 @@ func TestSocketHookErrors(t *testing.T) {
 		}
 		if err := s.Endpoints()[1].Close(); err != nil {
 			t.Fatal(err)
+		}
+		select {
+		case <-s.Closed():
+		case <-time.After(20 * time.Second):
+			t.Fatal("EndpointClose: the socket goes on")
 		}
 		if first, last := <-told, <-told; !errors.Is(first, boom) && first.Error() != "quic: hook panicked: boom" || last != nil {
 			t.Errorf("EndpointClose: %v, then %v", first, last)

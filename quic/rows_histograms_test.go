@@ -222,6 +222,16 @@ func TestHistogramFigures(t *testing.T) {
 		if empty.Mean() != 0 || math.Abs(h.Mean()-500_500) > 1e-3 {
 			t.Errorf("Mean is %v and %v", empty.Mean(), h.Mean())
 		}
+		skewed := p.server.HandshakeContinuationHistogram()
+		skewed.Reset()
+		in := p.server.conn.HandshakeTimes(transport.HandshakePieces)
+		for n := range uint64(100) { // few values are kept in another way than many
+			in.Record((n + 1) * (n + 1))
+			k := float64(n + 1)
+			if want := (k + 1) * (2*k + 1) / 6; math.Abs(skewed.Mean()-want) > 1e-6*want {
+				t.Errorf("Mean of the first %v squares is %v, want %v", k, skewed.Mean(), want)
+			}
+		}
 		covers(t, "HIS-003")
 		if want := 1000 * math.Sqrt(999_999./12); empty.StdDev() != 0 || math.Abs(h.StdDev()-want) > 1e-3 {
 			t.Errorf("StdDev is %v and %v, want 0 and %v", empty.StdDev(), h.StdDev(), want)

@@ -288,6 +288,8 @@ func TestSessionCloseRows(t *testing.T) {
 			t.Errorf("Shutdown after the end: %v", err)
 		}
 		covers(t, "SES-042")
+		shutDownBroken(t, m)
+		covers(t, "SES-040")
 	})
 }
 

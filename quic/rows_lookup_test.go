@@ -221,6 +221,16 @@ func TestLookupFails(t *testing.T) {
 	}
 	covers(t, "LKP-001")
 
+	// What a function answers is where it goes.
+	other := netip.MustParseAddr("127.0.0.9")
+	good := &lookups{answer: other}
+	s = newSocket(t, SocketOptions{Endpoint: EndpointOptions{Address: "name.test"}, Lookup: good.lookup})
+	if err := s.Listen(t.Context(), ListenOptions{TLS: serverConfig()}); err != nil || s.Address().Addr() != other {
+		t.Errorf("%v; bound to %v, want %v", err, s.Address(), other)
+	}
+	wantAsked(t, "the socket's", good, question{"name.test", 4})
+	covers(t, "LKP-001")
+
 	// No address, or one of the other family, is no answer.
 	for _, ip := range []netip.Addr{{}, netip.IPv6Loopback()} {
 		l := &lookups{answer: ip}

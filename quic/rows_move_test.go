@@ -426,6 +426,38 @@ func TestRebinding(t *testing.T) {
 		if j.count("client") != 0 {
 			t.Errorf("the client knows nothing of it: %q", j.lines)
 		}
+
+		// An address from where nothing comes but once is left again.
+		m.net.SetFilter(nil)
+		p.exchange(t)
+		time.Sleep(5 * time.Second)
+		if at := p.server.RemoteAddress(); at != inner {
+			t.Errorf("without a NAT the server sends to %v, want %v", at, inner)
+		}
+		fake, once := netip.MustParseAddrPort("10.6.6.6:666"), false
+		m.net.SetFilter(func(d *dgram.Datagram) bool {
+			switch {
+			case d.Path.Remote != inner:
+				return false
+			case once:
+				return true // nothing else brings the server back
+			}
+			d.Path.Remote, once = fake, true
+			return false
+		})
+		p.client.Ping()
+		time.Sleep(10 * time.Millisecond)
+		if at := p.server.RemoteAddress(); at != fake {
+			t.Errorf("the server does not try %v, but %v", fake, at)
+		}
+		time.Sleep(5 * time.Second)
+		synctest.Wait()
+		if at := p.server.RemoteAddress(); at != inner || !j.has("server false %v %v", memServer, fake) {
+			t.Errorf("the server sends to %v, want %v; %q", at, inner, j.lines)
+		}
+		covers(t, "SES-106")
+		m.net.SetFilter(nil)
+		p.exchange(t)
 	})
 }
 

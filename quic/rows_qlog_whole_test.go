@@ -150,6 +150,15 @@ func TestQLogWhole(t *testing.T) {
 		checkWhole(t, client, server)
 		covers(t, "SES-081")
 	})
+	synctest.Test(t, func(t *testing.T) {
+		m := newMemNet(t, udp.NetworkOptions{}, SocketOptions{}, ListenOptions{})
+		defer m.close()
+		p := m.pair(ConnectOptions{})
+		if c, s := p.client.QLog(), p.server.QLog(); c != nil || s != nil {
+			t.Errorf("logs that nobody has asked for: %v and %v", c, s)
+		}
+		covers(t, "SES-081")
+	})
 }
 
 // exchange sends n bytes both ways on a stream and reads them to the end.

@@ -430,6 +430,9 @@ func TestSocketDestroyRow(t *testing.T) {
 		go func() { wait <- s.Shutdown(t.Context()) }()
 		synctest.Wait()
 		j.want(t, "ready, bound true", "listening true")
+		if s.Destroyed() || !s.Closing() {
+			t.Errorf("while it closes: destroyed %v, closing %v", s.Destroyed(), s.Closing())
+		}
 		s.Destroy(boom)
 		if !s.Destroyed() || s.Err() != boom {
 			t.Errorf("destroyed %v, Err is %v", s.Destroyed(), s.Err())
@@ -456,6 +459,8 @@ func TestSocketDestroyRow(t *testing.T) {
 			t.Errorf("the client's session: %q", out.lines)
 		}
 		covers(t, "SOC-039")
+		destroyInSteps(t, m)
+		covers(t, "SOC-041")
 	})
 }
 

@@ -315,7 +315,11 @@ func TestServerIdentities(t *testing.T) {
 			wantVerified(t, &s.Session, err)
 			covers(t, "LIS-015")
 			covers(t, "LIS-016")
-			if got := s.ConnectionState().PeerCertificates[0].PublicKey; reflect.TypeOf(got) != reflect.TypeOf(want) {
+			shown := s.ConnectionState().PeerCertificates
+			if len(shown) == 0 {
+				t.Fatalf("%s: no certificate", name)
+			}
+			if got := shown[0].PublicKey; reflect.TypeOf(got) != reflect.TypeOf(want) {
 				t.Errorf("%s has a %T, want a %T", name, got, want)
 			}
 		}
@@ -423,6 +427,8 @@ func TestClientTrust(t *testing.T) {
 		}
 		oneOfSeveral(t, root, server, far, between, stranger)
 		covers(t, "CON-004")
+		askedByDefault(t, server, root, good)
+		covers(t, "LIS-038")
 	})
 }
 

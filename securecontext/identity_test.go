@@ -127,6 +127,22 @@ func TestIdentitiesRefused(t *testing.T) {
 	refused(t, Options{Key: []Key{{PEM: toPEM("PRIVATE KEY", []byte("junk"))}}}, "Options.Key[0]", CodeInvalidArgValue)
 	refused(t, Options{Key: []Key{{PEM: toPEM("FANCY PRIVATE KEY", []byte("junk"))}}}, "Options.Key[0]", CodeInvalidArgValue, "FANCY")
 	refused(t, Options{PFX: []PFX{{Buf: []byte("junk")}}}, "Options.PFX[0]", CodeInvalidArgValue)
+	refused(t, Options{CA: [][]byte{root.pem(), []byte("junk")}}, "Options.CA[1]", CodeInvalidArgValue, "no PEM certificate")
+	refused(t, Options{CRL: [][]byte{[]byte("junk")}}, "Options.CRL[0]", CodeInvalidArgValue)
+	refused(t, Options{Ciphers: "TLS_JUNK"}, "Options.Ciphers", CodeInvalidArgValue, "TLS_JUNK")
+	refused(t, Options{ECDHCurve: "junk"}, "Options.ECDHCurve", CodeInvalidArgValue, "junk")
+	for _, text := range encrypted(t, a.key, "secret") {
+		o := Options{CA: [][]byte{root.pem()}, Cert: [][]byte{a.pem()}, Key: []Key{{PEM: text}}, ECDHCurve: "P-384", Ciphers: "TLS_CHACHA20_POLY1305_SHA256"}
+		refused(t, o, "Options.Key[0]", CodeInvalidArgValue, "no passphrase")
+		o.Passphrase = "secret"
+		c := mustNew(t, o)
+		config := c.Config()
+		if len(config.Certificates) != 1 || config.RootCAs == nil || config.ClientCAs == nil || !slices.Equal(config.CurvePreferences, []tls.CurveID{tls.CurveP384}) ||
+			!c.AllowsCipher(tls.TLS_CHACHA20_POLY1305_SHA256) || c.AllowsCipher(tls.TLS_AES_128_GCM_SHA256) {
+			t.Errorf("the context is %+v", config)
+		}
+	}
+	covers(t, "CHE-010")
 }
 
 // encrypted returns a key as PKCS #8 and in the older form of OpenSSL, both encrypted.
@@ -162,7 +178,6 @@ func TestEncryptedKeys(t *testing.T) {
 				}
 			}
 			covers(t, "CON-034")
-			covers(t, "LIS-030")
 			holds(Options{Key: []Key{{PEM: text}}, Passphrase: "secret"})
 			refused(t, Options{Cert: certs, Key: []Key{{PEM: text}}}, "Options.Key[0]", CodeInvalidArgValue, "encrypted", "no passphrase")
 			refused(t, Options{Cert: certs, Key: []Key{{PEM: text}}, Passphrase: "wrong"}, "Options.Key[0]", CodeInvalidArgValue, "passphrase is wrong")
