@@ -120,7 +120,7 @@ func (c *ClientSession) start(op string, s *Socket, remote netip.AddrPort, confi
 // take sessions: Socket.Accept returns them. Without a host it takes IPv4 and IPv6
 // where the system has both.
 func Listen(ctx context.Context, address string, o ListenOptions) (*Socket, error) {
-	host, port, err := splitAddress(address)
+	host, port, err := splitAddress(ctx, address, 0)
 	if err != nil {
 		return nil, err
 	}
@@ -170,7 +170,7 @@ func lacking(err error) bool {
 // this order. A closed port is told by silence only: with a *HandshakeTimeoutError, or, if
 // the context ends first, an *OperationError in which errors.Is finds the context's error.
 func Dial(ctx context.Context, address string, o ConnectOptions) (*ClientSession, error) {
-	host, port, err := splitAddress(address)
+	host, port, err := splitAddress(ctx, address, 1)
 	if err != nil {
 		return nil, err
 	}
@@ -249,14 +249,24 @@ func (c *ClientSession) sendsEarly() bool {
 	return c.conn.UsingEarlyData()
 }
 
-// splitAddress takes "host:port" apart.
-func splitAddress(address string) (host string, port int, err error) {
+// splitAddress takes "host:port" apart. The port can be the name of a service, as net has
+// it; those of the system's list are mostly TCP's.
+func splitAddress(ctx context.Context, address string, low int) (host string, port int, err error) {
+	const most = 65_535
 	host, service, err := net.SplitHostPort(address)
 	if err == nil {
-		port, err = strconv.Atoi(service)
+		if port, err = strconv.Atoi(service); err != nil {
+			if port, err = net.DefaultResolver.LookupPort(ctx, "udp", service); err != nil {
+				port, err = net.DefaultResolver.LookupPort(ctx, "tcp", service)
+			}
+		}
 	}
-	if err != nil {
-		return "", 0, &OptionError{Option: "address", Value: address, Want: "host:port", Err: err, code: CodeInvalidArgValue}
+	if err != nil || port < low || port > most {
+		e := &OptionError{Option: "address", Value: address, Want: "host:port", Err: err, code: CodeInvalidArgValue}
+		if err == nil {
+			e.Want, e.code = fmt.Sprintf("host:port with a port of %d to %d", low, most), CodeSocketBadPort
+		}
+		return "", 0, e
 	}
 	return host, port, nil
 }

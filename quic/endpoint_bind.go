@@ -346,7 +346,11 @@ func (s *Socket) resolve(ctx context.Context, own LookupFunc, option, host, netw
 	}
 	if ip, err := netip.ParseAddr(host); err == nil {
 		if ip = ip.Unmap(); ip.Is4() != (family == 4) {
-			return netip.Addr{}, &OptionError{Option: option, Value: host, Want: "an address of the type " + network, code: CodeInvalidArgValue}
+			want := "an address of the type " + network + ", or set Type to UDP6"
+			if ip.Is4() {
+				want = "an address of the type " + network + ", or set Type to UDP4"
+			}
+			return netip.Addr{}, &OptionError{Option: option, Value: host, Want: want, code: CodeInvalidArgValue}
 		}
 		return ip, nil
 	}

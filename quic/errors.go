@@ -1,6 +1,7 @@
 package quic
 
 import (
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"io"
@@ -211,17 +212,63 @@ type TransportError struct {
 	Err       error // found here by TLS: its error, for errors.As with those of crypto/x509
 }
 
-// Error returns who closed, the RFC's name of the code, the frame and the reason.
+// Error returns who closed, the RFC's name of the code or the alert, the frame and the reason.
 func (e *TransportError) Error() string {
 	what := wire.ErrorCode(e.ErrorCode).String()
-	if e.FrameType != 0 {
+	reason := e.Reason
+	alert, ok := wire.ErrorCode(e.ErrorCode).Alert()
+	switch {
+	case ok: // the frame is always CRYPTO
+		what = alertText(alert)
+		if reason == tls.AlertError(alert).Error() {
+			reason = ""
+		}
+	case e.FrameType != 0:
 		what += " in " + wire.FrameType(e.FrameType).String()
 	}
-	reason := e.Reason
 	if e.Err != nil {
 		reason = bare(e.Err)
 	}
 	return closeText(e.Remote, what, reason)
+}
+
+// alertText names a TLS alert.
+func alertText(alert uint8) string {
+	name := strings.TrimPrefix(tls.AlertError(alert).Error(), "tls: ")
+	if strings.HasPrefix(name, "alert(") { // crypto/tls has no name for it
+		return fmt.Sprintf("TLS alert %d", alert)
+	}
+	return fmt.Sprintf("TLS alert %q", name)
+}
+
+// String names the code, and whose it is.
+func (c CloseCode) String() string {
+	var s string
+	switch alert, ok := wire.ErrorCode(c.Code).Alert(); {
+	case c.Family == CloseApplication:
+		s = fmt.Sprintf("application code %#x", c.Code)
+	case c.Family == CloseTLS && ok:
+		s = alertText(alert)
+	default:
+		s = c.Family.String() + " code " + wire.ErrorCode(c.Code).String()
+	}
+	if c.Silent {
+		s += ", nothing was said here"
+	}
+	return s
+}
+
+// String returns "transport", "TLS" or "application".
+func (f CloseFamily) String() string {
+	switch f {
+	case CloseTransport:
+		return "transport"
+	case CloseTLS:
+		return "TLS"
+	case CloseApplication:
+		return "application"
+	}
+	return fmt.Sprintf("CloseFamily(%d)", uint8(f))
 }
 
 // Code returns "ERR_QUIC_TRANSPORT_ERROR".
@@ -377,10 +424,27 @@ func (*VersionNegotiationError) Unwrap() error { return net.ErrClosed }
 type VerifyError struct {
 	Reason string // the rest of the code, as "HOSTNAME_MISMATCH"
 	Err    error  // crypto/x509's error
+	Peer   string // whom it is about: a server's name that was to be verified, a client's address
+
+	server bool // it has been found here at the server
 }
 
-// Error returns the reason in words.
-func (e *VerifyError) Error() string { return "quic: peer is not authenticated: " + bare(e.Err) }
+// Error names the peer, returns the reason in words, and for an issuer that is not trusted
+// where to name those that are.
+func (e *VerifyError) Error() string {
+	s, cas := "peer", "TLS.RootCAs"
+	switch {
+	case e.server:
+		s, cas = "client "+e.Peer, "TLS.ClientCAs"
+	case e.Peer != "":
+		s = fmt.Sprintf("server %q", e.Peer)
+	}
+	s = "quic: " + s + " is not authenticated: " + bare(e.Err)
+	if e.Peer != "" && (e.Reason == reasonAuthority || e.Reason == reasonSelfSigned) {
+		s += "; whom to trust is said in securecontext's CA or " + cas
+	}
+	return s
+}
 
 // Code returns "ERR_QUIC_VERIFY_" and the Reason.
 func (e *VerifyError) Code() string { return "ERR_QUIC_VERIFY_" + e.Reason }

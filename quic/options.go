@@ -198,7 +198,7 @@ type ConnectOptions struct {
 	CallbackTimeout         time.Duration // for one TLS callback; 0 means 60 s
 	MaxAckDelay             time.Duration // 0 means 25 ms, None 0; below 2^14 ms (CON-020)
 	MaxData                 int64         // bytes the peer may send at first; 0 means 1 MiB, None 0 (CON-021)
-	MaxUDPPayloadSize       int           // bytes of the largest datagram we take: 1200 to 65527, 0 means 65527 (CON-022)
+	MaxUDPPayloadSize       int           // bytes of the largest datagram we take: 1200 or more, 0 and above 65527 mean 65527 (CON-022)
 	MaxStreamDataBidiLocal  int64         // bytes on a stream of ours at first; 0 means 256 KiB, None 0 (CON-023)
 	MaxStreamDataBidiRemote int64         // bytes on a stream of the peer's; 0 means 256 KiB, None 0 (CON-024)
 	MaxStreamDataUni        int64         // bytes on a unidirectional stream; 0 means 256 KiB, None 0 (CON-025)
@@ -218,6 +218,9 @@ type ListenOptions struct {
 	SecureContext *securecontext.Context
 	// RequestCert makes the server ask clients for a certificate, which must verify by
 	// the CA of SecureContext or TLS.ClientCAs: a client without ends with a TLS error (LIS-038).
+	// The client learns of that only after its own handshake is complete, as TLS 1.3 has it:
+	// its Dial succeeds, and its session ends soon. It is told the names of those CAs, and
+	// shows no certificate at all if it has none of theirs.
 	RequestCert bool
 	// AllowUnauthenticated lets clients in with any certificate or none although RequestCert is
 	// set; Authenticated and AuthenticationError then tell (LIS-039).
@@ -266,7 +269,7 @@ type ListenOptions struct {
 	CallbackTimeout         time.Duration // for one TLS callback; 0 means 60 s
 	MaxAckDelay             time.Duration // 0 means 25 ms, None 0; below 2^14 ms (LIS-021)
 	MaxData                 int64         // bytes the peer may send at first; 0 means 1 MiB, None 0 (LIS-022)
-	MaxUDPPayloadSize       int           // bytes of the largest datagram we take: 1200 to 65527, 0 means 65527 (LIS-023)
+	MaxUDPPayloadSize       int           // bytes of the largest datagram we take: 1200 or more, 0 and above 65527 mean 65527 (LIS-023)
 	MaxStreamDataBidiLocal  int64         // bytes on a stream of ours at first; 0 means 256 KiB, None 0 (LIS-026)
 	MaxStreamDataBidiRemote int64         // bytes on a stream of the peer's; 0 means 256 KiB, None 0 (LIS-027)
 	MaxStreamDataUni        int64         // bytes on a unidirectional stream; 0 means 256 KiB, None 0 (LIS-028)

@@ -51,6 +51,9 @@ const maxInt = 1<<62 - 1
 // maxCount is the largest limit on sessions and replies: 2^53-1 where an int holds that.
 const maxCount = min(math.MaxInt, 1<<53-1)
 
+// wantALPN says where the name of the application protocol can be.
+const wantALPN = "a protocol's name here or in TLS.NextProtos"
+
 // checker collects the first thing that is wrong with a struct of options.
 type checker struct {
 	in  string // the struct's name
@@ -87,7 +90,14 @@ func count[T int | int64](c *checker, option string, v, def, low, high T) T {
 	case v == None && low == 0:
 		return 0
 	case v < max(low, 1) || v > high:
-		c.fail(option, v, CodeOutOfRange, fmt.Sprintf("%d to %d", low, high))
+		want := fmt.Sprintf("%d to %d", max(low, 1), high)
+		if high+1 < 0 { // the largest that there is
+			want = fmt.Sprintf("%d or more", max(low, 1))
+		}
+		if low == 0 {
+			want += ", or None for 0"
+		}
+		c.fail(option, v, CodeOutOfRange, want)
 	}
 	return v
 }
@@ -100,7 +110,17 @@ func (c *checker) duration(option string, v, def time.Duration, zero bool, high 
 	case v == None && zero:
 		return 0
 	case v < 0 || v > high:
-		c.fail(option, v, CodeOutOfRange, fmt.Sprintf("0 to %v", high))
+		want := "more than 0"
+		switch {
+		case high != math.MaxInt64:
+			want = fmt.Sprintf("up to %v", high)
+		case def > 0:
+			want += fmt.Sprintf(", or 0 for %v", def)
+		}
+		if zero {
+			want += ", or None for 0"
+		}
+		c.fail(option, v, CodeOutOfRange, want)
 	}
 	return v
 }
@@ -162,8 +182,10 @@ func (o sessionOptions) resolved(c *checker) sessionOptions {
 	o.congestionAlgorithm = c.name("CongestionAlgorithm", o.congestionAlgorithm, defaultCongestion, "cubic")
 	o.highWaterMark = count(c, "HighWaterMark", o.highWaterMark, defaultHighWaterMark, 0, math.MaxInt)
 	o.idleTimeout = c.idle("IdleTimeout", o.idleTimeout)
-	o.keepAlive = c.duration("KeepAlive", o.keepAlive, 0, true, math.MaxInt64)
-	if o.keepAlive > 0 && o.keepAlive < minKeepAlive {
+	if o.keepAlive == None {
+		o.keepAlive = 0
+	}
+	if o.keepAlive != 0 && o.keepAlive < minKeepAlive {
 		c.fail("KeepAlive", o.keepAlive, CodeOutOfRange, fmt.Sprintf("0, or %v or more", minKeepAlive))
 	}
 	o.handshakeTimeout = c.duration("HandshakeTimeout", o.handshakeTimeout, defaultHandshakeTimeout, false, math.MaxInt64)
@@ -213,7 +235,11 @@ func (o *SocketOptions) resolve() error {
 	if o.QLogFormat > QLogJSON {
 		c.fail("QLogFormat", o.QLogFormat, CodeOutOfRange, "QLogSeq or QLogJSON")
 	}
-	o.MaxConnections = count(c, "MaxConnections", o.MaxConnections, maxCount, 1, maxCount)
+	if n := o.MaxConnections; n == 0 {
+		o.MaxConnections = maxCount
+	} else if n < 0 || n > maxCount {
+		c.fail("MaxConnections", n, CodeOutOfRange, fmt.Sprintf("1 to %d, or 0 for no limit", maxCount))
+	}
 	o.MaxConnectionsPerHost = count(c, "MaxConnectionsPerHost", o.MaxConnectionsPerHost, defaultPerHost, 1, maxCount)
 	o.MaxStatelessResetsPerHost = count(c, "MaxStatelessResetsPerHost", o.MaxStatelessResetsPerHost, defaultResetsPerHost, 1, maxCount)
 	if d := o.RetryTokenTimeout; d != 0 && (d < time.Second || d > time.Minute || d%time.Second != 0) {
@@ -274,7 +300,7 @@ func (o *ConnectOptions) resolve(base *ConnectOptions) (sessionOptions, error) {
 		c.fail("ServerName", o.ServerName, CodeInvalidArgValue, "a host name, not an IP address")
 	}
 	if o.ALPN == "" && (o.TLS == nil || len(o.TLS.NextProtos) == 0) {
-		c.fail("ALPN", nil, CodeMissingOption, "")
+		c.fail("ALPN", nil, CodeMissingOption, wantALPN)
 	}
 	c.alpn(o.ALPN, o.TLS)
 	checkTLS(c, o.TLS, o.SecureContext)
@@ -291,7 +317,7 @@ func (o *ListenOptions) resolve(base *ListenOptions) (sessionOptions, error) {
 	so := o.session().over(base.session()).resolved(c)
 	*o = o.over(*base)
 	if o.ALPN == "" && (o.TLS == nil || len(o.TLS.NextProtos) == 0) {
-		c.fail("ALPN", nil, CodeMissingOption, "")
+		c.fail("ALPN", nil, CodeMissingOption, wantALPN)
 	}
 	c.alpn(o.ALPN, o.TLS)
 	checkTLS(c, o.TLS, o.SecureContext)

@@ -69,7 +69,7 @@ func TestErrorCodes(t *testing.T) {
 				_, err := p.client.TryOpenStream(StreamOptions{HalfOpen: true})
 				return err
 			}},
-			{"ERR_OUT_OF_RANGE", "ConnectOptions.MaxData is -2, want 0 to", connect(ConnectOptions{MaxData: -2})},
+			{"ERR_OUT_OF_RANGE", "ConnectOptions.MaxData is -2, want 1 to", connect(ConnectOptions{MaxData: -2})},
 			{"ERR_OUT_OF_RANGE", "StreamOptions.HighWaterMark is -2, want", func() error {
 				_, err := p.client.OpenStream(ctx, StreamOptions{HighWaterMark: -2})
 				return err
@@ -144,7 +144,7 @@ func endCodes(t *testing.T) {
 				defer m.server.SetServerBusy(false)
 				return ended(ConnectOptions{}, nil)()
 			}},
-			{"ERR_QUIC_TRANSPORT_ERROR", "CRYPTO_ERROR(0x178)", ended(ConnectOptions{ALPN: "unknown"}, nil)},
+			{"ERR_QUIC_TRANSPORT_ERROR", `TLS alert "no application protocol"`, ended(ConnectOptions{ALPN: "unknown"}, nil)},
 			{"ERR_QUIC_IDLE_TIMEOUT", "idle timeout", ended(ConnectOptions{}, func(*ClientSession) {})},
 			{"ERR_QUIC_HANDSHAKE_TIMEOUT", "no answer from 10.0.0.1:4433 within 10s", func() error {
 				m.net.SetFilter(func(*dgram.Datagram) bool { return true })

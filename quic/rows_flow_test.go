@@ -56,7 +56,7 @@ func TestMaxStreamDataRows(t *testing.T) {
 			covers(t, "LIS-028")
 		})
 	}
-	const most = "0 to 4611686018427387903"
+	const most = "1 to 4611686018427387903, or None for 0"
 	wantRefused(t, "MaxStreamDataBidiLocal", "-2", most, ConnectOptions{MaxStreamDataBidiLocal: -2}, ListenOptions{MaxStreamDataBidiLocal: -2})
 	wantRefused(t, "MaxStreamDataBidiLocal", "4611686018427387904", most, ConnectOptions{MaxStreamDataBidiLocal: 1 << 62}, ListenOptions{MaxStreamDataBidiLocal: 1 << 62})
 	wantRefused(t, "MaxStreamDataBidiRemote", "-2", most, ConnectOptions{MaxStreamDataBidiRemote: -2}, ListenOptions{MaxStreamDataBidiRemote: -2})
@@ -146,7 +146,7 @@ func TestMaxStreamsOptionRows(t *testing.T) {
 			covers(t, "LIS-025")
 		})
 	}
-	const most = "0 to 1152921504606846976"
+	const most = "1 to 1152921504606846976, or None for 0"
 	wantRefused(t, "MaxStreamsBidi", "-2", most, ConnectOptions{MaxStreamsBidi: -2}, ListenOptions{MaxStreamsBidi: -2})
 	wantRefused(t, "MaxStreamsBidi", "1152921504606846977", most, ConnectOptions{MaxStreamsBidi: 1<<60 + 1}, ListenOptions{MaxStreamsBidi: 1<<60 + 1})
 	wantRefused(t, "MaxStreamsUni", "-2", most, ConnectOptions{MaxStreamsUni: -2}, ListenOptions{MaxStreamsUni: -2})
@@ -214,9 +214,9 @@ func TestZeroValues(t *testing.T) {
 	covers(t, "X-020")
 
 	// What is below None is out of range, and so is it of a stream's own mark.
-	wantRefused(t, "MaxData", "-2", "0 to 4611686018427387903", ConnectOptions{MaxData: -2}, ListenOptions{MaxData: -2})
-	wantRefused(t, "MaxStreamsUni", "-2", "0 to 1152921504606846976", ConnectOptions{MaxStreamsUni: -2}, ListenOptions{MaxStreamsUni: -2})
-	wantRefused(t, "MaxAckDelay", "-2ns", "0 to 16.383s", ConnectOptions{MaxAckDelay: -2}, ListenOptions{MaxAckDelay: -2})
+	wantRefused(t, "MaxData", "-2", "1 to 4611686018427387903, or None for 0", ConnectOptions{MaxData: -2}, ListenOptions{MaxData: -2})
+	wantRefused(t, "MaxStreamsUni", "-2", "1 to 1152921504606846976, or None for 0", ConnectOptions{MaxStreamsUni: -2}, ListenOptions{MaxStreamsUni: -2})
+	wantRefused(t, "MaxAckDelay", "-2ns", "up to 16.383s, or None for 0", ConnectOptions{MaxAckDelay: -2}, ListenOptions{MaxAckDelay: -2})
 	wantRefused(t, "IdleTimeout", "-2ns", "or None", ConnectOptions{IdleTimeout: -2}, ListenOptions{IdleTimeout: -2})
 	inPair(t, ListenOptions{MaxData: None}, ConnectOptions{HighWaterMark: 5000}, func(t *testing.T, m *memNet, p *pair) {
 		for mark, want := range map[int]int{0: 5000, None: 100, 700: 700} {

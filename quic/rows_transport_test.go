@@ -198,7 +198,7 @@ func TestMaxAckDelayRows(t *testing.T) {
 		})
 	}
 	for _, d := range []time.Duration{-2, 16_383*ms + 1, 16_384 * ms, 1 << 53} {
-		wantRefused(t, "MaxAckDelay", d.String(), "0 to 16.383s", ConnectOptions{MaxAckDelay: d}, ListenOptions{MaxAckDelay: d})
+		wantRefused(t, "MaxAckDelay", d.String(), "up to 16.383s, or None for 0", ConnectOptions{MaxAckDelay: d}, ListenOptions{MaxAckDelay: d})
 	}
 	covers(t, "CON-020")
 	covers(t, "LIS-021")
@@ -250,7 +250,7 @@ func TestMaxUDPPayloadSizeRows(t *testing.T) {
 		covers(t, "LIS-023")
 	}
 	for value, n := range map[string]int{"1199": 1199, "1": 1, "-1": -1} {
-		wantRefused(t, "MaxUDPPayloadSize", value, "1200 to ", ConnectOptions{MaxUDPPayloadSize: n}, ListenOptions{MaxUDPPayloadSize: n})
+		wantRefused(t, "MaxUDPPayloadSize", value, "want 1200 or more", ConnectOptions{MaxUDPPayloadSize: n}, ListenOptions{MaxUDPPayloadSize: n})
 	}
 }
 
@@ -305,6 +305,6 @@ func TestMaxDataRows(t *testing.T) {
 		covers(t, "LIS-022")
 	}
 	for value, n := range map[string]int64{"-2": -2, "4611686018427387904": 1 << 62, "9223372036854775807": math.MaxInt64} {
-		wantRefused(t, "MaxData", value, "0 to 4611686018427387903", ConnectOptions{MaxData: n}, ListenOptions{MaxData: n})
+		wantRefused(t, "MaxData", value, "1 to 4611686018427387903, or None for 0", ConnectOptions{MaxData: n}, ListenOptions{MaxData: n})
 	}
 }

@@ -1,6 +1,7 @@
 package quic
 
 import (
+	"bytes"
 	"context"
 	"crypto/tls"
 	"io"
@@ -181,6 +182,16 @@ func (s *Session) Handshake(ctx context.Context) error {
 	}
 	s.wait.put(w)
 	return err
+}
+
+// OriginalConnectionID returns the destination connection ID of the client's first packet,
+// of 8 to 20 bytes (RFC 9000 §7.2): the same at both ends, from the session's start on and for
+// ever, and in hexadecimal the group_id of its qlog. It tells sessions apart in logs.
+func (s *Session) OriginalConnectionID() []byte {
+	s.mu.Lock()
+	defer s.unlock(flushNone)
+	id := s.conn.FirstDCID()
+	return bytes.Clone(id.Bytes())
 }
 
 // Ping asks the peer for an answer, which keeps an idle session alive (SES-079).

@@ -122,7 +122,8 @@ func (s *Socket) listen(ctx context.Context, op string, o ListenOptions, so sess
 
 // Accept returns the next server session whose handshake is complete, or whose
 // early data is coming in (SOC-013), and waits for it. The error is the context's, or a
-// *StateError if the socket is not listening, closing or closed, or has a Handler.
+// *StateError if the socket is not listening, closing or closed, or has a Handler. Of
+// handshakes that fail it tells nothing: ListenOptions.Hooks.Error does.
 func (s *Socket) Accept(ctx context.Context) (*ServerSession, error) {
 	const op = "Socket.Accept"
 	s.mu.Lock()

@@ -112,7 +112,7 @@ func (s *Session) open(op string, o StreamOptions) (*Stream, error) {
 		return nil, s.stateError(op)
 	}
 	if o.HighWaterMark < None {
-		return nil, &OptionError{Option: "StreamOptions.HighWaterMark", Value: o.HighWaterMark, Want: "0 or more", code: CodeOutOfRange}
+		return nil, &OptionError{Option: "StreamOptions.HighWaterMark", Value: o.HighWaterMark, Want: "1 or more, 0 for the session's, or None for 0", code: CodeOutOfRange}
 	}
 	q := &s.openers[0]
 	if o.HalfOpen {

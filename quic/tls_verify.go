@@ -75,20 +75,29 @@ func (r *tlsRunner) unproven(err error, alert tls.AlertError) (*VerifyError, err
 	case errors.As(err, &v):
 		return v, err
 	case errors.As(err, &failed):
-		v = &VerifyError{Reason: r.verifyReason(failed.Err), Err: err}
+		v = r.untrusted(r.verifyReason(failed.Err), err)
 	case r.s.server != nil && alert == certificateRequired:
-		v = &VerifyError{Reason: reasonAbsent, Err: err}
+		v = r.untrusted(reasonAbsent, err)
 	default:
 		return nil, err
 	}
 	return v, v
 }
 
+// untrusted returns the error of a peer that is not authenticated. It is called without locks.
+func (r *tlsRunner) untrusted(reason string, err error) *VerifyError {
+	v := &VerifyError{Reason: reason, Err: err, server: r.s.server != nil}
+	if v.Peer = r.config.ServerName; v.server {
+		v.Peer = r.s.RemoteAddr().String()
+	}
+	return v
+}
+
 // verify finds out whether the peer is authenticated, where TLS was told not to
 // insist on it or does not look. It is called without locks.
 func (r *tlsRunner) verify(state *tls.ConnectionState) error {
 	if len(state.PeerCertificates) == 0 {
-		return &VerifyError{Reason: reasonAbsent, Err: errors.New("the peer has shown no certificate")}
+		return r.untrusted(reasonAbsent, errors.New("the peer has shown no certificate"))
 	}
 	if r.tlsVerifies() && !r.restricted() {
 		return nil
@@ -104,7 +113,7 @@ func (r *tlsRunner) verifyPeer(state *tls.ConnectionState) error {
 	if len(chains) == 0 || !r.tlsVerifies() { // then those of a resumed session are of another name or other anchors
 		var err error
 		if chains, err = state.PeerCertificates[0].Verify(r.verifyOptions(state)); err != nil {
-			return &VerifyError{Reason: r.verifyReason(err), Err: err}
+			return r.untrusted(r.verifyReason(err), err)
 		}
 	}
 	if r.context == nil {
@@ -114,7 +123,7 @@ func (r *tlsRunner) verifyPeer(state *tls.ConnectionState) error {
 	if err == nil {
 		return nil
 	}
-	v := &VerifyError{Reason: reasonInvalid, Err: err}
+	v := r.untrusted(reasonInvalid, err)
 	var revoked *securecontext.RevocationError
 	if errors.As(err, &revoked) {
 		v.Reason = revoked.Reason

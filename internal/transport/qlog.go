@@ -68,13 +68,19 @@ func (c *Conn) QLog() *qlog.Log {
 // StopQLog ends the connection's log: nobody wants it.
 func (c *Conn) StopQLog() { c.qlog = nil }
 
-// QLogGroup returns what the connection's log is known by at both ends: the
-// destination connection ID of the client's very first packet.
+// QLogGroup returns what the connection's log is known by at both ends.
 func (c *Conn) QLogGroup() string {
+	id := c.FirstDCID()
+	return id.String()
+}
+
+// FirstDCID returns the destination connection ID of the client's very first packet, also
+// after a Retry. It never changes, and is the same at both ends.
+func (c *Conn) FirstDCID() wire.ConnectionID {
 	if c.server {
-		return c.params.OriginalDCID.String()
+		return c.params.OriginalDCID
 	}
-	return c.ids.original.String()
+	return c.ids.original
 }
 
 // QLogTime tells the log the time, before a command that is not told it otherwise.
