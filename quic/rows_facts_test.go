@@ -291,6 +291,11 @@ func TestCertificates(t *testing.T) {
 				t.Errorf("without issuers the chain of %s is %q", leaf, got)
 			}
 		}
+		// Where nothing was verified, the links are what the peer has sent, in whatever order.
+		unknown := &Session{tlsState: &tls.ConnectionState{PeerCertificates: []*x509.Certificate{agent.cert, root.cert, middle.cert}}}
+		if got := names(unknown.PeerCertificate(true)); !slices.Equal(got, []string{"agent1", "middle", "root"}) {
+			t.Errorf("the chain of a peer that was not verified is %q", got)
+		}
 		covers(t, "SES-054")
 		p.client.Destroy(nil)
 		<-p.server.Closed()

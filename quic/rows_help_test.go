@@ -71,3 +71,19 @@ func socketPreferring(t testing.TB, n *udp.Network, o SocketOptions, preferred i
 	}
 	return s
 }
+
+// wantBroken wants an endpoint whose PacketConn fails to close to end its socket with that.
+func wantBroken(t *testing.T, why error) {
+	t.Helper()
+	mem, err := udp.NewNetwork(udp.NetworkOptions{}).Listen(netip.MustParseAddrPort("10.0.0.1:1"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	broken := &memGate{Conn: mem, open: make(chan struct{}), err: why}
+	close(broken.open)
+	s := newSocket(t, SocketOptions{PacketConn: memConn{c: broken}})
+	mustBind(t, s.Endpoints()[0])
+	if err := s.Endpoints()[0].Close(); err != why || !s.Destroyed() || s.Err() != why {
+		t.Errorf("%v; the socket ended with %v", err, s.Err())
+	}
+}
