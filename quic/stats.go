@@ -207,7 +207,7 @@ func (s *Session) Stats() SessionStats {
 // end too. Bytes are those of the stream.
 type StreamStats struct {
 	Duration              time.Duration // from the start to now or the end (STR-032)
-	BytesReceived         uint64        // each byte once (STR-024)
+	BytesReceived         uint64        // each byte once; what fills holes after Stop does not count (STR-024)
 	BytesRead             uint64        // by the program, or dropped
 	BytesSent             uint64        // each byte once (STR-025)
 	FinalSize             uint64        // bytes in all that the peer sent, 0 until known (STR-033)

@@ -415,7 +415,7 @@ func (a *talker) check(peer *talker) error {
 			continue
 		}
 		sender, receiver := k.st.Stats(), other.st.Stats()
-		if sender.BytesSent > receiver.MaxReceive || receiver.BytesReceived > sender.BytesSent || sender.BytesAcknowledged > receiver.BytesReceived {
+		if sender.BytesSent > receiver.MaxReceive || receiver.MaxReceived > sender.BytesSent || sender.BytesAcknowledged > receiver.MaxReceived {
 			return fmt.Errorf("%s, stream %d: sent %+v, received %+v", a.s.End.Name, id, sender, receiver)
 		}
 	}
