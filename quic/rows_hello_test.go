@@ -303,6 +303,11 @@ func TestOCSP(t *testing.T) {
 			t.Errorf("the order is %q", order)
 		}
 		covers(t, "OCS-007")
+		refused := m.connect(ConnectOptions{TLS: unverified(), ServerName: "refused.test", OCSPHandler: func(context.Context, *ClientSession, []byte) error { return errBoom }})
+		if err := refused.Handshake(t.Context()); !errors.Is(err, errBoom) || refused.Err() != errBoom {
+			t.Errorf("the handler has failed: %v, %v", err, refused.Err())
+		}
+		covers(t, "OCS-007")
 		if name := p.client.PeerCertificate(false).Subject.CommonName; name != "listener" {
 			t.Errorf("the certificate is %q's", name)
 		}
@@ -343,7 +348,7 @@ func stapledIfAsked(t *testing.T, s *ServerSession) {
 func TestOCSPAfterClientHello(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var other, told *securecontext.Context
-		m, root, _ := ocspNet(t, ListenOptions{
+		m, root, listener := ocspNet(t, ListenOptions{
 			ClientHelloHandler: func(context.Context, *ServerSession, ClientHello) (*securecontext.Context, error) { return other, nil },
 			OCSPHandler: func(_ context.Context, _ *ServerSession, r OCSPRequest) (OCSPResponse, error) {
 				told = r.Context
@@ -351,11 +356,16 @@ func TestOCSPAfterClientHello(t *testing.T) {
 			},
 		})
 		defer m.close()
+		m.pair(ConnectOptions{TLS: unverified()})
+		if told == nil || told != listener {
+			t.Error("the context is not the listener's")
+		}
 		other = newContext(t, root.leaf(t, "other").options(t))
 		p := m.pair(ConnectOptions{TLS: unverified()})
 		if name := p.client.PeerCertificate(false).Subject.CommonName; told != other || name != "other" {
 			t.Errorf("the context is another than the session's, which shows %q", name)
 		}
+		covers(t, "OCS-004")
 	})
 }
 
@@ -410,10 +420,12 @@ func TestOCSPFails(t *testing.T) {
 				var server *ServerSession
 				m, _, _ := ocspNet(t, ListenOptions{OCSPHandler: func(_ context.Context, s *ServerSession, r OCSPRequest) (OCSPResponse, error) {
 					server = s
+					if r.ServerName != "client.test" {
+						time.Sleep(time.Second)
+					}
 					if r.ServerName != "server.test" {
 						return OCSPResponse{Data: []byte("x")}, nil
 					}
-					time.Sleep(time.Second)
 					return OCSPResponse{}, f()
 				}})
 				defer m.close()
@@ -421,9 +433,19 @@ func TestOCSPFails(t *testing.T) {
 				if err := c.Handshake(t.Context()); !errors.Is(err, &TransportError{ErrorCode: 0x150, Remote: true}) {
 					t.Errorf("the client's handshake: %v", err)
 				}
+				if server == nil {
+					t.Fatal("the server's handler was not called")
+				}
 				if err := server.Err(); !errors.Is(err, errBoom) || name == "error" && err != errBoom {
 					t.Errorf("the server's session: %v", err)
 				}
+				covers(t, "OCS-001")
+				start := time.Now()
+				slow := m.pair(ConnectOptions{TLS: unverified(), ServerName: "slow.test"})
+				if d := time.Since(start); d < time.Second || server != slow.server {
+					t.Errorf("the handshake waited for %v", d)
+				}
+				stapledIfAsked(t, slow.server)
 				covers(t, "OCS-001")
 
 				var told error

@@ -93,12 +93,8 @@ func TestPreferredAddressAccepted(t *testing.T) {
 			if at := p.client.RemoteAddress(); at != goal {
 				t.Errorf("the client speaks to %v, want %v", at, goal)
 			}
-			plain := m.wide(ConnectOptions{}) // which is "reject"
-			time.Sleep(time.Second)
-			if at := plain.client.RemoteAddress(); at != wideHomes[k] {
-				t.Errorf("without a policy, the client speaks to %v", at)
-			}
-			plain.client.Destroy(nil)
+			wideStays(t, k, m, "") // which is "reject"
+			wideStays(t, k, m, "reject")
 			covers(t, "CON-039")
 			if at := p.server.Address(); at != goal {
 				t.Errorf("the server speaks from %v, want %v", at, goal)
@@ -125,7 +121,14 @@ func TestPreferredAddressAccepted(t *testing.T) {
 			if len(told) != 1 || told[0] != want {
 				t.Errorf("told %q, want once %q", told, want)
 			}
+			silent := PreferredAddress{Address: goal.Addr().String(), Port: 9, Type: [2]string{UDP4, UDP6}[k]}
+			for _, offer := range [][]PreferredAddress{nil, widePrefs[1-k : 2-k], {silent}} {
+				other := newWideNet(t, SocketOptions{}, ListenOptions{PreferredAddress: offer}, client)
+				wideStays(t, k, other, "accept")
+				other.close()
+			}
 			covers(t, "CLI-009")
+			covers(t, "CON-039")
 			covers(t, "CLI-010")
 			covers(t, "CLI-011")
 			covers(t, "CLI-012")
@@ -134,6 +137,22 @@ func TestPreferredAddressAccepted(t *testing.T) {
 			}
 		})
 	}
+}
+
+// wideStays wants a client with that policy to stay where its handshake was, and to be told of nothing.
+func wideStays(t *testing.T, k int, m *memNet, policy string) {
+	t.Helper()
+	p := m.wide(ConnectOptions{PreferredAddressPolicy: policy, Hooks: SessionHooks{UsePreferredAddress: func(a netip.AddrPort) error {
+		t.Errorf("with the policy %q, the client is told to use %v", policy, a)
+		return nil
+	}}})
+	time.Sleep(2 * time.Second)
+	p.exchange(t)
+	synctest.Wait()
+	if at := p.client.RemoteAddress(); at != wideHomes[k] {
+		t.Errorf("with the policy %q, the client speaks to %v", policy, at)
+	}
+	p.client.Destroy(nil)
 }
 
 // A client stays where it is if it was not told to accept, or if the server offers

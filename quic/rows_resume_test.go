@@ -16,6 +16,7 @@ import (
 	"time"
 
 	"github.com/cinnabar-quic/cinnabar/internal/udp"
+	"github.com/cinnabar-quic/cinnabar/internal/wire"
 	"github.com/cinnabar-quic/cinnabar/securecontext"
 )
 
@@ -143,7 +144,34 @@ func TestResumeWithTicket(t *testing.T) {
 		}
 		(&pair{m.server, c, s}).exchange(t)
 		covers(t, "CLI-006")
+		paramsAsGiven(t, m)
+		covers(t, "CLI-005")
+		covers(t, "X-011")
 	})
+}
+
+// paramsAsGiven wants the limits of the parameters that Connect is given to hold, and that
+// they are of no use without a ticket.
+func paramsAsGiven(t *testing.T, m *memNet) {
+	t.Helper()
+	r := m.first(ConnectOptions{})
+	fewer, err := wire.ParseParameters(r.params, true)
+	if err != nil || fewer.MaxStreamsBidi < 2 {
+		t.Fatalf("%v, %d streams", err, fewer.MaxStreamsBidi)
+	}
+	fewer.MaxStreamsBidi = 1
+	c := m.connect(ConnectOptions{SessionTicket: r.ticket, RemoteTransportParams: fewer.Append(nil)})
+	_, first := c.TryOpenStream(StreamOptions{})
+	_, second := c.TryOpenStream(StreamOptions{})
+	if first != nil || second == nil {
+		t.Errorf("with parameters for one stream, TryOpenStream: %v, then %v", first, second)
+	}
+	c.Destroy(nil)
+	c = m.connect(ConnectOptions{RemoteTransportParams: r.params})
+	if c.AllowEarlyData() {
+		t.Error("without a ticket, AllowEarlyData is true")
+	}
+	c.Destroy(nil)
 }
 
 // What cannot be a ticket, or parameters, is refused before anything is done.

@@ -108,22 +108,34 @@ func TestRetryRow(t *testing.T) {
 			}
 		}
 	})
-	synctest.Test(t, func(t *testing.T) { // a token is of use to nobody at another address
-		m := newMemNet(t, udp.NetworkOptions{Delay: delay}, SocketOptions{ValidateAddress: true}, ListenOptions{})
+	for _, thief := range []string{"10.0.0.7:1001", "10.0.0.2:7"} {
+		tokenOfAnother(t, netip.MustParseAddrPort(thief))
+	}
+	covers(t, "CQS-016")
+}
+
+// tokenOfAnother wants a token to be of use to nobody at another address, nor at another
+// port of the client's.
+func tokenOfAnother(t *testing.T, thief netip.AddrPort) {
+	t.Helper()
+	synctest.Test(t, func(t *testing.T) {
+		m := newMemNet(t, udp.NetworkOptions{Delay: time.Millisecond}, SocketOptions{ValidateAddress: true}, ListenOptions{})
 		defer m.close()
+		if home := m.client.opts.PacketConn.(memConn).c.LocalAddr(); home == thief || home.Addr() != thief.Addr() && home.Port() != thief.Port() {
+			t.Fatalf("the client is at %v", home)
+		}
 		m.net.SetFilter(func(d *dgram.Datagram) bool {
 			if h, ok := wire.ParseLong(d.Data); ok && d.Path.Local == memServer && len(h.Token) > 0 {
-				d.Path.Remote = netip.MustParseAddrPort("10.0.0.7:7")
+				d.Path.Remote = thief
 			}
 			return false
 		})
 		c := m.connect(ConnectOptions{HandshakeTimeout: 2 * time.Second})
 		if err := c.Handshake(t.Context()); err == nil {
-			t.Error("a token was good for two addresses")
+			t.Errorf("a token was good for %v too", thief)
 		}
 		if st := m.server.Stats(); st.ServerSessions != 0 || st.InvalidTokens == 0 {
 			t.Errorf("%+v", st)
 		}
 	})
-	covers(t, "CQS-016")
 }

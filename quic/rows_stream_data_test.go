@@ -51,6 +51,9 @@ func TestRowBackPressure(t *testing.T) {
 			if n < 1000 {
 				break
 			}
+			if total > 1<<20 {
+				t.Fatal("TryWrite never says that the stream is full")
+			}
 			settle(time.Millisecond)
 		}
 		settle(time.Second)
