@@ -239,6 +239,22 @@ func TestUsingEarlyData(t *testing.T) {
 			}
 		}
 		r = m.first(ConnectOptions{})
+		c := m.connect(ConnectOptions{SessionTicket: r.ticket, RemoteTransportParams: r.params})
+		st, err := c.TryOpenStream(StreamOptions{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		st.End([]byte("x"))
+		if c.UsingEarlyData() {
+			t.Error("early data is in use before anybody knows")
+		}
+		if err := c.Handshake(t.Context()); err != nil || !c.UsingEarlyData() {
+			t.Errorf("%v, early %v", err, c.UsingEarlyData())
+		}
+		if _, err := m.server.Accept(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		r = m.first(ConnectOptions{})
 		m.again(ListenOptions{TicketKeys: keys, ReplayRegister: register, DisableEarlyData: true})
 		c, s := m.early(r)
 		if c.UsingEarlyData() || s.UsingEarlyData() || s.EarlyDataAccepted() || !s.ConnectionState().DidResume {

@@ -80,7 +80,16 @@ func TestSocketTraffic(t *testing.T) {
 		}
 		p.client.Ping()
 		time.Sleep(100 * time.Millisecond)
-		if after := m.server.Stats(); after.BytesReceived != before.BytesReceived || after.PacketsIgnored == 0 {
+		if after := m.server.Stats(); after.BytesReceived != before.BytesReceived || after.PacketsReceived != before.PacketsReceived || after.PacketsIgnored == 0 {
+			t.Errorf("before %+v\nafter %+v", before, after)
+		}
+		// What is of no session is received, but no session's.
+		r := m.raw("10.0.0.9:9")
+		defer r.conn.Close()
+		if r.ask(memServer, stray("12345678", 100)) == nil {
+			t.Error("no reset")
+		}
+		if after := m.server.Stats(); after.BytesReceived != before.BytesReceived+100 || after.PacketsReceived != before.PacketsReceived {
 			t.Errorf("before %+v\nafter %+v", before, after)
 		}
 		// None falls when the endpoints go.
@@ -96,6 +105,8 @@ func TestSocketTraffic(t *testing.T) {
 		covers(t, "SOC-050")
 		covers(t, "SOC-051")
 	})
+	sentToKernel(t)
+	covers(t, "SOC-029")
 }
 
 // The counts of sessions go up with each one and never down.

@@ -497,6 +497,7 @@ func TestSocketDurations(t *testing.T) {
 		time.Sleep(time.Hour)
 		want(5*time.Second, 4*time.Second, 3*time.Second)
 		covers(t, "SOC-042")
+		covers(t, "SOC-027")
 		covers(t, "SOC-047")
 	})
 }

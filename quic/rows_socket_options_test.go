@@ -71,6 +71,39 @@ func TestSocketRow(t *testing.T) {
 		if st := m.server.Stats(); st.ServerSessions != 1 || st.BytesReceived == 0 {
 			t.Errorf("%+v", st)
 		}
+		// One socket with two bindings serves at each and connects, all at once.
+		hub := socketOn(t, m.net, SocketOptions{Server: ListenOptions{TLS: serverConfig()}}, "10.0.1.1:1", "10.0.1.2:2")
+		defer hub.Destroy(nil)
+		if err := hub.Listen(t.Context(), ListenOptions{}); err != nil {
+			t.Fatal(err)
+		}
+		for i, e := range hub.Endpoints() {
+			at := []string{"10.0.1.1", "10.0.1.2"}[i]
+			in, err := m.client.Connect(t.Context(), ConnectOptions{Address: at, Port: i + 1, TLS: clientConfig(), ServerName: "localhost"})
+			if err != nil {
+				t.Fatal(err)
+			}
+			v, err := hub.Accept(t.Context())
+			if err != nil {
+				t.Fatal(err)
+			}
+			(&pair{hub, in, v}).exchange(t)
+			if in.RemoteAddress() != e.Address() || v.Socket() != hub {
+				t.Errorf("endpoint %d at %v has taken a session with %v", i, e.Address(), in.RemoteAddress())
+			}
+		}
+		out, err := hub.Connect(t.Context(), m.options(ConnectOptions{}))
+		if err != nil {
+			t.Fatal(err)
+		}
+		v, err := m.server.Accept(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		(&pair{m.server, out, v}).exchange(t)
+		if st := hub.Stats(); st.ServerSessions != 2 || st.ClientSessions != 1 || st.BytesReceived == 0 || st.BytesSent == 0 {
+			t.Errorf("%+v", st)
+		}
 		covers(t, "SOC-001")
 	})
 	var s any = new(Socket)

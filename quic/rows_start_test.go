@@ -116,6 +116,12 @@ func TestStatesOfASession(t *testing.T) {
 		}
 		covers(t, "SES-004")
 		covers(t, "SES-060")
+		c = m.connect(ConnectOptions{}) // begins by itself
+		wantCode(t, c.StartHandshake(), CodeInvalidState)
+		if err := c.Handshake(t.Context()); err != nil {
+			t.Error(err)
+		}
+		covers(t, "X-004")
 	})
 }
 
