@@ -36,6 +36,7 @@ func TestBlockListRules(t *testing.T) {
 		t.Fatal(err)
 	}
 	blocks(t, &b, "10.0.0.1", "!10.0.0.0", "!10.0.0.2", "2001:db8::7", "!2001:db8::6", "!2001:db8::8")
+	addressRuleBites(t, ip("10.0.0.1"), func(b *BlockList) error { return b.AddAddress(ip("10.0.0.1")) })
 	covers(t, "BLK-001")
 
 	b = BlockList{}
@@ -67,6 +68,7 @@ func TestBlockListRules(t *testing.T) {
 		t.Fatal(err)
 	}
 	blocks(t, &b, "0.0.0.0", "255.255.255.255", "::ffff:1.2.3.4", "!::1", "!2001::")
+	addressRuleBites(t, ip("10.0.0.1"), func(b *BlockList) error { return b.AddSubnet(prefix("10.0.0.0/31")) })
 	covers(t, "BLK-003")
 
 	b = BlockList{}
@@ -78,6 +80,31 @@ func TestBlockListRules(t *testing.T) {
 	blocks(t, &b, "10.9.9.9", "::ffff:10.9.9.9", "172.31.0.1", "!172.32.0.1", "10.0.0.1", "::ffff:10.0.0.1",
 		"!::ffff:10.0.0.2", "fe80::1", "fe80::1%eth1", "!fe80::2")
 	covers(t, "BLK-004")
+}
+
+// addressRuleBites adds a rule against the server to a socket that has a session with it:
+// from then on the socket hears nothing from there, and connects to it no more.
+func addressRuleBites(t *testing.T, server netip.Addr, rule func(b *BlockList) error) {
+	t.Helper()
+	synctest.Test(t, func(t *testing.T) {
+		m := newMemNet(t, udp.NetworkOptions{}, SocketOptions{}, ListenOptions{})
+		defer m.close()
+		p := m.pair(ConnectOptions{})
+		time.Sleep(time.Second)
+		if err := rule(m.client.BlockList()); err != nil {
+			t.Fatal(err)
+		}
+		before := m.client.Stats()
+		_ = p.server.Ping()
+		time.Sleep(time.Second)
+		after := m.client.Stats()
+		if after.PacketsIgnored == before.PacketsIgnored || after.BytesReceived != before.BytesReceived {
+			t.Errorf("a packet from %v: before %+v\nafter %+v", server, before, after)
+		}
+		if _, err := m.client.Connect(t.Context(), m.options(ConnectOptions{})); err == nil || m.client.Stats().ClientSessions != before.ClientSessions {
+			t.Errorf("connected to %v: %v", server, err)
+		}
+	})
 }
 
 // Rules that overlap become one, whatever the order they come in.

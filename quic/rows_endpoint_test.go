@@ -299,6 +299,18 @@ func TestEndpointDualStack(t *testing.T) {
 }
 
 // Endpoints are added until binding begins.
+// destroyedLeaves checks that a destroyed endpoint leaves the list, and no other does.
+func destroyedLeaves(t *testing.T) {
+	t.Helper()
+	s := newSocket(t, SocketOptions{})
+	first := s.Endpoints()[0]
+	second, third := add(t, s, EndpointOptions{}), add(t, s, EndpointOptions{})
+	second.Destroy(nil)
+	if list := s.Endpoints(); !slices.Equal(list, []*Endpoint{first, third}) {
+		t.Errorf("without the second the endpoints are %v", list)
+	}
+}
+
 func TestAddEndpoint(t *testing.T) {
 	slow := newSlowLookup()
 	s := newSocket(t, SocketOptions{Endpoint: EndpointOptions{Address: "somewhere", Lookup: slow.lookup}})
@@ -354,6 +366,7 @@ func TestAddEndpoint(t *testing.T) {
 	if len(s.Endpoints()) != 0 {
 		t.Error("endpoints outlive their socket")
 	}
+	destroyedLeaves(t)
 	covers(t, "SOC-043")
 
 	// Connect begins to bind too, and so does a Bind.

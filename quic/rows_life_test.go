@@ -203,6 +203,19 @@ func TestCloseCodeOfHandshakes(t *testing.T) {
 		if cc := server.CloseCode(); cc != (CloseCode{0x178, CloseTLS, false}) {
 			t.Errorf("server without a common ALPN: %+v", cc)
 		}
+		if CloseTransport != 0 || CloseTLS != 1 || CloseApplication != 2 {
+			t.Error("the families have other numbers")
+		}
+		c = m.connect(ConnectOptions{})
+		if err := c.Handshake(t.Context()); err != nil || c.CloseCode().Family != CloseApplication {
+			t.Errorf("Handshake: %v, before anything is closed: %+v", err, c.CloseCode())
+		}
+		synctest.Wait()
+		_ = c.CloseWithError(2, "") // a number that means something in another family too
+		<-server.Closed()
+		if a, b := c.CloseCode(), server.CloseCode(); a != (CloseCode{2, CloseApplication, false}) || b != (CloseCode{2, CloseApplication, true}) {
+			t.Errorf("closed by the application: %+v, %+v", a, b)
+		}
 		covers(t, "SES-045")
 
 		m.net.SetFilter(func(*dgram.Datagram) bool { return true })

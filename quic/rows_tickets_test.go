@@ -215,6 +215,11 @@ func TestClientCertEngine(t *testing.T) {
 		if name := c.ConnectionState().PeerCertificates[0].Subject.CommonName; name != "server" {
 			t.Errorf("the server shows the certificate of %q", name)
 		}
+		_, err = securecontext.New(securecontext.Options{ClientCertEngine: name + " of nobody"})
+		wantCode(t, err, "ERR_CRYPTO_CUSTOM_ENGINE_NOT_SUPPORTED")
+		if err == nil || !strings.Contains(err.Error(), "Options.ClientCertEngine") || !strings.Contains(err.Error(), name+" of nobody") {
+			t.Errorf("an unknown engine: %v", err)
+		}
 		covers(t, "CON-006")
 		s, err := m.server.Accept(t.Context())
 		if err != nil {

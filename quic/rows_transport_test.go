@@ -161,6 +161,11 @@ func TestActiveConnectionIDLimitRows(t *testing.T) {
 		}
 		covers(t, "LIS-019")
 	})
+	inPair(t, ListenOptions{ActiveConnectionIDLimit: 8}, ConnectOptions{ActiveConnectionIDLimit: 2}, func(t *testing.T, m *memNet, p *pair) {
+		if n, k := received(&p.server.Session).ActiveCIDLimit, received(&p.client.Session).ActiveCIDLimit; n != 2 || k != 8 {
+			t.Errorf("the limits are %d and %d, want 2 and 8", n, k)
+		}
+	})
 	for value, n := range map[string]int{"1": 1, "9": 9, "-1": -1, "9007199254740992": 1 << 53} {
 		wantRefused(t, "ActiveConnectionIDLimit", value, "2 to 8", ConnectOptions{ActiveConnectionIDLimit: n}, ListenOptions{ActiveConnectionIDLimit: n})
 	}

@@ -359,17 +359,17 @@ func TestClientTrust(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		root, clients, other := newIssuer(t, "root", nil, nil), newIssuer(t, "clients", nil, nil), newIssuer(t, "other", nil, nil)
 		between := newIssuer(t, "between", clients, nil)
-		good, revoked, stranger := clients.leaf(t, "good"), clients.leaf(t, "revoked"), other.leaf(t, "stranger")
-		far := between.leaf(t, "far")
+		good, revoked, stranger, far := clients.leaf(t, "good"), clients.leaf(t, "revoked"), other.leaf(t, "stranger"), between.leaf(t, "far")
 		long := far.options(t)
 		long.Cert = [][]byte{slices.Concat(far.pem(), between.pem())}
 		now := time.Now()
 		server := root.leaf(t, "server").options(t)
 		more, most := newIssuer(t, "more", nil, nil), newIssuer(t, "most", nil, nil)
+		gone := most.leaf(t, "gone")
 		server.CA = [][]byte{more.pem(), slices.Concat(most.pem(), clients.pem())}
 		covers(t, "LIS-002")
 		wantAnchors(t, server, more, most, clients)
-		server.CRL = [][]byte{pemOf("X509 CRL", clients.revokes(t, now, now.Add(time.Hour), revoked))}
+		server.CRL = [][]byte{pemOf("X509 CRL", most.revokes(t, now, now.Add(time.Hour), gone)), pemOf("X509 CRL", clients.revokes(t, now, now.Add(time.Hour), revoked))}
 		for _, test := range []struct {
 			name   string
 			client securecontext.Options
@@ -381,6 +381,7 @@ func TestClientTrust(t *testing.T) {
 			{"with what is between", long, "", 0},
 			{"without what is between", far.options(t), "UNKNOWN_AUTHORITY", 0},
 			{"revoked", revoked.options(t), "CERT_REVOKED", 44},
+			{"revoked by another list", gone.options(t), "CERT_REVOKED", 44},
 			{"of another authority", stranger.options(t), "UNKNOWN_AUTHORITY", 0},
 			{"none", securecontext.Options{}, "NO_CERTIFICATE", 116},
 		} {

@@ -2,8 +2,10 @@ package main
 
 import (
 	"bytes"
+	"context"
 	"strings"
 	"testing"
+	"time"
 )
 
 func covers(t testing.TB, id string) {
@@ -12,9 +14,11 @@ func covers(t testing.TB, id string) {
 }
 
 func TestHandlers(t *testing.T) {
+	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second) // for the worst
+	defer cancel()
 	var out bytes.Buffer
 	covers(t, "LKP-006") // without it the name does not resolve
-	if err := run(t.Context(), &out); err != nil {
+	if err := run(ctx, &out); err != nil {
 		t.Fatal(err)
 	}
 	has := func(line string) bool { return strings.Count(out.String(), line+"\n") == 1 }

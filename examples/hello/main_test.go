@@ -2,8 +2,10 @@ package main
 
 import (
 	"bytes"
+	"context"
 	"strings"
 	"testing"
+	"time"
 )
 
 func covers(t testing.TB, id string) {
@@ -12,8 +14,10 @@ func covers(t testing.TB, id string) {
 }
 
 func TestHello(t *testing.T) {
+	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second) // for the worst
+	defer cancel()
 	var out bytes.Buffer
-	if err := run(t.Context(), 0, &out); err != nil {
+	if err := run(ctx, 0, &out); err != nil {
 		t.Fatal(err)
 	}
 	const want = "The socket is listening for sessions!\n" +

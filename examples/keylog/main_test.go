@@ -2,11 +2,13 @@ package main
 
 import (
 	"bytes"
+	"context"
 	"os"
 	"path/filepath"
 	"regexp"
 	"strings"
 	"testing"
+	"time"
 )
 
 func covers(t testing.TB, id string) {
@@ -15,11 +17,13 @@ func covers(t testing.TB, id string) {
 }
 
 func TestKeyLog(t *testing.T) {
+	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second) // for the worst
+	defer cancel()
 	file := filepath.Join(t.TempDir(), "keys")
 	if err := os.WriteFile(file, []byte("# kept\n"), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	if err := run(t.Context(), file, new(bytes.Buffer)); err != nil {
+	if err := run(ctx, file, new(bytes.Buffer)); err != nil {
 		t.Fatal(err)
 	}
 	log, err := os.ReadFile(file)

@@ -44,7 +44,12 @@ func run(ctx context.Context, iface string, out io.Writer) error {
 	if err != nil {
 		return err
 	}
-	if err := <-ready; err != nil {
+	select {
+	case err = <-ready:
+	case <-ctx.Done():
+		err = ctx.Err()
+	}
+	if err != nil {
 		return fmt.Errorf("multicast by %s: %w", iface, err)
 	}
 	fmt.Fprintf(out, "multicast of %v leaves by %s\n", bound.Addr(), iface)

@@ -2,9 +2,11 @@ package main
 
 import (
 	"bytes"
+	"context"
 	"fmt"
 	"net"
 	"testing"
+	"time"
 )
 
 func covers(t testing.TB, id string) {
@@ -30,8 +32,10 @@ func loopback(t *testing.T) net.Interface {
 
 func try(t *testing.T, iface string) error {
 	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second) // for the worst
+	defer cancel()
 	var out bytes.Buffer
-	err := run(t.Context(), iface, &out)
+	err := run(ctx, iface, &out)
 	if err == nil && out.Len() == 0 {
 		t.Errorf("%s: nothing was said", iface)
 	}
@@ -51,8 +55,14 @@ func TestMulticast(t *testing.T) {
 	if err := try(t, "::%"+lo.Name); err != nil {
 		t.Error(err)
 	}
+	if err := try(t, "::%nowhere"); err == nil {
+		t.Error("there is no interface of the name nowhere, and it was taken")
+	}
 	covers(t, "EP-046")
 	if err := try(t, fmt.Sprintf("::%%%d", lo.Index)); err != nil {
 		t.Error(err)
+	}
+	if err := try(t, "::%987654321"); err == nil {
+		t.Error("there is no interface with the number 987654321, and it was taken")
 	}
 }

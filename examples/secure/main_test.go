@@ -2,8 +2,13 @@ package main
 
 import (
 	"bytes"
+	"context"
+	"errors"
+	"net"
 	"strings"
+	"syscall"
 	"testing"
+	"time"
 )
 
 func covers(t testing.TB, id string) {
@@ -12,11 +17,22 @@ func covers(t testing.TB, id string) {
 }
 
 func TestSecure(t *testing.T) {
+	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second) // for the worst
+	defer cancel()
 	var out bytes.Buffer
-	if err := run(t.Context(), "", 0, 0, &out); err != nil {
+	if err := run(ctx, "", 0, 0, &out); err != nil {
 		t.Fatal(err)
 	}
 	got := out.String()
+	taken, err := net.ListenUDP("udp4", nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer taken.Close()
+	port := taken.LocalAddr().(*net.UDPAddr).Port
+	if err := run(ctx, "", 0, port, new(bytes.Buffer)); !errors.Is(err, syscall.EADDRINUSE) {
+		t.Errorf("from port %d, which is taken: %v", port, err)
+	}
 	covers(t, "SOC-064") // there is a client session
 	covers(t, "SES-098") // and its hook has opened streams
 	if !strings.HasPrefix(got, "client: opened 0,") {
