@@ -470,7 +470,11 @@ func TestResumeInAnotherProcess(t *testing.T) {
 		return nil, nil
 	}}
 	p := newPair(t, lo, ConnectOptions{ServerName: "localhost", Hooks: hooks})
-	<-got
+	select {
+	case <-got:
+	case <-time.After(20 * time.Second):
+		t.Fatal("the SessionTicket hook is not called")
+	}
 	cmd := exec.CommandContext(testContext(t), os.Args[0], "-test.run=^TestResumingClient$")
 	cmd.Env = append(os.Environ(), resumeHelper+"="+fmt.Sprintf("%s %x %x", p.socket.Address(), r.ticket, r.params))
 	early := make(chan bool, 1)
@@ -509,6 +513,7 @@ func TestResumeInAnotherProcess(t *testing.T) {
 	}
 	if err := cmd.Wait(); err != nil || !strings.Contains(out.String(), `answer "welcome" <nil>, allowed true, used true, resumed true`) {
 		t.Errorf("%v: %s", err, out.String())
+		p.socket.Destroy(nil) // nothing more comes of it
 	}
 	if !<-early {
 		t.Error("the server has got no early data")
