@@ -128,6 +128,17 @@ func TestSecureFacts(t *testing.T) {
 		}
 		covers(t, "SES-037")
 
+		// Of a handshake that fails there is nothing to tell.
+		refused, _, told := n.begin(n.options(ConnectOptions{ALPN: "other"}))
+		if len(told) != 1 || len(n.server.seen) != 1 || !refused.Destroyed() {
+			t.Fatalf("a failed handshake: %d and %d times Secure", len(told)-1, len(n.server.seen)-1)
+		}
+		covers(t, "SES-018")
+		if refused.Cipher() != (Cipher{}) {
+			t.Errorf("after a failed handshake Cipher is %v", refused.Cipher())
+		}
+		covers(t, "SES-037")
+
 		// Of several offered protocols it is the one that was agreed on.
 		several := clientConfig()
 		several.NextProtos = []string{"other", "test", "third"}

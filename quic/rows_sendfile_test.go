@@ -180,6 +180,10 @@ func TestRowSendFD(t *testing.T) {
 		if n := gone.Stats().BytesSent; n != 0 {
 			t.Errorf("%d bytes were sent on it", n)
 		}
+		none := mustOpen(t, &p.client.Session, StreamOptions{})
+		if err := none.SendHandle(nil, SendOptions{}); !errors.Is(err, os.ErrInvalid) || !errors.Is(none.Err(), os.ErrInvalid) {
+			t.Errorf("SendHandle of no file: %v, and the stream %v", err, none.Err())
+		}
 		bad := mustOpen(t, &p.client.Session, StreamOptions{})
 		if err := bad.SendFD(^uintptr(0), SendOptions{}); !errors.Is(err, syscall.EBADF) || !errors.Is(bad.Err(), syscall.EBADF) {
 			t.Errorf("SendFD of no descriptor: %v, and the stream %v", err, bad.Err())

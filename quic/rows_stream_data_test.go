@@ -121,7 +121,7 @@ func TestRowWriteOrder(t *testing.T) {
 		boom := errors.New("boom")
 		c.Destroy(boom)
 		for range 2 {
-			if err := <-failed; !errors.Is(err, boom) {
+			if err := within(failed); !errors.Is(err, boom) {
 				t.Errorf("a write that was waiting when the stream was destroyed: %v", err)
 			}
 		}
@@ -506,6 +506,13 @@ func TestRowDefaultEncoding(t *testing.T) {
 		covers(t, "SES-074")
 		if got := text(&jsDefaults{"utf16le"}); got != "h\x00\xe9\x00" {
 			t.Errorf("with the stream's encoding: %q", got)
+		}
+		st := mustOpen(t, &p.client.Session, StreamOptions{})
+		for _, unknown := range []string{"", "zebra"} {
+			p.client.Value = &jsDefaults{unknown}
+			if n, err := writeText(st, "hé"); n != 0 || code(err) != "ERR_INVALID_ARG_VALUE" || !strings.Contains(err.Error(), "encoding") {
+				t.Errorf("with the session's encoding %q: %d, %v", unknown, n, err)
+			}
 		}
 	})
 }

@@ -30,14 +30,29 @@ func TestRowStreamClose(t *testing.T) {
 		var j journal
 		c, s := p.streams(t)
 		c.SetHooks(j.ends())
+		ended := func(ch <-chan struct{}) bool {
+			select {
+			case <-ch:
+				return true
+			default:
+				return false
+			}
+		}
+		closed := c.Closed()
 		c.End([]byte("1234"))
 		io.ReadAll(s)
 		settle(time.Second)
 		j.want(t) // one half is over
+		if ended(closed) {
+			t.Error("Closed with one half open")
+		}
 		s.End([]byte("567"))
 		io.ReadAll(c)
 		settle(time.Second)
 		j.want(t, "close")
+		if !ended(closed) || !ended(c.Closed()) || !ended(s.Closed()) {
+			t.Error("not Closed with both halves over")
+		}
 		if st := c.Stats(); st.BytesSent != 5 || st.BytesReceived != 3 || st.FinalSize != 3 || st.MaxAcknowledgedOffset != 5 {
 			t.Errorf("afterwards: %+v", st)
 		}
@@ -54,10 +69,16 @@ func TestRowStreamClose(t *testing.T) {
 		c.SetHooks(j.ends())
 		s.SetHooks(j.ends())
 		boom := errors.New("boom")
+		closed := c.Closed()
 		p.client.Destroy(boom)
 		p.client.Destroy(boom)
 		synctest.Wait()
 		j.want(t, "error: boom", "close")
+		select {
+		case <-closed:
+		default:
+			t.Error("not Closed with its session destroyed")
+		}
 		settle(time.Second)
 		j.want(t, "error: quic: session closed by the peer: APPLICATION_ERROR", "close")
 		if st := c.Stats(); st.BytesSent != 1 {
@@ -239,6 +260,12 @@ func TestRowResetReceived(t *testing.T) {
 		if _, ok := s.ResetReceived(); ok {
 			t.Error("an end counts as a reset")
 		}
+		c, zero := p.streams(t)
+		c.Reset(0)
+		settle(time.Second)
+		if n, ok := zero.ResetReceived(); !ok || n != 0 {
+			t.Errorf("reset with 0: %d, %v", n, ok)
+		}
 		p.server.Destroy(nil)
 		if !s.Detached() {
 			t.Error("not detached when the session is over")
@@ -360,6 +387,25 @@ func TestRowStreamStatsHoles(t *testing.T) {
 		}
 		if n := c.Stats().MaxAcknowledgedOffset; n != 2001 {
 			t.Errorf("acknowledged in the end up to %d", n)
+		}
+		if st := c.Stats(); st.BytesReceived != 0 || st.MaxReceivedOffset != 0 || s.Stats().BytesSent != 0 {
+			t.Errorf("the way back, where nothing went: %+v", st)
+		}
+		c.CloseWrite()
+		s.CloseWrite()
+		io.ReadAll(s)
+		io.ReadAll(c)
+		for _, over := range []func(){func() { settle(time.Second) }, func() { p.client.Destroy(nil); p.server.Destroy(nil) }} {
+			over()
+			covers(t, "STR-025")
+			if n := c.Stats().BytesSent; n != 2001 || !c.Detached() {
+				t.Errorf("BytesSent after the end is %d", n)
+			}
+			covers(t, "STR-024")
+			covers(t, "STR-037")
+			if st := s.Stats(); st.BytesReceived != 2001 || st.MaxReceivedOffset != 2001 || !s.Detached() {
+				t.Errorf("the receiver after the end: %+v", st)
+			}
 		}
 	})
 }

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"io"
 	"net"
+	"slices"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -31,6 +32,16 @@ func settle(d time.Duration) {
 	synctest.Wait()
 }
 
+// within returns the next error from ch, or that none comes in a minute of a bubble.
+func within(ch <-chan error) error {
+	select {
+	case err := <-ch:
+		return err
+	case <-time.After(time.Minute):
+		return errors.New("nothing comes")
+	}
+}
+
 // mustOpen opens a stream of s.
 func mustOpen(t *testing.T, s *Session, o StreamOptions) *Stream {
 	t.Helper()
@@ -49,6 +60,63 @@ func mustAccept(t *testing.T, s *Session) *Stream {
 		t.Fatal(err)
 	}
 	return st
+}
+
+// opensWhenSecure checks that no end opens a stream before the handshake is done, and that
+// those who wait get theirs then.
+func opensWhenSecure(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		type result struct {
+			id     int64
+			secure bool
+			err    error
+		}
+		results := make(chan result, 2)
+		early := func(s *Session, secure *bool) {
+			if st, err := s.TryOpenStream(StreamOptions{}); st != nil || code(err) != "ERR_OPERATION_FAILED" {
+				t.Errorf("TryOpenStream before the handshake is done: %v, %v", st, err)
+			}
+			go func() {
+				st, err := s.OpenStream(t.Context(), StreamOptions{})
+				if err != nil {
+					results <- result{-1, *secure, err}
+					return
+				}
+				results <- result{st.ID(), *secure, nil}
+			}()
+			synctest.Wait()
+		}
+		var served *ServerSession
+		var secure [2]bool
+		m := newMemNet(t, udp.NetworkOptions{Delay: 10 * time.Millisecond}, SocketOptions{}, ListenOptions{Handler: func(v *ServerSession) error {
+			served = v
+			v.SetHooks(SessionHooks{Secure: func() error { secure[1] = true; return nil }})
+			return nil
+		}})
+		defer m.close()
+		c, err := m.client.Connect(t.Context(), ConnectOptions{Address: memServer.Addr().String(), Port: int(memServer.Port()), TLS: clientConfig(), ServerName: "localhost"})
+		if err != nil {
+			t.Fatal(err)
+		}
+		c.SetHooks(SessionHooks{Secure: func() error { secure[0] = true; return nil }})
+		early(&c.Session, &secure[0])
+		settle(15 * time.Millisecond) // the server has the client's first flight, and answered it
+		early(&served.Session, &secure[1])
+		if len(results) != 0 {
+			t.Errorf("opened before the handshake is done: %v", <-results)
+		}
+		settle(time.Second)
+		for _, id := range []int64{0, 1} { // the client is done first
+			select {
+			case r := <-results:
+				if r.err != nil || r.id != id || !secure[id] {
+					t.Errorf("%+v, want stream %d", r, id)
+				}
+			default:
+				t.Errorf("stream %d was not opened when the handshake was done", id)
+			}
+		}
+	})
 }
 
 // Streams get the numbers that RFC 9000 §2.1 gives them, and are of the kind asked for.
@@ -75,6 +143,8 @@ func TestRowOpenStreamNumbers(t *testing.T) {
 			t.Errorf("server, unidirectional: %v", got)
 		}
 	})
+	covers(t, "SES-071")
+	opensWhenSecure(t)
 	inBubble(t, ListenOptions{MaxStreamsUni: 1, MaxStreamDataUni: None}, ConnectOptions{}, func(t *testing.T, p *pair) {
 		first := mustOpen(t, &p.client.Session, StreamOptions{HalfOpen: true})
 		opened, closed := make(chan *Stream, 1), 0
@@ -251,17 +321,19 @@ func TestRowDataFlow(t *testing.T) {
 		talk(&p.server.Session, &p.client.Session)
 
 		covers(t, "STR-003")
-		a := mustOpen(t, &p.server.Session, StreamOptions{HalfOpen: true})
-		a.End([]byte("only this way"))
-		b := mustAccept(t, &p.client.Session)
-		if got, err := io.ReadAll(b); string(got) != "only this way" || err != nil {
-			t.Errorf("the reader read %q, %v", got, err)
-		}
-		if n, err := b.Write([]byte("x")); n != 0 || !errors.Is(err, net.ErrClosed) {
-			t.Errorf("the reader wrote %d, %v", n, err)
-		}
-		if n, err := a.Read(make([]byte, 1)); n != 0 || err == nil || err == io.EOF {
-			t.Errorf("the writer read %d, %v", n, err)
+		for _, ends := range [][2]*Session{{&p.server.Session, &p.client.Session}, {&p.client.Session, &p.server.Session}} {
+			a := mustOpen(t, ends[0], StreamOptions{HalfOpen: true})
+			a.End([]byte("only this way"))
+			b := mustAccept(t, ends[1])
+			if got, err := io.ReadAll(b); string(got) != "only this way" || err != nil {
+				t.Errorf("the reader read %q, %v", got, err)
+			}
+			if n, err := b.Write([]byte("x")); n != 0 || !errors.Is(err, net.ErrClosed) {
+				t.Errorf("the reader wrote %d, %v", n, err)
+			}
+			if n, err := a.Read(make([]byte, 1)); n != 0 || err == nil || err == io.EOF {
+				t.Errorf("the writer read %d, %v", n, err)
+			}
 		}
 	})
 }
@@ -306,7 +378,7 @@ func TestRowStreamClass(t *testing.T) {
 
 // OpenStream and TryOpenStream fail on sessions that are closing or over.
 func TestRowOpenStreamRefused(t *testing.T) {
-	inBubble(t, ListenOptions{MaxStreamsUni: None}, ConnectOptions{}, func(t *testing.T, p *pair) {
+	inBubble(t, ListenOptions{MaxStreamsUni: None}, ConnectOptions{MaxStreamsUni: None}, func(t *testing.T, p *pair) {
 		c, s := p.streams(t)
 		covers(t, "SES-077")
 		_, err := p.client.TryOpenStream(StreamOptions{HalfOpen: true})
@@ -343,9 +415,19 @@ func TestRowOpenStreamRefused(t *testing.T) {
 			t.Errorf("a stream of a closing session: %v", err)
 		}
 
+		go func() {
+			_, err := p.server.OpenStream(t.Context(), StreamOptions{HalfOpen: true})
+			waiting <- err
+		}()
+		synctest.Wait()
 		p.server.Destroy(nil)
 		covers(t, "SES-075")
-		if _, err := p.server.OpenStream(t.Context(), StreamOptions{}); code(err) != "ERR_INVALID_STATE" || !errors.Is(err, net.ErrClosed) {
+		if err := within(waiting); code(err) != "ERR_OPERATION_FAILED" || !errors.Is(err, ErrOperationFailed) {
+			t.Errorf("an OpenStream that waits for credit when the session is destroyed: %v", err)
+		}
+		ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+		defer cancel()
+		if _, err := p.server.OpenStream(ctx, StreamOptions{}); code(err) != "ERR_INVALID_STATE" || !errors.Is(err, net.ErrClosed) {
 			t.Errorf("OpenStream of a destroyed session: %v", err)
 		}
 		if _, err := p.server.TryOpenStream(StreamOptions{}); code(err) != "ERR_INVALID_STATE" {
@@ -492,6 +574,18 @@ func TestRowStreamHook(t *testing.T) {
 			t.Errorf("accepted stream %d", got.ID())
 		} else if n, err := got.Read(make([]byte, 1)); n != 0 || err != io.EOF {
 			t.Errorf("an empty stream reads %d, %v", n, err)
+		}
+		// A client's hook is told of those that wait for it, and of those that come.
+		var clientTold []int64
+		mustOpen(t, &server.Session, StreamOptions{}).Write([]byte("5"))
+		synctest.Wait()
+		c.SetHooks(SessionHooks{Stream: func(st *Stream) error { clientTold = append(clientTold, st.ID()); return nil }})
+		synctest.Wait()
+		mustOpen(t, &server.Session, StreamOptions{HalfOpen: true}).Write([]byte("7"))
+		mustOpen(t, &c.Session, StreamOptions{}).Write([]byte("not told"))
+		synctest.Wait()
+		if !slices.Equal(clientTold, []int64{5, 7}) {
+			t.Errorf("the client's hook was told of %v, want 5 and 7", clientTold)
 		}
 	})
 }
