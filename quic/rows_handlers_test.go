@@ -375,11 +375,13 @@ func TestSessionHookErrors(t *testing.T) {
 				t.Error("a Stream hook has taken its session down")
 			}
 			p.exchange(t)
+			serverHookFails(t, hook, want)
 		})
 		for _, test := range []struct {
 			name  string
 			hooks SessionHooks
 		}{
+			{"KeyLog", SessionHooks{KeyLog: func([]byte) error { return hook() }}},
 			{"Secure", SessionHooks{Secure: hook}},
 			{"SessionTicket", SessionHooks{SessionTicket: func(_, _ []byte) error { return hook() }}},
 			{"PathValidation", SessionHooks{PathValidation: func(bool, netip.AddrPort, netip.AddrPort) error { return hook() }}},

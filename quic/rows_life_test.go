@@ -134,8 +134,10 @@ func TestSessionEndings(t *testing.T) {
 			t.Errorf("with a busy server CloseCode is %+v", got)
 		}
 	})
+	synctest.Test(t, noCommonProtocol)
 	covers(t, "SES-043")
 	covers(t, "SES-044")
+	synctest.Test(t, silences)
 	covers(t, "SES-061")
 	covers(t, "SES-093")
 	covers(t, "X-012")
@@ -336,6 +338,7 @@ func TestSessionDestroyRows(t *testing.T) {
 	t.Run("no error", func(t *testing.T) { synctest.Test(t, testDestroyNil) })
 	covers(t, "SES-047")
 	covers(t, "SES-048")
+	t.Run("many streams", func(t *testing.T) { synctest.Test(t, destroyMany) })
 	covers(t, "SES-049")
 	covers(t, "SES-050")
 }
@@ -493,6 +496,12 @@ func TestSessionClosedState(t *testing.T) {
 		j.want(t, "stream close", "client close")
 		time.Sleep(time.Minute)
 		j.want(t)
+		for _, s := range []*Session{&p.client.Session, &p.server.Session} {
+			<-s.Closed()
+			if !s.Destroyed() || s.Err() == nil || s.Closing() {
+				t.Errorf("destroyed %v, Err is %v, closing %v", s.Destroyed(), s.Err(), s.Closing())
+			}
+		}
 		covers(t, "SES-005")
 		wantAllInvalid(t, &p.client.Session)
 		wantAllInvalid(t, &p.server.Session)

@@ -170,6 +170,7 @@ func TestServerBusy(t *testing.T) {
 		if n := m.server.Stats().ServerBusyCount; n != 1 {
 			t.Errorf("ServerBusyCount is %d after one refusal", n)
 		}
+		limitRefusals(t)
 		covers(t, "SOC-057")
 		if err := there.Ping(); err != nil || there.Destroyed() {
 			t.Error("a session from before is gone")

@@ -386,6 +386,15 @@ func TestSocketCloseIdle(t *testing.T) {
 		c.Destroy(nil)
 		synctest.Wait()
 		start := time.Now()
+		for range 2 { // Close does not wait, nor is there anything to wait for
+			s := m.socket(SocketOptions{})
+			if err := s.Close(); err != nil {
+				t.Errorf("Close: %v", err)
+			}
+			if synctest.Wait(); !s.Destroyed() {
+				t.Fatal("a socket without sessions is not destroyed by Close")
+			}
+		}
 		for _, s := range []*Socket{unbound, used, m.server} {
 			if err := s.Shutdown(t.Context()); err != nil || !s.Destroyed() || s.Bound() {
 				t.Errorf("Shutdown: %v, destroyed %v", err, s.Destroyed())
@@ -417,6 +426,13 @@ func TestSocketDestroyRow(t *testing.T) {
 		if err := c.Handshake(t.Context()); err != nil {
 			t.Fatal(err)
 		}
+		if _, err := c.OpenStream(t.Context(), StreamOptions{}); err != nil { // or it would be over with Shutdown
+			t.Fatal(err)
+		}
+		theirs, err := m.client.Accept(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
 		p := m.pair(ConnectOptions{IdleTimeout: time.Hour})
 		st, err := p.client.OpenStream(t.Context(), StreamOptions{})
 		if err != nil {
@@ -444,11 +460,14 @@ func TestSocketDestroyRow(t *testing.T) {
 		}
 		j.want(t, "endpoint boom", "error boom", "close, destroyed true, 0 endpoints")
 		ours.want(t, "server error: boom", "server close")
-		if err := p.server.Err(); err != boom {
-			t.Errorf("the session ends with %v", err)
+		if p.server.Err() != boom || c.Err() != boom || !slices.Contains(out.lines, "out error: boom") {
+			t.Errorf("the sessions end with %v and %v: %q", p.server.Err(), c.Err(), out.lines)
 		}
 		covers(t, "SOC-040")
 		var te *TransportError
+		if err := theirs.Err(); !errors.As(err, &te) || !te.Remote || te.ErrorCode == 0 {
+			t.Errorf("the server of its client hears %v", err)
+		}
 		if err := p.client.Err(); !errors.As(err, &te) || !te.Remote || te.ErrorCode == 0 {
 			t.Errorf("the peer hears %v", err)
 		}
@@ -458,6 +477,7 @@ func TestSocketDestroyRow(t *testing.T) {
 		if !slices.Contains(out.lines, "out close") || !c.Destroyed() {
 			t.Errorf("the client's session: %q", out.lines)
 		}
+		destroyInPeace(t)
 		covers(t, "SOC-039")
 		destroyInSteps(t, m)
 		covers(t, "SOC-041")

@@ -105,6 +105,7 @@ func TestSessionByteRows(t *testing.T) {
 		if n := p.client.Stats().BytesSent; n != up.Load()+lost.Load() || lost.Load() == 0 {
 			t.Errorf("BytesSent is %d, want %d with what was lost", n, up.Load()+lost.Load())
 		}
+		sentForNothing(t, &p.client.Session)
 		p.client.Destroy(nil)
 		before := p.client.Stats()
 		time.Sleep(time.Minute)
@@ -156,6 +157,7 @@ func TestSessionInFlightRows(t *testing.T) {
 		if s = p.client.Stats(); s.BytesInFlight != 0 {
 			t.Errorf("%d bytes in flight after the end", s.BytesInFlight)
 		}
+		lostInFlight(t)
 		covers(t, "SES-034")
 		if s.MaxInFlightBytes != most {
 			t.Errorf("%d bytes in flight at most after the end, want %d", s.MaxInFlightBytes, most)
@@ -534,6 +536,7 @@ func TestSessionAddressRows(t *testing.T) {
 	if remote.Addr() != netip.MustParseAddr("127.0.0.1") || p.server.RemoteAddress() != local {
 		t.Errorf("remote addresses are %v and %v", remote, p.server.RemoteAddress())
 	}
+	synctest.Test(t, addressesApart)
 	covers(t, "SES-086")
 	p.client.Destroy(nil)
 	if a := p.client.RemoteAddress(); a.IsValid() {

@@ -154,6 +154,7 @@ func TestServerTrust(t *testing.T) {
 			(&pair{m.server, c, s}).exchange(t)
 			m.close()
 		}
+		revokedTwice(t, revoked, trusting(root), list, pemOf("X509 CRL", other.revokes(t, now, now.Add(time.Hour), good)))
 		bothAuthenticated(t, root, other, good)
 		covers(t, "SES-030")
 	})
