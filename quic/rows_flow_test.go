@@ -380,3 +380,23 @@ func TestFlowControlRow(t *testing.T) {
 	overrunAll(t)
 	covers(t, "SES-103")
 }
+
+// wantUniGrows fails unless the limit of unidirectional streams is a sum too.
+func wantUniGrows(t *testing.T) {
+	t.Helper()
+	m := newMemNet(t, udp.NetworkOptions{Delay: time.Millisecond}, SocketOptions{}, ListenOptions{MaxStreamsUni: 2})
+	defer m.close()
+	p := m.pair(ConnectOptions{})
+	p.server.SetHooks(SessionHooks{Stream: func(st *Stream) error { return st.Close() }})
+	for i := range uint64(4) {
+		if n := p.client.MaxStreams(); n != (MaxStreams{Bidi: 100, Uni: 2 + i}) {
+			t.Errorf("the client may open %+v streams, want %d unidirectional ones", n, 2+i)
+		}
+		st, err := p.client.OpenStream(t.Context(), StreamOptions{HalfOpen: true})
+		if err != nil {
+			t.Fatal(err)
+		}
+		st.End(nil)
+		time.Sleep(time.Second)
+	}
+}

@@ -45,6 +45,7 @@ func TestHandlerRow(t *testing.T) {
 		}}
 		m := newMemNet(t, udp.NetworkOptions{Delay: time.Millisecond}, SocketOptions{}, lo)
 		defer m.close()
+		noSession(t, m)
 		from := m.socketAt(netip.MustParseAddrPort("10.0.1.1:1"), SocketOptions{})
 		defer from.Destroy(nil)
 		c, err := from.Connect(t.Context(), m.options(ConnectOptions{MaxStreamsBidi: 7, MaxStreamsUni: 5}))
@@ -413,4 +414,38 @@ func TestSessionHookErrors(t *testing.T) {
 		}
 	}
 	covers(t, "X-017")
+}
+
+// noSession fails if there is a server's session without Listen, for what is no client's first
+// packet, or before the Retry that is asked for was answered.
+func noSession(t *testing.T, m *memNet) {
+	t.Helper()
+	deaf := m.socket(SocketOptions{})
+	defer deaf.Destroy(nil)
+	mustBind(t, deaf.Endpoints()[0])
+	careful := m.socket(SocketOptions{ValidateAddress: true})
+	defer careful.Destroy(nil)
+	lo := ListenOptions{TLS: serverConfig(), Handler: func(*ServerSession) error {
+		t.Error("a Handler is called although nobody has answered the Retry")
+		return nil
+	}}
+	if err := careful.Listen(t.Context(), lo); err != nil {
+		t.Fatal(err)
+	}
+	from := m.raw("10.0.1.8:8")
+	defer from.conn.Close()
+	first := someInitial(wire.MakeConnectionID([]byte("a server")), nil)
+	from.ask(deaf.Address(), first)
+	from.ask(careful.Address(), first)
+	from.ask(m.server.Address(), first[:len(first)-1])
+	from.ask(m.server.Address(), make([]byte, len(first)))
+	time.Sleep(time.Second)
+	if st := careful.Stats(); st.RetryCount != 1 {
+		t.Errorf("%d times a Retry", st.RetryCount)
+	}
+	for _, s := range []*Socket{deaf, careful, m.server} {
+		if n := s.Stats().ServerSessions; n != 0 {
+			t.Errorf("%v has %d sessions", s.Address(), n)
+		}
+	}
 }

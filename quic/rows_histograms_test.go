@@ -3,6 +3,7 @@ package quic
 import (
 	"errors"
 	"io"
+	"maps"
 	"math"
 	"testing"
 	"testing/synctest"
@@ -206,6 +207,26 @@ func known(p *pair) *Histogram {
 	return p.client.HandshakeAckHistogram()
 }
 
+// fewFigures looks at a histogram of so few values that it keeps them as they are.
+func fewFigures(t *testing.T, p *pair) {
+	t.Helper()
+	h, in := p.server.HandshakeAckHistogram(), p.server.conn.HandshakeTimes(transport.HandshakeAcks)
+	h.Reset()
+	for _, v := range []uint64{30, 10, 50, 30, 1 << 63} {
+		in.Record(v)
+	}
+	if h.Min() != 10 || h.Max() != 50 || h.Exceeds() != 1 || h.Count() != 4 {
+		t.Errorf("%d values are %d to %d, and %d exceed the range", h.Count(), h.Min(), h.Max(), h.Exceeds())
+	}
+	if want := math.Sqrt(200); h.Mean() != 30 || math.Abs(h.StdDev()-want) > 1e-9 {
+		t.Errorf("Mean is %v and StdDev %v, want 30 and %v", h.Mean(), h.StdDev(), want)
+	}
+	if v, err := h.Percentile(25); v != 10 || err != nil || !maps.Equal(h.Percentiles(), map[float64]int64{50: 30, 75: 30, 100: 50}) {
+		t.Errorf("Percentile(25) is %d, %v, Percentiles %v", v, err, h.Percentiles())
+	}
+	h.Reset()
+}
+
 // The figures of no values, and of known ones.
 func TestHistogramFigures(t *testing.T) {
 	inBubble(t, ListenOptions{}, ConnectOptions{}, func(t *testing.T, p *pair) {
@@ -214,6 +235,7 @@ func TestHistogramFigures(t *testing.T) {
 		if empty.Min() != math.MaxInt64 || h.Min() != 1000 {
 			t.Errorf("Min is %d and %d", empty.Min(), h.Min())
 		}
+		fewFigures(t, p)
 		covers(t, "HIS-001")
 		if empty.Max() != 0 || h.Max() != 1_000_000 {
 			t.Errorf("Max is %d and %d", empty.Max(), h.Max())
@@ -263,7 +285,7 @@ func TestHistogramPercentiles(t *testing.T) {
 		}
 		covers(t, "HIS-006")
 		all := h.Percentiles()
-		if len(all) != 10 || all[100] != 1_000_000 {
+		if len(all) != 10 || all[100] != 1_000_000 || math.Abs(float64(all[50]-500_000)) > 4000 || math.Abs(float64(all[87.5]-875_000)) > 7000 {
 			t.Errorf("Percentiles %v", all)
 		}
 		for pc, v := range all {
@@ -281,7 +303,10 @@ func TestHistogramPercentiles(t *testing.T) {
 			t.Errorf("percentiles of nothing: %d, %v, %v", v, err, h.Percentiles())
 		}
 		covers(t, "HIS-006")
+		fewFigures(t, p)
 		covers(t, "HIS-007")
+		streamReset(t, p)
+		covers(t, "HIS-008")
 	})
 }
 
@@ -311,4 +336,24 @@ func TestHistogramConcurrently(t *testing.T) {
 		c.DataAckHistogram().Mean()
 	}
 	covers(t, "HIS-008")
+}
+
+// streamReset empties the histograms of a stream, with few pieces and with more.
+func streamReset(t *testing.T, p *pair) {
+	t.Helper()
+	for _, pieces := range []int{3, 40} {
+		c, s := p.streams(t)
+		for range pieces {
+			c.Write([]byte("piece"))
+			io.ReadFull(s, make([]byte, 5))
+			time.Sleep(time.Second)
+		}
+		for _, h := range []*Histogram{c.DataAckHistogram(), s.DataRateHistogram(), s.DataSizeHistogram()} {
+			before := h.Count()
+			if h.Reset(); before == 0 || h.Count() != 0 || h.Max() != 0 {
+				t.Errorf("of %d values of a stream's, Reset leaves %d", before, h.Count())
+			}
+		}
+		c.Destroy(nil)
+	}
 }

@@ -77,11 +77,13 @@ func TestMaxConnections(t *testing.T) {
 				t.Errorf("%v names no range", err)
 			}
 		}
-		s, err := NewSocket(SocketOptions{MaxConnections: 1<<53 - 1})
-		if err != nil {
-			t.Fatal(err)
+		for _, n := range []int{1, 1<<53 - 1} {
+			s, err := NewSocket(SocketOptions{MaxConnections: n, MaxConnectionsPerHost: n})
+			if err != nil {
+				t.Fatal(err)
+			}
+			s.Destroy(nil)
 		}
-		s.Destroy(nil)
 		if m.client.opts.MaxConnections != 1<<53-1 {
 			t.Errorf("the default is %d", m.client.opts.MaxConnections)
 		}
@@ -132,6 +134,13 @@ func TestMaxConnectionsPerHost(t *testing.T) {
 			if err == nil || !strings.Contains(err.Error(), "1 to 9007199254740991") {
 				t.Errorf("%v names no range", err)
 			}
+		}
+		for _, n := range []int{1, 1<<53 - 1} {
+			s, err := NewSocket(SocketOptions{MaxConnectionsPerHost: n})
+			if err != nil {
+				t.Fatal(err)
+			}
+			s.Destroy(nil)
 		}
 		covers(t, "CQS-010")
 	})

@@ -117,6 +117,23 @@ func TestLookupPrecedence(t *testing.T) {
 		t.Fatal(err)
 	}
 	wantAsked(t, "for an IP address", own)
+
+	// Listen's other resolver is the socket's, and without one it is the system's.
+	s = newSocket(t, SocketOptions{Endpoint: EndpointOptions{Address: "127.0.0.1"}, Lookup: own.lookup})
+	lo.Lookup = nil
+	if err := s.Listen(t.Context(), lo); err != nil {
+		t.Fatal(err)
+	}
+	wantAsked(t, "the socket's for Listen", own, question{"preferred.test", 4})
+	s = newSocket(t, SocketOptions{Endpoint: EndpointOptions{Address: "localhost"}})
+	if a := mustBind(t, s.Endpoints()[0]); !a.Addr().IsLoopback() {
+		t.Errorf("bound to %v", a)
+	}
+	co.Address = "localhost"
+	if c, err := s.Connect(t.Context(), co); err != nil || c.RemoteAddress().Port() != server.Address().Port() {
+		t.Errorf("without a resolver: %v", err)
+	}
+	covers(t, "CQS-008")
 }
 
 // A resolver is asked for the family of the type, also without a name, and may then leave
@@ -154,6 +171,9 @@ func TestLookupNothing(t *testing.T) {
 		covers(t, "LKP-002")
 		covers(t, "CON-001")
 	}
+
+	familyTold(t)
+	covers(t, "LKP-003")
 
 	// What it answers counts.
 	l.answer = netip.MustParseAddr("127.0.0.9")
@@ -308,4 +328,19 @@ func TestConnectTarget(t *testing.T) {
 	covers(t, "CON-045")
 	covers(t, "CON-001")
 	covers(t, "LKP-004")
+}
+
+// familyTold fails unless a resolver is told the family, whether or not there is such an address
+// here.
+func familyTold(t *testing.T) {
+	t.Helper()
+	boom := errors.New("boom")
+	for kind, family := range map[string]int{UDP4: 4, UDP6: 6, UDP6Only: 6} {
+		l := &lookups{err: boom}
+		s := newSocket(t, SocketOptions{Endpoint: EndpointOptions{Type: kind, Address: "here.test"}, Lookup: l.lookup})
+		if _, err := s.Endpoints()[0].Bind(t.Context()); !errors.Is(err, boom) {
+			t.Errorf("%s: %v", kind, err)
+		}
+		wantAsked(t, kind, l, question{"here.test", family})
+	}
 }

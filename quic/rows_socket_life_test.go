@@ -120,10 +120,11 @@ func TestListenPending(t *testing.T) {
 }
 
 func testListenPending(t *testing.T, want error) {
-	ready, listening := make(chan bool, 10), make(chan bool, 10)
+	ready, listening, busy := make(chan bool, 10), make(chan bool, 10), make(chan bool, 10)
 	s, asked, answer := waitingSocket(t, SocketHooks{
 		Ready:     func() error { ready <- true; return nil },
 		Listening: func() error { listening <- true; return nil },
+		Busy:      func(bool) error { busy <- true; return nil },
 	})
 	defer s.Destroy(nil)
 	results := make(chan error, 3)
@@ -153,6 +154,8 @@ func testListenPending(t *testing.T, want error) {
 	}
 	<-ready
 	<-listening
+	_ = s.SetServerBusy(true) // a second telling would come before this one
+	<-busy
 	err := s.Listen(t.Context(), ListenOptions{})
 	if !errors.Is(err, ErrInvalidState) || !s.Listening() {
 		t.Errorf("Listen again: %v", err)
@@ -226,6 +229,9 @@ func TestListenRow(t *testing.T) {
 		j.want(t, "ready, bound true", "listening true")
 		p := m.pair(ConnectOptions{})
 		p.exchange(t)
+		if !m.client.Bound() || m.client.Listening() {
+			t.Error("a socket that only connects listens")
+		}
 		covers(t, "SOC-044")
 		by := m.socketAt(netip.MustParseAddrPort("10.0.0.77:7"), SocketOptions{Server: ListenOptions{TLS: serverConfig(), MaxStreamsUni: 7}})
 		defer by.Destroy(nil)
