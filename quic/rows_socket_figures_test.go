@@ -147,8 +147,8 @@ func TestPacketsIgnoredRow(t *testing.T) {
 		r := m.raw("10.0.0.9:9")
 		defer r.conn.Close()
 		before := m.server.Stats()
-		if before.PacketsIgnored != 0 {
-			t.Errorf("PacketsIgnored is %d", before.PacketsIgnored)
+		if n := m.client.Stats().PacketsSent; before.PacketsIgnored != 0 || before.PacketsReceived == 0 || before.PacketsReceived != n {
+			t.Errorf("%d packets were sent, PacketsReceived is %d, PacketsIgnored %d", n, before.PacketsReceived, before.PacketsIgnored)
 		}
 		ignored := func(what string, do func()) {
 			t.Helper()
@@ -195,5 +195,6 @@ func TestPacketsIgnoredRow(t *testing.T) {
 		}
 		ignored("a blocked sender", func() { r.ask(memServer, someInitial(wire.MakeConnectionID([]byte("a server")), nil)) })
 		covers(t, "SOC-049")
+		covers(t, "SOC-050")
 	})
 }
