@@ -170,9 +170,10 @@ func TestEndpointTTL(t *testing.T) {
 		e := newSocket(t, SocketOptions{Endpoint: EndpointOptions{Type: c.kind}}).Endpoints()[0]
 		wantErrno(t, "SetTTL before binding", e.SetTTL(9), syscall.EBADF, "EBADF")
 		mustBind(t, e)
-		if got := sockopt(t, e, c.level, c.ttl); got == 9 {
-			t.Error("the TTL of before binding is kept")
+		if got, want := sockopt(t, e, c.level, c.ttl), systemTTL(t, c.level, c.ttl); got != want {
+			t.Errorf("the TTL is %d at first, want the system's %d", got, want)
 		}
+		covers(t, "EP-044")
 		covers(t, "EP-043")
 		for _, n := range []int{1, 77, 255} {
 			if err := e.SetTTL(n); err != nil || sockopt(t, e, c.level, c.ttl) != n {
@@ -215,6 +216,20 @@ func TestEndpointTTL(t *testing.T) {
 		wantState(t, "SetTTL after the end", e.SetTTL(9))
 		covers(t, "EP-043")
 	}
+}
+
+// systemTTL returns the hop count of sockets that nobody has told another.
+func systemTTL(t *testing.T, level, name int) (hops int) {
+	t.Helper()
+	network := "udp4"
+	if level == unix.IPPROTO_IPV6 {
+		network = "udp6"
+	}
+	newPlainSocket(t, network).option(func(fd int) (err error) {
+		hops, err = unix.GetsockoptInt(fd, level, name)
+		return err
+	})
+	return hops
 }
 
 // plainSocket is a plain UDP socket.
@@ -606,7 +621,7 @@ func TestEndpointZone(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if to := <-pc.sent; to.Zone != "zone7" || c.RemoteAddress().Addr().Zone() != "zone7" {
+	if to := came(t, pc.sent); to.Zone != "zone7" || c.RemoteAddress().Addr().Zone() != "zone7" {
 		t.Errorf("sent to %v, connected to %v", to, c.RemoteAddress())
 	}
 	covers(t, "EP-038")

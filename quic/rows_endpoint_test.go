@@ -9,6 +9,7 @@ import (
 	"strings"
 	"syscall"
 	"testing"
+	"testing/synctest"
 	"time"
 )
 
@@ -204,6 +205,7 @@ func TestEndpointAddresses(t *testing.T) {
 		if a, err := f.Bind(t.Context()); err != nil || a != got {
 			t.Errorf("%s: the added endpoint is bound to %v (%v), want %v", c.row, a, err, got)
 		}
+		wantPort(t, c.o.Type, got)
 		two.Destroy(nil)
 	}
 	// A name goes through Lookup, with the type's family; the address says what came of it.
@@ -225,6 +227,7 @@ func TestEndpointAddresses(t *testing.T) {
 		_, err := s.AddEndpoint(EndpointOptions{Port: port})
 		wantOptionError(t, err, "ERR_SOCKET_BAD_PORT", "EndpointOptions.Port")
 	}
+	add(t, s, EndpointOptions{Port: 65_535})
 	_, err := s.AddEndpoint(EndpointOptions{Type: "upd6"})
 	wantOptionError(t, err, "ERR_INVALID_ARG_VALUE", "EndpointOptions.Type")
 	covers(t, "EP-006")
@@ -234,6 +237,29 @@ func TestEndpointAddresses(t *testing.T) {
 	covers(t, "ADD-002")
 	covers(t, "ADD-003")
 	covers(t, "LKP-004")
+}
+
+// wantPort wants the port of an endpoint to be taken in truth, and that of IPv4 beside
+// it as the type says.
+func wantPort(t *testing.T, kind string, at netip.AddrPort) {
+	t.Helper()
+	takes := func(network string, ip netip.Addr) bool {
+		c, err := net.ListenPacket(network, netip.AddrPortFrom(ip, at.Port()).String())
+		if err == nil {
+			c.Close()
+		}
+		return errors.Is(err, syscall.EADDRINUSE)
+	}
+	network := "udp4"
+	if at.Addr().Is6() {
+		network = "udp6"
+	}
+	if !takes(network, at.Addr()) {
+		t.Errorf("the port of %v is free", at)
+	}
+	if at.Addr() == netip.IPv6Unspecified() && takes("udp4", netip.IPv4Unspecified()) != (kind == UDP6) {
+		t.Errorf("an endpoint of type %s has the port of IPv4: %v", kind, kind != UDP6)
+	}
 }
 
 // Bad endpoint options are refused at once, by name.
@@ -401,6 +427,9 @@ func TestEndpointBind(t *testing.T) {
 	e := add(t, s, EndpointOptions{Address: "somewhere", Lookup: slow.lookup})
 	first := s.Endpoints()[0]
 	addr := mustBind(t, first)
+	if first.Pending() || e.Pending() {
+		t.Error("pending after binding, or before it")
+	}
 	if addr != first.Address() || addr.Addr() != loopback4 || addr.Port() == 0 || !first.Bound() || s.Bound() || len(ready) != 0 {
 		t.Errorf("%v, %v, bound %v", addr, first.Address(), s.Bound())
 	}
@@ -431,17 +460,18 @@ func TestEndpointBind(t *testing.T) {
 	}
 	covers(t, "EP-026")
 	cancel()
-	if r := <-results; r.err != context.Canceled || e.Bound() || e.Pending() || e.Destroyed() {
+	if r := came(t, results); r.err != context.Canceled || e.Bound() || e.Pending() || e.Destroyed() {
 		t.Errorf("%v; bound %v, destroyed %v", r.err, e.Bound(), e.Destroyed())
 	}
 	covers(t, "EP-010")
 
 	// The second call gets what the first one gets, and its context is nobody's.
+	t.Run("together", bindsTogether)
 	go bind(t.Context())
 	slow.asked(t)
 	go bind(over)
 	slow.release <- netip.MustParseAddr("127.0.0.3")
-	a, b := <-results, <-results
+	a, b := came(t, results), came(t, results)
 	if a != b || a.err != nil || a.addr != e.Address() {
 		t.Errorf("%v and %v, bound to %v", a, b, e.Address())
 	}
@@ -472,12 +502,57 @@ func TestEndpointBind(t *testing.T) {
 	boundNoMore(t, first, e)
 }
 
+// bindsTogether binds an endpoint while it is being bound, with contexts that are over
+// and that end meanwhile, as a bubble can tell for sure.
+func bindsTogether(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		slow := newSlowLookup()
+		s := newSocket(t, SocketOptions{Endpoint: EndpointOptions{Address: "somewhere", Lookup: slow.lookup}})
+		e := s.Endpoints()[0]
+		over, cancel := context.WithCancel(t.Context())
+		cancel()
+		ending, cancel := context.WithCancel(t.Context())
+		defer cancel()
+		type result struct {
+			addr netip.AddrPort
+			err  error
+		}
+		results := make(chan result, 3)
+		for _, ctx := range []context.Context{t.Context(), over, ending} {
+			go func() {
+				addr, err := e.Bind(ctx)
+				results <- result{addr, err}
+			}()
+			synctest.Wait()
+		}
+		cancel()
+		synctest.Wait()
+		if len(results) != 0 || len(slow.entered) != 1 || !e.Pending() {
+			t.Fatalf("%d calls have ended; the name was looked up %d times more; pending %v", len(results), len(slow.entered)-1, e.Pending())
+		}
+		covers(t, "EP-026")
+		slow.release <- loopback4
+		for range 3 {
+			if r := <-results; r.err != nil || r.addr != e.Address() || r.addr.Addr() != loopback4 {
+				t.Errorf("%v, %v; bound to %v", r.addr, r.err, e.Address())
+			}
+		}
+		covers(t, "EP-013")
+		covers(t, "EP-014")
+		if e.Pending() {
+			t.Error("pending when it is bound")
+		}
+		covers(t, "EP-026")
+		s.Destroy(nil)
+	})
+}
+
 func wantTaken(t *testing.T, port int) {
 	t.Helper()
 	s := newSocket(t, SocketOptions{Endpoint: EndpointOptions{Address: "127.0.0.1", Port: port}})
 	e := s.Endpoints()[0]
 	got, err := e.Bind(t.Context())
-	if !errors.Is(err, syscall.EADDRINUSE) || got.IsValid() || !e.Destroyed() || e.Bound() || s.Err() != err {
+	if !errors.Is(err, syscall.EADDRINUSE) || got.IsValid() || !e.Destroyed() || e.Bound() || e.Pending() || s.Err() != err {
 		t.Errorf("a port that is taken: %v, %v; destroyed %v, the socket ended with %v", got, err, e.Destroyed(), s.Err())
 	}
 }
@@ -555,7 +630,7 @@ func TestEndpointBindFails(t *testing.T) {
 	if e.Pending() || !e.Destroyed() {
 		t.Error("pending after its end")
 	}
-	wantState(t, "Bind of an endpoint that is destroyed meanwhile", <-done)
+	wantState(t, "Bind of an endpoint that is destroyed meanwhile", came(t, done))
 	covers(t, "EP-012")
 }
 

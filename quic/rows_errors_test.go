@@ -76,6 +76,7 @@ func TestErrorCodes(t *testing.T) {
 			}},
 			{"ERR_OUT_OF_RANGE", "CloseWithError.code is 4611686018427387904, want 0 to", func() error { return p.client.CloseWithError(1<<62, "") }},
 			{"ERR_INVALID_ARG_VALUE", `ConnectOptions.Type is "tcp"`, connect(ConnectOptions{Type: "tcp"})},
+			{"ERR_MISSING_ARGS", "Endpoint.AddMembership.group", func() error { return m.client.Endpoints()[0].AddMembership("", "") }},
 			{"ERR_SOCKET_BAD_PORT", "SocketOptions.Endpoint.Port is 65536, want 0 to 65535", func() error {
 				_, err := NewSocket(SocketOptions{Endpoint: EndpointOptions{Port: 65_536}})
 				return err

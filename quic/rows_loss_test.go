@@ -5,6 +5,7 @@ import (
 	"errors"
 	"io"
 	"math"
+	"net/netip"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -12,6 +13,23 @@ import (
 
 	"github.com/cinnabar-quic/cinnabar/internal/udp"
 )
+
+// datagrams sends a server many datagrams that are nobody's, and returns how many of
+// 1000 bytes it has counted.
+func (m *memNet) datagrams(n int) (counted uint64) {
+	m.t.Helper()
+	c, err := m.net.Listen(netip.MustParseAddrPort("10.0.0.9:9"))
+	if err != nil {
+		m.t.Fatal(err)
+	}
+	defer c.Close()
+	before := m.server.Stats().BytesReceived
+	for range n {
+		sendRaw(m.t, c, memServer, make([]byte, 1000))
+		synctest.Wait()
+	}
+	return (m.server.Stats().BytesReceived - before) / 1000
+}
 
 // What a socket loses on purpose coming in is counted nowhere; 1 is everything.
 func TestDiagnosticLossReceived(t *testing.T) {
@@ -23,6 +41,9 @@ func TestDiagnosticLossReceived(t *testing.T) {
 		}
 		for range 50 { // 1 lets none of many through
 			m.connect(ConnectOptions{HandshakeTimeout: 5 * time.Second})
+		}
+		if n := m.datagrams(2000); n != 0 {
+			t.Errorf("%d of many got through", n)
 		}
 		time.Sleep(6 * time.Second)
 		st := m.server.Stats()
@@ -40,8 +61,18 @@ func TestDiagnosticLossReceived(t *testing.T) {
 		if err := c.Handshake(t.Context()); err == nil {
 			t.Error("a rate that was refused has replaced the one before")
 		}
+		// Between the ends it is a probability, and 0 is nothing.
+		if err := m.server.SetDiagnosticPacketLoss(DiagnosticPacketLoss{RX: 0.25}); err != nil {
+			t.Fatal(err)
+		}
+		if n := m.datagrams(1000); n < 600 || n > 900 { // ten deviations
+			t.Errorf("%d of 1000 got through a loss of a quarter", n)
+		}
 		if err := m.server.SetDiagnosticPacketLoss(DiagnosticPacketLoss{}); err != nil {
 			t.Fatal(err)
+		}
+		if n := m.datagrams(1000); n != 1000 {
+			t.Errorf("%d of 1000 got through no loss", n)
 		}
 		m.pair(ConnectOptions{}).exchange(t)
 		covers(t, "DPL-001")
@@ -84,6 +115,29 @@ func TestDiagnosticLossSent(t *testing.T) {
 			t.Errorf("%+v\n%+v", st, server)
 		}
 		covers(t, "DPL-002")
+		sent := func(rate float64) (n uint64) { // of 1000 datagrams of 1000 bytes
+			t.Helper()
+			if err := m.client.SetDiagnosticPacketLoss(DiagnosticPacketLoss{TX: rate}); err != nil {
+				t.Fatal(err)
+			}
+			e, before := m.client.Endpoints()[0], m.client.Stats().BytesSent
+			for range 1000 {
+				if err := e.send(batchTo(e, netip.MustParseAddrPort("10.0.0.9:9"), strings.Repeat("x", 1000))); err != nil {
+					t.Fatal(err)
+				}
+			}
+			return (m.client.Stats().BytesSent - before) / 1000
+		}
+		if n := sent(1); n != 0 {
+			t.Errorf("%d of 1000 were sent, with a rate of 1", n)
+		}
+		if n := sent(0.25); n < 600 || n > 900 { // ten deviations
+			t.Errorf("%d of 1000 were sent, with a loss of a quarter", n)
+		}
+		if n := sent(0); n != 1000 {
+			t.Errorf("%d of 1000 were sent, with no loss", n)
+		}
+		covers(t, "DPL-002")
 	})
 }
 
@@ -122,6 +176,10 @@ func TestDiagnosticLossTransfer(t *testing.T) {
 		if sent := m.client.Stats().BytesSent; sent == 0 || sent >= p.client.Stats().BytesSent {
 			t.Errorf("the socket has sent %d bytes, its session %d", sent, p.client.Stats().BytesSent)
 		}
+		if sent, got := m.client.Stats().BytesSent, m.server.Stats().BytesReceived; got == 0 || got >= sent {
+			t.Errorf("%d bytes were sent, and %d received", sent, got)
+		}
+		bothReplaced(t, m)
 		m.client.Destroy(nil)
 		err = m.client.SetDiagnosticPacketLoss(DiagnosticPacketLoss{})
 		if !errors.Is(err, ErrInvalidState) {
@@ -130,4 +188,30 @@ func TestDiagnosticLossTransfer(t *testing.T) {
 		wantCode(t, err, CodeInvalidState)
 		covers(t, "SOC-059")
 	})
+}
+
+// bothReplaced checks that each call replaces both rates, by what gets to the server and
+// back from it.
+func bothReplaced(t *testing.T, m *memNet) {
+	t.Helper()
+	for _, c := range []struct {
+		l              DiagnosticPacketLoss
+		sends, carries bool
+	}{
+		{DiagnosticPacketLoss{RX: 1, TX: 1}, false, false},
+		{DiagnosticPacketLoss{RX: 1}, true, false},
+		{DiagnosticPacketLoss{TX: 1}, false, false},
+		{DiagnosticPacketLoss{}, true, true},
+	} {
+		if err := errors.Join(m.server.SetDiagnosticPacketLoss(DiagnosticPacketLoss{}), m.client.SetDiagnosticPacketLoss(c.l)); err != nil {
+			t.Fatal(err)
+		}
+		before := m.client.Stats()
+		s := m.connect(ConnectOptions{HandshakeTimeout: 5 * time.Second})
+		err := s.Handshake(t.Context())
+		after := m.client.Stats()
+		if sends, hears := after.BytesSent > before.BytesSent, after.BytesReceived > before.BytesReceived; sends != c.sends || hears != c.carries || (err == nil) != c.carries {
+			t.Errorf("%+v: sends %v, hears %v, shakes hands: %v", c.l, sends, hears, err)
+		}
+	}
 }

@@ -167,10 +167,10 @@ func TestGroups(t *testing.T) {
 			}
 			m.close()
 		}
-		for _, bad := range []securecontext.Options{{ECDHCurve: "P-256:P-999"}, {Groups: "P-999:P-256"}} {
+		for option, bad := range map[string]securecontext.Options{"ECDHCurve": {ECDHCurve: "P-256:P-999"}, "Groups": {Groups: "P-999:P-256"}} {
 			_, err := securecontext.New(bad)
-			if wantCode(t, err, securecontext.CodeInvalidArgValue); err != nil && !strings.Contains(err.Error(), "P-999") {
-				t.Errorf("an unknown group: %v", err)
+			if wantCode(t, err, securecontext.CodeInvalidArgValue); err != nil && (!strings.Contains(err.Error(), "P-999") || !strings.Contains(err.Error(), option)) {
+				t.Errorf("an unknown group of %s: %v", option, err)
 			}
 		}
 	})
