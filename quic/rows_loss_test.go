@@ -206,6 +206,7 @@ func bothReplaced(t *testing.T, m *memNet) {
 		if err := errors.Join(m.server.SetDiagnosticPacketLoss(DiagnosticPacketLoss{}), m.client.SetDiagnosticPacketLoss(c.l)); err != nil {
 			t.Fatal(err)
 		}
+		time.Sleep(2 * time.Hour) // until the server has given up what was before
 		before := m.client.Stats()
 		s := m.connect(ConnectOptions{HandshakeTimeout: 5 * time.Second})
 		err := s.Handshake(t.Context())
