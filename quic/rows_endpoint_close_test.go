@@ -118,16 +118,35 @@ func (g *memGate) Close() error {
 	return g.err
 }
 
+// destroyedWith destroys the endpoints of a socket one after the other, while no Close
+// waits: the hook is told the reason each time, the socket that of the last one.
+func destroyedWith(t *testing.T, reason error) {
+	t.Helper()
+	var told closings
+	s := newSocket(t, SocketOptions{Hooks: SocketHooks{EndpointClose: told.hook}})
+	add(t, s, EndpointOptions{})
+	list := s.Endpoints()
+	list[1].Destroy(reason)
+	if s.Destroyed() {
+		t.Error("the first endpoint has taken the socket along")
+	}
+	list[0].Destroy(reason)
+	if !s.Destroyed() || s.Err() != reason {
+		t.Errorf("destroyed %v with %v, want %v", s.Destroyed(), s.Err(), reason)
+	}
+	synced(s)
+	if got, want := told.all(), []closing{{list[1], reason, false}, {list[0], reason, false}}; !slices.Equal(got, want) {
+		t.Errorf("told %v, want %v", got, want)
+	}
+	covers(t, "EP-020")
+}
+
 // While Close waits it says so, other calls of it wait for the same result, and an
 // error that Destroy brings meanwhile is that.
 func TestEndpointCloseWaits(t *testing.T) {
 	boom := errors.New("boom")
-	only := newSocket(t, SocketOptions{})
-	only.Endpoints()[0].Destroy(boom)
-	if !only.Destroyed() || only.Err() != boom {
-		t.Errorf("destroyed %v with %v", only.Destroyed(), only.Err())
-	}
-	covers(t, "EP-020")
+	destroyedWith(t, boom)
+	destroyedWith(t, nil)
 	for _, c := range []struct {
 		name    string
 		destroy error // given to Destroy while Close waits
