@@ -67,30 +67,27 @@ func mustAccept(t *testing.T, s *Session) *Stream {
 func opensWhenSecure(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		type result struct {
-			id     int64
-			secure bool
-			err    error
+			id  int64
+			err error
 		}
 		results := make(chan result, 2)
-		early := func(s *Session, secure *bool) {
+		early := func(s *Session) {
 			if st, err := s.TryOpenStream(StreamOptions{}); st != nil || code(err) != "ERR_OPERATION_FAILED" {
 				t.Errorf("TryOpenStream before the handshake is done: %v, %v", st, err)
 			}
 			go func() {
 				st, err := s.OpenStream(t.Context(), StreamOptions{})
 				if err != nil {
-					results <- result{-1, *secure, err}
+					results <- result{-1, err}
 					return
 				}
-				results <- result{st.ID(), *secure, nil}
+				results <- result{st.ID(), nil}
 			}()
 			synctest.Wait()
 		}
 		var served *ServerSession
-		var secure [2]bool
 		m := newMemNet(t, udp.NetworkOptions{Delay: 10 * time.Millisecond}, SocketOptions{}, ListenOptions{Handler: func(v *ServerSession) error {
 			served = v
-			v.SetHooks(SessionHooks{Secure: func() error { secure[1] = true; return nil }})
 			return nil
 		}})
 		defer m.close()
@@ -98,10 +95,9 @@ func opensWhenSecure(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		c.SetHooks(SessionHooks{Secure: func() error { secure[0] = true; return nil }})
-		early(&c.Session, &secure[0])
+		early(&c.Session)
 		settle(15 * time.Millisecond) // the server has the client's first flight, and answered it
-		early(&served.Session, &secure[1])
+		early(&served.Session)
 		if len(results) != 0 {
 			t.Errorf("opened before the handshake is done: %v", <-results)
 		}
@@ -109,7 +105,7 @@ func opensWhenSecure(t *testing.T) {
 		for _, id := range []int64{0, 1} { // the client is done first
 			select {
 			case r := <-results:
-				if r.err != nil || r.id != id || !secure[id] {
+				if r.err != nil || r.id != id {
 					t.Errorf("%+v, want stream %d", r, id)
 				}
 			default:
