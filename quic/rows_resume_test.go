@@ -245,14 +245,22 @@ func TestUsingEarlyData(t *testing.T) {
 			t.Fatal(err)
 		}
 		st.End([]byte("x"))
+		synctest.Wait() // it has been sent
 		if c.UsingEarlyData() {
 			t.Error("early data is in use before anybody knows")
+		}
+		early, err := m.server.Accept(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		if early.HandshakeComplete() || early.UsingEarlyData() {
+			t.Errorf("at a server whose handshake is complete, %v: %v", early.HandshakeComplete(), early.UsingEarlyData())
 		}
 		if err := c.Handshake(t.Context()); err != nil || !c.UsingEarlyData() {
 			t.Errorf("%v, early %v", err, c.UsingEarlyData())
 		}
-		if _, err := m.server.Accept(t.Context()); err != nil {
-			t.Fatal(err)
+		if err := early.Handshake(t.Context()); err != nil || !early.UsingEarlyData() {
+			t.Errorf("at the server: %v, early %v", err, early.UsingEarlyData())
 		}
 		r = m.first(ConnectOptions{})
 		m.again(ListenOptions{TicketKeys: keys, ReplayRegister: register, DisableEarlyData: true})
