@@ -15,7 +15,7 @@ import (
 const (
 	defaultActiveConnectionIDs = 2
 	defaultCongestion          = "reno"
-	defaultHighWaterMark       = 16_384
+	defaultHighWaterMark       = transport.HighWater
 	defaultHandshakeTimeout    = 10 * time.Second
 	defaultIdleTimeout         = 10 * time.Second
 	defaultMaxAckDelay         = 25 * time.Millisecond
