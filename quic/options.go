@@ -191,7 +191,7 @@ type ConnectOptions struct {
 
 	ActiveConnectionIDLimit int           // connection IDs of the peer we keep: 2 to 8, 0 means 2 (CON-018)
 	CongestionAlgorithm     string        // "reno", the default, or "cubic" (CON-019)
-	HighWaterMark           int           // bytes a stream takes that are not yet packed; 0 means 16,384, None 0 (CON-011)
+	HighWaterMark           int           // bytes a stream takes that are not yet packed: to 65,536, more counts as that; 0 means 16,384, None 0 (CON-011)
 	IdleTimeout             time.Duration // 1 ms or more, in whole ms; 0 means 10 s, None that we end no session for silence (CON-013)
 	KeepAlive               time.Duration // a PING after this much silence, 100 ms or more, or half of the idle timeout in force if that is less; 0 means never
 	HandshakeTimeout        time.Duration // 0 means 10 s
@@ -262,7 +262,7 @@ type ListenOptions struct {
 
 	ActiveConnectionIDLimit int           // connection IDs of the peer we keep: 2 to 8, 0 means 2 (LIS-019)
 	CongestionAlgorithm     string        // "reno", the default, or "cubic" (LIS-020)
-	HighWaterMark           int           // bytes a stream takes that are not yet packed; 0 means 16,384, None 0 (LIS-012)
+	HighWaterMark           int           // bytes a stream takes that are not yet packed: to 65,536, more counts as that; 0 means 16,384, None 0 (LIS-012)
 	IdleTimeout             time.Duration // 1 ms or more, in whole ms; 0 means 10 s, None that we end no session for silence (LIS-014)
 	KeepAlive               time.Duration // a PING after this much silence, 100 ms or more, or half of the idle timeout in force if that is less; 0 means never
 	HandshakeTimeout        time.Duration // 0 means 10 s
@@ -280,7 +280,7 @@ type ListenOptions struct {
 // StreamOptions are the choices for one stream that is opened here.
 type StreamOptions struct {
 	HalfOpen      bool // unidirectional: we write and the peer reads (SES-072)
-	HighWaterMark int  // 0 means the session's, None 0 (SES-073)
+	HighWaterMark int  // likewise for this stream; 0 means the session's, None 0 (SES-073)
 	Hooks         StreamHooks
 }
 
