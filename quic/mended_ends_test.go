@@ -34,6 +34,7 @@ func TestClosingIsClosed(t *testing.T) {
 		m := newMemNet(t, udp.NetworkOptions{}, SocketOptions{}, ListenOptions{})
 		defer m.close()
 		p := m.pair(ConnectOptions{})
+		p.streams(t) // without them the sessions would be over at once, and not closing
 		if err := m.server.Close(); err != nil {
 			t.Fatal(err)
 		}
