@@ -373,7 +373,9 @@ func TestPost(t *testing.T) {
 
 func TestPut(t *testing.T) {
 	s, dir := testSite(t, Options{Upload: true, MaxUpload: 100}, map[string]string{"mine": "mine"})
-	put := func(path, data string) *httptest.ResponseRecorder { return ask(s, "PUT", path, strings.NewReader(data)) }
+	put := func(path, data string) *httptest.ResponseRecorder {
+		return ask(s, "PUT", path, strings.NewReader(data))
+	}
 	want(t, put("/new%20one.txt", "x"), 201, "", "Location: /new%20one.txt")
 	want(t, put("/mine", "x"), 409, "There is a mine already")
 	want(t, put("/", "x"), 400, "no name")
