@@ -144,7 +144,7 @@ func retryAfter(resp *http.Response) time.Duration {
 // failure makes an *Error of whatever ended an attempt, and knows what may pass.
 func (c *Client) failure(ctx context.Context, err error) error {
 	if context.Cause(ctx) == errMaxTime {
-		err = &Error{Timeout, fmt.Errorf("it was not complete after %v", c.MaxTime)}
+		err = &Error{Timeout, fmt.Errorf("it was not complete after %v: %w", c.MaxTime, err)}
 	}
 	e := classify(err)
 	switch e.Code {

@@ -13,8 +13,6 @@ import (
 	"slices"
 	"strings"
 	"sync/atomic"
-
-	"golang.org/x/net/http/httpguts"
 )
 
 // Request is what is asked of every URL.
@@ -42,12 +40,21 @@ func ParseField(text string) (Field, error) {
 			f = Field{Name: name}
 		}
 	}
-	if !ok || !httpguts.ValidHeaderFieldName(f.Name) || !httpguts.ValidHeaderFieldValue(f.Value) {
+	if !ok || !isToken(f.Name) || strings.ContainsFunc(f.Value, isControl) {
 		return f, fmt.Errorf("%q is no header field; write \"Name: value\", \"Name;\" for an empty one, or \"Name:\" to leave it out", text)
 	}
 	f.Name = textproto.CanonicalMIMEHeaderKey(f.Name)
 	return f, nil
 }
+
+// isToken reports whether a text can be the name of a field (RFC 9110 §5.6.2).
+func isToken(s string) bool {
+	return s != "" && !strings.ContainsFunc(s, func(r rune) bool {
+		return !('a' <= r && r <= 'z' || 'A' <= r && r <= 'Z' || '0' <= r && r <= '9' || strings.ContainsRune("!#$%&'*+-.^_`|~", r))
+	})
+}
+
+func isControl(r rune) bool { return r < ' ' && r != '\t' || r == 0x7f }
 
 // Body is what is sent.
 type Body struct {

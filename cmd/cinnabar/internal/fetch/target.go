@@ -99,7 +99,7 @@ func (c *Client) deliver(resp *http.Response, to *Target, heads []byte) (int64, 
 		err = errorf(Write, "cannot write %s: %w", to.Path, reason(closeErr))
 	}
 	var e *Error
-	if errors.As(err, &e) && e.Code != Write && to.Path != "" {
+	if errors.As(err, &e) && e.Code != Write && to.Path != "" && !c.Include && !c.Compressed {
 		if info, statErr := os.Stat(to.Path); statErr == nil {
 			err = &Error{e.Code, fmt.Errorf("%w; %s has the %d bytes that came, and -C - goes on from there", e.Err, to.Path, info.Size())}
 		}

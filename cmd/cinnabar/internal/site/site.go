@@ -29,6 +29,8 @@ type Site struct {
 	root    *os.Root
 	options Options
 	guard   *http.CrossOriginProtection // of uploads, against pages of other sites
+
+	maxFiles int // of one form
 }
 
 // New makes a handler for a folder, which stays open as long as the handler is used.
@@ -36,7 +38,7 @@ func New(root *os.Root, o Options) *Site {
 	if o.MaxUpload == 0 {
 		o.MaxUpload = 1 << 30
 	}
-	return &Site{root: root, options: o, guard: http.NewCrossOriginProtection()}
+	return &Site{root: root, options: o, guard: http.NewCrossOriginProtection(), maxFiles: maxFiles}
 }
 
 // ServeHTTP answers one request.

@@ -136,8 +136,8 @@ func (s *Site) postFiles(w http.ResponseWriter, r *http.Request, dir string) err
 		if part.FileName() == "" {
 			continue
 		}
-		if stored++; stored > maxFiles {
-			return refuse(http.StatusRequestEntityTooLarge, "More than %d files at once are not taken.", maxFiles)
+		if stored++; stored > s.maxFiles {
+			return refuse(http.StatusRequestEntityTooLarge, "More than %d files at once are not taken.", s.maxFiles)
 		}
 		if _, err := s.store(part, path.Join(dir, sanitize(part.FileName(), s.options.Hidden))); err != nil {
 			return err

@@ -1,0 +1,182 @@
+package main
+
+import (
+	"errors"
+	"net"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/cinnabar-quic/cinnabar/cmd/cinnabar/internal/fetch"
+)
+
+func TestGetUsage(t *testing.T) {
+	dir := t.TempDir()
+	for _, tc := range []struct {
+		args   string
+		status int
+		want   string
+	}{
+		{"", exitUsage, "<url>"},
+		{"-d a -T b x", exitUsage, "only one of -d"},
+		{"-I -d a x", exitUsage, "-I asks for header fields only"},
+		{"-I -X GET x", exitUsage, "-I is the method HEAD"},
+		{"-C - x", exitUsage, "name it with -o or -O"},
+		{"-C - -o a -i x", exitUsage, "-C goes on with a body"},
+		{"-C x -o a x", exitUsage, "-C x is no offset"},
+		{"-C - -o a x y", exitUsage, "name one for https://y"},
+		{"-o a -o b x", exitUsage, "more -o than URLs"},
+		{"-O -o b x/y", exitUsage, "-O names all files"},
+		{"-O x/", exitUsage, "https://x/ names no file"},
+		{"-O x/a%2fb x/..", exitUsage, "names no file"},
+		{"-O x/a y/a", exitUsage, "two URLs would go to a"},
+		{"--parallel 0 x", exitUsage, "--parallel is 1 or more"},
+		{"--retry -1 x", exitUsage, "--retry is 0 or more"},
+		{"-m never x", exitUsage, `"never" is no time`},
+		{"-m 0 x", exitUsage, `"0" is no time`},
+		{"-u me x", exitUsage, "-u me:PASSWORD"},
+		{"-H x x", exitUsage, "is no header field"},
+		{"--resolve a:b x", exitUsage, "HOST:PORT:ADDRESS"},
+		{"-k --cacert a x", exitUsage, "can't be used together"},
+		{"https://", int(fetch.Malformed), "is no URL"},
+		{"https://x:y/", int(fetch.Malformed), "is no URL"},
+		{"http://x/", int(fetch.Unsupported), "https only"},
+		{"--cacert " + dir + "/none x", badCACert, "cannot read --cacert: no such file"},
+		{"--keylog " + dir + " x", exitFailed, "cannot write --keylog"},
+		{"-T " + dir + "/none x", int(fetch.Read), "none: no such file"},
+		{"-d @" + dir + "/none x", int(fetch.Read), "none: no such file"},
+	} {
+		t.Run(tc.args, func(t *testing.T) {
+			start(t, append([]string{"get"}, strings.Fields(tc.args)...)...).wantError(tc.status, tc.want)
+		})
+	}
+}
+
+func TestGetOutput(t *testing.T) {
+	s := startServe(t, map[string]string{"a.txt": "A", "b c.txt": "B", "dir/index.html": "I"})
+	s.get("/a.txt", "/b%20c.txt", "/dir/").wantOut(0, "ABI")
+	s.get("-L", "/dir").wantOut(0, "I")
+	s.get("-sI", "/a.txt").want(0, "HTTP/3 200 OK\r\n", "content-length: 1\r\n", "content-type: text/plain; charset=utf-8\r\n")
+	s.get("-i", "/dir").want(0, "HTTP/3 301 Moved Permanently\r\n", "location: /dir/\r\n")
+
+	to := t.TempDir()
+	t.Chdir(to)
+	s.get("-O", "/a.txt", "/b%20c.txt").wantOut(0, "")
+	wantFiles(t, to, map[string]string{"a.txt": "A", "b c.txt": "B"})
+	s.get("-o", "x", "-o", "-", "/a.txt", "/dir/", "/b%20c.txt").wantOut(0, "IB")
+	wantFiles(t, to, map[string]string{"a.txt": "A", "b c.txt": "B", "x": "A"})
+	s.get("-o", filepath.Join("none", "x"), "/a.txt").wantError(int(fetch.Write), "cannot write", "no such file")
+}
+
+// A file that was cut off is completed, and what is complete stays.
+func TestGetResume(t *testing.T) {
+	_, data := writeFile(t, "big", 10<<20, 0o600)
+	s := startServe(t, map[string]string{"big": data, "big.gz": "x"})
+	to := t.TempDir()
+	t.Chdir(to)
+	for _, have := range []string{"", data[:3<<20+17], data} {
+		if err := os.WriteFile("big", []byte(have), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		s.get("-O", "-C", "-", "/big").wantOut(0, "")
+		wantFiles(t, to, map[string]string{"big": data})
+	}
+	s.waitFor(s.stdout, " 416 ")
+	s.waitFor(s.stdout, " 206 ")
+	s.get("-C", "10485750", "/big").wantOut(0, data[10485750:])
+	if err := os.WriteFile("big", []byte(data+"more"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	s.get("-O", "-C", "-", "/big").wantError(int(fetch.Range), "is not the beginning")
+	wantFiles(t, to, map[string]string{"big": data + "more"})
+}
+
+func TestGetSends(t *testing.T) {
+	s := startServe(t, nil, "--upload", "--overwrite")
+	stored := func(name, want string) {
+		t.Helper()
+		if data, err := os.ReadFile(filepath.Join(s.dir, name)); err != nil || string(data) != want {
+			t.Errorf("%s has %q, %v, want %q", name, data, err, want)
+		}
+	}
+	lines, _ := writeFile(t, "lines", 0, 0o600)
+	if err := os.WriteFile(lines, []byte("c=3\r\n&d\xff=4\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	s.get("-X", "PUT", "-d", "a=1", "-d", "b=2", "-d", "@"+lines, s.url+"form").want(0)
+	stored("form", "a=1&b=2&c=3&d\xff=4")
+	s.get("-X", "PUT", "--data-binary", "@"+lines, s.url+"binary").want(0)
+	stored("binary", "c=3\r\n&d\xff=4\n")
+	s.get("-X", "PUT", "--json", `{"a": [1, 2]}`, s.url+"json").want(0)
+	stored("json", `{"a": [1, 2]}`)
+	startWith(t, "in\n", "get", "--pin", s.pin, "-X", "PUT", "-d", "@-", s.url+"stdin").want(0)
+	stored("stdin", "in")
+	startWith(t, "in\n", "get", "--pin", s.pin, "-T", "-", s.url+"piped").want(0)
+	stored("piped", "in\n")
+	big, data := writeFile(t, "big", 10<<20, 0o600)
+	s.get("-T", big, s.url).want(0)
+	stored("big", data)
+	s.get("-f", "-d", "x", "/").wantError(22, "415")
+}
+
+func TestGetErrors(t *testing.T) {
+	s := startServe(t, map[string]string{"a": "A", "dir/b": ""})
+	address := strings.TrimSuffix(strings.TrimPrefix(s.url, "https://"), "/")
+	_, port, _ := net.SplitHostPort(address)
+	other, _ := writeCertificate(t, "127.0.0.1")
+
+	start(t, "get", "--cacert", other, s.url+"a").wantError(60, "cannot be verified", "-k")
+	start(t, "get", "--pin", "sha256:"+strings.Repeat("00", 32), s.url+"a").wantError(90, s.pin, "in between")
+	start(t, "get", "-k", s.url+"a").wantOut(0, "A")
+	start(t, "get", "--pin", s.pin, "--resolve", "files.example:"+port+":127.0.0.1", "https://files.example:"+port+"/a").wantOut(0, "A")
+	start(t, "get", "https://nowhere.invalid/").wantError(6, "cannot find nowhere.invalid")
+	s.get("-L", "--max-redirs", "0", "/dir").wantError(47, "redirects more than 0 times")
+
+	// Of several, each is told, and the first that failed decides.
+	c := s.get("-f", "/a", "/none", "/a", "https://nowhere.invalid/")
+	c.wantOut(22, "AA")
+	c.wantError(22, "2 of 4 URLs failed")
+	c.want(22, s.url+"none: the server answered HTTP/3 404 Not Found\n", "nowhere.invalid/: cannot find")
+	c = s.get("-sf", "/none")
+	if c.want(22); c.all() != "stdout:\nstderr:\n" {
+		t.Errorf("silent: %s", c.all())
+	}
+	s.get("-sSf", "/none").wantError(22, "404")
+}
+
+func TestGetInterrupted(t *testing.T) {
+	s := startServe(t, nil, "--upload")
+	in, out, err := os.Pipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer out.Close()
+	c := startReading(t, in, "get", "--pin", s.pin, "-T", "-", s.url+"slow")
+	out.WriteString("half")
+	waitForEntry(s.dir)
+	c.interrupt()
+	out.Close()
+	c.wantError(exitInterrupted, "interrupted")
+	s.waitFor(s.stdout, "PUT /slow")
+	wantFiles(t, s.dir, nil)
+}
+
+func TestGetShows(t *testing.T) {
+	s := startServe(t, map[string]string{"a": "A"})
+	keys := filepath.Join(t.TempDir(), "keys")
+	c := s.get("-v", "--progress", "--keylog", keys, "-u", "me:secret", "/a")
+	c.want(0, "> GET /a HTTP/3\n", "> authorization: Basic ...\n", "< HTTP/3 200 OK\n", "< content-length: 1\n", "1 B")
+	if text, _ := c.stderr.text(); strings.Contains(text, "secret") {
+		t.Errorf("the password is shown: %s", text)
+	}
+	if data, err := os.ReadFile(keys); err != nil || !strings.Contains(string(data), "CLIENT_TRAFFIC_SECRET_0 ") {
+		t.Errorf("key log: %q, %v", data, err)
+	}
+}
+
+func TestGetErrorTexts(t *testing.T) {
+	if err := getError("x", errors.New("strange")); err.Error() != "strange" {
+		t.Error(err)
+	}
+}
