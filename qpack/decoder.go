@@ -39,13 +39,13 @@ func (d *Decoder) Receive(p []byte) error {
 			return nil
 		}
 		if _, d.missing = d.instruct(d.partial); d.missing == 0 {
-			d.partial = nil
+			d.partial = d.partial[:0]
 		}
 	}
 	for len(p) > 0 && d.err == nil {
 		var rest []byte
 		if rest, d.missing = d.instruct(p); d.missing > 0 {
-			d.partial = append([]byte(nil), p...)
+			d.partial = append(d.partial, p...)
 		}
 		p = rest
 	}
@@ -98,14 +98,14 @@ func (d *Decoder) insertNamed(c *cursor, static bool) {
 	} else if e := d.entryAt(c, index); e != nil {
 		name = e.name
 	}
-	value := c.literal(7, d.room())
+	value := c.literal(7, d.room(uint64(len(name))))
 	d.insert(c, name, d.text(c, value))
 }
 
 // insertLiteral obeys RFC 9204 §4.3.3.
 func (d *Decoder) insertLiteral(c *cursor) {
-	name := c.literal(5, d.room())
-	value := c.literal(7, d.room())
+	name := c.literal(5, d.room(0))
+	value := c.literal(7, d.room(name.least()))
 	if c.failed() {
 		return // the strings are not made until all is there
 	}
@@ -119,12 +119,12 @@ func (d *Decoder) duplicate(c *cursor) {
 	}
 }
 
-// room is the longest string that an entry can have.
-func (d *Decoder) room() uint64 {
-	if d.table.capacity < entryOverhead {
-		return 0
+// room is the longest value that an entry can have beside such a name.
+func (d *Decoder) room(name uint64) uint64 {
+	if used := name + entryOverhead; used < d.table.capacity {
+		return d.table.capacity - used
 	}
-	return d.table.capacity - entryOverhead
+	return 0
 }
 
 func (d *Decoder) insert(c *cursor, name, value string) {

@@ -150,7 +150,7 @@ func (e *Encoder) find(f *Field, static uint64, named bool) (index uint64, ok bo
 			continue
 		}
 		e.now.refer(at - 1) // which keeps it from being evicted by its duplicate
-		if newest-1 < e.draining {
+		if newest-1 < e.draining && !e.now.risky {
 			e.duplicate(newest - 1)
 		}
 		return at - 1, true

@@ -77,7 +77,9 @@ func (e *Encoder) cancel(stream int64) {
 	if i := e.atRisk(stream); i >= 0 {
 		e.risk = slices.Delete(e.risk, i, i+1)
 	}
-	e.cancelled.add(stream)
+	if e.seen != nil {
+		e.cancelled.add(stream)
+	}
 }
 
 // increment obeys RFC 9204 §4.4.3.
@@ -163,15 +165,21 @@ func (s *sections) pop(stream int64) (section, bool) {
 // recent is the streams that the peer has cancelled lately. What we still send on one
 // of them must not refer to the table: nobody would ever say that it is done with.
 type recent struct {
-	streams [64]int64 // each plus one
+	streams []int64
 	next    int
 }
 
-func (r *recent) has(stream int64) bool { return slices.Contains(r.streams[:], stream+1) }
+const maxRecent = 64
+
+func (r *recent) has(stream int64) bool { return slices.Contains(r.streams, stream) }
 
 func (r *recent) add(stream int64) {
-	if !r.has(stream) {
-		r.streams[r.next] = stream + 1
-		r.next = (r.next + 1) % len(r.streams)
+	switch {
+	case r.has(stream):
+	case len(r.streams) < maxRecent:
+		r.streams = append(r.streams, stream)
+	default:
+		r.streams[r.next] = stream
+		r.next = (r.next + 1) % maxRecent
 	}
 }
