@@ -22,7 +22,7 @@ func (st *Stream) SetPriority(urgency int, incremental bool) error {
 		return &OptionError{Option: "SetPriority.urgency", Value: urgency, Want: "0 to 7", code: CodeOutOfRange}
 	}
 	if !st.t.CanSend() {
-		return &StateError{Op: "Stream.SetPriority", State: onlyRead}
+		return &StateError{Op: "Stream.SetPriority", State: onlyRead, closed: true}
 	}
 	st.s.mu.Lock()
 	defer st.s.unlock(flushNone)
