@@ -267,6 +267,14 @@ func (s *Session) SetErrorCodes(none, refused uint64) {
 	s.conn.SetNoErrorCode(s.noError)
 }
 
+// PeerStreams returns how many streams of a kind, unidirectional ones or others, the peer has
+// been allowed to open so far, those that are over included (RFC 9000 §4.6).
+func (s *Session) PeerStreams(uni bool) int64 {
+	s.mu.Lock()
+	defer s.unlock(flushNone)
+	return s.conn.PeerStreams(uni)
+}
+
 // Streams returns the streams that are not over, in no order.
 func (s *Session) Streams() []*Stream {
 	s.mu.Lock()

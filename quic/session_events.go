@@ -208,6 +208,14 @@ func (s *Session) tell(vital bool, f func(*SessionHooks)) {
 	})
 }
 
+// Post calls f in turn with the session's hooks, as these are called: without locks, and never
+// from within Post. After the session's Close hook nothing is called any more.
+func (s *Session) Post(f func()) {
+	s.mu.Lock()
+	defer s.unlock(flushNone)
+	s.post(true, func() { _ = call(func() error { f(); return nil }) })
+}
+
 // post queues something to run in turn with the session's hooks.
 func (s *Session) post(vital bool, f func()) {
 	s.dispatcher().post(f, vital)

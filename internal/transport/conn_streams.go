@@ -309,6 +309,9 @@ func (s *streams) grant(c *Conn, uni, asked bool) {
 	}
 }
 
+// PeerStreams returns how many streams of a kind the peer may open in all, as it knows.
+func (c *Conn) PeerStreams(uni bool) int64 { return c.streams.granted[kind(uni)] }
+
 // setMax takes the peer's limit on streams that we open.
 func (s *streams) setMax(c *Conn, uni bool, limit int64) {
 	k := kind(uni)
