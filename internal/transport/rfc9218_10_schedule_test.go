@@ -336,7 +336,7 @@ func TestEarlyRejectedPriorities(t *testing.T) {
 	tc.clear()
 }
 
-// A stream keeps its priority, and the connection its memory, when the connection ends under it.
+// Nothing is queued once the connection is over, and a change of priority then moves nothing.
 func TestPriorityAfterTheEnd(t *testing.T) {
 	tc := newTestConn(t, clientSide)
 	list := tc.queued(1000, "ab", priority{5, false}, priority{3, true})
