@@ -2,10 +2,11 @@ package main
 
 import (
 	"context"
-	"crypto/tls"
 	"fmt"
+	"maps"
 	"net/http"
 	"net/url"
+	"slices"
 	"strconv"
 	"strings"
 	"sync/atomic"
@@ -77,11 +78,12 @@ func (o overHTTP) open(ctx context.Context, b *bench) (*site, error) {
 	if s.client, err = o.client(b); err != nil {
 		return nil, fmt.Errorf("client endpoint: %w", err)
 	}
-	negotiated, err := s.fetch(ctx, request{size: answerSize}, make([]byte, ioChunk))
+	resp, err := s.fetch(ctx, request{size: answerSize}, make([]byte, ioChunk))
 	if err != nil {
 		return nil, err
 	}
-	return s, b.sawTLS(*negotiated)
+	b.note("HTTP responses have the fields %s", fields(resp.Header))
+	return s, b.sawTLS(*resp.TLS)
 }
 
 func (s *site) close() {
@@ -94,7 +96,7 @@ func (s *site) close() {
 func (s *site) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	q, err := parsePath(r.URL.Path)
 	if err == nil {
-		err = s.samePeer(r.RemoteAddr)
+		err = s.samePeer(r)
 	}
 	if err != nil {
 		s.b.failServer(err)
@@ -113,18 +115,22 @@ func (s *site) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 }
 
 // samePeer fails when requests come over more than one connection.
-func (s *site) samePeer(addr string) error {
+func (s *site) samePeer(r *http.Request) error {
 	p := s.peer.Load()
-	if p == nil {
-		first := addr
-		s.peer.CompareAndSwap(nil, &first)
-		p = s.peer.Load()
+	if p == nil { // the first, which is alone
+		first := r.RemoteAddr
+		p = &first
+		s.peer.Store(p)
+		s.b.note("HTTP requests have the fields %s", fields(r.Header))
 	}
-	if addr == "" || addr != *p {
-		return fmt.Errorf("a request from %q, the first from %q: all must share a connection", addr, *p)
+	if r.RemoteAddr == "" || r.RemoteAddr != *p {
+		return fmt.Errorf("a request from %q, the first from %q: all must share a connection", r.RemoteAddr, *p)
 	}
 	return nil
 }
+
+// fields lists the names of a header, so that people can see whether all send the same.
+func fields(h http.Header) string { return strings.Join(slices.Sorted(maps.Keys(h)), ", ") }
 
 // get makes one request and checks the response.
 func (s *site) get(ctx context.Context, r request, buf []byte) error {
@@ -132,8 +138,8 @@ func (s *site) get(ctx context.Context, r request, buf []byte) error {
 	return err
 }
 
-// fetch is get that tells what TLS negotiated.
-func (s *site) fetch(ctx context.Context, r request, buf []byte) (*tls.ConnectionState, error) {
+// fetch is get that returns the response, whose body is read and closed.
+func (s *site) fetch(ctx context.Context, r request, buf []byte) (*http.Response, error) {
 	req := &http.Request{
 		Method: http.MethodGet,
 		URL:    &url.URL{Scheme: "https", Host: s.server.addr, Path: r.path()},
@@ -148,7 +154,7 @@ func (s *site) fetch(ctx context.Context, r request, buf []byte) (*tls.Connectio
 		return nil, fmt.Errorf("response: %s over %s with %d bytes (TLS: %t), want 200 over HTTP/%d with %d",
 			resp.Status, resp.Proto, resp.ContentLength, resp.TLS != nil, s.client.major, r.size)
 	}
-	return resp.TLS, readAnswer(resp.Body, r, buf, true)
+	return resp, readAnswer(resp.Body, r, buf, true)
 }
 
 // path is the request as a URL's path.
