@@ -17,7 +17,7 @@ type impl struct {
 
 // impls are the implementations by name.
 var impls = map[string]impl{
-	"cinnabar": {transport: overStreams{stack: cinnabar{}}, lacks: []string{"h3-1", "h3-100", "h3bulk"}},
+	"cinnabar": {transport: overStreams{stack: cinnabar{}}, http: cinnabarHTTP{}},
 	"quic-go":  {transport: overStreams{stack: quicGo{}}, http: quicGoHTTP{}},
 	"xnet":     {transport: overStreams{stack: xnet{}}, lacks: []string{"h3-1", "h3-100", "h3bulk"}},
 	"tls":      {transport: overStreams{stack: tcp{}, persistent: true}, http: http2{}},

@@ -130,7 +130,12 @@ func (s *site) samePeer(r *http.Request) error {
 }
 
 // fields lists the names of a header, so that people can see whether all send the same.
-func fields(h http.Header) string { return strings.Join(slices.Sorted(maps.Keys(h)), ", ") }
+func fields(h http.Header) string {
+	if len(h) == 0 {
+		return "(none)"
+	}
+	return strings.Join(slices.Sorted(maps.Keys(h)), ", ")
+}
 
 // get makes one request and checks the response.
 func (s *site) get(ctx context.Context, r request, buf []byte) error {
