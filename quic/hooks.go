@@ -43,6 +43,14 @@ type SessionHooks struct {
 	// Stream is given every stream that the peer opens. With it there is no
 	// AcceptStream (SES-023).
 	Stream func(st *Stream) error
+	// Datagram is given every datagram that comes, and may keep it; early tells that it came in
+	// 0-RTT, where somebody may have recorded and repeated it. With it there is no
+	// ReceiveDatagram, and the queue is the same: when the hook is slow, the oldest are dropped.
+	Datagram func(p []byte, early bool) error
+	// DatagramStatus tells what has become of each datagram that SendDatagram took, once. It
+	// is set before the first is sent; when too many fates wait to be told, further ones are
+	// not, and count in SessionStats.NoticesDropped.
+	DatagramStatus func(id uint64, status DatagramStatus) error
 	// PathValidation tells how the validation of a path has ended; on success the
 	// session has moved there if it was to (SES-014).
 	PathValidation func(ok bool, local, remote netip.AddrPort) error
@@ -68,6 +76,9 @@ type StreamHooks struct {
 	// Acknowledged tells that the peer has acknowledged all bytes below offset; it is told
 	// as that grows, and last when the end is acknowledged too.
 	Acknowledged func(offset int64) error
+	// Aborted tells that the peer has cut off a side, with a reset or the wish that we stop,
+	// whether or not anybody reads or writes. err is a *StreamError.
+	Aborted func(err error) error
 	// Blocked tells that there is data which the peer's flow control does not let go now: the
 	// limit of the stream or of the session. It may be told again (STR-006).
 	Blocked func() error
@@ -90,6 +101,12 @@ func (h SessionHooks) over(base SessionHooks) SessionHooks {
 	if h.Stream == nil {
 		h.Stream = base.Stream
 	}
+	if h.Datagram == nil {
+		h.Datagram = base.Datagram
+	}
+	if h.DatagramStatus == nil {
+		h.DatagramStatus = base.DatagramStatus
+	}
 	if h.PathValidation == nil {
 		h.PathValidation = base.PathValidation
 	}
@@ -110,10 +127,10 @@ func (h SessionHooks) over(base SessionHooks) SessionHooks {
 
 func (h *SessionHooks) none() bool {
 	return h.Secure == nil && h.KeyLog == nil && h.QLog == nil && h.Stream == nil && h.PathValidation == nil && h.SessionTicket == nil &&
-		h.UsePreferredAddress == nil && h.Error == nil && h.Close == nil
+		h.Datagram == nil && h.DatagramStatus == nil && h.UsePreferredAddress == nil && h.Error == nil && h.Close == nil
 }
 
 func (h *StreamHooks) none() bool {
 	return h.Readable == nil && h.Drained == nil && h.Acknowledged == nil && h.Blocked == nil &&
-		h.Error == nil && h.Close == nil
+		h.Aborted == nil && h.Error == nil && h.Close == nil
 }

@@ -35,6 +35,9 @@ func (s *Session) streamEvent(t mono.Time, e *transport.Event) {
 	case transport.EventReadable:
 		st.serveReaders(t)
 		st.tell(noticeReadable)
+		if _, reset := e.Stream.ResetCode(); reset {
+			st.tell(noticeAborted)
+		}
 	case transport.EventWritable:
 		st.serveWriters()
 		st.tell(noticeDrained)
@@ -66,6 +69,8 @@ func (s *Session) event(t mono.Time, e *transport.Event) {
 		if e.Kind == transport.EventTokenKnown {
 			s.serveMovers()
 		}
+	case transport.EventDatagram, transport.EventDatagramFate:
+		s.datagramEvent(t, e)
 	case transport.EventNewToken:
 		if c := s.client; c != nil {
 			c.tokenStore.Put(c.tokenKey, e.Data)
@@ -92,8 +97,8 @@ func (s *Session) event(t mono.Time, e *transport.Event) {
 // peerStream takes a stream that the peer has opened.
 func (s *Session) peerStream(t mono.Time, ts *transport.Stream) {
 	if s.life != sessionOpen {
-		s.conn.Stop(t, ts, 0) // new streams are turned away while closing (SES-040)
-		s.conn.Reset(ts, 0)
+		s.conn.Stop(t, ts, s.refusal) // new streams are turned away while closing (SES-040)
+		s.conn.Reset(ts, s.refusal)
 		return
 	}
 	st := s.newStream(ts)
@@ -101,10 +106,44 @@ func (s *Session) peerStream(t mono.Time, ts *transport.Stream) {
 	case w != nil:
 		w.stream = st
 		s.woken.push(w)
+	case s.handler != nil && st.Bidirectional():
+		st.fresh, s.fresh = s.fresh, st
 	case s.hooks != nil && s.hooks.Stream != nil:
 		s.tellStream(st)
 	default:
 		s.accepted.push(st)
+	}
+}
+
+// HandleStreams gives every bidirectional stream that the peer opens to f, on a goroutine of its
+// own: the shortest way for programs that wait in the streams' methods. Neither AcceptStream nor the
+// Stream hook hears of those streams any more.
+func (s *Session) HandleStreams(f func(*Stream)) {
+	s.mu.Lock()
+	defer s.unlock(flushNone)
+	s.handler = f
+	s.accepted.remove(func(st *Stream) bool {
+		if st.Unidirectional() {
+			return false
+		}
+		st.fresh, s.fresh = s.fresh, st
+		return true
+	})
+}
+
+// begin starts the handler of HandleStreams for streams that have come, in their order. Those
+// are linked from the last to the first.
+func begin(fresh *Stream, handler func(*Stream)) {
+	var list *Stream
+	for fresh != nil {
+		next := fresh.fresh
+		fresh.fresh, list, fresh = list, fresh, next
+	}
+	for st := list; st != nil; {
+		next := st.fresh
+		st.fresh = nil
+		go handler(st)
+		st = next
 	}
 }
 
@@ -203,6 +242,14 @@ func (s *Session) tell(vital bool, f func(*SessionHooks)) {
 			f(h)
 		}
 	})
+}
+
+// Post calls f in turn with the session's hooks, as these are called: without locks, and never
+// from within Post. After the session's Close hook nothing is called any more.
+func (s *Session) Post(f func()) {
+	s.mu.Lock()
+	defer s.unlock(flushNone)
+	s.post(true, func() { _ = call(func() error { f(); return nil }) })
 }
 
 // post queues something to run in turn with the session's hooks.
