@@ -39,13 +39,12 @@ func startServe(t *testing.T, files map[string]string, args ...string) *serving 
 	return s
 }
 
-// get runs a get command that trusts the server. Arguments that begin with a slash
-// are paths there.
+// get runs a get command that trusts the server. Arguments that begin with ~ are paths there.
 func (s *serving) get(args ...string) *command {
 	s.t.Helper()
 	for i, arg := range args {
-		if strings.HasPrefix(arg, "/") {
-			args[i] = strings.TrimSuffix(s.url, "/") + arg
+		if path, ok := strings.CutPrefix(arg, "~/"); ok {
+			args[i] = s.url + path
 		}
 	}
 	return start(s.t, append([]string{"get", "--pin", s.pin}, args...)...)
@@ -62,11 +61,11 @@ func (c *command) wantOut(status int, out string) {
 
 func TestServe(t *testing.T) {
 	s := startServe(t, map[string]string{"a.txt": "hello", "dir/b": "x", ".hidden": "x"})
-	s.waitFor(s.stderr, "self-signed certificate for localhost, ")
-	s.get("/a.txt").wantOut(0, "hello")
-	s.get("/dir/").want(0, `<a href="./b">b</a>`)
-	s.get("-f", "/.hidden").wantError(22, "404 Not Found")
-	s.get("-f", "-T", "main.go", "/new.go").wantError(22, "405")
+	s.waitFor(s.stderr, "self-signed certificate for 127.0.0.1, localhost, ")
+	s.get("~/a.txt").wantOut(0, "hello")
+	s.get("~/dir/").want(0, `<a href="./b">b</a>`)
+	s.get("-f", "~/.hidden").wantError(22, "404 Not Found")
+	s.get("-f", "-T", "main.go", "~/new.go").wantError(22, "405")
 	s.waitFor(s.stdout, `"GET /a.txt HTTP/3.0" 200 5 "-" "cinnabar" `)
 	s.interrupt()
 	s.want(0, "stopped; 4 requests served", `"PUT /new.go HTTP/3.0" 405 `)
@@ -86,7 +85,7 @@ func TestServeOptions(t *testing.T) {
 	s.waitFor(s.stdout, `"method":"GET","target":"/.hidden","protocol":"HTTP/3.0","status":200,"bytes":1,`)
 
 	s = startServe(t, map[string]string{"a": "x"}, "--quiet")
-	s.get("/a").want(0)
+	s.get("~/a").want(0)
 	s.interrupt()
 	s.wantOut(0, "")
 }

@@ -13,6 +13,9 @@ import (
 	"sync"
 	"syscall"
 	"time"
+
+	"github.com/cinnabar-quic/cinnabar/http3"
+	"github.com/cinnabar-quic/cinnabar/quic"
 )
 
 const (
@@ -61,8 +64,43 @@ type server struct {
 // newWeb makes the servers for a handler.
 func newWeb(p *ports, cert tls.Certificate, h http.Handler, notef func(string, ...any)) (*web, error) {
 	logger := log.New(noteWriter(notef), "", 0)
-	tcp := newTCPServer(p.tcp, cert, h, logger)
-	return &web{[]server{tcp}}, nil
+	udp, err := newServer(p.udp, cert, h, logger)
+	if err != nil {
+		p.udp.Close()
+		p.tcp.Close()
+		return nil, err
+	}
+	tcp := newTCPServer(p.tcp, cert, advertise(h, p.address().Port), logger)
+	return &web{[]server{udp, tcp}}, nil
+}
+
+// newServer serves HTTP/3.
+func newServer(c *net.UDPConn, cert tls.Certificate, h http.Handler, logger *log.Logger) (server, error) {
+	socket, err := quic.NewSocket(quic.SocketOptions{PacketConn: c})
+	if err != nil {
+		return server{}, err
+	}
+	s := &http3.Server{
+		Handler:           h,
+		TLSConfig:         &tls.Config{Certificates: []tls.Certificate{cert}},
+		ReadHeaderTimeout: headerTimeout,
+		IdleTimeout:       quietTimeout,
+		ErrorLog:          logger,
+	}
+	serve := func() error {
+		defer socket.Destroy(nil)
+		return s.Serve(socket)
+	}
+	return server{"UDP", serve, s.Shutdown, s.Close}, nil
+}
+
+// advertise tells clients of HTTP/1.1 and HTTP/2 that there is HTTP/3 at the same port.
+func advertise(h http.Handler, port int) http.Handler {
+	field := fmt.Sprintf(`h3=":%d"; ma=86400`, port)
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		w.Header().Set("Alt-Svc", field)
+		h.ServeHTTP(w, r)
+	})
 }
 
 // newTCPServer serves HTTP/1.1 and HTTP/2.
