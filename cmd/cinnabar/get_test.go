@@ -1,12 +1,23 @@
 package main
 
 import (
+	"bytes"
+	"compress/gzip"
 	"errors"
+	"io"
+	"log"
+	"mime/multipart"
 	"net"
+	"net/http"
 	"os"
 	"path/filepath"
+	"regexp"
+	"slices"
+	"strconv"
 	"strings"
+	"sync/atomic"
 	"testing"
+	"time"
 
 	"github.com/cinnabar-quic/cinnabar/cmd/cinnabar/internal/fetch"
 )
@@ -163,16 +174,131 @@ func TestGetInterrupted(t *testing.T) {
 }
 
 func TestGetShows(t *testing.T) {
-	s := startServe(t, map[string]string{"a": "A"})
-	keys := filepath.Join(t.TempDir(), "keys")
-	c := s.get("-v", "--progress", "--keylog", keys, "-u", "me:secret", "~/a")
-	c.want(0, "> GET /a HTTP/3\n", "> authorization: Basic ...\n", "< HTTP/3 200 OK\n", "< content-length: 1\n", "1 B")
+	s := startServe(t, map[string]string{"a": "A", "b": "B", "c": strings.Repeat("C", 1<<20)})
+	keys, log := filepath.Join(t.TempDir(), "keys"), filepath.Join(t.TempDir(), "log")
+	c := s.get("-v", "--keylog", keys, "--trace-qlog", log, "--stats", "-u", "me:secret", "~/a")
+	c.want(0, "> GET /a HTTP/3\n", "> authorization: Basic ...\n", "< HTTP/3 200 OK\n", "< content-length: 1\n",
+		"* connected to localhost (127.0.0.1:", "* TLS 1.3, ", "ALPN h3\n", "has the key of --pin\n* its key is "+s.pin+"\n", "handshake  ")
 	if text, _ := c.stderr.text(); strings.Contains(text, "secret") {
 		t.Errorf("the password is shown: %s", text)
 	}
 	if data, err := os.ReadFile(keys); err != nil || !strings.Contains(string(data), "CLIENT_TRAFFIC_SECRET_0 ") {
 		t.Errorf("key log: %q, %v", data, err)
 	}
+	if data, err := os.ReadFile(log); err != nil || !strings.Contains(string(data), "packet_received") {
+		t.Errorf("qlog: %q, %v", data, err)
+	}
+	s.get("--trace-qlog", filepath.Join(log, "none"), "~/a").wantError(exitFailed, "cannot write --trace-qlog")
+
+	// Several URLs need one session.
+	t.Chdir(t.TempDir())
+	c = s.get("-O", "--stats", "--progress", "~/a", "~/b", "~/c")
+	c.want(0, "3 URLs")
+	if text, _ := c.stderr.text(); !regexp.MustCompile(`(?m)^session +localhost$`).MatchString(text) || !regexp.MustCompile(`(?m)^streams +3$`).MatchString(text) {
+		t.Errorf("not three streams of one session:\n%s", text)
+	}
+}
+
+// startHTTP3 serves a handler over HTTP/3, and returns the arguments to ask it with.
+func startHTTP3(t *testing.T, h http.HandlerFunc) (trust []string, url string) {
+	t.Helper()
+	cert, err := selfSigned("127.0.0.1")
+	if err != nil {
+		t.Fatal(err)
+	}
+	p, err := bind(t.Context(), "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	p.tcp.Close()
+	s, err := newServer(p.udp, cert, h, log.New(io.Discard, "", 0))
+	if err != nil {
+		t.Fatal(err)
+	}
+	served := make(chan error, 1)
+	go func() { served <- s.serve() }()
+	t.Cleanup(func() {
+		s.close()
+		<-served
+	})
+	return []string{"get", "--pin", fingerprintOf(cert.Leaf).String()}, "https://" + p.address().String() + "/"
+}
+
+// An answer that is cut off is an error, what came of it stays, and it can be resumed.
+func TestGetCut(t *testing.T) {
+	_, data := writeFile(t, "big", 3<<20, 0o600)
+	trust, url := startHTTP3(t, func(w http.ResponseWriter, r *http.Request) {
+		if r.Header.Get("Range") != "" {
+			http.ServeContent(w, r, "", time.Time{}, strings.NewReader(data))
+			return
+		}
+		w.Header().Set("Content-Length", strconv.Itoa(len(data)))
+		io.WriteString(w, data[:1<<20])
+		panic(http.ErrAbortHandler)
+	})
+	path := filepath.Join(t.TempDir(), "big")
+	get := func(args ...string) *command { return start(t, append(slices.Clip(trust), args...)...) }
+	c := get("-o", path, url)
+	<-c.ended
+	if c.wantError(c.status, "of 3145728 bytes came", "-C - goes on from there"); c.status != int(fetch.Partial) && c.status != int(fetch.Receive) {
+		t.Errorf("status %d", c.status)
+	}
+	part, err := os.ReadFile(path)
+	if err != nil || len(part) == 0 || !strings.HasPrefix(data, string(part)) {
+		t.Fatalf("%d bytes are there, %v", len(part), err)
+	}
+	get("-o", path, "-C", "-", url).want(0)
+	if whole, err := os.ReadFile(path); err != nil || string(whole) != data {
+		t.Errorf("resumed, there are %d bytes, %v", len(whole), err)
+	}
+}
+
+func TestGetTimeAndRetry(t *testing.T) {
+	var asked atomic.Int32
+	trust, url := startHTTP3(t, func(w http.ResponseWriter, r *http.Request) {
+		if r.URL.Path == "/hang" {
+			<-r.Context().Done()
+			return
+		}
+		if asked.Add(1) < 3 {
+			w.Header().Set("Retry-After", "0")
+			w.WriteHeader(http.StatusServiceUnavailable)
+		}
+		io.WriteString(w, "answer")
+	})
+	start(t, append(trust, "-m", "0.05", url+"hang")...).wantError(int(fetch.Timeout), "not complete after 50ms")
+	start(t, append(trust, "-v", "--retry", "2", url)...).want(0, "answer", "* the server answered HTTP/3 503 Service Unavailable; trying again in 0s")
+}
+
+// A form of 10 MB, as a browser sends it.
+func TestFormUpload(t *testing.T) {
+	s := startServe(t, map[string]string{"in/mine": "mine"}, "--upload")
+	_, data := writeFile(t, "big", 10<<20, 0o600)
+	var form bytes.Buffer
+	m := multipart.NewWriter(&form)
+	part, err := m.CreateFormFile("file", "big")
+	if err != nil {
+		t.Fatal(err)
+	}
+	io.WriteString(part, data)
+	m.Close()
+	path := filepath.Join(t.TempDir(), "form")
+	if err := os.WriteFile(path, form.Bytes(), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	s.get("-L", "-H", "Content-Type: "+m.FormDataContentType(), "--data-binary", "@"+path, "~/in/").want(0, `<a href="./big">big</a>`, "10.0 MiB")
+	wantFiles(t, filepath.Join(s.dir, "in"), map[string]string{"mine": "mine", "big": data})
+}
+
+func TestGetCompressed(t *testing.T) {
+	var packed bytes.Buffer
+	z := gzip.NewWriter(&packed)
+	io.WriteString(z, "unpacked")
+	z.Close()
+	s := startServe(t, map[string]string{"a.txt": "plain", "a.txt.gz": packed.String()})
+	s.get("--compressed", "~/a.txt").wantOut(0, "unpacked")
+	s.get("~/a.txt").wantOut(0, "plain")
+	s.get("-H", "Accept-Encoding: gzip", "~/a.txt").wantOut(0, packed.String())
 }
 
 func TestGetErrorTexts(t *testing.T) {

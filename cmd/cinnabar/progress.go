@@ -79,6 +79,7 @@ func newGetProgress(c *getCommand, a *app, p *plan) *getProgress {
 	if bar.bar == nil {
 		return nil
 	}
+	bar.bar.RenderBlank()
 	return &getProgress{progress: bar}
 }
 
@@ -88,10 +89,11 @@ func (p *getProgress) Expect(bytes int64) {
 	defer p.mu.Unlock()
 	if bytes < 0 || p.total < 0 {
 		p.total = -1
-	} else {
-		p.total += bytes
+		p.bar.ChangeMax64(-1)
+		return
 	}
-	p.bar.ChangeMax64(p.total)
+	p.total += bytes
+	p.bar.ChangeMax64(p.total + 1) // one more, as a full bar would be over, and there may be another URL
 }
 
 // Add tells of n more bytes.

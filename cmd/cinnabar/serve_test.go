@@ -134,7 +134,7 @@ func TestServeInterrupted(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		c := startReading(t, in, "get", "--pin", s.pin, "-s", "-T", "-", s.url+"slow")
+		c := startReading(t, in, "get", "--pin", s.pin, "-T", "-", s.url+"slow")
 		out.WriteString("half")
 		waitForEntry(s.dir)
 		s.interrupt()

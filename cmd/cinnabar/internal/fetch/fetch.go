@@ -67,7 +67,7 @@ func (c *Client) Fetch(ctx context.Context, u *url.URL, to *Target) (*Result, er
 			return nil, err
 		}
 		pause := again.after
-		if pause == 0 {
+		if pause < 0 {
 			pause = min(time.Second<<min(attempt, 10), 10*time.Minute)
 		}
 		c.trace("* %v; trying again in %v", again.err, pause)
@@ -80,7 +80,7 @@ func (c *Client) Fetch(ctx context.Context, u *url.URL, to *Target) (*Result, er
 // transient is a failure that may pass.
 type transient struct {
 	err   error
-	after time.Duration // what the server asks us to wait; 0 if it does not
+	after time.Duration // what the server asks us to wait; negative if it does not
 }
 
 func (e *transient) Error() string { return e.err.Error() }
@@ -136,7 +136,7 @@ func passing(status int) bool {
 func retryAfter(resp *http.Response) time.Duration {
 	seconds, err := strconv.Atoi(resp.Header.Get("Retry-After"))
 	if err != nil || seconds < 0 || seconds > 3600 {
-		return 0
+		return -1
 	}
 	return time.Duration(seconds) * time.Second
 }
@@ -149,7 +149,7 @@ func (c *Client) failure(ctx context.Context, err error) error {
 	e := classify(err)
 	switch e.Code {
 	case Timeout, Connect, Partial, Receive:
-		return &transient{err: e}
+		return &transient{e, -1}
 	}
 	return e
 }
