@@ -194,7 +194,7 @@ func TestGetShows(t *testing.T) {
 	t.Chdir(t.TempDir())
 	c = s.get("-O", "--stats", "--progress", "~/a", "~/b", "~/c")
 	c.want(0, "3 URLs")
-	if text, _ := c.stderr.text(); !regexp.MustCompile(`(?m)^session +localhost$`).MatchString(text) || !regexp.MustCompile(`(?m)^streams +3$`).MatchString(text) {
+	if text, _ := c.stderr.text(); !regexp.MustCompile(`session +localhost\n`).MatchString(text) || !regexp.MustCompile(`streams +3\n`).MatchString(text) {
 		t.Errorf("not three streams of one session:\n%s", text)
 	}
 }
