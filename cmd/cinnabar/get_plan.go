@@ -2,6 +2,7 @@ package main
 
 import (
 	"bytes"
+	"errors"
 	"fmt"
 	"io"
 	"net/url"
@@ -119,6 +120,9 @@ func parseURL(text string) (*url.URL, error) {
 // target says where the answer of the ith URL goes.
 func (c *getCommand) target(a *app, i int, u *url.URL) (*fetch.Target, error) {
 	to := &fetch.Target{Writer: a.stdout}
+	if isTerminal(a.stdout) && i >= len(c.Output) {
+		to.Writer = &textOnly{w: a.stdout}
+	}
 	switch {
 	case c.RemoteName:
 		name := path.Base(u.Path)
@@ -142,6 +146,20 @@ func (c *getCommand) target(a *app, i int, u *url.URL) (*fetch.Target, error) {
 		to.Resume = fetch.Resume(n)
 	}
 	return to, nil
+}
+
+// textOnly keeps a terminal from what is no text, as far as the first bytes tell.
+type textOnly struct {
+	w      io.Writer
+	looked bool
+}
+
+func (t *textOnly) Write(p []byte) (int, error) {
+	if !t.looked && bytes.IndexByte(p, 0) >= 0 {
+		return 0, errors.New("this is no text for a terminal; use -o FILE, or -o - to see it all the same")
+	}
+	t.looked = true
+	return t.w.Write(p)
 }
 
 // request is what all URLs are asked.

@@ -3,7 +3,9 @@ package main
 import (
 	"bytes"
 	"compress/gzip"
+	"crypto/x509"
 	"errors"
+	"fmt"
 	"io"
 	"log"
 	"mime/multipart"
@@ -20,6 +22,7 @@ import (
 	"time"
 
 	"github.com/cinnabar-quic/cinnabar/cmd/cinnabar/internal/fetch"
+	"github.com/cinnabar-quic/cinnabar/quic"
 )
 
 func TestGetUsage(t *testing.T) {
@@ -301,8 +304,42 @@ func TestGetCompressed(t *testing.T) {
 	s.get("-H", "Accept-Encoding: gzip", "~/a.txt").wantOut(0, packed.String())
 }
 
+// Every end of a session has words and a status of its own.
 func TestGetErrorTexts(t *testing.T) {
+	for _, tc := range []struct {
+		err  error
+		code fetch.Code
+		want string
+	}{
+		{&quic.HandshakeTimeoutError{After: time.Second}, fetch.Connect, "no answer from host:1 within 1s"},
+		{&quic.HandshakeTimeoutError{After: time.Second, Heard: true}, fetch.Timeout, "host:1 answered, but"},
+		{&quic.TransportError{ErrorCode: noSuchProtocol, Remote: true}, fetch.Connect, "not HTTP/3"},
+		{&quic.TransportError{ErrorCode: 0x100 + 40, Remote: true}, fetch.Handshake, "TLS with host:1 failed"},
+		{&quic.IdleTimeoutError{}, fetch.Timeout, "nothing was heard of host:1"},
+		{&quic.VersionNegotiationError{}, fetch.Connect, "no version that we do"},
+		{x509.HostnameError{Certificate: &x509.Certificate{}, Host: "host"}, fetch.Certificate, "is for no name"},
+		{x509.HostnameError{Certificate: &x509.Certificate{DNSNames: []string{"other"}}, Host: "host"}, fetch.Certificate, "is for other"},
+		{&fetch.Error{Code: fetch.Read, Err: io.EOF}, fetch.Read, "EOF"},
+	} {
+		err := getError("host:1", fmt.Errorf("wrapped: %w", tc.err))
+		var e *fetch.Error
+		if !errors.As(err, &e) || e.Code != tc.code || !strings.Contains(err.Error(), tc.want) {
+			t.Errorf("%v gives %v, want %d and %q", tc.err, err, tc.code, tc.want)
+		}
+	}
 	if err := getError("x", errors.New("strange")); err.Error() != "strange" {
 		t.Error(err)
+	}
+}
+
+func TestTextOnly(t *testing.T) {
+	var out bytes.Buffer
+	w := &textOnly{w: &out}
+	if _, err := w.Write([]byte("a\x00b")); err == nil || !strings.Contains(err.Error(), "-o FILE") {
+		t.Errorf("binary: %v", err)
+	}
+	w.Write([]byte("text"))
+	if _, err := w.Write([]byte("\x00")); err != nil || out.String() != "text\x00" {
+		t.Errorf("%q, %v", &out, err)
 	}
 }
