@@ -21,7 +21,7 @@ func sessionTable(sessions []*quic.ClientSession) string {
 		fmt.Fprintln(t)
 	}
 	type figures = quic.SessionStats
-	row("session", func(s *quic.ClientSession, _ *figures) string { return printable(s.ServerName()) })
+	row("session", func(s *quic.ClientSession, _ *figures) string { return nameOf(s) })
 	row("server", func(s *quic.ClientSession, _ *figures) string { return s.RemoteAddress().String() })
 	row("handshake", func(_ *quic.ClientSession, f *figures) string { return duration(f.HandshakeDuration) })
 	row("round trip, least", func(_ *quic.ClientSession, f *figures) string { return duration(f.MinRTT) })

@@ -181,7 +181,7 @@ func TestGetShows(t *testing.T) {
 	keys, log := filepath.Join(t.TempDir(), "keys"), filepath.Join(t.TempDir(), "log")
 	c := s.get("-v", "--keylog", keys, "--trace-qlog", log, "--stats", "-u", "me:secret", "~/a")
 	c.want(0, "> GET /a HTTP/3\n", "> authorization: Basic ...\n", "< HTTP/3 200 OK\n", "< content-length: 1\n",
-		"* connected to localhost (127.0.0.1:", "* TLS 1.3, ", "ALPN h3\n", "has the key of --pin\n* its key is "+s.pin+"\n", "handshake  ")
+		"* connected to 127.0.0.1 (127.0.0.1:", "* TLS 1.3, ", "ALPN h3\n", "has the key of --pin\n* its key is "+s.pin+"\n", "handshake  ")
 	if text, _ := c.stderr.text(); strings.Contains(text, "secret") {
 		t.Errorf("the password is shown: %s", text)
 	}
@@ -197,7 +197,7 @@ func TestGetShows(t *testing.T) {
 	t.Chdir(t.TempDir())
 	c = s.get("-O", "--stats", "--progress", "~/a", "~/b", "~/c")
 	c.want(0, "3 URLs")
-	if text, _ := c.stderr.text(); !regexp.MustCompile(`session +localhost\n`).MatchString(text) || !regexp.MustCompile(`streams +3\n`).MatchString(text) {
+	if text, _ := c.stderr.text(); !regexp.MustCompile(`session +127.0.0.1\n`).MatchString(text) || !regexp.MustCompile(`streams +3\n`).MatchString(text) {
 		t.Errorf("not three streams of one session:\n%s", text)
 	}
 }

@@ -181,11 +181,16 @@ func (t *getTransport) traceSessions(resp *http.Response) {
 		t.traceTLS(resp.TLS)
 	}
 	for _, s := range t.sessions[t.traced:] {
-		t.trace(fmt.Sprintf("* connected to %s (%v) from %v, QUIC version 1", s.ServerName(), s.RemoteAddress(), s.Address()))
+		t.trace(fmt.Sprintf("* connected to %s (%v) from %v, QUIC version 1", nameOf(s), s.RemoteAddress(), s.Address()))
 		state := s.ConnectionState()
 		t.traceTLS(&state)
 	}
 	t.traced = len(t.sessions)
+}
+
+// nameOf is whom a session is with.
+func nameOf(s *quic.ClientSession) string {
+	return printable(cmp.Or(s.ServerName(), s.RemoteAddress().Addr().String()))
 }
 
 // traceTLS tells how a connection is protected, and whose certificate the server has.

@@ -106,12 +106,8 @@ func (c *serveCommand) announce(a *app, address *net.UDPAddr, cert tls.Certifica
 	if full, err := filepath.Abs(dir); err == nil {
 		dir = full
 	}
-	host := "localhost"
-	if !address.IP.IsUnspecified() && !address.IP.IsLoopback() || c.Cert != "" {
-		host = names[0]
-	}
-	port := strconv.Itoa(address.Port)
-	at := "https://" + net.JoinHostPort(host, port) + "/"
+	place := net.JoinHostPort(names[0], strconv.Itoa(address.Port))
+	at := "https://" + place + "/"
 	a.notef("serving %s at %s (HTTP/3; HTTP/2 and HTTP/1.1 over TCP); press Ctrl-C to stop", dir, at)
 	if c.Cert != "" {
 		return
@@ -120,7 +116,7 @@ func (c *serveCommand) announce(a *app, address *net.UDPAddr, cert tls.Certifica
 	a.notef("self-signed certificate for %s; its key's SHA-256 is %s; look with", strings.Join(names, ", "), key.base64())
 	a.notef("  cinnabar get --pin %v %s", key, at)
 	a.notef("  %s --user-data-dir=%s --ignore-certificate-errors-spki-list=%s --origin-to-force-quic-on=%s %s",
-		chromium(), filepath.Join(os.TempDir(), "cinnabar-chromium"), key.base64(), net.JoinHostPort(host, port), at)
+		chromium(), filepath.Join(os.TempDir(), "cinnabar-chromium"), key.base64(), place, at)
 }
 
 // chromium is how the browser is called here.
