@@ -36,6 +36,7 @@ type getTransport struct {
 	sessions []*quic.ClientSession
 	traced   int // how many of them trace has been told of
 	qlogs    int
+	qlogged  sync.Cond // told of every qlog that begins
 	qlogErr  error
 	writing  sync.WaitGroup // of qlogs
 }
@@ -47,6 +48,7 @@ func newTransport(c *getCommand, trace func(string)) (*getTransport, error) {
 		return nil, &codedError{badCACert, err.Error()}
 	}
 	t := &getTransport{options: *c, config: config, trace: trace, byPlace: make(map[netip.Addr]*http3.Transport)}
+	t.qlogged.L = &t.mu
 	if t.places, err = parseResolve(c.Resolve); err != nil {
 		return nil, err
 	}
@@ -154,6 +156,7 @@ func (t *getTransport) writeQlog(log io.Reader) error {
 	if t.qlogs++; t.qlogs > 1 {
 		name = fmt.Sprintf("%s.%d", name, t.qlogs)
 	}
+	t.qlogged.Broadcast()
 	t.writing.Go(func() {
 		f, err := os.Create(name)
 		if err == nil {
@@ -226,12 +229,25 @@ func (t *getTransport) finish(a *app) error {
 	if t.fallback != nil {
 		t.fallback.CloseIdleConnections()
 	}
-	t.writing.Wait() // each log ends with its session
-	err := t.qlogErr
+	err := t.finishQlogs(len(sessions))
 	if t.keylog != nil {
 		err = errors.Join(err, t.keylog.Close())
 	}
 	return err
+}
+
+// finishQlogs waits until the logs of so many sessions, or more, are written.
+func (t *getTransport) finishQlogs(sessions int) error {
+	if t.options.TraceQlog == "" {
+		return nil
+	}
+	t.mu.Lock()
+	for t.qlogs < sessions { // the hook comes when it comes, but it does come
+		t.qlogged.Wait()
+	}
+	t.mu.Unlock()
+	t.writing.Wait() // each log ends with its session
+	return t.qlogErr
 }
 
 // parseResolve reads --resolve: where to look for a host and port.

@@ -87,11 +87,12 @@ func newServer(c *net.UDPConn, cert tls.Certificate, h http.Handler, logger *log
 		IdleTimeout:       quietTimeout,
 		ErrorLog:          logger,
 	}
-	serve := func() error {
+	serve := func() error { return s.Serve(socket) }
+	end := func() error {
 		defer socket.Destroy(nil)
-		return s.Serve(socket)
+		return s.Close()
 	}
-	return server{"UDP", serve, s.Shutdown, s.Close}, nil
+	return server{"UDP", serve, s.Shutdown, end}, nil
 }
 
 // advertise tells clients of HTTP/1.1 and HTTP/2 that there is HTTP/3 at the same port.
