@@ -64,7 +64,7 @@ there. A password is sent to no other host that a redirect leads to.
 
 Exit status, as of curl: 0 all is well, 1 not https, 2 usage, 3 no URL, 6 no such host, 7 no connection, 18 the answer ended
 too early, 22 status 400 or more with -f, 23 cannot write, 26 cannot read, 28 too late, 33 cannot go on with a file,
-35 TLS failed, 47 too many redirects, 55 sending failed, 56 receiving failed, 60 the certificate, 61 the encoding,
+35 TLS failed, 47 too many redirects, 56 receiving failed, 60 the certificate, 61 the encoding,
 65 cannot send a second time, 77 cannot read --cacert, 90 the key is not the pinned one; 130 interrupted. Of several failures, the first URL's counts.
 
 Examples:
@@ -113,7 +113,7 @@ func (c *getCommand) fetchAll(ctx context.Context, p *plan) []error {
 	for range min(p.parallel, len(p.items)) {
 		workers.Go(func() {
 			for i := range next {
-				_, errs[i] = p.client.Fetch(ctx, p.items[i].url, p.items[i].target)
+				errs[i] = p.client.Fetch(ctx, p.items[i].url, p.items[i].target)
 			}
 		})
 	}

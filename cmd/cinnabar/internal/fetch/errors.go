@@ -29,7 +29,6 @@ const (
 	Range       Code = 33 // the server does not resume
 	Handshake   Code = 35 // TLS, other than certificates
 	Redirects   Code = 47 // too many
-	Send        Code = 55 // the request
 	Receive     Code = 56 // the answer
 	Certificate Code = 60 // the server's
 	Encoding    Code = 61 // of the answer

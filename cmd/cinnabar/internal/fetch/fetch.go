@@ -44,27 +44,17 @@ type Progress interface {
 	Add(n int)          // so many have come
 }
 
-// Result is what has become of a URL.
-type Result struct {
-	URL      *url.URL // after all redirects
-	Status   int
-	Protocol string // such as HTTP/3.0
-	Bytes    int64  // of the body, as they came
-}
-
 // Fetch asks for a URL and brings the answer to its target. An error is an *Error, or
 // that of the context if it has ended.
-func (c *Client) Fetch(ctx context.Context, u *url.URL, to *Target) (*Result, error) {
+func (c *Client) Fetch(ctx context.Context, u *url.URL, to *Target) error {
 	for attempt := 0; ; attempt++ {
-		result, err := c.attempt(ctx, u, to, attempt < c.Retries)
+		err := c.attempt(ctx, u, to, attempt < c.Retries)
 		var again *transient
 		switch {
 		case ctx.Err() != nil:
-			return nil, context.Cause(ctx)
-		case err == nil:
-			return result, nil
+			return context.Cause(ctx)
 		case !errors.As(err, &again) || attempt == c.Retries || to.wrote && to.Path == "":
-			return nil, err
+			return err
 		}
 		pause := again.after
 		if pause < 0 {
@@ -72,7 +62,7 @@ func (c *Client) Fetch(ctx context.Context, u *url.URL, to *Target) (*Result, er
 		}
 		c.trace("* %v; trying again in %v", again.err, pause)
 		if err := c.wait(ctx, pause); err != nil {
-			return nil, err
+			return err
 		}
 	}
 }
@@ -102,29 +92,28 @@ func (c *Client) wait(ctx context.Context, d time.Duration) error {
 
 // attempt asks once, redirects and all. If there may be another attempt, an answer
 // that asks for one is an error.
-func (c *Client) attempt(ctx context.Context, u *url.URL, to *Target, more bool) (*Result, error) {
+func (c *Client) attempt(ctx context.Context, u *url.URL, to *Target, more bool) error {
 	if c.MaxTime > 0 {
 		var cancel context.CancelFunc
 		ctx, cancel = context.WithTimeoutCause(ctx, c.MaxTime, errMaxTime)
 		defer cancel()
 	}
 	if err := to.begin(); err != nil {
-		return nil, err
+		return err
 	}
 	var heads bytes.Buffer // of redirects
-	resp, u, err := c.follow(ctx, u, to.offset, &heads)
+	resp, err := c.follow(ctx, u, to.offset, &heads)
 	if err != nil {
-		return nil, c.failure(ctx, err)
+		return c.failure(ctx, err)
 	}
 	defer resp.Body.Close()
 	if more && passing(resp.StatusCode) {
-		return nil, &transient{fmt.Errorf("the server answered %s", statusLine(resp)), retryAfter(resp)}
+		return &transient{fmt.Errorf("the server answered %s", statusLine(resp)), retryAfter(resp)}
 	}
-	n, err := c.deliver(resp, to, heads.Bytes())
-	if err != nil {
-		return nil, c.failure(ctx, err)
+	if err := c.deliver(resp, to, heads.Bytes()); err != nil {
+		return c.failure(ctx, err)
 	}
-	return &Result{URL: u, Status: resp.StatusCode, Protocol: resp.Proto, Bytes: n}, nil
+	return nil
 }
 
 // passing reports whether a status may be another one soon.

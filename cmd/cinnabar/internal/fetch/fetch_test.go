@@ -124,7 +124,7 @@ func packed(w http.ResponseWriter, coding string, data []byte) {
 	w.Write(data)
 }
 
-func fetch(t *testing.T, c *Client, address string, to *Target) (*Result, error) {
+func fetch(t *testing.T, c *Client, address string, to *Target) error {
 	t.Helper()
 	u, err := url.Parse(address)
 	if err != nil {
@@ -140,7 +140,7 @@ func get(t *testing.T, c *Client, path string) (string, error) {
 		c.Transport = testWorld()
 	}
 	var out bytes.Buffer
-	_, err := fetch(t, c, "https://one.example"+path, &Target{Writer: &out})
+	err := fetch(t, c, "https://one.example"+path, &Target{Writer: &out})
 	return out.String(), err
 }
 
@@ -346,7 +346,7 @@ func TestResume(t *testing.T) {
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			path := writeFile(t, "f", tc.have)
-			_, err := fetch(t, &Client{Transport: testWorld()}, "https://one.example"+tc.path, &Target{Path: path, Resume: tc.resume})
+			err := fetch(t, &Client{Transport: testWorld()}, "https://one.example"+tc.path, &Target{Path: path, Resume: tc.resume})
 			if data, _ := os.ReadFile(path); string(data) != tc.want {
 				t.Errorf("the file has %q, want %q", data, tc.want)
 			}
@@ -358,20 +358,20 @@ func TestResume(t *testing.T) {
 		})
 	}
 	none := filepath.Join(t.TempDir(), "none")
-	_, err := fetch(t, &Client{Transport: testWorld()}, "https://one.example/file", &Target{Path: none, Resume: FromSize})
+	err := fetch(t, &Client{Transport: testWorld()}, "https://one.example/file", &Target{Path: none, Resume: FromSize})
 	if data, _ := os.ReadFile(none); err != nil || string(data) != digits {
 		t.Errorf("%v, %q", err, data)
 	}
 	var out bytes.Buffer
-	if _, err := fetch(t, &Client{Transport: testWorld()}, "https://one.example/file", &Target{Writer: &out, Resume: 7}); err != nil || out.String() != "789" {
+	if err := fetch(t, &Client{Transport: testWorld()}, "https://one.example/file", &Target{Writer: &out, Resume: 7}); err != nil || out.String() != "789" {
 		t.Errorf("%v, %q", err, &out)
 	}
 }
 
 func TestBadTargets(t *testing.T) {
-	_, err := fetch(t, &Client{Transport: testWorld()}, "https://one.example/file", &Target{Path: filepath.Join(t.TempDir(), "none", "f")})
+	err := fetch(t, &Client{Transport: testWorld()}, "https://one.example/file", &Target{Path: filepath.Join(t.TempDir(), "none", "f")})
 	wantCode(t, err, Write, "no such file")
-	_, err = fetch(t, &Client{Transport: testWorld()}, "https://one.example/file", &Target{Writer: full{}})
+	err = fetch(t, &Client{Transport: testWorld()}, "https://one.example/file", &Target{Writer: full{}})
 	wantCode(t, err, Write, "the output", "disk full")
 	_, err = FileBody(t.TempDir())
 	wantCode(t, err, Read, "directory")
@@ -429,7 +429,7 @@ func TestRetry(t *testing.T) {
 		t.Errorf("%q", got)
 	}
 	path := writeFile(t, "f", "")
-	_, err = fetch(t, client(5, 0, 200), "https://one.example/", &Target{Path: path})
+	err = fetch(t, client(5, 0, 200), "https://one.example/", &Target{Path: path})
 	if data, _ := os.ReadFile(path); string(data) != "200" || err != nil {
 		t.Errorf("%q, %v", data, err)
 	}
@@ -446,7 +446,7 @@ func TestTime(t *testing.T) {
 
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
-	if _, err := c.Fetch(ctx, &url.URL{Scheme: "https", Host: "one.example"}, &Target{Writer: io.Discard}); !errors.Is(err, context.Canceled) {
+	if err := c.Fetch(ctx, &url.URL{Scheme: "https", Host: "one.example"}, &Target{Writer: io.Discard}); !errors.Is(err, context.Canceled) {
 		t.Errorf("cancelled: %v", err)
 	}
 	if err := new(Client).wait(ctx, time.Hour); !errors.Is(err, context.Canceled) {
@@ -474,7 +474,7 @@ func TestClassify(t *testing.T) {
 		{fmt.Errorf("a: %w", context.DeadlineExceeded), Timeout},
 		{fmt.Errorf("a: %w", io.ErrUnexpectedEOF), Partial},
 		{errors.New("strange"), Receive},
-		{fmt.Errorf("a: %w", &Error{Send, io.EOF}), Send},
+		{fmt.Errorf("a: %w", &Error{Read, io.EOF}), Read},
 	} {
 		if got := classify(tc.err).Code; got != tc.want {
 			t.Errorf("%v is %d, want %d", tc.err, got, tc.want)

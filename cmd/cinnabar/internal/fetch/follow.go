@@ -12,31 +12,31 @@ import (
 )
 
 // follow asks for a URL, and on where redirects lead. It returns the answer that is
-// none, with the URL it is from, and collects the heads of those on the way.
-func (c *Client) follow(ctx context.Context, u *url.URL, offset int64, heads *bytes.Buffer) (*http.Response, *url.URL, error) {
+// none, and collects the heads of those on the way.
+func (c *Client) follow(ctx context.Context, u *url.URL, offset int64, heads *bytes.Buffer) (*http.Response, error) {
 	q := c.first(offset)
 	for hops := 0; ; hops++ {
 		resp, err := c.ask(ctx, u, q)
 		if err != nil {
-			return nil, nil, err
+			return nil, err
 		}
 		where := resp.Header.Get("Location")
 		if !c.Follow || where == "" || !redirects(resp.StatusCode) {
-			return resp, u, nil
+			return resp, nil
 		}
 		resp.Body.Close()
 		if c.Include {
 			writeHead(heads, resp)
 		}
 		if c.MaxRedirects >= 0 && hops == c.MaxRedirects {
-			return nil, nil, errorf(Redirects, "it redirects more than %d times; --max-redirs allows more", c.MaxRedirects)
+			return nil, errorf(Redirects, "it redirects more than %d times; --max-redirs allows more", c.MaxRedirects)
 		}
 		next, err := u.Parse(where)
 		if err != nil {
-			return nil, nil, errorf(Malformed, "it redirects to something that is no URL: %w", err)
+			return nil, errorf(Malformed, "it redirects to something that is no URL: %w", err)
 		}
 		if next.Scheme != "https" || next.Host == "" {
-			return nil, nil, errorf(Unsupported, "it redirects to %s, which is not https", next.Redacted())
+			return nil, errorf(Unsupported, "it redirects to %s, which is not https", next.Redacted())
 		}
 		q = q.after(resp.StatusCode, sameOrigin(u, next))
 		u = next

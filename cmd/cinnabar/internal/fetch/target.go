@@ -81,20 +81,20 @@ type nopCloser struct{ io.Writer }
 
 func (nopCloser) Close() error { return nil }
 
-// deliver brings an answer to its target. It returns the length of the body.
-func (c *Client) deliver(resp *http.Response, to *Target, heads []byte) (int64, error) {
+// deliver brings an answer to its target.
+func (c *Client) deliver(resp *http.Response, to *Target, heads []byte) error {
 	if c.Fail && resp.StatusCode >= 400 {
-		return 0, errorf(Status, "the server answered %s", statusLine(resp))
+		return errorf(Status, "the server answered %s", statusLine(resp))
 	}
 	offset, complete, err := resumption(resp, to)
 	if complete || err != nil {
-		return 0, err
+		return err
 	}
 	w, err := to.open(offset)
 	if err != nil {
-		return 0, err
+		return err
 	}
-	n, err := c.write(resp, to, w, heads)
+	err = c.write(resp, to, w, heads)
 	if closeErr := w.Close(); err == nil && closeErr != nil {
 		err = errorf(Write, "cannot write %s: %w", to.Path, reason(closeErr))
 	}
@@ -104,7 +104,7 @@ func (c *Client) deliver(resp *http.Response, to *Target, heads []byte) (int64, 
 			err = &Error{e.Code, fmt.Errorf("%w; %s has the %d bytes that came, and -C - goes on from there", e.Err, to.Path, info.Size())}
 		}
 	}
-	return n, err
+	return err
 }
 
 // resumption checks that an answer goes on where the target ends (RFC 9110 §14).
@@ -141,16 +141,16 @@ func name(to *Target) string {
 }
 
 // write writes heads and the body.
-func (c *Client) write(resp *http.Response, to *Target, w io.Writer, heads []byte) (int64, error) {
+func (c *Client) write(resp *http.Response, to *Target, w io.Writer, heads []byte) error {
 	out := &targetWriter{w, to}
 	if len(heads) > 0 {
 		if _, err := out.Write(heads); err != nil {
-			return 0, err
+			return err
 		}
 	}
 	if c.Include {
 		if err := writeHead(out, resp); err != nil {
-			return 0, err
+			return err
 		}
 	}
 	in := &answerBody{in: resp.Body, progress: c.Progress}
@@ -165,16 +165,16 @@ func (c *Client) write(resp *http.Response, to *Target, w io.Writer, heads []byt
 	switch {
 	case errors.As(err, &written):
 	case in.err != nil: // it did not come whole, whatever the decoder makes of it
-		return in.n, shortBody(resp, in)
+		return shortBody(resp, in)
 	case err != nil:
-		return in.n, errorf(Encoding, "the %s in the answer is damaged: %w", resp.Header.Get("Content-Encoding"), err)
+		return errorf(Encoding, "the %s in the answer is damaged: %w", resp.Header.Get("Content-Encoding"), err)
 	case resp.ContentLength > in.n && resp.Request.Method != http.MethodHead && resp.StatusCode != http.StatusNotModified:
-		return in.n, shortBody(resp, in)
+		return shortBody(resp, in)
 	}
 	if err == nil && len(resp.Trailer) > 0 {
 		c.traceHead("<", "(trailers)", resp.Trailer)
 	}
-	return in.n, err
+	return err
 }
 
 // shortBody says how much of a body came.
