@@ -142,18 +142,14 @@ func (e *Encoder) find(f *Field, static uint64, named bool) (index uint64, ok bo
 		}
 		return e.useNewest()
 	}
-	if newest-1 < e.draining && e.now.risky && e.duplicate(newest-1) {
+	if newest-1 < e.draining && e.duplicate(newest-1) && e.now.risky {
 		return e.useNewest()
 	}
 	for at := newest; at > e.table.dropped; at = e.table.at(at - 1).olderPair {
-		if !e.usable(at - 1) {
-			continue
+		if e.usable(at - 1) {
+			e.now.refer(at - 1)
+			return at - 1, true
 		}
-		e.now.refer(at - 1) // which keeps it from being evicted by its duplicate
-		if newest-1 < e.draining && !e.now.risky {
-			e.duplicate(newest - 1)
-		}
-		return at - 1, true
 	}
 	return 0, false
 }
