@@ -272,6 +272,10 @@ func TestBlockedStreams(t *testing.T) {
 	if err := d.Receive([]byte{0}); err != nil {
 		t.Fatal(err)
 	}
+	if _, err := d.Decode(nil, 8, []byte{8, 0, 0x80}, Limit{}); err != ErrBlocked {
+		t.Errorf("a stream that waits for the next insertion, when the other's has arrived: %v", err)
+	}
+	d.Cancel(8)
 	if err := decode(d, 4); err != nil {
 		t.Errorf("when the insertion has arrived: %v", err)
 	}

@@ -1,13 +1,16 @@
 package qpack
 
-import "math"
+import (
+	"maps"
+	"math"
+)
 
 // Decode decodes a field section and appends its fields. Names and values of table
 // entries are shared, literal ones are made once; nothing borrows from section.
 //
 // The sections of a stream are decoded in order. For ErrBlocked the caller keeps the
-// section; the stream counts as blocked until Decode succeeds for it or Cancel is
-// called. An *Error ends the connection, ErrTooLarge this message only. With any error
+// section; the stream counts as blocked until the insertions arrive or Cancel is called,
+// and a stream more than may be blocked is an *Error. An *Error ends the connection, ErrTooLarge this message only. With any error
 // the fields come back as they were.
 func (d *Decoder) Decode(fields []Field, streamID int64, section []byte, limit Limit) ([]Field, error) {
 	s := sectionReader{c: cursor{b: section}, table: &d.table}
@@ -15,7 +18,7 @@ func (d *Decoder) Decode(fields []Field, streamID int64, section []byte, limit L
 		return fields, err
 	}
 	if s.required > d.table.inserted {
-		return fields, d.block(streamID)
+		return fields, d.block(streamID, s.required)
 	}
 	delete(d.blocked, streamID)
 	all, err := s.lines(fields, limit)
@@ -28,17 +31,20 @@ func (d *Decoder) Decode(fields []Field, streamID int64, section []byte, limit L
 	return all, nil
 }
 
-func (d *Decoder) block(streamID int64) error {
-	if _, ok := d.blocked[streamID]; ok {
-		return ErrBlocked
-	}
-	if uint64(len(d.blocked)) >= d.maxBlocked {
-		return failf(DecompressionFailed, "stream %d is blocked, and %d others are, which is all that may", streamID, len(d.blocked))
+// block counts a stream as blocked, if another one may be.
+func (d *Decoder) block(streamID int64, required uint64) error {
+	if _, ok := d.blocked[streamID]; !ok && uint64(len(d.blocked)) >= d.maxBlocked {
+		// Those whose insertions have arrived are blocked no more, even if
+		// the caller has not tried them again.
+		maps.DeleteFunc(d.blocked, func(_ int64, required uint64) bool { return required <= d.table.inserted })
+		if n := len(d.blocked); uint64(n) >= d.maxBlocked {
+			return failf(DecompressionFailed, "stream %d is blocked, and %d others are, which is all that may", streamID, n)
+		}
 	}
 	if d.blocked == nil {
-		d.blocked = make(map[int64]struct{})
+		d.blocked = make(map[int64]uint64)
 	}
-	d.blocked[streamID] = struct{}{}
+	d.blocked[streamID] = required
 	return ErrBlocked
 }
 
