@@ -32,12 +32,12 @@ func repeats(name string) bool {
 	return false
 }
 
-// worth reports whether to insert a field: if its name says that it will come again,
-// and it can be used at once, or if it has come again. A name of which only the value
-// is new each time is inserted alone.
+// worth reports whether to insert a field: if it has come again, or if its name says
+// that it will, it can be used at once and nothing has to go for it. A name of which
+// only the value is new each time is inserted alone.
 func (e *Encoder) worth(f *Field, named bool) bool {
 	known := e.seen.add(hash(hash(hashStart, f.Name), f.Value))
-	if known || e.now.risky && repeats(f.Name) {
+	if known || e.now.risky && repeats(f.Name) && e.table.size+f.Size() <= e.table.capacity {
 		return true
 	}
 	if !named && e.names[f.Name] == 0 && e.seen.add(hash(hashStart, f.Name)) {
