@@ -31,6 +31,7 @@ type Encoder struct {
 	draining   uint64            // entries below this index are about to be evicted: they are duplicated rather than referred to
 	drainSize  uint64            // the size of these entries
 	seen       *history
+	budget     int    // how many bytes insertions may cost yet: see earn
 	maxEntries uint64 // by the peer's setting, not by the capacity in use: RFC 9204 §4.5.1.1
 	announced  bool   // Set Dynamic Table Capacity is in out or sent
 
@@ -79,6 +80,7 @@ func (e *Encoder) SetLimits(maxTableCapacity, blockedStreams uint64) {
 	e.pairs = make(map[pair]uint64)
 	e.names = make(map[string]uint64)
 	e.seen = new(history)
+	e.budget = int(e.table.capacity)
 }
 
 // AppendSection appends an encoded field section to b. Instructions that it may need
@@ -115,9 +117,11 @@ func (e *Encoder) choose(f *Field) line {
 			return line{form: indexedStatic, index: static}
 		}
 		if index, ok := e.find(f, static, named); ok {
+			e.earn(len(f.Value))
 			return line{form: indexedDynamic, index: index}
 		}
 	}
+	e.earn(len(f.Value) / 16)
 	l := line{form: literalName, secret: secret}
 	if named {
 		l.form, l.index = literalStatic, static
