@@ -128,6 +128,58 @@ func TestPendingDecoderInstructionsForInsertions(t *testing.T) {
 	}
 }
 
+// Acknowledgements wait in order, however little of them is sent at a time, and the
+// memory for many does not stay.
+func TestPendingAcknowledgements(t *testing.T) {
+	d := tableOf4(t)
+	d.Sent(len(d.Instructions()))
+	var want, got []byte
+	sent := func(n int) {
+		got = append(got, d.Instructions()[:n]...)
+		d.Sent(n)
+	}
+	for stream := range int64(10000) {
+		if _, err := d.Decode(nil, stream, []byte{6, 0, 0x80}, Limit{}); err != nil {
+			t.Fatal(err)
+		}
+		want = appendInt(want, 0x80, 7, uint64(stream))
+		if stream%3 == 2 {
+			sent(2)
+		}
+		if held, owed := len(d.out.b), len(want)-len(got); held > 2*owed+keep/4 {
+			t.Fatalf("%d bytes are held, %d are owed", held, owed)
+		}
+	}
+	sent(len(d.Instructions()))
+	if !bytes.Equal(got, want) {
+		t.Error("what was sent is not what was owed")
+	}
+	if cap(d.out.b) > keep {
+		t.Errorf("%d bytes are kept for nothing", cap(d.out.b))
+	}
+}
+
+// RFC 9204 §3.2.2: a smaller table drops its oldest entries, an empty one all, and can
+// grow again.
+func TestCapacityIsReduced(t *testing.T) {
+	for _, test := range []struct {
+		hex           string
+		dropped, size uint64
+	}{
+		{"3fbd01", 1, 220},
+		{"3fbc01", 2, 165}, // a byte less than four entries
+		{"3f5d", 3, 110},   // 124: two entries
+		{"3f17", 5, 0},     // 54: not one
+		{"20 3fe101", 5, 0},
+		{"20 3fe101 4000", 5, 32},
+	} {
+		d := tableOf4(t)
+		if err := d.Receive(unhex(t, test.hex)); err != nil || d.table.dropped != test.dropped || d.table.size != test.size {
+			t.Errorf("%s: %v, %d dropped, %d bytes; want %d, %d", test.hex, err, d.table.dropped, d.table.size, test.dropped, test.size)
+		}
+	}
+}
+
 func TestCancelWithoutTableSaysNothing(t *testing.T) {
 	d := NewDecoder(0, 0)
 	d.Cancel(4)

@@ -97,6 +97,9 @@ func (e *Encoder) AppendSection(b []byte, streamID int64, fields []Field) []byte
 	if p.required > 0 {
 		e.track(streamID, p.required, p.oldest)
 	}
+	if cap(p.lines) > keep/16 {
+		p.lines = nil
+	}
 	return b
 }
 

@@ -152,6 +152,32 @@ func TestSecondSighting(t *testing.T) {
 	}
 }
 
+// Where streams may not be blocked, a name is taken from an entry that is acknowledged,
+// past newer ones that are not.
+func TestNamesWithoutRisk(t *testing.T) {
+	e := new(Encoder)
+	e.SetLimits(4096, 0)
+	twice := func(value string) {
+		for range 2 {
+			e.AppendSection(nil, 0, []Field{{Name: "x-name", Value: value}})
+			e.Sent(len(e.Instructions()))
+		}
+	}
+	section := func() byte { return e.AppendSection(nil, 4, []Field{{Name: "x-name", Value: "unheard-of"}})[0] }
+	twice("first")
+	if section() != 0 {
+		t.Error("a reference to an entry without acknowledgement")
+	}
+	if err := e.Receive([]byte{1}); err != nil {
+		t.Fatal(err)
+	}
+	twice("second")
+	twice("third")
+	if e.table.inserted != 3 || section() != 2 {
+		t.Errorf("%d insertions, a Required Insert Count other than that of the first", e.table.inserted)
+	}
+}
+
 // RFC 9204 §7.1: what could be guessed is never in the table, and marked.
 func TestSecrets(t *testing.T) {
 	e, d := new(Encoder), NewDecoder(4096, 10)
@@ -321,6 +347,34 @@ func TestDuplicates(t *testing.T) {
 		if duplicates < 2 || literals > 2+duplicates || e.table.dropped == 0 {
 			t.Errorf("%d streams may be blocked: %d duplicates, %d literals, %d evicted", blocked, duplicates, literals, e.table.dropped)
 		}
+	}
+}
+
+// With a table too small for what repeats, insertions that do not pay cost a bounded
+// share; when what is sent changes to what fits, the table is used again.
+func TestInsertionsThatDoNotPay(t *testing.T) {
+	send := func(capacity uint64, values int) (e *Encoder, total int) {
+		e, d := new(Encoder), NewDecoder(capacity, 0)
+		e.SetLimits(capacity, 0)
+		for i := range int64(2000) {
+			section, instructions := exchange(t, e, d, i, []Field{{Name: "x-value", Value: fmt.Sprint("one of too many values: ", i%int64(values))}})
+			total += len(section) + len(instructions)
+		}
+		for i := range int64(2000) {
+			exchange(t, e, d, i, []Field{{Name: "x-value", Value: "the one value that is left"}})
+		}
+		return e, total
+	}
+	_, without := send(0, 100)
+	e, with := send(512, 100)
+	if with > without*11/10 {
+		t.Errorf("%d bytes with a table, %d without", with, without)
+	}
+	if s := e.AppendSection(nil, 4000, []Field{{Name: "x-value", Value: "the one value that is left"}}); len(s) != 3 {
+		t.Errorf("what fits is still sent as %x", s)
+	}
+	if _, fits := send(4096, 10); fits > without/3 {
+		t.Errorf("%d bytes if all fit, %d without a table", fits, without)
 	}
 }
 
