@@ -152,6 +152,29 @@ func TestSecondSighting(t *testing.T) {
 	}
 }
 
+// RFC 9204 §2.1.2: a stream at risk counts once, until its insertions are acknowledged
+// or it is cancelled.
+func TestStreamsAtRisk(t *testing.T) {
+	for _, free := range []string{"01", "80", "40"} {
+		e := new(Encoder)
+		e.SetLimits(4096, 1)
+		risky := func(stream int64) bool {
+			b := e.AppendSection(nil, stream, []Field{{Name: "user-agent", Value: "cinnabar"}})
+			e.Sent(len(e.Instructions()))
+			return b[0] != 0
+		}
+		if !risky(0) || risky(4) || !risky(0) {
+			t.Error("one stream may be blocked, as often as it likes, and no other")
+		}
+		if err := e.Receive(unhex(t, free)); err != nil {
+			t.Fatal(err)
+		}
+		if !risky(4) || free != "40" && !risky(8) {
+			t.Errorf("after %s another stream may not refer to the entry", free)
+		}
+	}
+}
+
 // Where streams may not be blocked, a name is taken from an entry that is acknowledged,
 // past newer ones that are not.
 func TestNamesWithoutRisk(t *testing.T) {
@@ -175,6 +198,12 @@ func TestNamesWithoutRisk(t *testing.T) {
 	twice("third")
 	if e.table.inserted != 3 || section() != 2 {
 		t.Errorf("%d insertions, a Required Insert Count other than that of the first", e.table.inserted)
+	}
+	for i := range 8 {
+		twice(fmt.Sprint("one of many ", i))
+	}
+	if section() != 0 {
+		t.Error("a name was searched for behind ten entries without acknowledgement")
 	}
 }
 
