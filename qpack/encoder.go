@@ -21,8 +21,8 @@ const maxAtRisk = 256
 // and encodes field sections. Its zero value is ready and uses the static table only,
 // until SetLimits.
 type Encoder struct {
-	// TableCapacity is how many bytes of the peer's table to use at most. 0 is 4096.
-	// It is read by SetLimits.
+	// TableCapacity is how many bytes of the peer's table to use at most. 0 is 4096,
+	// and more than 1<<30 is as much. It is read by SetLimits.
 	TableCapacity uint64
 
 	table      table
@@ -72,7 +72,7 @@ func (e *Encoder) SetLimits(maxTableCapacity, blockedStreams uint64) {
 	if limit == 0 {
 		limit = defaultCapacity
 	}
-	e.table.capacity = min(maxTableCapacity, limit)
+	e.table.capacity = min(maxTableCapacity, limit, 1<<30)
 	e.maxEntries = maxTableCapacity / entryOverhead
 	if e.table.capacity < entryOverhead {
 		return
