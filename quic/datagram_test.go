@@ -224,7 +224,7 @@ func TestDatagramsNotTaken(t *testing.T) {
 		const n = 3000
 		for i := range n {
 			sendDatagrams(t, &p.client.Session, uint64(i+1), fmt.Sprint(i))
-			synctest.Wait()
+			time.Sleep(time.Millisecond)
 		}
 		st := p.server.Stats()
 		if st.DatagramFramesReceived != n || st.DatagramFramesDropped != n-1024 {
@@ -362,12 +362,12 @@ func TestDatagramHookErrors(t *testing.T) {
 
 // A hook that is slow holds back no more than the queue, whose oldest are dropped.
 func TestDatagramHookSlow(t *testing.T) {
-	gate, told := make(chan bool), 0
-	lo := ListenOptions{Hooks: SessionHooks{Datagram: func([]byte, bool) error { <-gate; told++; return nil }}}
-	inDatagramPair(t, udp.NetworkOptions{}, lo, ConnectOptions{}, func(t *testing.T, m *memNet, p *pair) {
+	inDatagramPair(t, udp.NetworkOptions{}, ListenOptions{}, ConnectOptions{}, func(t *testing.T, m *memNet, p *pair) {
+		gate, told := make(chan bool), 0
+		p.server.SetHooks(SessionHooks{Datagram: func([]byte, bool) error { <-gate; told++; return nil }})
 		for i := range 3000 {
 			sendDatagrams(t, &p.client.Session, uint64(i+1), "x")
-			synctest.Wait()
+			time.Sleep(time.Millisecond)
 		}
 		if st := p.server.Stats(); st.DatagramFramesDropped != 3000-1-1024 || st.NoticesDropped != 0 {
 			t.Errorf("%d dropped, %d notices", st.DatagramFramesDropped, st.NoticesDropped)
@@ -382,9 +382,9 @@ func TestDatagramHookSlow(t *testing.T) {
 
 // Fates that nobody hears wait in a bounded queue, and are counted beyond.
 func TestDatagramFatesNotHeard(t *testing.T) {
-	gate, told := make(chan bool), 0
-	co := ConnectOptions{Hooks: SessionHooks{DatagramStatus: func(uint64, DatagramStatus) error { <-gate; told++; return nil }}}
-	inDatagramPair(t, udp.NetworkOptions{}, ListenOptions{MaxAckDelay: None}, co, func(t *testing.T, m *memNet, p *pair) {
+	inDatagramPair(t, udp.NetworkOptions{}, ListenOptions{MaxAckDelay: None}, ConnectOptions{}, func(t *testing.T, m *memNet, p *pair) {
+		gate, told := make(chan bool), 0
+		p.client.SetHooks(SessionHooks{DatagramStatus: func(uint64, DatagramStatus) error { <-gate; told++; return nil }})
 		const n = maxNotices + 100
 		for i := range n {
 			sendDatagrams(t, &p.client.Session, uint64(i+1), "x")
