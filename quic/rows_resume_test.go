@@ -339,8 +339,10 @@ func TestEarlyDataAndLimits(t *testing.T) {
 		change func(*ListenOptions)
 		taken  bool
 	}{
-		"the same":                  {func(o *ListenOptions) {}, true},
-		"all higher":                {func(o *ListenOptions) { *o = ListenOptions{MaxStreamsUni: 100, ActiveConnectionIDLimit: 8, MaxDatagramFrameSize: 501} }, true},
+		"the same": {func(o *ListenOptions) {}, true},
+		"all higher": {func(o *ListenOptions) {
+			*o = ListenOptions{MaxStreamsUni: 100, ActiveConnectionIDLimit: 8, MaxDatagramFrameSize: 501}
+		}, true},
 		"MaxData":                   {func(o *ListenOptions) { o.MaxData-- }, false},
 		"MaxStreamDataBidiLocal":    {func(o *ListenOptions) { o.MaxStreamDataBidiLocal-- }, false},
 		"MaxStreamDataBidiRemote":   {func(o *ListenOptions) { o.MaxStreamDataBidiRemote-- }, false},
