@@ -52,6 +52,13 @@ func (tc *testConn) wantNoDatagram(reason string) {
 	}
 }
 
+// takeDatagrams takes all that have come.
+func (tc *testConn) takeDatagrams() {
+	for ok := true; ok; {
+		_, _, ok = tc.conn.ReceiveDatagram(tc.now, nil)
+	}
+}
+
 // wantFates says what is told of datagrams that were sent, in this order: of each run its
 // first number, its length and whether it has arrived.
 func (tc *testConn) wantFates(reason string, want ...Event) {
