@@ -381,6 +381,19 @@ func TestBadTargets(t *testing.T) {
 	wantCode(t, err, Read, "broken tape")
 }
 
+// What ends because everything is interrupted is not whole.
+func TestInterruptedBody(t *testing.T) {
+	ctx, cancel := context.WithCancel(t.Context())
+	r, err := StreamBody(strings.NewReader("ab")).reader(ctx, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	cancel()
+	if data, err := io.ReadAll(r); string(data) != "ab" || !errors.Is(err, context.Canceled) {
+		t.Errorf("%q, %v", data, err)
+	}
+}
+
 type full struct{}
 
 func (full) Write([]byte) (int, error) { return 0, errors.New("disk full") }

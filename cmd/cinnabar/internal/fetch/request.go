@@ -95,8 +95,8 @@ func StreamBody(r io.Reader) *Body {
 	return &Body{Upload: true, Size: -1, once: true, open: func() (io.ReadCloser, error) { return io.NopCloser(r), nil }}
 }
 
-// reader opens the body.
-func (b *Body) reader(p Progress) (io.ReadCloser, error) {
+// reader opens the body for a request with this context.
+func (b *Body) reader(ctx context.Context, p Progress) (io.ReadCloser, error) {
 	if b.opened.Swap(true) && b.once {
 		return nil, errorf(Rewind, "what is sent comes from a stream, and cannot be sent a second time")
 	}
@@ -104,7 +104,7 @@ func (b *Body) reader(p Progress) (io.ReadCloser, error) {
 	if err != nil {
 		return nil, errorf(Read, "cannot read what should be sent: %w", reason(err))
 	}
-	out := &sending{ReadCloser: r}
+	out := &sending{ReadCloser: r, ctx: ctx}
 	if p != nil && b.Upload {
 		out.progress = p
 		p.Expect(b.Size)
@@ -112,9 +112,11 @@ func (b *Body) reader(p Progress) (io.ReadCloser, error) {
 	return out, nil
 }
 
-// sending makes errors of reading a body known as ours.
+// sending makes errors of reading a body known as ours. If Ctrl-C ends the program
+// that we read from, too, then that is no end of the data.
 type sending struct {
 	io.ReadCloser
+	ctx      context.Context
 	progress Progress
 }
 
@@ -123,7 +125,10 @@ func (s *sending) Read(p []byte) (int, error) {
 	if s.progress != nil && n > 0 {
 		s.progress.Add(n)
 	}
-	if err != nil && err != io.EOF {
+	switch {
+	case err == io.EOF && s.ctx.Err() != nil:
+		err = context.Cause(s.ctx)
+	case err != nil && err != io.EOF:
 		err = errorf(Read, "cannot read what should be sent: %w", reason(err))
 	}
 	return n, err
@@ -162,7 +167,7 @@ func (c *Client) request(ctx context.Context, u *url.URL, q question) (*http.Req
 		return nil, errorf(Malformed, "%w", err)
 	}
 	if q.body != nil {
-		if r.Body, err = q.body.reader(c.Progress); err != nil {
+		if r.Body, err = q.body.reader(ctx, c.Progress); err != nil {
 			return nil, err
 		}
 		r.ContentLength = q.body.Size
