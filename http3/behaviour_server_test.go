@@ -572,13 +572,18 @@ func (s *tuning) logTo(w io.Writer) {
 
 // logBook is a log that can be read.
 type logBook struct {
-	mu sync.Mutex
-	b  bytes.Buffer
+	mu    sync.Mutex
+	b     bytes.Buffer
+	lines chan struct{} // closed by the next one; nil while nobody waits
 }
 
 func (l *logBook) Write(p []byte) (int, error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
+	if l.lines != nil {
+		close(l.lines)
+		l.lines = nil
+	}
 	return l.b.Write(p)
 }
 
@@ -586,6 +591,23 @@ func (l *logBook) String() string {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	return l.b.String()
+}
+
+// wait waits for a line that is written after the client can see why.
+func (l *logBook) wait(words string) {
+	for {
+		l.mu.Lock()
+		there := strings.Contains(l.b.String(), words)
+		if l.lines == nil {
+			l.lines = make(chan struct{})
+		}
+		lines := l.lines
+		l.mu.Unlock()
+		if there {
+			return
+		}
+		<-lines
+	}
 }
 
 // wantLog checks that a log has a line with certain words.
