@@ -15,7 +15,7 @@ func TestServerPush(t *testing.T) {
 	c := newRaw(t, handler(func(w http.ResponseWriter, r *http.Request) {
 		switch r.URL.Path {
 		case "/probe":
-			pushes(w)
+			tellPushes(w)
 		case "/":
 			o := &http.PushOptions{Header: http.Header{"X-A": {"1"}}}
 			if err := errors.Join(w.(http.Pusher).Push("/style.css?x", o), w.(http.Pusher).Push("https://localhost/b", &http.PushOptions{Method: "HEAD"})); err != nil {
@@ -72,15 +72,15 @@ func (c *raw) waitPushes(t testing.TB) {
 	t.Fatal("the server does not know that it may push")
 }
 
-// pushes tells a probe whether the client takes pushes.
-func pushes(w http.ResponseWriter) {
+// tellPushes tells a probe whether the client takes pushes.
+func tellPushes(w http.ResponseWriter) {
 	w.Header().Set("X-Pushes", fmt.Sprint(w.(*responseWriter).x.st.s.takesPushes()))
 }
 
 // What may not be promised is refused with words.
 func TestServerPushRules(t *testing.T) {
 	c := newRaw(t, handler(func(w http.ResponseWriter, r *http.Request) {
-		pushes(w)
+		tellPushes(w)
 		for _, test := range []struct {
 			target string
 			o      *http.PushOptions
