@@ -16,7 +16,6 @@ import (
 // serverConn is what the requests of a session have in common.
 type serverConn struct {
 	server *Server
-	h3     *Session
 	q      *quic.ServerSession
 	ctx    context.Context // ends with the session
 	limit  int             // on the handlers that run, and on the requests that wait for one
@@ -25,6 +24,7 @@ type serverConn struct {
 	peer  atomic.Pointer[peerAddr]
 
 	mu      sync.Mutex
+	h3      *Session
 	running int
 	waiting []*Stream
 	busy    bool // the watch is set
@@ -39,14 +39,8 @@ type peerAddr struct {
 	text string
 }
 
-// session is the Handler of the sockets.
+// session is the Handler of the sockets. Requests come as soon as there is a Session.
 func (s *Server) session(base context.Context, q *quic.ServerSession, o Options) error {
-	c := &serverConn{server: s, q: q, limit: s.handlers()}
-	h, err := newSession(&q.Session, o, c.serve)
-	if err != nil {
-		return err
-	}
-	c.h3 = h
 	ctx := context.WithValue(base, http.LocalAddrContextKey, q.LocalAddr())
 	if s.ConnContext != nil {
 		if ctx = s.ConnContext(ctx, q); ctx == nil {
@@ -54,24 +48,29 @@ func (s *Server) session(base context.Context, q *quic.ServerSession, o Options)
 		}
 	}
 	ctx, cancel := context.WithCancel(ctx)
-	c.ctx = ctx
+	c := &serverConn{server: s, q: q, ctx: ctx, limit: s.handlers()}
+	h, err := newSession(&q.Session, o, c.serve)
+	if err != nil {
+		cancel()
+		return err
+	}
 	hooks := q.Hooks()
 	closed := hooks.Close
 	hooks.Close = func() {
 		closed()
+		cancel()
 		c.stopWatch()
 		s.remove(h)
-		cancel()
 	}
 	q.SetHooks(hooks)
-	if !s.add(h) {
-		return http.ErrServerClosed
-	}
 	c.mu.Lock()
-	defer c.mu.Unlock()
-	if s.IdleTimeout > 0 {
+	if c.h3 = h; s.IdleTimeout > 0 && !c.busy {
 		c.idle = time.Now()
 		c.arm(s.IdleTimeout)
+	}
+	c.mu.Unlock()
+	if !s.add(h) {
+		return http.ErrServerClosed
 	}
 	return nil
 }
@@ -88,8 +87,9 @@ func (s *Server) handlers() int {
 	}
 }
 
-// serve takes a request stream. A client can reset a request and open the next at once, while
-// the handler of the first still runs: as many requests again may wait for theirs.
+// serve takes a request, on a goroutine of its own. A client can give a request up and open the
+// next at once, while the handler of the first still runs: as many requests again may wait for
+// theirs.
 func (c *serverConn) serve(st *Stream) {
 	c.mu.Lock()
 	switch {
@@ -99,7 +99,7 @@ func (c *serverConn) serve(st *Stream) {
 			c.arm(watchEvery)
 		}
 		c.mu.Unlock()
-		go c.work(st)
+		c.work(st)
 		return
 	case len(c.waiting) < c.limit:
 		c.waiting = append(c.waiting, st)
@@ -107,7 +107,7 @@ func (c *serverConn) serve(st *Stream) {
 		return
 	}
 	c.mu.Unlock()
-	c.h3.fail(sessionFault(ExcessiveLoad, "%d requests wait for %d handlers", c.limit, c.limit))
+	st.s.fail(sessionFault(ExcessiveLoad, "%d requests wait for %d handlers", c.limit, c.limit))
 }
 
 // work answers a request, and then those that wait. It goes on elsewhere if a handler ends its
@@ -162,7 +162,7 @@ func (c *serverConn) arm(d time.Duration) {
 func (c *serverConn) look() {
 	c.mu.Lock()
 	c.busy = false
-	runs, limit := c.running > 0, c.server.IdleTimeout
+	h3, runs, limit := c.h3, c.running > 0, c.server.IdleTimeout
 	turned := runs != c.kept
 	c.kept = runs
 	idle := time.Since(c.idle)
@@ -178,8 +178,8 @@ func (c *serverConn) look() {
 	if turned {
 		c.q.SetKeepAlive(c.keepAlive(runs))
 	}
-	if over {
-		_ = c.h3.Close() // it may be over
+	if over && h3 != nil {
+		_ = h3.Close() // it may be over
 	}
 }
 

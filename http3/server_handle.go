@@ -72,8 +72,8 @@ func (c *serverConn) exchange(st *Stream) *exchange {
 func (c *serverConn) lost(st *Stream, err error) {
 	var cut *Error
 	if errors.As(err, &cut) && cut.Remote && !cut.Session {
-		if f := c.h3.useful.charge("requests that are taken back"); f != nil {
-			c.h3.fail(f)
+		if f := st.s.useful.charge("requests that are taken back"); f != nil {
+			st.s.fail(f)
 			return
 		}
 	}
@@ -151,7 +151,7 @@ func (x *exchange) finish() {
 		x.st.Stop(NoError) // RFC 9114 §4.1: the rest of the request is of no use
 	}
 	if x.w.last {
-		_ = x.c.h3.Close() // it may be over
+		_ = x.st.s.Close() // it may be over
 	}
 }
 
