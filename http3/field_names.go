@@ -7,7 +7,7 @@ import (
 
 // Fields have their names in lower case on the wire (RFC 9114 §4.2), and in canonical form in
 // an http.Header. For the common ones both are here, so that translating allocates nothing.
-var canonicalNames, lowerNames = fieldNames(`Accept Accept-Charset Accept-Encoding Accept-Language Accept-Ranges
+var headerKeys, wireNames = fieldNames(`Accept Accept-Charset Accept-Encoding Accept-Language Accept-Ranges
 Access-Control-Allow-Credentials Access-Control-Allow-Headers Access-Control-Allow-Methods Access-Control-Allow-Origin
 Access-Control-Expose-Headers Access-Control-Max-Age Access-Control-Request-Headers Access-Control-Request-Method
 Age Allow Alt-Svc Authorization Cache-Control Connection Content-Disposition Content-Encoding Content-Language
@@ -28,18 +28,18 @@ func fieldNames(list string) (canonical, lower map[string]string) {
 	return canonical, lower
 }
 
-// canonicalName returns the key that a field's name has in an http.Header.
-func canonicalName(lower string) string {
-	if name, ok := canonicalNames[lower]; ok {
+// headerKey returns the key that a field's name has in an http.Header.
+func headerKey(lower string) string {
+	if name, ok := headerKeys[lower]; ok {
 		return name
 	}
 	return http.CanonicalHeaderKey(lower)
 }
 
-// lowerName returns the name on the wire of a key of an http.Header, false if it cannot be
+// fieldName returns the name on the wire of a key of an http.Header, false if it cannot be
 // the name of a field.
-func lowerName(key string) (string, bool) {
-	if name, ok := lowerNames[key]; ok {
+func fieldName(key string) (string, bool) {
+	if name, ok := wireNames[key]; ok {
 		return name, true
 	}
 	name := strings.ToLower(key)

@@ -14,7 +14,7 @@ import (
 // responseWriter is the http.ResponseWriter of a request. Headers and the first bytes of the body
 // wait until they have to go, so that a short response is one write.
 type responseWriter struct {
-	x      *exchange
+	x      *handling
 	header http.Header
 
 	mu       sync.Mutex
@@ -56,7 +56,7 @@ var (
 	fieldBuffers = sync.Pool{New: func() any { h := make(Headers, 0, 24); return &h }}
 )
 
-func (w *responseWriter) init(x *exchange) { w.x, w.length = x, -1 }
+func (w *responseWriter) init(x *handling) { w.x, w.length = x, -1 }
 
 // Header returns the fields that WriteHeader sends, and later the trailers.
 func (w *responseWriter) Header() http.Header {

@@ -25,7 +25,7 @@ func (w *responseWriter) fix(status int) {
 	w.fields = fieldBuffers.Get().(*Headers)
 	h := append(*w.fields, Field{Name: ":status", Value: statusName(status)})
 	for key, values := range w.header {
-		name, ok := lowerName(key)
+		name, ok := fieldName(key)
 		if !ok || !w.own(name, values) {
 			continue
 		}
@@ -123,7 +123,7 @@ func (w *responseWriter) inform(status int) {
 	}
 	h := Headers{{Name: ":status", Value: statusName(status)}}
 	for key, values := range w.header {
-		name, ok := lowerName(key)
+		name, ok := fieldName(key)
 		switch name {
 		case "connection", "proxy-connection", "keep-alive", "transfer-encoding", "upgrade", "content-length":
 			continue
@@ -161,7 +161,7 @@ func (w *responseWriter) declareTrailers(values []string) {
 func (w *responseWriter) trailing() Headers {
 	var h Headers
 	for _, key := range w.trailers {
-		if name, ok := lowerName(key); ok {
+		if name, ok := fieldName(key); ok {
 			h = appendField(h, name, w.header[key])
 		}
 	}
@@ -170,7 +170,7 @@ func (w *responseWriter) trailing() Headers {
 		if !is || !httpguts.ValidTrailerHeader(key) {
 			continue
 		}
-		if name, ok := lowerName(key); ok {
+		if name, ok := fieldName(key); ok {
 			h = appendField(h, name, values)
 		}
 	}

@@ -8,9 +8,9 @@ import (
 	"time"
 )
 
-// exchange is a request and its response. It is one allocation, and not used again: a
+// handling is a request and its response. It is one allocation, and not used again: a
 // handler may keep any part of it.
-type exchange struct {
+type handling struct {
 	c    *serverConn
 	st   *Stream
 	req  *http.Request
@@ -43,7 +43,7 @@ func (c *serverConn) handle(st *Stream) {
 		}
 		_ = st.SetReadDeadline(end)
 	}
-	x := c.exchange(st)
+	x := c.begin(st)
 	if err != nil {
 		x.req = &http.Request{Method: "GET"}
 		x.refuse(http.StatusRequestHeaderFieldsTooLarge)
@@ -60,8 +60,8 @@ func (c *serverConn) handle(st *Stream) {
 	x.run()
 }
 
-func (c *serverConn) exchange(st *Stream) *exchange {
-	x := &exchange{c: c, st: st}
+func (c *serverConn) begin(st *Stream) *handling {
+	x := &handling{c: c, st: st}
 	x.ctx.Context, x.ctx.st = c.ctx, st
 	x.body.x = x
 	x.w.init(x)
@@ -81,14 +81,14 @@ func (c *serverConn) lost(st *Stream, err error) {
 }
 
 // refuse answers a request that no handler sees.
-func (x *exchange) refuse(status int) {
+func (x *handling) refuse(status int) {
 	http.Error(&x.w, http.StatusText(status), status)
 	x.finish()
 }
 
 // mayBeEarly reports whether the request may be served from early data, which may be a
 // replay (RFC 8470 §4).
-func (x *exchange) mayBeEarly() bool {
+func (x *handling) mayBeEarly() bool {
 	switch x.req.Method {
 	case "GET", "HEAD", "OPTIONS", "TRACE":
 		return true
@@ -103,7 +103,7 @@ func (x *exchange) mayBeEarly() bool {
 }
 
 // run has the handler answer the request.
-func (x *exchange) run() {
+func (x *handling) run() {
 	if d := x.c.server.WriteTimeout; d > 0 {
 		x.w.limitTo(time.Now().Add(d))
 	}
@@ -124,7 +124,7 @@ func optionsOfServer(w http.ResponseWriter, _ *http.Request) { w.Header().Set("C
 
 // guard calls a function of the program's, and reports whether it has returned. If it has
 // panicked, or ended its goroutine, the request fails.
-func (x *exchange) guard(f func()) (returned bool) {
+func (x *handling) guard(f func()) (returned bool) {
 	defer func() {
 		if returned {
 			return
@@ -143,7 +143,7 @@ func (x *exchange) guard(f func()) (returned bool) {
 }
 
 // finish ends what the handler has left open.
-func (x *exchange) finish() {
+func (x *handling) finish() {
 	x.w.finish()
 	x.ctx.end()
 	x.body.closed.Store(true)
@@ -156,7 +156,7 @@ func (x *exchange) finish() {
 }
 
 // abort ends both sides at once.
-func (x *exchange) abort(code ErrorCode) {
+func (x *handling) abort(code ErrorCode) {
 	if x.st.push >= 0 {
 		x.st.Reset(code)
 		return

@@ -30,7 +30,7 @@ func (w *responseWriter) Push(target string, o *http.PushOptions) error {
 	if err != nil {
 		return err
 	}
-	pushed := x.c.exchange(st)
+	pushed := x.c.begin(st)
 	if f := pushed.promised(h); f != nil {
 		st.cancel(InternalError)
 		return fmt.Errorf("http3: push of %q: %s", target, f.reason)
@@ -47,7 +47,7 @@ func (s *Session) takesPushes() bool {
 }
 
 // promise makes the header block of a promised request.
-func (x *exchange) promise(target string, o *http.PushOptions) (Headers, error) {
+func (x *handling) promise(target string, o *http.PushOptions) (Headers, error) {
 	u, err := url.Parse(target)
 	switch {
 	case err != nil:
@@ -73,7 +73,7 @@ func (x *exchange) promise(target string, o *http.PushOptions) (Headers, error) 
 		{Name: ":authority", Value: u.Host}, {Name: ":path", Value: u.RequestURI()},
 	}
 	for key, values := range o.Header {
-		name, ok := lowerName(key)
+		name, ok := fieldName(key)
 		if !ok {
 			return nil, fmt.Errorf("http3: push of %q: %q is not the name of a field", target, key)
 		}
@@ -93,7 +93,7 @@ func (x *exchange) promise(target string, o *http.PushOptions) (Headers, error) 
 }
 
 // promised makes the http.Request of a promise.
-func (x *exchange) promised(h Headers) *fault {
+func (x *handling) promised(h Headers) *fault {
 	m, f := parseRequest(h, false)
 	if f != nil {
 		return f

@@ -9,7 +9,7 @@ import (
 )
 
 // request makes an http.Request of a header block that has been checked.
-func (x *exchange) request(h Headers) *fault {
+func (x *handling) request(h Headers) *fault {
 	m := &x.st.in.head
 	c := x.c
 	r := http.Request{
@@ -63,7 +63,7 @@ func requestHeader(h Headers) http.Header {
 		case "cookie":
 			cookies++
 		}
-		name := canonicalName(h[i].Name)
+		name := headerKey(h[i].Name)
 		if before, ok := header[name]; ok {
 			header[name] = append(before, h[i].Value)
 			continue
@@ -100,7 +100,7 @@ func declaredTrailers(h http.Header) http.Header {
 
 // requestBody is the Body of a request.
 type requestBody struct {
-	x        *exchange
+	x        *handling
 	trailer  http.Header // what was declared
 	expected atomic.Bool // the client waits for a 100
 	closed   atomic.Bool
@@ -119,7 +119,7 @@ func (b *requestBody) Read(p []byte) (int, error) {
 	n, err := b.x.st.Read(p)
 	if err == io.EOF && b.trailer != nil && !b.filled.Swap(true) {
 		for _, f := range b.x.st.Trailers() {
-			name := canonicalName(f.Name)
+			name := headerKey(f.Name)
 			if _, declared := b.trailer[name]; declared {
 				b.trailer[name] = append(b.trailer[name], f.Value)
 			}
