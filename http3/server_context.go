@@ -5,10 +5,10 @@ import (
 	"sync"
 )
 
-// requestContext is the context of a request: it ends with the session, when the client gives
+// handlingContext is the context of a request: it ends with the session, when the client gives
 // the request up, and when the handler returns. Nothing is watched before somebody
 // asks, so that a request whose handler does not ask pays nothing for it.
-type requestContext struct {
+type handlingContext struct {
 	context.Context // the session's
 
 	st     *Stream
@@ -19,13 +19,13 @@ type requestContext struct {
 }
 
 // Done returns the channel of the context, which begins to watch the stream.
-func (c *requestContext) Done() <-chan struct{} { return c.watched().Done() }
+func (c *handlingContext) Done() <-chan struct{} { return c.watched().Done() }
 
 // Err returns why the context is over, nil if it is not.
-func (c *requestContext) Err() error { return c.watched().Err() }
+func (c *handlingContext) Err() error { return c.watched().Err() }
 
 // Value looks in the session's context. Package context finds its own there, too.
-func (c *requestContext) Value(key any) any {
+func (c *handlingContext) Value(key any) any {
 	c.mu.Lock()
 	inner := c.inner
 	c.mu.Unlock()
@@ -35,7 +35,7 @@ func (c *requestContext) Value(key any) any {
 	return c.Context.Value(key)
 }
 
-func (c *requestContext) watched() context.Context {
+func (c *handlingContext) watched() context.Context {
 	c.mu.Lock()
 	inner, first, ended := c.inner, c.inner == nil, c.ended
 	if first {
@@ -58,7 +58,7 @@ func (c *requestContext) watched() context.Context {
 }
 
 // end ends the context.
-func (c *requestContext) end() {
+func (c *handlingContext) end() {
 	c.mu.Lock()
 	c.ended = true
 	cancel := c.cancel

@@ -14,7 +14,7 @@ type handling struct {
 	c    *serverConn
 	st   *Stream
 	req  *http.Request
-	ctx  requestContext
+	ctx  handlingContext
 	body requestBody
 	w    responseWriter
 }

@@ -29,7 +29,7 @@ func (x *handling) request(h Headers) *fault {
 	if m.protocol != "" {
 		r.Header[":protocol"] = []string{m.protocol} // as net/http has it with HTTP/2
 	}
-	r.Trailer = declaredTrailers(r.Header)
+	r.Trailer = announced(r.Header)
 	x.body.trailer = r.Trailer
 	if token(r.Header["Expect"], "100-continue") {
 		delete(r.Header, "Expect")
@@ -77,9 +77,9 @@ func requestHeader(h Headers) http.Header {
 	return header
 }
 
-// declaredTrailers returns the map of what the Trailer field declares, whose values come
+// announced returns the map of what the Trailer field declares, whose values come
 // behind the body. nil is none.
-func declaredTrailers(h http.Header) http.Header {
+func announced(h http.Header) http.Header {
 	var t http.Header
 	for _, v := range h["Trailer"] {
 		for name := range strings.SplitSeq(v, ",") {

@@ -458,7 +458,7 @@ func (st *Stream) onBlock(h Headers) (part, *fault) {
 		return partInfo, nil
 	}
 	r.phase, r.headers, r.head, r.length = readBody, h, m, m.length
-	if !st.s.server && bodiless(st.answered(), m.status) {
+	if !st.s.server && bodiless(st.requestMethod(), m.status) {
 		r.length = 0
 	}
 	if r.extended {
