@@ -66,18 +66,17 @@ func (st *Stream) sendMessage(m *message) error {
 
 // sendPieces writes two slices, and ends the stream behind them if last.
 func (st *Stream) sendPieces(b, p []byte, last bool) error {
-	var err error
-	if len(p) > 0 {
-		if _, err = st.q.Write(b); err != nil {
-			return wrap(err)
-		}
-		b = p
+	if len(p) == 0 && (last || len(b) > 0) {
+		return st.send(b, last)
 	}
-	switch {
-	case last:
-		_, err = st.q.End(b)
-	case len(b) > 0:
-		_, err = st.q.Write(b)
+	if err := st.send(b, false); err != nil || len(p) == 0 {
+		return err
+	}
+	var err error
+	if last {
+		_, err = st.q.End(p)
+	} else {
+		_, err = st.q.Write(p)
 	}
 	return wrap(err)
 }
