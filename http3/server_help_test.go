@@ -125,8 +125,11 @@ func (c *raw) open(h Headers, hooks StreamHooks) *Stream {
 // ask makes a request without a body, and returns its response.
 func (c *raw) ask(h Headers) (Headers, string) {
 	c.t.Helper()
-	st := c.open(h, StreamHooks{})
-	_ = st.CloseWrite() // the server may have answered and asked to stop
+	st, err := c.OpenStream(testContext(c.t), StreamOptions{})
+	if err != nil {
+		c.t.Fatal(err)
+	}
+	must(c.t, st.SubmitInitialHeaders(h, HeaderOptions{Terminal: true}))
 	return response(c.t, st)
 }
 
