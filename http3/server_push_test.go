@@ -12,6 +12,7 @@ import (
 
 // Push has the same handler make the promised response.
 func TestServerPush(t *testing.T) {
+	promised := make(chan struct{})
 	c := newRaw(t, handler(func(w http.ResponseWriter, r *http.Request) {
 		switch r.URL.Path {
 		case "/probe":
@@ -23,6 +24,7 @@ func TestServerPush(t *testing.T) {
 			}
 			_, _ = io.WriteString(w, "page")
 		default:
+			<-promised
 			if err := w.(http.Pusher).Push("/again", nil); err != http.ErrNotSupported {
 				t.Errorf("Push of a push: %v", err)
 			}
@@ -42,6 +44,7 @@ func TestServerPush(t *testing.T) {
 	if h := <-promises; h.Get(":path") != "/b" || h.Get(":method") != "HEAD" {
 		t.Errorf("promise %v", h)
 	}
+	close(promised)
 	for range 2 {
 		pushed, err := c.AcceptStream(testContext(t))
 		if err != nil {
