@@ -1,7 +1,6 @@
 package http3
 
 import (
-	"cmp"
 	"context"
 	"crypto/tls"
 	"errors"
@@ -241,11 +240,8 @@ func (t *Transport) connectOptions(key poolKey, addr netip.AddrPort, plain bool)
 	if t.TLSClientConfig != nil {
 		o.TLS = t.TLSClientConfig
 	}
-	if _, err := netip.ParseAddr(key.name); err != nil {
-		o.ServerName = cmp.Or(key.name, o.ServerName)
-	} else if o.TLS != nil && key.name != o.Address { // an alternative for an address
-		o.TLS = o.TLS.Clone()
-		o.TLS.ServerName = key.name
+	if _, err := netip.ParseAddr(key.name); err != nil && key.name != "" {
+		o.ServerName = key.name
 	}
 	if o.IdleTimeout == 0 {
 		o.IdleTimeout = defaultIdleTimeout
