@@ -262,9 +262,12 @@ func (x *exchange) roundTrip() (*http.Response, error) {
 		x.resp, err = x.response()
 	}
 	if err != nil {
-		err = x.over(err)
+		return nil, x.over(err)
 	}
-	return x.resp, err
+	if x.up != nil {
+		x.up.drop()
+	}
+	return x.resp, nil
 }
 
 // begin sends the headers, and starts the body on its way.
@@ -288,6 +291,9 @@ func (x *exchange) begin() error {
 	if x.up == nil {
 		x.wrote(nil)
 		return nil
+	}
+	if x.up.go100 != nil && x.trace != nil && x.trace.Wait100Continue != nil {
+		x.trace.Wait100Continue()
 	}
 	x.halves.Add(1)
 	go x.up.run()
@@ -334,9 +340,19 @@ func (x *exchange) cut(err error, here bool) {
 		return
 	}
 	x.st.cancel(RequestCancelled)
-	if x.up != nil {
-		x.up.stop()
+	if x.up == nil {
+		return
 	}
+	x.up.stop()
+	if x.hasBegun() {
+		x.up.drop()
+	}
+}
+
+func (x *exchange) hasBegun() bool {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	return x.begun
 }
 
 // over is the end of the response: its error is io.EOF if all is well. It returns what the

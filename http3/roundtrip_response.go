@@ -60,12 +60,8 @@ func (st *Stream) nextHeaders() (h Headers, final bool, err error) {
 func (st *Stream) atEnd() bool {
 	st.in.mu.Lock()
 	defer st.unlockIn()
-	for {
-		p, err := st.next(false)
-		if p != partTrailer {
-			return p == partEnd && err == nil
-		}
-	}
+	p, err := st.next(false)
+	return p == partEnd && err == nil
 }
 
 // begins is told that the final headers have come.

@@ -72,9 +72,6 @@ func (u *upload) wait100() {
 	if u.go100 == nil {
 		return
 	}
-	if trace := u.x.trace; trace != nil && trace.Wait100Continue != nil {
-		trace.Wait100Continue()
-	}
 	timer := time.NewTimer(u.x.t.ExpectContinueTimeout)
 	defer timer.Stop()
 	select {
@@ -159,5 +156,12 @@ func (u *upload) stopped() bool { return u.state.Load() >= uploadQuits }
 
 // untouched reports whether the body is as it was, and open.
 func (u *upload) untouched() bool { return u.state.Load() == uploadUntouched }
+
+// drop closes a body that was kept for another attempt: there will be none.
+func (u *upload) drop() {
+	if u.untouched() {
+		u.close()
+	}
+}
 
 func (u *upload) close() { u.once.Do(func() { _ = u.body.Close() }) }
