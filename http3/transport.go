@@ -115,7 +115,7 @@ func (t *Transport) CloseIdleConnections() {
 	t.mu.Lock()
 	var idle []*clientConn
 	for c := range t.all {
-		if c.active == 0 {
+		if c.ready && c.active == 0 {
 			t.dropLocked(c)
 			idle = append(idle, c)
 		}

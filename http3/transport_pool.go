@@ -36,7 +36,8 @@ type clientConn struct {
 	key poolKey
 	s   *Session
 
-	active  int // requests that have it
+	ready   bool // its dial is over
+	active  int  // requests that have it
 	used    bool
 	gone    bool        // takes no request any more; closed when the last one is over
 	over    bool        // the session has ended
@@ -129,7 +130,7 @@ func (t *Transport) dialled(key poolKey, d *dialing, c *clientConn, err error) {
 	case t.closed:
 		err = errClosed
 	case c != nil && d.waiters > 0:
-		d.c, c.active, unwanted = c, d.waiters, nil
+		d.c, c.active, c.ready, unwanted = c, d.waiters, true, nil
 		if t.conns == nil {
 			t.conns = make(map[poolKey]*clientConn)
 		}
