@@ -21,10 +21,10 @@ type rawServer struct {
 
 // newRawServer starts one on loopback. handle is called with each request stream, on a
 // goroutine of its own.
-func newRawServer(t testing.TB, o Options, handle func(st *Stream)) (*rawServer, *Transport) {
+func newRawServer(t testing.TB, o Options, handle func(st *Stream), tune ...func(*quic.ListenOptions)) (*rawServer, *Transport) {
 	t.Helper()
 	s := new(rawServer)
-	socket, err := quic.Listen(testContext(t), "127.0.0.1:0", quic.ListenOptions{
+	listen := quic.ListenOptions{
 		ALPN: ALPN, TLS: serverTLS(), MaxStreamsUni: 16,
 		Handler: func(q *quic.ServerSession) error {
 			h3, err := newSession(&q.Session, o, func(st *Stream) { go handle(st) })
@@ -33,7 +33,11 @@ func newRawServer(t testing.TB, o Options, handle func(st *Stream)) (*rawServer,
 			s.mu.Unlock()
 			return err
 		},
-	})
+	}
+	for _, f := range tune {
+		f(&listen)
+	}
+	socket, err := quic.Listen(testContext(t), "127.0.0.1:0", listen)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -51,6 +55,13 @@ func (s *rawServer) count() int {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return len(s.sessions)
+}
+
+// session returns one of them, in the order in which they have come.
+func (s *rawServer) session(i int) *Session {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.sessions[i]
 }
 
 // answer sends a whole response.

@@ -182,7 +182,7 @@ func TestTransportIdle(t *testing.T) {
 	})
 	fetch(t, tr, newRequest(t, "GET", s.url, nil))
 	tr.CloseIdleConnections()
-	<-s.sessions[0].q.Closed()
+	<-s.session(0).q.Closed()
 	done := make(chan error, 1)
 	go func() {
 		resp, err := tr.RoundTrip(newRequest(t, "GET", s.url+"/slow", nil))
@@ -197,7 +197,7 @@ func TestTransportIdle(t *testing.T) {
 	must(t, <-done)
 	tr.IdleConnTimeout = time.Millisecond
 	fetch(t, tr, newRequest(t, "GET", s.url, nil))
-	<-s.sessions[1].q.Closed()
+	<-s.session(1).q.Closed()
 	if s.count() != 2 {
 		t.Errorf("%d sessions", s.count())
 	}
@@ -271,8 +271,8 @@ func TestTransportGoAway(t *testing.T) {
 	fetch(t, tr, newRequest(t, "GET", s.url, nil))
 	close(release)
 	must(t, <-done)
-	<-s.sessions[0].q.Closed()
-	if s.count() != 2 || s.sessions[1].Err() != nil {
+	<-s.session(0).q.Closed()
+	if s.count() != 2 || s.session(1).Err() != nil {
 		t.Errorf("%d sessions", s.count())
 	}
 }
