@@ -8,6 +8,7 @@ import (
 	"crypto/tls"
 	"crypto/x509"
 	"crypto/x509/pkix"
+	"encoding/base64"
 	"encoding/hex"
 	"errors"
 	"fmt"
@@ -18,8 +19,23 @@ import (
 	"time"
 )
 
+// identity returns the certificate in PEM files, or if there are none a new one for
+// these names.
+func identity(certFile, keyFile string, names ...string) (tls.Certificate, error) {
+	if certFile == "" {
+		return selfSigned(names...)
+	}
+	cert, err := tls.LoadX509KeyPair(certFile, keyFile)
+	if err != nil {
+		return cert, fmt.Errorf("cannot use --cert and --key: %w", err)
+	}
+	cert.Leaf, err = x509.ParseCertificate(cert.Certificate[0])
+	return cert, err
+}
+
 // selfSigned makes a certificate that nobody has signed, for the names and
-// addresses given. It is good for a day and lives as long as the process.
+// addresses given. It is good for 13 days: browsers that are told which key to trust take
+// none that is good for more than a fortnight. It lives as long as the process.
 func selfSigned(names ...string) (tls.Certificate, error) {
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	if err != nil {
@@ -30,7 +46,7 @@ func selfSigned(names ...string) (tls.Certificate, error) {
 		SerialNumber: big.NewInt(now.UnixNano()),
 		Subject:      pkix.Name{CommonName: "cinnabar"},
 		NotBefore:    now.Add(-time.Hour), // clocks differ
-		NotAfter:     now.Add(24 * time.Hour),
+		NotAfter:     now.Add(13 * 24 * time.Hour),
 		KeyUsage:     x509.KeyUsageDigitalSignature,
 		ExtKeyUsage:  []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth},
 	}
@@ -62,12 +78,19 @@ func fingerprintOf(cert *x509.Certificate) fingerprint {
 // String returns the fingerprint as --pin takes it.
 func (f fingerprint) String() string { return fingerprintPrefix + hex.EncodeToString(f[:]) }
 
-// UnmarshalText parses what String returns.
+// base64 returns the fingerprint as Chromium takes it.
+func (f fingerprint) base64() string { return base64.StdEncoding.EncodeToString(f[:]) }
+
+// UnmarshalText parses what String returns, and curl's sha256// with base64.
 func (f *fingerprint) UnmarshalText(text []byte) error {
 	digits, ok := strings.CutPrefix(string(text), fingerprintPrefix)
 	b, err := hex.DecodeString(digits)
+	if curls, found := strings.CutPrefix(string(text), "sha256//"); found {
+		ok = true
+		b, err = base64.StdEncoding.DecodeString(curls)
+	}
 	if !ok || err != nil || len(b) != len(f) {
-		return errors.New("a fingerprint is sha256: and 64 hexadecimal digits, as receive prints it")
+		return errors.New("a fingerprint is sha256: and 64 hexadecimal digits, as receive and serve print it")
 	}
 	*f = fingerprint(b)
 	return nil
@@ -77,7 +100,7 @@ func (f *fingerprint) UnmarshalText(text []byte) error {
 // system's certificate authorities decide.
 type trust struct {
 	CA       string       `name:"ca" placeholder:"FILE" xor:"trust" help:"Trust the certificates in this PEM file instead of the system's."`
-	Pin      *fingerprint `placeholder:"FINGERPRINT" xor:"trust" help:"Trust the one key that has this fingerprint (receive prints it)."`
+	Pin      *fingerprint `placeholder:"FINGERPRINT" xor:"trust" help:"Trust the one key that has this fingerprint (receive and serve print it)."`
 	Insecure bool         `xor:"trust" help:"Trust whoever answers: no protection against somebody in between."`
 }
 
@@ -86,18 +109,19 @@ type pinError struct{ got fingerprint }
 
 func (e *pinError) Error() string { return "the key's fingerprint is " + e.got.String() }
 
-// config returns a client's TLS configuration.
-func (t *trust) config() (*tls.Config, error) {
-	c := &tls.Config{MinVersion: tls.VersionTLS13, NextProtos: []string{filesALPN}}
+// config returns a client's TLS configuration. caFlag is what the option for
+// certificates is called.
+func (t *trust) config(caFlag string, protocols ...string) (*tls.Config, error) {
+	c := &tls.Config{MinVersion: tls.VersionTLS13, NextProtos: protocols}
 	switch {
 	case t.CA != "":
 		pem, err := os.ReadFile(t.CA)
 		if err != nil {
-			return nil, fmt.Errorf("cannot read --ca: %w", err)
+			return nil, fmt.Errorf("cannot read %s: %w", caFlag, err)
 		}
 		c.RootCAs = x509.NewCertPool()
 		if !c.RootCAs.AppendCertsFromPEM(pem) {
-			return nil, fmt.Errorf("there is no certificate in %s; --ca takes a PEM file", t.CA)
+			return nil, fmt.Errorf("there is no certificate in %s; %s takes a PEM file", t.CA, caFlag)
 		}
 	case t.Pin != nil:
 		c.InsecureSkipVerify = true // the key is all that counts

@@ -1,6 +1,6 @@
 // Command cinnabar shows what the library does, and does something useful with
-// it: demo runs a server and a client in one process, receive and send move files
-// between two machines.
+// it: serve and get are a web server and a client over HTTP/3, receive and send move files
+// between two machines, demo runs a server and a client in one process.
 package main
 
 import (
@@ -28,11 +28,13 @@ const (
 func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	context.AfterFunc(ctx, stop) // a second Ctrl-C does not wait for anything
-	os.Exit(run(ctx, os.Args[1:], os.Stdout, os.Stderr))
+	os.Exit(run(ctx, os.Args[1:], os.Stdin, os.Stdout, os.Stderr))
 }
 
-// commands is the grammar of the command line. The name serve is kept for HTTP/3.
+// commands is the grammar of the command line.
 type commands struct {
+	Serve   serveCommand   `cmd:"" help:"Serve a folder over HTTP/3, and over HTTP/2 and HTTP/1.1 on the same port."`
+	Get     getCommand     `cmd:"" help:"Fetch URLs over HTTP/3, with the options of curl."`
 	Demo    demoCommand    `cmd:"" help:"Run a server and a client here, send data and get it back, and show what was measured."`
 	Receive receiveCommand `cmd:"" help:"Wait for files and store them in a directory."`
 	Send    sendCommand    `cmd:"" help:"Send files to a machine where receive runs."`
@@ -43,9 +45,10 @@ type commands struct {
 // app is what a command may use of the world.
 type app struct {
 	ctx    context.Context // ends with Ctrl-C
-	stdout io.Writer       // results
-	stderr io.Writer       // what goes on, and errors
-	mu     sync.Mutex      // of both, so that lines stay whole
+	stdin  io.Reader
+	stdout io.Writer  // results
+	stderr io.Writer  // what goes on, and errors
+	mu     sync.Mutex // of both, so that lines stay whole
 }
 
 // printf writes a line of the result.
@@ -62,7 +65,7 @@ func (a *app) line(w io.Writer, format string, args []any) {
 
 // run does what args ask for, and returns the status to exit with. Errors are one
 // line on stderr.
-func run(ctx context.Context, args []string, stdout, stderr io.Writer) (status int) {
+func run(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.Writer) (status int) {
 	if len(args) == 0 {
 		args = []string{"--help"}
 	}
@@ -76,6 +79,7 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) (status i
 			k.Model.HelpFlag.Help = "Show this help."
 			return nil
 		}),
+		kong.ExplicitGroups(getGroups),
 		kong.Vars{"version": version()},
 		kong.Writers(stdout, stderr),
 		kong.Exit(func(code int) { exited, status = true, code }),
@@ -91,18 +95,23 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) (status i
 		fmt.Fprintf(stderr, "cinnabar: %v; see %s --help\n", err, commandName(err))
 		return exitUsage
 	}
-	err = selected.Run(&app{ctx: ctx, stdout: stdout, stderr: stderr})
+	var coded *codedError
+	err = selected.Run(&app{ctx: ctx, stdin: stdin, stdout: stdout, stderr: stderr})
 	switch {
 	case err == nil:
 		return 0
 	case errors.Is(err, errInterrupted):
 		status = exitInterrupted
+	case errors.As(err, &coded):
+		status = coded.status
 	case errors.As(err, new(*usageError)):
 		status = exitUsage
 	default:
 		status = exitFailed
 	}
-	fmt.Fprintf(stderr, "cinnabar: %v\n", err)
+	if err.Error() != "" {
+		fmt.Fprintf(stderr, "cinnabar: %v\n", err)
+	}
 	return status
 }
 
@@ -126,6 +135,15 @@ func (e *usageError) Error() string { return e.text }
 func usagef(format string, args ...any) error {
 	return &usageError{fmt.Sprintf(format, args...)}
 }
+
+// codedError ends the command with a status of its own. Without a text nothing is
+// printed: all is said already, or nobody wants to hear it.
+type codedError struct {
+	status int
+	text   string
+}
+
+func (e *codedError) Error() string { return e.text }
 
 func version() string {
 	v := "unknown version"

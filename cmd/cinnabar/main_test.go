@@ -3,6 +3,7 @@ package main
 import (
 	"bytes"
 	"context"
+	"io"
 	"strings"
 	"sync"
 	"testing"
@@ -42,10 +43,21 @@ type command struct {
 
 func start(t *testing.T, args ...string) *command {
 	t.Helper()
+	return startWith(t, "", args...)
+}
+
+// startWith starts a command that reads stdin.
+func startWith(t *testing.T, stdin string, args ...string) *command {
+	t.Helper()
+	return startReading(t, strings.NewReader(stdin), args...)
+}
+
+func startReading(t *testing.T, stdin io.Reader, args ...string) *command {
+	t.Helper()
 	ctx, cancel := context.WithCancel(t.Context())
 	c := &command{t: t, stdout: newOutput(), stderr: newOutput(), interrupt: cancel, ended: make(chan struct{})}
 	go func() {
-		c.status = run(ctx, args, c.stdout, c.stderr)
+		c.status = run(ctx, args, stdin, c.stdout, c.stderr)
 		close(c.ended)
 	}()
 	t.Cleanup(func() {
@@ -119,12 +131,14 @@ func (c *command) wantError(status int, parts ...string) {
 }
 
 func TestHelp(t *testing.T) {
-	start(t).want(0, "Usage: cinnabar", "demo", "receive", "send")
+	start(t).want(0, "Usage: cinnabar", "serve", "get", "demo", "receive", "send")
 	start(t, "--help").want(0, "Usage: cinnabar")
 	start(t, "--version").want(0, "cinnabar ", "go1.")
 	start(t, "demo", "--help").want(0, "Usage: cinnabar demo", "--size", "--json", "Examples")
 	start(t, "receive", "--help").want(0, "Usage: cinnabar receive", "--dir", "(:4433)", "Examples")
 	start(t, "send", "--help").want(0, "Usage: cinnabar send", "<host:port>", "--pin", "Examples")
+	start(t, "serve", "--help").want(0, "Usage: cinnabar serve", "[<dir>]", "(:8443)", "Examples")
+	start(t, "get", "--help").want(0, "Usage: cinnabar get", "<url>", "What is asked", "Exit status", "Examples")
 }
 
 func TestUsageErrors(t *testing.T) {
@@ -133,7 +147,6 @@ func TestUsageErrors(t *testing.T) {
 		want []string
 	}{
 		{[]string{"sned"}, []string{`"send"`, "see cinnabar --help"}},
-		{[]string{"serve"}, []string{"unexpected argument serve"}},
 		{[]string{"demo", "--sice", "3"}, []string{`--size`, "see cinnabar demo --help"}},
 		{[]string{"demo", "--size", "big"}, []string{`"big" is no size`, "256M"}},
 		{[]string{"demo", "--size", "1M", "file"}, []string{"--size is for generated data"}},

@@ -3,7 +3,6 @@ package main
 import (
 	"context"
 	"crypto/tls"
-	"crypto/x509"
 	"errors"
 	"fmt"
 	"io"
@@ -54,7 +53,7 @@ func (c *receiveCommand) Run(a *app) error {
 		return fmt.Errorf("cannot store files in %s: %w", c.Dir, reason(err))
 	}
 	defer store.close()
-	cert, err := c.identity()
+	cert, err := identity(c.Cert, c.Key)
 	if err != nil {
 		return err
 	}
@@ -65,19 +64,6 @@ func (c *receiveCommand) Run(a *app) error {
 	c.announce(a, socket, cert)
 	r := newReceiver(a, store)
 	return r.result(r.serve(socket))
-}
-
-// identity returns the certificate to show.
-func (c *receiveCommand) identity() (tls.Certificate, error) {
-	if c.Cert == "" {
-		return selfSigned()
-	}
-	cert, err := tls.LoadX509KeyPair(c.Cert, c.Key)
-	if err != nil {
-		return cert, fmt.Errorf("cannot use --cert and --key: %w", err)
-	}
-	cert.Leaf, err = x509.ParseCertificate(cert.Certificate[0])
-	return cert, err
 }
 
 // announce says where the receiver is and how to reach it.

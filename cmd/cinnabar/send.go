@@ -44,7 +44,7 @@ func (c *sendCommand) Run(a *app) error {
 	if err != nil {
 		return err
 	}
-	config, err := c.trust.config()
+	config, err := c.trust.config("--ca", filesALPN)
 	if err != nil {
 		return err
 	}

@@ -35,6 +35,8 @@ var rooms = []room{
 	{dir: "internal/transport", floor: 3},
 	{dir: "quic", floor: 4},
 	{dir: "http3", floor: 5},
+	{dir: "cmd/cinnabar/internal/site", floor: 5},
+	{dir: "cmd/cinnabar/internal/fetch", floor: 5},
 	{dir: "cmd/cinnabar", floor: 6},
 	{dir: "examples/selfsigned", floor: 5},
 	{dir: "examples/echo", floor: 6},

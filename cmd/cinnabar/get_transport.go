@@ -1,0 +1,266 @@
+package main
+
+import (
+	"cmp"
+	"context"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"net/netip"
+	"net/url"
+	"os"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/cinnabar-quic/cinnabar/http3"
+	"github.com/cinnabar-quic/cinnabar/quic"
+)
+
+// getTransport is what get asks through: HTTP/3, and HTTP/2 where that is allowed. It
+// keeps the sessions in mind, to tell of them.
+type getTransport struct {
+	options getCommand
+	config  *tls.Config
+	places  map[string]netip.Addr // where to look for a host and port
+	trace   func(string)          // may be nil
+
+	keylog   *os.File
+	fallback *http.Transport
+
+	mu       sync.Mutex
+	byPlace  map[netip.Addr]*http3.Transport // the zero address is for names that are looked up
+	sessions []*quic.ClientSession
+	traced   int // how many of them trace has been told of
+	qlogs    int
+	qlogged  sync.Cond // told of every qlog that begins
+	qlogErr  error
+	writing  sync.WaitGroup // of qlogs
+}
+
+// newTransport makes the transport that a command line asks for. trace may be nil.
+func newTransport(c *getCommand, trace func(string)) (*getTransport, error) {
+	config, err := (&trust{CA: c.CACert, Pin: c.Pin, Insecure: c.Insecure}).config("--cacert")
+	if err != nil {
+		return nil, &codedError{badCACert, err.Error()}
+	}
+	t := &getTransport{options: *c, config: config, trace: trace, byPlace: make(map[netip.Addr]*http3.Transport)}
+	t.qlogged.L = &t.mu
+	if t.places, err = parseResolve(c.Resolve); err != nil {
+		return nil, err
+	}
+	if c.Keylog != "" {
+		if t.keylog, err = os.OpenFile(c.Keylog, os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600); err != nil {
+			return nil, fmt.Errorf("cannot write --keylog: %w", reason(err))
+		}
+		config.KeyLogWriter = t.keylog
+	}
+	if c.Fallback {
+		t.fallback = newFallback(config, t.places)
+	}
+	return t, nil
+}
+
+// RoundTrip sends a request.
+func (t *getTransport) RoundTrip(r *http.Request) (*http.Response, error) {
+	resp, err := t.transport(hostPort(r.URL)).RoundTrip(r)
+	if err != nil {
+		return nil, getError(r.URL.Host, err)
+	}
+	t.traceSessions(resp)
+	return resp, nil
+}
+
+// hostPort is where a URL leads.
+func hostPort(u *url.URL) string { return net.JoinHostPort(u.Hostname(), cmp.Or(u.Port(), "443")) }
+
+// transport returns the transport for a host and port.
+func (t *getTransport) transport(address string) http.RoundTripper {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	place := t.places[address]
+	if t.byPlace[place] == nil {
+		t.byPlace[place] = t.newHTTP3(place)
+	}
+	return t.byPlace[place]
+}
+
+// newHTTP3 makes the transport for hosts that are to be looked for at one place.
+func (t *getTransport) newHTTP3(place netip.Addr) *http3.Transport {
+	h := &http3.Transport{
+		TLSClientConfig:    t.config,
+		DisableCompression: true,
+		QUIC: quic.ConnectOptions{
+			IdleTimeout:      idleTimeout,
+			KeepAlive:        idleTimeout / 3, // an answer may take long
+			HandshakeTimeout: time.Duration(t.options.ConnectTimeout),
+			OCSPHandler:      t.began,
+		},
+	}
+	if place.IsValid() {
+		h.QUIC.Lookup = lookupAt(place)
+	}
+	if t.options.TraceQlog != "" {
+		h.QUIC.QLog, h.QUIC.Hooks.QLog = true, t.writeQlog
+	}
+	if t.fallback != nil {
+		h.Fallback = t.fallback
+	}
+	return h
+}
+
+// began is told of every session, when the server has shown its certificate.
+func (t *getTransport) began(_ context.Context, s *quic.ClientSession, _ []byte) error {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.sessions = append(t.sessions, s)
+	return nil
+}
+
+// lookupAt finds every name at one address.
+func lookupAt(place netip.Addr) quic.LookupFunc {
+	return func(_ context.Context, name string, family int) (netip.Addr, error) {
+		if place.Is4() != (family == 4) {
+			return netip.Addr{}, &net.DNSError{Name: name, Err: fmt.Sprintf("--resolve says %v", place), IsNotFound: true}
+		}
+		return place, nil
+	}
+}
+
+// newFallback is for servers without HTTP/3.
+func newFallback(config *tls.Config, places map[string]netip.Addr) *http.Transport {
+	dialer := new(net.Dialer)
+	return &http.Transport{
+		Proxy:              http.ProxyFromEnvironment,
+		TLSClientConfig:    config.Clone(),
+		ForceAttemptHTTP2:  true,
+		DisableCompression: true,
+		DialContext: func(ctx context.Context, network, address string) (net.Conn, error) {
+			if place, ok := places[address]; ok {
+				_, port, _ := net.SplitHostPort(address)
+				address = net.JoinHostPort(place.String(), port)
+			}
+			return dialer.DialContext(ctx, network, address)
+		},
+	}
+}
+
+// writeQlog writes the log of one session to a file of its own.
+func (t *getTransport) writeQlog(log io.Reader) error {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	name := t.options.TraceQlog
+	if t.qlogs++; t.qlogs > 1 {
+		name = fmt.Sprintf("%s.%d", name, t.qlogs)
+	}
+	t.qlogged.Broadcast()
+	t.writing.Go(func() {
+		f, err := os.Create(name)
+		if err == nil {
+			_, err = io.Copy(f, log)
+			err = errors.Join(err, f.Close())
+		}
+		if err != nil {
+			t.mu.Lock()
+			defer t.mu.Unlock()
+			t.qlogErr = fmt.Errorf("cannot write --trace-qlog: %w", reason(err))
+		}
+	})
+	return nil
+}
+
+// traceSessions tells of sessions that are new.
+func (t *getTransport) traceSessions(resp *http.Response) {
+	if t.trace == nil {
+		return
+	}
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if resp.ProtoMajor < 3 && resp.TLS != nil {
+		t.trace(fmt.Sprintf("* %s over TCP", resp.Proto))
+		t.traceTLS(resp.TLS)
+	}
+	for _, s := range t.sessions[t.traced:] {
+		t.trace(fmt.Sprintf("* connected to %s (%v) from %v, QUIC version 1", nameOf(s), s.RemoteAddress(), s.Address()))
+		state := s.ConnectionState()
+		t.traceTLS(&state)
+	}
+	t.traced = len(t.sessions)
+}
+
+// nameOf is whom a session is with.
+func nameOf(s *quic.ClientSession) string {
+	return printable(cmp.Or(s.ServerName(), s.RemoteAddress().Addr().String()))
+}
+
+// traceTLS tells how a connection is protected, and whose certificate the server has.
+func (t *getTransport) traceTLS(state *tls.ConnectionState) {
+	t.trace(fmt.Sprintf("* %s, %s, %v, ALPN %s", tls.VersionName(state.Version), tls.CipherSuiteName(state.CipherSuite), state.CurveID, state.NegotiatedProtocol))
+	if len(state.PeerCertificates) == 0 {
+		return
+	}
+	cert := state.PeerCertificates[0]
+	verified := "verified"
+	if len(state.VerifiedChains) == 0 {
+		verified = "not verified"
+		if t.options.Pin != nil {
+			verified = "has the key of --pin"
+		}
+	}
+	t.trace(fmt.Sprintf("* certificate of %s from %s, %s to %s, %s", cmp.Or(namesOf(cert), cert.Subject.String()), cert.Issuer,
+		cert.NotBefore.Format(time.DateOnly), cert.NotAfter.Format(time.DateOnly), verified))
+	t.trace(fmt.Sprintf("* its key is %v", fingerprintOf(cert)))
+}
+
+// finish closes all sessions, and shows what is wanted of them.
+func (t *getTransport) finish(a *app) error {
+	t.mu.Lock()
+	transports, sessions := t.byPlace, t.sessions
+	t.mu.Unlock()
+	if t.options.Stats && len(sessions) > 0 {
+		a.notef("%s", sessionTable(sessions))
+	}
+	for _, h := range transports {
+		h.Close()
+	}
+	if t.fallback != nil {
+		t.fallback.CloseIdleConnections()
+	}
+	err := t.finishQlogs(len(sessions))
+	if t.keylog != nil {
+		err = errors.Join(err, t.keylog.Close())
+	}
+	return err
+}
+
+// finishQlogs waits until the logs of so many sessions, or more, are written.
+func (t *getTransport) finishQlogs(sessions int) error {
+	if t.options.TraceQlog == "" {
+		return nil
+	}
+	t.mu.Lock()
+	for t.qlogs < sessions { // the hook comes when it comes, but it does come
+		t.qlogged.Wait()
+	}
+	t.mu.Unlock()
+	t.writing.Wait() // each log ends with its session
+	return t.qlogErr
+}
+
+// parseResolve reads --resolve: where to look for a host and port.
+func parseResolve(list []string) (map[string]netip.Addr, error) {
+	places := make(map[string]netip.Addr)
+	for _, text := range list {
+		host, rest, _ := strings.Cut(text, ":")
+		port, address, _ := strings.Cut(rest, ":")
+		ip, err := netip.ParseAddr(strings.Trim(address, "[]"))
+		if host == "" || !validPort(port, 1) || err != nil {
+			return nil, usagef("--resolve %q is not HOST:PORT:ADDRESS, such as example.org:443:192.0.2.7", text)
+		}
+		places[net.JoinHostPort(host, port)] = ip
+	}
+	return places, nil
+}

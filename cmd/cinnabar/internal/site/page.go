@@ -1,0 +1,133 @@
+package site
+
+import (
+	"bytes"
+	"crypto/sha256"
+	"crypto/tls"
+	_ "embed"
+	"encoding/base64"
+	"fmt"
+	"html/template"
+	"net/http"
+	"net/url"
+	"strconv"
+	"strings"
+	"time"
+)
+
+//go:embed page.html
+var pageHTML string
+
+//go:embed page.css
+var pageCSS string
+
+var pageTemplate = template.Must(template.New("page").Parse(pageHTML))
+
+// pagePolicy lets a page do no more than it does: no script, no picture, this one style.
+var pagePolicy = func() string {
+	sum := sha256.Sum256([]byte(pageCSS))
+	return "default-src 'none'; style-src 'sha256-" + base64.StdEncoding.EncodeToString(sum[:]) +
+		"'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
+}()
+
+// page is what a page of our own shows: a folder, or with a text what went wrong.
+type page struct {
+	Title    string
+	Style    template.CSS
+	Crumbs   []crumb
+	Protocol string
+	HTTP3    bool
+	Carrier  string
+
+	Heading, Text string
+
+	Columns []column
+	Rows    []row
+	Summary string
+	Upload  bool
+}
+
+// crumb is a folder on the way to where we are; the last one has no address if it
+// is none to go to.
+type crumb struct{ Name, Href string }
+
+// fail answers with a status and a sentence: as a page for those who read HTML.
+func (s *Site) fail(w http.ResponseWriter, r *http.Request, status int, text string) {
+	for _, field := range []string{"ETag", "Content-Encoding", "Content-Length"} {
+		w.Header().Del(field)
+	}
+	if !strings.Contains(r.Header.Get("Accept"), "text/html") {
+		http.Error(w, text, status)
+		return
+	}
+	s.page(w, r, status, &page{
+		Heading: fmt.Sprintf("%d %s", status, http.StatusText(status)), Text: text,
+	})
+}
+
+// page fills in what all pages have, and sends it.
+func (s *Site) page(w http.ResponseWriter, r *http.Request, status int, p *page) {
+	p.Title, p.Crumbs = r.Host+r.URL.Path, crumbs(r)
+	p.Style = template.CSS(pageCSS)
+	p.Protocol, p.HTTP3 = protocol(r), r.ProtoMajor == 3
+	p.Carrier = carrier(r)
+	var body bytes.Buffer
+	if err := pageTemplate.Execute(&body, p); err != nil {
+		panic("BUG: " + err.Error())
+	}
+	h := w.Header()
+	h.Set("Content-Type", "text/html; charset=utf-8")
+	h.Set("Content-Security-Policy", pagePolicy)
+	h.Set("Cache-Control", "no-cache")
+	if status == http.StatusOK {
+		h.Set("ETag", fmt.Sprintf(`"%.16x"`, sha256.Sum256(body.Bytes())))
+		http.ServeContent(w, r, "", time.Time{}, bytes.NewReader(body.Bytes()))
+		return
+	}
+	h.Set("Content-Length", strconv.Itoa(body.Len()))
+	w.WriteHeader(status)
+	if r.Method != http.MethodHead {
+		w.Write(body.Bytes())
+	}
+}
+
+// crumbs leads from the host to the path of a request.
+func crumbs(r *http.Request) []crumb {
+	list := []crumb{{r.Host + "/", "/"}}
+	href := "/"
+	for part := range strings.SplitAfterSeq(strings.TrimPrefix(r.URL.Path, "/"), "/") {
+		if part == "" {
+			continue
+		}
+		name, isDir := strings.CutSuffix(part, "/")
+		href += url.PathEscape(name)
+		if isDir {
+			href += "/"
+		}
+		list = append(list, crumb{part, href})
+	}
+	return list
+}
+
+// protocol names the version of HTTP as its RFC does.
+func protocol(r *http.Request) string {
+	if r.ProtoMajor >= 2 {
+		return fmt.Sprintf("HTTP/%d", r.ProtoMajor)
+	}
+	return r.Proto
+}
+
+// carrier says what the request came over.
+func carrier(r *http.Request) string {
+	text := "over TCP"
+	if r.ProtoMajor == 3 {
+		text = "over QUIC"
+	}
+	if r.TLS != nil {
+		text += " with " + tls.VersionName(r.TLS.Version)
+		if r.TLS.CurveID != 0 {
+			text += ", " + r.TLS.CurveID.String()
+		}
+	}
+	return text
+}
