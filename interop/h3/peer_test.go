@@ -1,0 +1,119 @@
+package h3
+
+import (
+	"context"
+	"errors"
+	"net/http"
+	"net/netip"
+
+	"github.com/cinnabar-quic/cinnabar/interop/internal/kit"
+)
+
+// errNoWay says that an implementation has no way to do what a case asks for. The
+// table says so, too.
+var errNoWay = errors.New("not in its API")
+
+// implementation is an HTTP/3 stack, or a program with one, as the cases see it. They
+// are written once and know none of them.
+type implementation interface {
+	name() string
+	traits() traits
+	serve(d *duel) (*origin, error)
+	client(d *duel) (client, error)
+}
+
+// traits is what cases have to know of an implementation.
+type traits struct {
+	slow        bool // large bodies should not be as large as they might
+	staticTable bool // its QPACK has no dynamic table
+}
+
+// origin is a server that serves the docroot, on a loopback port of its own.
+type origin struct {
+	addr netip.AddrPort
+	// dynamic says that it serves all of the site; else there are only the files.
+	dynamic bool
+	// trailers says that every response has some.
+	trailers bool
+	// site is what serves requests in this process, nil for other programs.
+	site *site
+	// received returns what the last POST to a file brought, where the server can tell
+	// and is not dynamic.
+	received func() (kit.Digest, error)
+	// early says of the newest connection whether a request came before its handshake
+	// was complete, where the server can tell and is not dynamic.
+	early func() (bool, error)
+	// compressing says how many bytes of the server's header blocks and of its client's
+	// went through dynamic tables on all connections. nil: it cannot tell.
+	compressing func() dynamic
+	// pushes says that a request for /push brings two.
+	pushes bool
+	// shutdown ends the server when the requests under way are answered.
+	shutdown func(context.Context) error
+}
+
+// client runs plans, each on a connection of its own. What it has learned from one (a
+// ticket) it keeps for the next.
+type client interface {
+	run(ctx context.Context, to netip.AddrPort, p plan) (report, error)
+}
+
+// plan is what a client does on one connection.
+type plan struct {
+	asks     []ask
+	together bool // all requests at once, else one after the other
+	early    bool // the first request leaves as 0-RTT
+	ticket   bool // the connection stays until it has brought a ticket
+	pushes   int  // the connection stays until so many pushes have come
+}
+
+// ask is a request.
+type ask struct {
+	method, path string
+	protocol     string      // of an extended CONNECT
+	header       http.Header // nothing that belongs to the connection
+	body         kit.Content // size 0: none
+	trailer      http.Header
+	priority     string // sent in a PRIORITY_UPDATE frame with the request
+}
+
+func get(path string) ask { return ask{method: http.MethodGet, path: path} }
+
+func gets(paths ...string) []ask {
+	asks := make([]ask, len(paths))
+	for i, p := range paths {
+		asks[i] = get(p)
+	}
+	return asks
+}
+
+// answer is a response.
+type answer struct {
+	status        int
+	header        http.Header
+	informational []http.Header
+	trailer       http.Header
+	digest        kit.Digest
+	text          string // the beginning of the body
+}
+
+// push is a response that nobody has asked for.
+type push struct {
+	method, path string
+	answer
+}
+
+// report is what came of a plan.
+type report struct {
+	answers     []answer // in the order of the asks
+	pushes      []push   // in the order of their IDs
+	connections int      // how many there were, 0 where the client cannot have more than one
+	resumed     bool     // the connection had a ticket
+	early       bool     // the server has taken early data
+	// compressing counts the client's view of the dynamic tables, nil where it cannot tell.
+	compressing *dynamic
+}
+
+// dynamic is how much of the dynamic tables an end has used: bytes on its encoder
+// stream and on its peer's, or references, whichever it can tell. Only zero matters.
+type dynamic struct{ sent, received uint64 }

@@ -1,0 +1,96 @@
+package h3
+
+import (
+	"context"
+	"crypto/tls"
+	"fmt"
+	"net"
+	"net/netip"
+	"sync"
+
+	quicgo "github.com/quic-go/quic-go"
+	"github.com/quic-go/quic-go/http3"
+)
+
+// quicGo is quic-go's http3.
+type quicGo struct{}
+
+func (quicGo) name() string   { return "quic-go" }
+func (quicGo) traits() traits { return traits{staticTable: true} }
+
+func (quicGo) serve(d *duel) (*origin, error) {
+	udp, err := net.ListenUDP("udp4", &net.UDPAddr{IP: net.IPv4(127, 0, 0, 1)})
+	if err != nil {
+		return nil, err
+	}
+	site := newSite(d.root)
+	s := &http3.Server{
+		Handler:    site,
+		TLSConfig:  http3.ConfigureTLSConfig(d.id.Server()),
+		QUICConfig: &quicgo.Config{Allow0RTT: true},
+	}
+	go s.Serve(udp)
+	d.t.Cleanup(func() {
+		s.Close()
+		udp.Close()
+	})
+	return &origin{
+		addr:     udp.LocalAddr().(*net.UDPAddr).AddrPort(),
+		dynamic:  true,
+		site:     site,
+		shutdown: s.Shutdown,
+	}, nil
+}
+
+func (quicGo) client(d *duel) (client, error) {
+	c := &quicGoClient{tls: d.id.Client(), tickets: newTickets()}
+	c.tls.ClientSessionCache = c.tickets
+	return c, nil
+}
+
+type quicGoClient struct {
+	tls     *tls.Config
+	tickets *tickets
+}
+
+func (c *quicGoClient) run(ctx context.Context, to netip.AddrPort, p plan) (report, error) {
+	var (
+		mu    sync.Mutex
+		conns []*quicgo.Conn
+	)
+	t := &http3.Transport{
+		TLSClientConfig: c.tls,
+		QUICConfig:      &quicgo.Config{},
+		Dial: func(ctx context.Context, addr string, tc *tls.Config, qc *quicgo.Config) (*quicgo.Conn, error) {
+			conn, err := quicgo.DialAddrEarly(ctx, addr, tc, qc)
+			if err == nil {
+				mu.Lock()
+				defer mu.Unlock()
+				conns = append(conns, conn)
+			}
+			return conn, err
+		},
+	}
+	defer t.Close()
+	answers, err := trip(ctx, t, to, p, http3.MethodGet0RTT)
+	if err != nil {
+		return report{}, err
+	}
+	if p.ticket {
+		if err := c.tickets.wait(ctx); err != nil {
+			return report{}, err
+		}
+	}
+	mu.Lock()
+	defer mu.Unlock()
+	if len(conns) == 0 {
+		return report{}, fmt.Errorf("no connection")
+	}
+	state := conns[0].ConnectionState()
+	return report{
+		answers:     answers,
+		connections: len(conns),
+		resumed:     state.TLS.DidResume,
+		early:       state.Used0RTT,
+	}, nil
+}

@@ -1,0 +1,169 @@
+package h3
+
+import (
+	"errors"
+	"fmt"
+	"net/http"
+	"net/netip"
+
+	"github.com/cinnabar-quic/cinnabar/interop/internal/kit"
+)
+
+// dynamicTable repeats a request with fields of its own until both ends have referred
+// to their dynamic tables.
+func dynamicTable(d *duel) error {
+	if d.client.traits().staticTable || d.server.traits().staticTable {
+		return errNoWay
+	}
+	o, c, err := d.start()
+	if err != nil {
+		return err
+	}
+	a := get("/headers")
+	a.header = http.Header{"X-Session": {"0123456789abcdef0123456789abcdef"}, "User-Agent": {"a client of this suite, once more"}}
+	if !o.dynamic {
+		a = get("/small.txt")
+	}
+	p := plan{asks: []ask{a, a, a, a, a, a, a, a}}
+	r, err := c.run(d.ctx, o.addr, p)
+	if errors.Is(err, errNoWay) { // the client chooses its fields
+		p = plan{asks: gets("/n/001", "/n/002", "/n/003", "/n/004", "/n/005", "/n/006", "/n/007", "/n/008")}
+		r, err = c.run(d.ctx, o.addr, p)
+	}
+	if err != nil {
+		return err
+	}
+	for i, a := range r.answers {
+		if a.status != http.StatusOK {
+			return fmt.Errorf("request %d: status %d", i, a.status)
+		}
+	}
+	told := r.compressing
+	if told == nil && o.compressing != nil {
+		// What the server sends the client receives.
+		use := o.compressing()
+		told = &dynamic{sent: use.received, received: use.sent}
+	}
+	if told == nil {
+		return errNoWay
+	}
+	if told.sent == 0 || told.received == 0 {
+		return fmt.Errorf("use of the dynamic tables as the client sees it: %+v, want some of both", *told)
+	}
+	return nil
+}
+
+// zeroRTT gets a ticket on a first connection and sends the request of the second
+// before anything has come from the server.
+func zeroRTT(d *duel) error {
+	o, c, err := d.start()
+	if err != nil {
+		return err
+	}
+	to := o.addr
+	if o.site == nil { // a program says by itself what came when
+		if err := d.earn(c, to); err != nil {
+			return err
+		}
+	} else {
+		g, err := d.gate(o.addr)
+		if err != nil {
+			return err
+		}
+		to = g.addr()
+		if err := d.earn(c, to); err != nil {
+			return err
+		}
+		g.hold()
+		go func() {
+			select {
+			case <-o.site.asked:
+			case <-d.ctx.Done():
+			}
+			g.release()
+		}()
+	}
+	path := "/early"
+	if !o.dynamic {
+		path = "/small.txt"
+	}
+	r, err := c.run(d.ctx, to, plan{asks: gets(path), early: true})
+	if err != nil {
+		return fmt.Errorf("the second connection: %w", err)
+	}
+	if !r.resumed || !r.early {
+		return fmt.Errorf("the client says: resumed %t, early data accepted %t", r.resumed, r.early)
+	}
+	if o.dynamic {
+		return r.answers[0].wantText("early")
+	}
+	if err := r.answers[0].want(http.StatusOK, d.root.small[path]); err != nil {
+		return err
+	}
+	early, err := o.early()
+	if err == nil && !early {
+		err = errors.New("the server says that the request came after the handshake")
+	}
+	return err
+}
+
+// earn connects for nothing but a ticket.
+func (d *duel) earn(c client, to netip.AddrPort) error {
+	r, err := c.run(d.ctx, to, plan{asks: gets("/small.txt"), ticket: true})
+	if err != nil {
+		return fmt.Errorf("the first connection: %w", err)
+	}
+	if r.resumed || r.early {
+		return fmt.Errorf("the first connection: resumed %t, early data accepted %t", r.resumed, r.early)
+	}
+	return nil
+}
+
+// pushing has two files pushed.
+func pushing(d *duel) error {
+	o, c, err := d.site()
+	if err != nil {
+		return err
+	}
+	if !o.pushes {
+		return errNoWay
+	}
+	r, err := c.run(d.ctx, o.addr, plan{asks: gets("/push"), pushes: 2})
+	if err != nil {
+		return err
+	}
+	if err := r.answers[0].wantText("pushed two"); err != nil {
+		return err
+	}
+	if len(r.pushes) != 2 {
+		return fmt.Errorf("%d pushes have come, want two", len(r.pushes))
+	}
+	for i, path := range []string{"/small.txt", "/n/001"} {
+		p := r.pushes[i]
+		if p.method != http.MethodGet || p.path != path {
+			return fmt.Errorf("push %d is promised as %s %s, want GET %s", i, p.method, p.path, path)
+		}
+		if err := p.want(http.StatusOK, d.root.small[path]); err != nil {
+			return fmt.Errorf("push %d: %w", i, err)
+		}
+	}
+	return nil
+}
+
+// extendedConnect opens a tunnel for another protocol, and has bytes come back
+// through it.
+func extendedConnect(d *duel) error {
+	o, c, err := d.site()
+	if err != nil {
+		return err
+	}
+	body := kit.Content{Seed: 23, Size: 100_000}
+	r, err := c.run(d.ctx, o.addr, plan{asks: []ask{
+		get("/small.txt"), // after this the server's settings have come
+		{method: http.MethodConnect, path: "/tunnel", protocol: "echo", body: body},
+	}})
+	if err != nil {
+		return err
+	}
+	return r.answers[1].want(http.StatusOK, body.Digest())
+}
