@@ -21,7 +21,7 @@ import (
 type aioquic struct{}
 
 func (aioquic) name() string   { return "aioquic" }
-func (aioquic) traits() traits { return traits{slow: true} }
+func (aioquic) traits() traits { return traits{slow: true, strictHead: true} }
 
 // setCapacity is the most that an encoder stream has if its table is not used: the
 // type of the stream and a Set Dynamic Table Capacity instruction (RFC 9204 §4.3.1).
@@ -79,7 +79,8 @@ func (aioquic) serve(d *duel) (*origin, error) {
 	return &origin{
 		addr:    netip.AddrPortFrom(netip.AddrFrom4([4]byte{127, 0, 0, 1}), at.Port),
 		dynamic: true,
-		pushes:  true,
+		empty:   "/empty.txt", trailers: true, tunnels: true,
+		saysEarly: true, pushes: true,
 	}, nil
 }
 

@@ -39,6 +39,7 @@ func (ngtcp2) serve(d *duel) (*origin, error) {
 	}
 	return &origin{
 		addr:     at,
+		empty:    "/0", // of as many bytes as its name says
 		trailers: true,
 		received: func() (kit.Digest, error) { return posted(p) },
 		early:    func() (bool, error) { return cameEarly(p) },
@@ -111,6 +112,9 @@ type ngtcp2Client struct {
 }
 
 func (c *ngtcp2Client) run(ctx context.Context, to netip.AddrPort, p plan) (report, error) {
+	if p.pushes > 0 {
+		return report{}, errNoWay
+	}
 	c.runs++
 	first := p.asks[0]
 	dir := filepath.Join(c.dir, strconv.Itoa(c.runs))

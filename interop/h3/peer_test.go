@@ -26,6 +26,7 @@ type implementation interface {
 type traits struct {
 	slow        bool // large bodies should not be as large as they might
 	staticTable bool // its QPACK has no dynamic table
+	strictHead  bool // as a client it wants a body as long as Content-Length of HEAD, too
 }
 
 // origin is a server that serves the docroot, on a loopback port of its own.
@@ -33,15 +34,21 @@ type origin struct {
 	addr netip.AddrPort
 	// dynamic says that it serves all of the site; else there are only the files.
 	dynamic bool
-	// trailers says that every response has some.
+	// empty is the path of something empty.
+	empty string
+	// trailers says that every response has some, or that it takes those of requests.
 	trailers bool
+	// tunnels says that it takes an extended CONNECT.
+	tunnels bool
+	// saysEarly says that the answer to /early tells whether it came early.
+	saysEarly bool
 	// site is what serves requests in this process, nil for other programs.
 	site *site
 	// received returns what the last POST to a file brought, where the server can tell
 	// and is not dynamic.
 	received func() (kit.Digest, error)
 	// early says of the newest connection whether a request came before its handshake
-	// was complete, where the server can tell and is not dynamic.
+	// was complete, where the server can tell in no other way.
 	early func() (bool, error)
 	// compressing says how many bytes of the server's header blocks and of its client's
 	// went through dynamic tables on all connections. nil: it cannot tell.

@@ -5,6 +5,7 @@ import (
 	"crypto/tls"
 	"fmt"
 	"net"
+	"net/http"
 	"net/netip"
 	"sync"
 
@@ -35,10 +36,14 @@ func (quicGo) serve(d *duel) (*origin, error) {
 		udp.Close()
 	})
 	return &origin{
-		addr:     udp.LocalAddr().(*net.UDPAddr).AddrPort(),
-		dynamic:  true,
-		site:     site,
-		shutdown: s.Shutdown,
+		addr:      udp.LocalAddr().(*net.UDPAddr).AddrPort(),
+		dynamic:   true,
+		empty:     "/empty.txt",
+		trailers:  true,
+		tunnels:   true,
+		saysEarly: true,
+		site:      site,
+		shutdown:  s.Shutdown,
 	}, nil
 }
 
@@ -54,6 +59,9 @@ type quicGoClient struct {
 }
 
 func (c *quicGoClient) run(ctx context.Context, to netip.AddrPort, p plan) (report, error) {
+	if p.pushes > 0 {
+		return report{}, errNoWay
+	}
 	var (
 		mu    sync.Mutex
 		conns []*quicgo.Conn
@@ -72,7 +80,15 @@ func (c *quicGoClient) run(ctx context.Context, to netip.AddrPort, p plan) (repo
 		},
 	}
 	defer t.Close()
-	answers, err := trip(ctx, t, to, p, http3.MethodGet0RTT)
+	answers, err := trip(ctx, t, to, p, func(r *http.Request, a ask, early bool) error {
+		if early {
+			r.Method = http3.MethodGet0RTT
+		}
+		if a.protocol != "" {
+			r.Proto = a.protocol
+		}
+		return nil
+	})
 	if err != nil {
 		return report{}, err
 	}

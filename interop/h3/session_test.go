@@ -84,7 +84,7 @@ func zeroRTT(d *duel) error {
 		}()
 	}
 	path := "/early"
-	if !o.dynamic {
+	if !o.saysEarly {
 		path = "/small.txt"
 	}
 	r, err := c.run(d.ctx, to, plan{asks: gets(path), early: true})
@@ -94,11 +94,14 @@ func zeroRTT(d *duel) error {
 	if !r.resumed || !r.early {
 		return fmt.Errorf("the client says: resumed %t, early data accepted %t", r.resumed, r.early)
 	}
-	if o.dynamic {
+	if o.saysEarly {
 		return r.answers[0].wantText("early")
 	}
 	if err := r.answers[0].want(http.StatusOK, d.root.small[path]); err != nil {
 		return err
+	}
+	if o.early == nil {
+		return nil
 	}
 	early, err := o.early()
 	if err == nil && !early {
@@ -156,6 +159,9 @@ func extendedConnect(d *duel) error {
 	o, c, err := d.site()
 	if err != nil {
 		return err
+	}
+	if !o.tunnels {
+		return errNoWay
 	}
 	body := kit.Content{Seed: 23, Size: 100_000}
 	r, err := c.run(d.ctx, o.addr, plan{asks: []ask{

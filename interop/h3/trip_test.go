@@ -19,17 +19,19 @@ import (
 // textSize is how much of a body an answer keeps.
 const textSize = 4 << 10
 
-// trip runs a plan with an http.RoundTripper. The method of early requests is what the
-// implementation wants.
-func trip(ctx context.Context, rt http.RoundTripper, to netip.AddrPort, p plan, earlyMethod string) ([]answer, error) {
+// prepare puts into a request what each implementation wants in a way of its own: that
+// it is to leave as early data, and the protocol of an extended CONNECT.
+type prepare func(r *http.Request, a ask, early bool) error
+
+// trip runs a plan with an http.RoundTripper.
+func trip(ctx context.Context, rt http.RoundTripper, to netip.AddrPort, p plan, prepare prepare) ([]answer, error) {
 	answers := make([]answer, len(p.asks))
 	var all sync.WaitGroup
 	errs := make([]error, len(p.asks))
 	for i, a := range p.asks {
-		if p.early && i == 0 {
-			a.method = earlyMethod
+		one := func() {
+			answers[i], errs[i] = roundTrip(ctx, rt, to, a, func(r *http.Request) error { return prepare(r, a, p.early && i == 0) })
 		}
-		one := func() { answers[i], errs[i] = roundTrip(ctx, rt, to, a) }
 		if p.together {
 			all.Go(one)
 			continue
@@ -47,8 +49,8 @@ func trip(ctx context.Context, rt http.RoundTripper, to netip.AddrPort, p plan, 
 	return answers, nil
 }
 
-func roundTrip(ctx context.Context, rt http.RoundTripper, to netip.AddrPort, a ask) (answer, error) {
-	if a.priority != "" || a.protocol != "" {
+func roundTrip(ctx context.Context, rt http.RoundTripper, to netip.AddrPort, a ask, prepare func(*http.Request) error) (answer, error) {
+	if a.priority != "" {
 		return answer{}, errNoWay
 	}
 	var got answer
@@ -68,6 +70,9 @@ func roundTrip(ctx context.Context, rt http.RoundTripper, to netip.AddrPort, a a
 	}
 	if a.trailer != nil {
 		r.Trailer, r.ContentLength = a.trailer.Clone(), -1
+	}
+	if err := prepare(r); err != nil {
+		return got, err
 	}
 	resp, err := rt.RoundTrip(r)
 	if err != nil {

@@ -9,6 +9,7 @@ import sys
 from aioquic.asyncio import QuicConnectionProtocol
 from aioquic.asyncio.server import serve
 from aioquic.h3.events import DataReceived, HeadersReceived
+from aioquic.h3.exceptions import NoAvailablePushIDError
 from aioquic.quic.configuration import QuicConfiguration
 from aioquic.quic.events import ConnectionTerminated, HandshakeCompleted, ProtocolNegotiated
 
@@ -80,7 +81,11 @@ class Request:
         authority = self.fields[":authority"]
         for name in ("/small.txt", "/n/001"):
             promise = [[":method", "GET"], [":scheme", "https"], [":authority", authority], [":path", name]]
-            stream = self.session.http.send_push_promise(self.stream, encoded(promise))
+            try:
+                stream = self.session.http.send_push_promise(self.stream, encoded(promise))
+            except NoAvailablePushIDError:
+                self.answer(b"the client takes no pushes\n", 501)
+                return
             with open(docroot + name, "rb") as f:
                 body = f.read()
             self.session.http.send_headers(stream, encoded([[":status", "200"], ["content-length", str(len(body))]]))

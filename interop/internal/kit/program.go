@@ -45,12 +45,28 @@ func Python(t testing.TB) string {
 	if path == "" {
 		path = "python3"
 	}
-	if out, err := exec.Command(path, "-c", "import aioquic").CombinedOutput(); err != nil {
-		missing(t, fmt.Sprintf("%s has no aioquic (%v: %s): pip install aioquic in a virtual environment, and set %s to its python",
-			path, err, bytes.TrimSpace(out), PythonVariable))
+	if err := imports(path); err != nil {
+		missing(t, fmt.Sprintf("%s has no aioquic (%v): install python3 and python3-venv, pip install aioquic in a virtual environment, and set %s to its python",
+			path, err, PythonVariable))
 	}
 	return path
 }
+
+// imports tries once whether a Python has aioquic.
+var imports = func() func(string) error {
+	tried := make(map[string]error)
+	return func(path string) error {
+		err, ok := tried[path]
+		if !ok {
+			out, failed := exec.Command(path, "-c", "import aioquic").CombinedOutput()
+			if failed != nil {
+				err = fmt.Errorf("%w: %s", failed, bytes.TrimSpace(out))
+			}
+			tried[path] = err
+		}
+		return err
+	}
+}()
 
 func missing(t testing.TB, what string) {
 	t.Helper()
