@@ -169,7 +169,12 @@ func (e *OptionError) Error() string {
 
 // Code returns "ERR_OUT_OF_RANGE", "ERR_INVALID_ARG_VALUE" or one of the more
 // special codes for options.
-func (e *OptionError) Code() string { return e.code }
+func (e *OptionError) Code() string {
+	if e.code == "" {
+		return CodeOutOfRange // as package http3 makes them
+	}
+	return e.code
+}
 
 // Unwrap returns the error that tells why.
 func (e *OptionError) Unwrap() error { return e.Err }
@@ -522,10 +527,10 @@ func closeError(r *transport.CloseReason) error {
 
 // orderly reports whether a session that ended with err ended as sessions do:
 // such an end is no error to the Error hook.
-func orderly(err error) bool {
+func (s *Session) orderly(err error) bool {
 	switch e := err.(type) {
 	case *ApplicationError:
-		return !e.Remote || e.ErrorCode == 0
+		return !e.Remote || e.ErrorCode == 0 || e.ErrorCode == s.noError
 	case *TransportError:
 		return e.ErrorCode == uint64(wire.NoError)
 	case *IdleTimeoutError, *StatelessResetError:

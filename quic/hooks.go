@@ -68,6 +68,9 @@ type StreamHooks struct {
 	// Acknowledged tells that the peer has acknowledged all bytes below offset; it is told
 	// as that grows, and last when the end is acknowledged too.
 	Acknowledged func(offset int64) error
+	// Aborted tells that the peer has cut off a side, with a reset or the wish that we stop,
+	// whether or not anybody reads or writes. err is a *StreamError.
+	Aborted func(err error) error
 	// Blocked tells that there is data which the peer's flow control does not let go now: the
 	// limit of the stream or of the session. It may be told again (STR-006).
 	Blocked func() error
@@ -115,5 +118,5 @@ func (h *SessionHooks) none() bool {
 
 func (h *StreamHooks) none() bool {
 	return h.Readable == nil && h.Drained == nil && h.Acknowledged == nil && h.Blocked == nil &&
-		h.Error == nil && h.Close == nil
+		h.Aborted == nil && h.Error == nil && h.Close == nil
 }

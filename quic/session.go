@@ -45,6 +45,8 @@ type Session struct {
 	failed    bool  // the end was an error: for the Error hooks and Shutdown
 	parted    bool  // the hooks have been told of it
 	closeCode CloseCode
+	noError   uint64 // what the application's protocol closes with when all is well
+	refusal   uint64 // and what it turns streams away with
 	endedAt   mono.Time
 
 	tls        *tlsRunner // nil once the handshake engine is no longer needed
@@ -55,6 +57,7 @@ type Session struct {
 	lateScan   messageScanner   // of what TLS says after the handshake
 
 	live      *Stream // all streams that are not over
+	living    int     // how many of them Close waits for
 	accepted  ring[*Stream]
 	acceptors waitQueue
 	openers   [2]waitQueue // by kind: bidirectional, unidirectional
@@ -240,6 +243,53 @@ func (s *Session) SetHooks(h SessionHooks) {
 			s.tellStream(s.accepted.pop())
 		}
 	}
+}
+
+// Hooks returns the session's hooks, for a protocol that adds its own to them.
+func (s *Session) Hooks() SessionHooks {
+	s.mu.Lock()
+	defer s.unlock(flushNone)
+	if s.hooks == nil {
+		return SessionHooks{}
+	}
+	return *s.hooks
+}
+
+// SetErrorCodes says which codes, of 0 to 1<<62-1, the application's protocol uses where the
+// package has to choose one: none when all is well, by Close and Destroy(nil), and as
+// a peer's word for an end in order; refused for streams of the peer's that come while the
+// session is closing. Both are 0 at first, and 0 stays an end in order. Package http3 sets
+// H3_NO_ERROR and H3_REQUEST_REJECTED.
+func (s *Session) SetErrorCodes(none, refused uint64) {
+	s.mu.Lock()
+	defer s.unlock(flushNone)
+	s.noError, s.refusal = min(none, maxInt), min(refused, maxInt)
+	s.conn.SetNoErrorCode(s.noError)
+}
+
+// PeerStreams returns how many streams of a kind, unidirectional ones or others, the peer has
+// been allowed to open so far, those that are over included (RFC 9000 §4.6).
+func (s *Session) PeerStreams(uni bool) int64 {
+	s.mu.Lock()
+	defer s.unlock(flushNone)
+	return s.conn.PeerStreams(uni)
+}
+
+// Streams returns the streams that are not over, in no order.
+func (s *Session) Streams() []*Stream {
+	s.mu.Lock()
+	defer s.unlock(flushNone)
+	var list []*Stream
+	for st := s.live; st != nil; st = st.next {
+		list = append(list, st)
+	}
+	return list
+}
+
+func (s *Session) noErrorCode() uint64 {
+	s.mu.Lock()
+	defer s.unlock(flushNone)
+	return s.noError
 }
 
 // SetKeepAlive sets how much silence makes the session send a PING; 0 is none, and

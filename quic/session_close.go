@@ -47,8 +47,8 @@ func (s *Session) close(op string) error {
 
 // checkDone ends a closing session that has no stream left.
 func (s *Session) checkDone() {
-	if s.life == sessionClosing && s.err == nil && s.live == nil {
-		s.conn.Close(now(), true, 0, "")
+	if s.life == sessionClosing && s.err == nil && s.living == 0 {
+		s.conn.Close(now(), true, s.noError, "")
 	}
 }
 
@@ -73,7 +73,7 @@ func (s *Session) Shutdown(ctx context.Context) error {
 	err := s.sleep(ctx, &s.ending, w)
 	s.wait.put(w)
 	if err != nil {
-		_ = s.CloseWithError(0, "")
+		_ = s.CloseWithError(s.noErrorCode(), "")
 		return err
 	}
 	return s.failure()
@@ -126,7 +126,7 @@ func (s *Session) Destroy(err error) {
 	s.cause = cause
 	switch {
 	case err == nil:
-		s.conn.Close(now(), true, 0, "")
+		s.conn.Close(now(), true, s.noError, "")
 	case app != nil:
 		s.conn.Close(now(), true, app.ErrorCode, app.Reason)
 	default:
@@ -166,7 +166,7 @@ func (s *Session) end(t mono.Time, r *transport.CloseReason) {
 	if s.cause != nil && (r.Kind == transport.CloseLocal || r.Kind == transport.CloseSilent) {
 		s.err, s.failed = s.cause, true // also with an error that would be an orderly end if the machine told it
 	}
-	s.failed = s.failed || !orderly(s.err)
+	s.failed = s.failed || !s.orderly(s.err)
 	s.closeCode = closeCode(r)
 	run := s.tls
 	s.tlsStop()

@@ -35,6 +35,9 @@ func (s *Session) streamEvent(t mono.Time, e *transport.Event) {
 	case transport.EventReadable:
 		st.serveReaders(t)
 		st.tell(noticeReadable)
+		if _, reset := e.Stream.ResetCode(); reset {
+			st.tell(noticeAborted)
+		}
 	case transport.EventWritable:
 		st.serveWriters()
 		st.tell(noticeDrained)
@@ -92,8 +95,8 @@ func (s *Session) event(t mono.Time, e *transport.Event) {
 // peerStream takes a stream that the peer has opened.
 func (s *Session) peerStream(t mono.Time, ts *transport.Stream) {
 	if s.life != sessionOpen {
-		s.conn.Stop(t, ts, 0) // new streams are turned away while closing (SES-040)
-		s.conn.Reset(ts, 0)
+		s.conn.Stop(t, ts, s.refusal) // new streams are turned away while closing (SES-040)
+		s.conn.Reset(ts, s.refusal)
 		return
 	}
 	st := s.newStream(ts)
@@ -203,6 +206,14 @@ func (s *Session) tell(vital bool, f func(*SessionHooks)) {
 			f(h)
 		}
 	})
+}
+
+// Post calls f in turn with the session's hooks, as these are called: without locks, and never
+// from within Post. After the session's Close hook nothing is called any more.
+func (s *Session) Post(f func()) {
+	s.mu.Lock()
+	defer s.unlock(flushNone)
+	s.post(true, func() { _ = call(func() error { f(); return nil }) })
 }
 
 // post queues something to run in turn with the session's hooks.

@@ -29,6 +29,7 @@ type Stream struct {
 	writers    waitQueue
 	over       bool
 	rest       bool  // the session is over, and what the peer has sent is here whole
+	lasting    bool  // the session's Close does not wait for it
 	closed     bool  // Close or Destroy was called
 	failed     bool  // Destroy was, with an error: whatever that says, it is one to the Error hook
 	err        error // what cut it off here, for all calls
@@ -57,6 +58,7 @@ const (
 	noticeDrained
 	noticeAcknowledged
 	noticeBlocked
+	noticeAborted
 )
 
 // OpenStream opens a stream (SES-071). It waits for the handshake, unless the
@@ -196,6 +198,7 @@ func (s *Session) newStream(ts *transport.Stream) *Stream {
 		st.next.prev = st
 	}
 	s.live = st
+	s.living++
 	ts.Value = st
 	if s.opts.highWaterMark != defaultHighWaterMark {
 		ts.SetHighWater(s.opts.highWaterMark)
@@ -234,9 +237,26 @@ func (st *Stream) setHooks(h StreamHooks) {
 	if st.t.CanReceive() {
 		st.tell(noticeReadable)
 	}
+	if _, reset := st.t.ResetCode(); reset || st.cut != nil {
+		st.tell(noticeAborted)
+	}
 	if st.t.Held() {
 		st.tell(noticeBlocked)
 	}
+}
+
+// SetLasting makes the session's Close not wait for the stream: it ends with the session, as
+// a protocol's control stream does.
+func (st *Stream) SetLasting() {
+	s := st.s
+	s.mu.Lock()
+	defer s.unlock(flushNow)
+	if st.over || st.lasting {
+		return
+	}
+	st.lasting = true
+	s.living--
+	s.checkDone()
 }
 
 // ID returns the stream's number (STR-034, RFC 9000 §2.1).
@@ -411,6 +431,10 @@ func (st *Stream) tell(n notice) {
 		}
 	case noticeBlocked:
 		hook = h.Blocked
+	case noticeAborted:
+		if f := h.Aborted; f != nil {
+			hook = func() error { return f(st.abortion()) }
+		}
 	}
 	if hook == nil {
 		return
@@ -451,6 +475,9 @@ func (st *Stream) finish(t mono.Time, err error) {
 		st.next.prev = st.prev
 	}
 	st.prev, st.next = nil, nil
+	if !st.lasting {
+		s.living--
+	}
 	if x := st.x; x != nil {
 		x.read.stop()
 		x.write.stop()
@@ -470,6 +497,17 @@ func (st *Stream) cutOff(e *StreamError) {
 	if st.cut == nil {
 		st.cut = e
 	}
+	st.tell(noticeAborted)
+}
+
+// abortion returns what the peer has cut off a side with.
+func (st *Stream) abortion() error {
+	st.s.mu.Lock()
+	defer st.s.unlock(flushNone)
+	if code, ok := st.t.ResetCode(); ok {
+		return &StreamError{StreamID: st.t.ID(), ErrorCode: code, Remote: true}
+	}
+	return st.cut
 }
 
 // tellEnd queues the last hooks.
@@ -479,7 +517,7 @@ func (st *Stream) tellEnd() {
 	if !st.closed {
 		err = own(st.failure()) // what the peer does to a stream that was given up here is no failure
 	}
-	if failed := h.Error; failed != nil && err != nil && (st.failed || st.s.failed || !orderly(err)) {
+	if failed := h.Error; failed != nil && err != nil && (st.failed || st.s.failed || !st.s.orderly(err)) {
 		st.s.post(true, func() { _ = call(func() error { failed(err); return nil }) })
 	}
 	if closed := h.Close; closed != nil {

@@ -24,6 +24,7 @@ type Conn struct {
 	server bool
 
 	life    life
+	noError uint64     // the application's code for an end in order
 	hs      *handshake // nil once the handshake is confirmed
 	waiting waiting
 	oneRTT  protect.OneRTT

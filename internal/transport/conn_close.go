@@ -89,7 +89,7 @@ func (c *Conn) end(now mono.Time, state lifeState, reason *CloseReason) {
 	c.life.state = state
 	c.life.until = now.Add(3 * c.closePTO())
 	c.stats.closed = now
-	c.streams.release(c, reason.orderly())
+	c.streams.release(c, reason.orderly(c.noError))
 	if c.post != nil {
 		c.post.release()
 		c.post = nil
@@ -107,13 +107,13 @@ func (c *Conn) end(now mono.Time, state lifeState, reason *CloseReason) {
 	c.events.push(Event{Kind: EventClosed, Detail: &Detail{Close: reason}})
 }
 
-// orderly reports whether the peer has closed without an error.
-func (r *CloseReason) orderly() bool {
-	none := uint64(wire.NoError)
-	if r.App {
-		none = 0
-	}
-	return r.Kind == ClosePeer && r.Code == none
+// SetNoErrorCode says with which code the application closes when all is well, beside 0.
+func (c *Conn) SetNoErrorCode(code uint64) { c.noError = code }
+
+// orderly reports whether the peer has closed without an error, for which the
+// application's protocol may have a code of its own.
+func (r *CloseReason) orderly(noError uint64) bool {
+	return r.Kind == ClosePeer && (r.Code == uint64(wire.NoError) || r.App && r.Code == noError)
 }
 
 func (c *Conn) closePTO() time.Duration { return c.loss.PTO(recovery.App) }

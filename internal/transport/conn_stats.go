@@ -24,10 +24,9 @@ func (s *counters) init(now mono.Time) {
 
 // streamCounters is what became of a stream's halves, beyond their states.
 type streamCounters struct {
-	finished  bool // FIN was asked for
-	stopped   bool // the peer sent STOP_SENDING
-	stopCode  uint64
-	resetCode uint64 // of our own reset
+	finished bool   // FIN was asked for
+	stopped  bool   // the peer sent STOP_SENDING, before any reset of ours
+	code     uint64 // of STOP_SENDING if stopped, else of our own reset
 }
 
 // Stats is a snapshot of a connection's figures. Times are mono.Never for what

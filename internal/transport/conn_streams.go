@@ -19,7 +19,8 @@ type Stream struct {
 	send    stream.Send
 	recv    stream.Recv
 	window  stream.Window // credit we grant for it
-	gaps    int           // holes in recv that the connection has counted
+	gaps    int32         // holes in recv that the connection has counted
+	place   int32         // in the schedule's line of streams
 	counted int64         // consumed bytes that the connection's window has counted
 	created mono.Time
 
@@ -38,13 +39,16 @@ type Stream struct {
 	pieceFrames uint8 // frames of the piece in clocks; 0 before the first
 	highWater   int32
 
-	queue      queue            // where it waits to send data
-	control    bool             // waits to send control frames
-	loggedSend stream.SendState // as in the log
-	loggedRecv stream.RecvState
-	blockedFor blockedReason
+	queue       queue // where it waits to send data
+	control     bool  // waits to send control frames
+	incremental bool
+	urgency     uint8
+	loggedSend  stream.SendState // as in the log
+	loggedRecv  stream.RecvState
+	blockedFor  blockedReason
 
-	next     *Stream // in the queue
+	next     *Stream // in the queue, if that is a list
+	prev     *Stream
 	nextCtl  *Stream // among those that wait to send control frames
 	maxData  signal
 	stop     signal
@@ -54,15 +58,6 @@ type Stream struct {
 	stats    streamCounters
 	clocks   streamClocks
 }
-
-// queue is the list that a stream with data stands in.
-type queue uint8
-
-const (
-	queueNone    queue = iota
-	queueReady         // may send
-	queueBlocked       // waits for connection credit, or for its place in the stream limit
-)
 
 // ID returns the stream's number (RFC 9000 §2.1).
 func (s *Stream) ID() int64 { return s.id }
@@ -120,9 +115,6 @@ func (s *Stream) Readable() int64 { return s.recv.Readable() }
 // to io.EOF, also after the connection if that ends in order by the peer's will.
 func (s *Stream) Whole() bool { return s.canRecv && !s.gone && s.recv.Whole() }
 
-// streamList is a queue of streams.
-type streamList struct{ head, tail *Stream }
-
 // streams is the table of streams and the queues of those with something to send.
 type streams struct {
 	table map[int64]*Stream
@@ -143,7 +135,7 @@ type streams struct {
 	owed       [2]bool       // the peer has asked for more when there was none
 	grants     [2]signal
 
-	ready   streamList
+	ready   schedule   // queueReady
 	waiting streamList // queueBlocked
 	ctl     streamList // linked through nextCtl
 }
@@ -190,7 +182,7 @@ func (c *Conn) OpenStream(now mono.Time, uni bool) *Stream {
 }
 
 func (c *Conn) newStream(now mono.Time, id int64, local bool) *Stream {
-	st := &Stream{id: id, local: local, created: now, highWater: HighWater}
+	st := &Stream{id: id, local: local, created: now, highWater: HighWater, urgency: DefaultUrgency, incremental: true}
 	uni := st.Uni()
 	st.canSend, st.canRecv = !uni || local, !uni || !local
 	if st.canSend {
@@ -287,6 +279,7 @@ func (c *Conn) reap(st *Stream) {
 	}
 	s := &c.streams
 	st.gone = true
+	s.leave(st)
 	if c.qlog != nil {
 		c.qlog.streamGone(st)
 	}
@@ -315,6 +308,9 @@ func (s *streams) grant(c *Conn, uni, asked bool) {
 		s.grants[k].want()
 	}
 }
+
+// PeerStreams returns how many streams of a kind the peer may open in all, as it knows.
+func (c *Conn) PeerStreams(uni bool) int64 { return c.streams.granted[kind(uni)] }
 
 // setMax takes the peer's limit on streams that we open.
 func (s *streams) setMax(c *Conn, uni bool, limit int64) {
@@ -357,9 +353,9 @@ func (s *streams) restart(c *Conn) {
 	if !c.peerKnown {
 		c.peer = wire.DefaultParameters()
 	}
-	s.ready, s.waiting = streamList{}, streamList{}
+	s.ready, s.waiting = schedule{}, streamList{}
 	for _, st := range s.sorted() {
-		st.queue, st.next = queueNone, nil
+		st.queue, st.next, st.prev = queueNone, nil, nil
 		if st.canSend {
 			st.send.Restart()
 		}
@@ -386,87 +382,7 @@ func (s *streams) release(c *Conn, keep bool) {
 		st.gone = true
 	}
 	s.table, s.last = nil, nil
-	s.ready, s.waiting, s.ctl = streamList{}, streamList{}, streamList{}
-}
-
-// enqueue puts a stream that has something to send in line for it.
-func (s *streams) enqueue(c *Conn, st *Stream) {
-	if st.queue == queueBlocked && s.within(st) && st.send.Pending(c.flow.out.Left()) {
-		s.waiting.remove(st) // what was lost needs no credit
-	}
-	if st.queue != queueNone || st.gone || !st.canSend || st.send.State() == stream.SendResetSent {
-		return
-	}
-	if !s.within(st) {
-		s.waiting.push(st, queueBlocked)
-		if c.qlog != nil {
-			c.qlog.blockStream(st, blockedStreamID)
-		}
-		return
-	}
-	if st.send.Pending(c.flow.out.Left()) {
-		if c.qlog != nil {
-			c.qlog.blockStream(st, blockedNot)
-		}
-		s.ready.push(st, queueReady)
-		return
-	}
-	if st.send.Unsent() == 0 {
-		return
-	}
-	if st.send.Offset() == st.send.Max() {
-		s.enqueueControl(st) // STREAM_DATA_BLOCKED
-		if limit := st.send.Max(); st.stalled <= limit {
-			st.stalled = limit + 1
-			c.stats.blockCount++ // once for each limit, however often the stream is written to
-			c.tellBlocked(st)
-		}
-		if c.qlog != nil {
-			c.qlog.blockStream(st, blockedStream)
-		}
-		return
-	}
-	if limit, ok := c.flow.out.Blocked(); ok {
-		c.flow.blockedAt = limit
-		c.flow.dataBlocked.want()
-		c.stats.blockCount++
-	}
-	if c.qlog != nil {
-		c.qlog.block(blockedConnection, true)
-		c.qlog.blockStream(st, blockedConnection)
-	}
-	c.tellBlocked(st)
-	s.waiting.push(st, queueBlocked)
-}
-
-// tellBlocked says that flow control holds the stream back: of limits that are not known yet
-// it says nothing.
-func (c *Conn) tellBlocked(st *Stream) {
-	if !st.halted && c.peerKnown {
-		st.halted = true
-		c.events.push(Event{Kind: EventBlocked, Stream: st})
-	}
-}
-
-// within reports whether the stream's number is allowed: always, unless 0-RTT
-// was refused and the new limit is lower.
-func (s *streams) within(st *Stream) bool {
-	return !st.local || st.id>>2 < s.max[kind(st.Uni())]
-}
-
-// unblock gives the streams that waited for the connection another try.
-func (s *streams) unblock(c *Conn) {
-	st := s.waiting.head
-	s.waiting = streamList{}
-	for st != nil {
-		next := st.next
-		st.next, st.queue = nil, queueNone
-		s.enqueue(c, st)
-		if c.early == earlyRejected {
-			s.enqueueControl(st) // what it had to say may have waited for its place
-		}
-		st = next
-	}
+	s.ready, s.waiting, s.ctl = schedule{}, streamList{}, streamList{}
 }
 
 func (s *streams) enqueueControl(st *Stream) {
@@ -480,59 +396,6 @@ func (s *streams) enqueueControl(st *Stream) {
 		s.ctl.tail.nextCtl = st
 	}
 	s.ctl.tail = st
-}
-
-func (l *streamList) push(st *Stream, q queue) {
-	st.queue = q
-	if l.tail == nil {
-		l.head = st
-	} else {
-		l.tail.next = st
-	}
-	l.tail = st
-}
-
-func (l *streamList) remove(st *Stream) {
-	var before *Stream
-	for at := l.head; at != st; at = at.next {
-		before = at
-	}
-	if before == nil {
-		l.head = st.next
-	} else {
-		before.next = st.next
-	}
-	if l.tail == st {
-		l.tail = before
-	}
-	st.next, st.queue = nil, queueNone
-}
-
-func (l *streamList) pop() *Stream {
-	st := l.head
-	l.head = st.next
-	if l.head == nil {
-		l.tail = nil
-	}
-	st.next, st.queue = nil, queueNone
-	return st
-}
-
-// appendData fills the packet with stream data, the streams taking turns.
-func (s *streams) appendData(c *Conn, d *datagram, pk *packet) {
-	const smallest = 1 + 8 + 8 + 2 + 1
-	for s.ready.head != nil && d.room() > smallest {
-		st := s.ready.head
-		more := s.appendStream(c, d, pk, st)
-		if more && d.room() > smallest {
-			continue // its next piece starts elsewhere, so it needs another frame
-		}
-		if more && st.next == nil {
-			return
-		}
-		s.ready.pop()
-		s.enqueue(c, st)
-	}
 }
 
 // appendStream writes one STREAM frame, and reports whether it wrote one.
@@ -599,7 +462,7 @@ func (s *streams) appendControl(c *Conn, now mono.Time, d *datagram, pk *packet)
 func (s *streams) appendStreamControl(c *Conn, d *datagram, pk *packet, st *Stream) {
 	if !s.within(st) {
 		if st.queue == queueNone {
-			s.waiting.push(st, queueBlocked)
+			s.block(st)
 		}
 		return
 	}

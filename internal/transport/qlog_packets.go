@@ -293,11 +293,7 @@ func (r *recorder) frameOf(c *Conn, f *recovery.Frame) qlog.Frame {
 func streamFrameOf(st *Stream, f *recovery.Frame) qlog.Frame {
 	switch f.Kind {
 	case sentReset:
-		code := st.stats.resetCode
-		if st.stats.stopped {
-			code = st.stats.stopCode
-		}
-		return qlog.ResetStreamFrame{StreamID: st.id, Code: code, FinalSize: st.send.Offset()}
+		return qlog.ResetStreamFrame{StreamID: st.id, Code: st.stats.code, FinalSize: st.send.Offset()}
 	case sentStop:
 		return qlog.StopSendingFrame{StreamID: st.id, Code: st.stopCode}
 	case sentMaxStreamData:

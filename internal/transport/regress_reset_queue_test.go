@@ -14,7 +14,7 @@ func TestResetLeavesDataQueue(t *testing.T) {
 	}
 	c.Reset(s, 1)
 	c.writeDatagram(p.now, make([]byte, 0, 90), true)
-	if c.streams.ready.head != nil {
+	if !c.streams.ready.empty() {
 		t.Error("the stream still waits to send data")
 	}
 }

@@ -67,7 +67,7 @@ func (c *Conn) WriteError(s *Stream) error {
 	case !s.canSend:
 		return ErrWriteClosed
 	case s.stats.stopped:
-		return &StreamError{Code: s.stats.stopCode, Remote: true}
+		return &StreamError{Code: s.stats.code, Remote: true}
 	}
 	switch s.send.State() {
 	case stream.SendReady, stream.SendSend:
@@ -76,7 +76,7 @@ func (c *Conn) WriteError(s *Stream) error {
 		}
 		return nil
 	case stream.SendResetSent, stream.SendResetRecvd:
-		return &StreamError{Code: s.stats.resetCode}
+		return &StreamError{Code: s.stats.code}
 	}
 	return ErrWriteClosed
 }
@@ -101,7 +101,8 @@ func (c *Conn) Reset(s *Stream, code uint64) {
 		return
 	}
 	if s.send.Reset(code) {
-		s.stats.resetCode = code
+		s.stats.code = code
+		c.streams.leave(s)
 		if c.qlog != nil {
 			c.qlog.written(s, 0, "stream_reset")
 			c.qlog.streamStates(s, qlog.Local)
@@ -303,8 +304,8 @@ func (c *Conn) onStream(p *received, f wire.Stream) *wire.Error {
 // countGaps keeps the sum of holes over all streams.
 func (c *Conn) countGaps(s *Stream) {
 	n := s.recv.Gaps()
-	c.streams.gaps += n - s.gaps
-	s.gaps = n
+	c.streams.gaps += n - int(s.gaps)
+	s.gaps = int32(n)
 }
 
 // arrived tells the owner of what a frame brought for the receiving half.
@@ -352,7 +353,8 @@ func (c *Conn) onStopSending(now mono.Time, f wire.StopSending) *wire.Error {
 		return err
 	}
 	if s.send.Reset(f.Code) {
-		s.stats.stopped, s.stats.stopCode = true, f.Code
+		s.stats.stopped, s.stats.code = true, f.Code
+		c.streams.leave(s)
 		if c.qlog != nil {
 			c.qlog.streamStates(s, qlog.Remote)
 		}

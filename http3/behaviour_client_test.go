@@ -1,0 +1,3 @@
+package http3
+
+var clientBehaviours = []behaviour{}

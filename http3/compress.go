@@ -1,0 +1,182 @@
+package http3
+
+import (
+	"sync"
+
+	"github.com/cinnabar-quic/cinnabar/qpack"
+	"github.com/cinnabar-quic/cinnabar/quic"
+)
+
+// maxOwedInstructions bounds what waits to go to a peer that does not read our decoder stream.
+const maxOwedInstructions = 64 << 10
+
+// compression is QPACK for a session (RFC 9204): an encoder and a decoder, and the two
+// streams on which this end talks about its tables. Those are opened when there is something
+// to say. Its locks are taken with none of the session's held.
+type compression struct {
+	s *Session
+
+	emu sync.Mutex
+	enc qpack.Encoder
+	out *quic.Stream // the encoder stream; nil until the peer's settings allow a table
+
+	dmu   sync.Mutex
+	dec   *qpack.Decoder
+	acks  *quic.Stream     // the decoder stream; nil until first needed
+	moved chan struct{}    // closed when the table grows; nil while nobody waits
+	pumps map[*Stream]bool // streams with hooks that wait for the table
+}
+
+func (c *compression) init(s *Session) {
+	c.s = s
+	c.dec = qpack.NewDecoder(uint64(s.opts.QPACKMaxTableCapacity), uint64(s.opts.QPACKBlockedStreams))
+}
+
+// setLimits takes the peer's settings. Without a stream for its instructions the encoder
+// keeps to the static table.
+func (c *compression) setLimits(p *Settings) {
+	if p.QPACKMaxTableCapacity == 0 {
+		return
+	}
+	c.emu.Lock()
+	defer c.emu.Unlock()
+	if c.out = c.s.openCritical(streamQPACKEncoder, c.flushEncoder); c.out == nil {
+		return
+	}
+	c.enc.SetLimits(p.QPACKMaxTableCapacity, p.QPACKBlockedStreams)
+	c.sendInstructions()
+}
+
+// append appends a block for a stream, encoded; what it refers to goes out before it.
+func (c *compression) append(b []byte, id int64, h Headers) []byte {
+	c.emu.Lock()
+	defer c.emu.Unlock()
+	b = c.enc.AppendSection(b, id, h)
+	c.sendInstructions()
+	return b
+}
+
+func (c *compression) flushEncoder() {
+	c.emu.Lock()
+	defer c.emu.Unlock()
+	c.sendInstructions()
+}
+
+// sendInstructions hands over what the stream takes. While some is left, the encoder
+// inserts nothing.
+func (c *compression) sendInstructions() {
+	if p := c.enc.Instructions(); len(p) > 0 && c.out != nil {
+		n, _ := c.out.TryWrite(p) // an error ends the session by itself
+		c.enc.Sent(n)
+	}
+}
+
+// onDecoderStream takes a piece of the peer's decoder stream.
+func (c *compression) onDecoderStream(p []byte) *fault {
+	c.emu.Lock()
+	defer c.emu.Unlock()
+	return qpackFault(c.enc.Receive(p))
+}
+
+// onEncoderStream takes a piece of the peer's encoder stream, and lets streams go on that
+// have waited for it.
+func (c *compression) onEncoderStream(p []byte) *fault {
+	c.dmu.Lock()
+	before := c.dec.InsertCount()
+	f := qpackFault(c.dec.Receive(p))
+	var pumps map[*Stream]bool
+	if c.dec.InsertCount() != before {
+		if c.moved != nil {
+			close(c.moved)
+			c.moved = nil
+		}
+		pumps, c.pumps = c.pumps, nil
+	}
+	owed := c.sendAcks()
+	c.dmu.Unlock()
+	for st := range pumps {
+		st.pump()
+	}
+	if f == nil {
+		f = owed
+	}
+	return f
+}
+
+// decode decodes a block of a stream. If it needs insertions that have not come, moved is
+// closed when some have.
+func (c *compression) decode(st *Stream, section []byte) (h Headers, moved <-chan struct{}, err error) {
+	limit := qpack.Limit{Size: uint64(c.s.opts.MaxHeaderListSize), Fields: c.s.opts.MaxHeaderPairs}
+	c.dmu.Lock()
+	defer c.dmu.Unlock()
+	h, err = c.dec.Decode(make(Headers, 0, 16), st.ID(), section, limit)
+	if err == qpack.ErrBlocked {
+		if c.moved == nil {
+			c.moved = make(chan struct{})
+		}
+		return nil, c.moved, err
+	}
+	if f := c.sendAcks(); f != nil {
+		err = f.error()
+	}
+	return h, nil, err
+}
+
+// pumpLater makes the table's growth pump a stream that has hooks.
+func (c *compression) pumpLater(st *Stream) {
+	c.dmu.Lock()
+	defer c.dmu.Unlock()
+	if c.pumps == nil {
+		c.pumps = make(map[*Stream]bool)
+	}
+	c.pumps[st] = true
+}
+
+// cancel tells the peer that blocks of a stream will not be read (RFC 9204 §2.2.2.2).
+func (c *compression) cancel(st *Stream) {
+	c.dmu.Lock()
+	delete(c.pumps, st)
+	c.dec.Cancel(st.ID())
+	f := c.sendAcks()
+	c.dmu.Unlock()
+	if f != nil {
+		c.s.fail(f)
+	}
+}
+
+func (c *compression) flushDecoder() {
+	c.dmu.Lock()
+	f := c.sendAcks()
+	c.dmu.Unlock()
+	if f != nil {
+		c.s.fail(f)
+	}
+}
+
+// sendAcks hands over what the decoder stream takes.
+func (c *compression) sendAcks() *fault {
+	p := c.dec.Instructions()
+	if len(p) == 0 {
+		return nil
+	}
+	if c.acks == nil {
+		c.acks = c.s.openCritical(streamQPACKDecoder, c.flushDecoder)
+	}
+	if c.acks != nil {
+		n, _ := c.acks.TryWrite(p)
+		c.dec.Sent(n)
+	}
+	if len(c.dec.Instructions()) > maxOwedInstructions {
+		return sessionFault(ExcessiveLoad, "the QPACK decoder stream is not read")
+	}
+	return nil
+}
+
+// qpackFault gives an error of package qpack its place: what ErrTooLarge and ErrBlocked
+// mean, their callers know.
+func qpackFault(err error) *fault {
+	if e, ok := err.(*qpack.Error); ok {
+		return sessionFault(ErrorCode(e.Code), "%s", e.Reason)
+	}
+	return nil
+}

@@ -1,0 +1,100 @@
+package http3
+
+import (
+	"context"
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
+	"crypto/tls"
+	"crypto/x509"
+	"crypto/x509/pkix"
+	"math/big"
+	"net"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/cinnabar-quic/cinnabar/quic"
+)
+
+// identity returns a certificate for localhost, example.com and the loopback addresses, and
+// the pool that trusts it, the same for all tests.
+var identity = sync.OnceValues(func() (tls.Certificate, *x509.CertPool) {
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		panic(err)
+	}
+	template := &x509.Certificate{
+		SerialNumber:          big.NewInt(1),
+		Subject:               pkix.Name{CommonName: "localhost"},
+		NotBefore:             time.Unix(0, 0),
+		NotAfter:              time.Date(2200, 1, 1, 0, 0, 0, 0, time.UTC),
+		DNSNames:              []string{"localhost", "example.com"},
+		IPAddresses:           []net.IP{net.IPv4(127, 0, 0, 1), net.IPv6loopback},
+		KeyUsage:              x509.KeyUsageDigitalSignature | x509.KeyUsageCertSign,
+		ExtKeyUsage:           []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth, x509.ExtKeyUsageClientAuth},
+		BasicConstraintsValid: true,
+		IsCA:                  true,
+	}
+	der, err := x509.CreateCertificate(rand.Reader, template, template, key.Public(), key)
+	if err != nil {
+		panic(err)
+	}
+	leaf, err := x509.ParseCertificate(der)
+	if err != nil {
+		panic(err)
+	}
+	pool := x509.NewCertPool()
+	pool.AddCert(leaf)
+	return tls.Certificate{Certificate: [][]byte{der}, PrivateKey: key, Leaf: leaf}, pool
+})
+
+func serverTLS() *tls.Config {
+	cert, _ := identity()
+	return &tls.Config{Certificates: []tls.Certificate{cert}}
+}
+
+func clientTLS() *tls.Config {
+	_, pool := identity()
+	return &tls.Config{RootCAs: pool}
+}
+
+func testContext(t testing.TB) context.Context {
+	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+	t.Cleanup(cancel)
+	return ctx
+}
+
+// pair is both ends of a session, over real loopback.
+type pair struct {
+	client, server *Session
+}
+
+// newPair makes both ends. The options of the transport are those that HTTP/3 needs.
+func newPair(t testing.TB, so, co Options) *pair {
+	t.Helper()
+	ctx := testContext(t)
+	sessions := make(chan *Session, 1)
+	socket, err := quic.Listen(ctx, "127.0.0.1:0", quic.ListenOptions{
+		ALPN: ALPN, TLS: serverTLS(), MaxStreamsUni: 16,
+		Handler: func(q *quic.ServerSession) error {
+			s, err := NewSession(&q.Session, so)
+			sessions <- s
+			return err
+		},
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { socket.Destroy(nil) })
+	q, err := quic.Dial(ctx, socket.Address().String(), quic.ConnectOptions{ALPN: ALPN, TLS: clientTLS(), MaxStreamsUni: 103})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { q.Destroy(nil) })
+	c, err := NewSession(&q.Session, co)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return &pair{c, <-sessions}
+}

@@ -1,0 +1,81 @@
+package http3
+
+import (
+	"fmt"
+
+	"github.com/cinnabar-quic/cinnabar/quic"
+)
+
+// Options are the seed's h3 options: what this end tells its peer in SETTINGS, and what
+// it takes. Zero means the default, and quic.None an explicit 0 (CON-028).
+type Options struct {
+	QPACKMaxTableCapacity int // bytes of dynamic table for what the peer sends; 0 means 4096, to 1 MiB (CON-029)
+	QPACKBlockedStreams   int // streams that may wait for that table; 0 means 100, to 1000 (CON-030)
+
+	// MaxHeaderListSize is how many bytes the fields of one block may have, each counted
+	// with 32 more (RFC 9114 §4.2.2); 0 means 65,535, to 16 MiB (CON-031).
+	MaxHeaderListSize int
+	// MaxHeaderPairs is how many fields a block may have; 0 means 128, to 10,000.
+	MaxHeaderPairs int
+	// MaxHeaderLength is how many bytes a block may have as it is sent; 0 means 16,384, to
+	// 16 MiB. What goes over one of these three limits fails its stream and nothing else.
+	MaxHeaderLength int
+
+	// MaxPushes is how many pushes a client takes in all; 0 means 65,535, None none, to 1<<32
+	// (CON-032). Servers do not read it.
+	MaxPushes int64
+
+	Datagrams       bool // HTTP datagrams (RFC 9297); the session needs MaxDatagramFrameSize too
+	ExtendedConnect bool // a server takes CONNECT with a :protocol (RFC 9220)
+
+	Hooks SessionHooks
+}
+
+// settled returns the options with their defaults, or what is wrong with them.
+func (o Options) settled() (Options, error) {
+	var err error
+	count := func(name string, v *int, def, high int) {
+		switch {
+		case *v < quic.None || *v > high:
+			if err == nil {
+				err = &quic.OptionError{Option: "http3.Options." + name, Value: *v, Want: fmt.Sprintf("1 to %d, 0 for %d, or None for 0", high, def)}
+			}
+		case *v == 0:
+			*v = def
+		case *v == quic.None:
+			*v = 0
+		}
+	}
+	count("QPACKMaxTableCapacity", &o.QPACKMaxTableCapacity, 4096, 1<<20)
+	count("QPACKBlockedStreams", &o.QPACKBlockedStreams, 100, 1000)
+	count("MaxHeaderListSize", &o.MaxHeaderListSize, 65535, 16<<20)
+	count("MaxHeaderPairs", &o.MaxHeaderPairs, 128, 10000)
+	count("MaxHeaderLength", &o.MaxHeaderLength, 16384, 16<<20)
+	pushes := int(o.MaxPushes)
+	count("MaxPushes", &pushes, 65535, 1<<32)
+	o.MaxPushes = int64(pushes)
+	return o, err
+}
+
+// settings returns what the peer is told.
+func (o *Options) settings(server bool) Settings {
+	return Settings{
+		QPACKMaxTableCapacity: uint64(o.QPACKMaxTableCapacity),
+		QPACKBlockedStreams:   uint64(o.QPACKBlockedStreams),
+		MaxFieldSectionSize:   uint64(o.MaxHeaderListSize),
+		ExtendedConnect:       server && o.ExtendedConnect,
+		Datagrams:             o.Datagrams,
+	}
+}
+
+// SessionHooks are told what happens to a session, one at a time and in order, with those
+// of its quic.Session; see quic.SessionHooks for how they run.
+type SessionHooks struct {
+	Settings func(s Settings) error // the peer's SETTINGS have come: once
+	// GoAway is told the peer's wish to end the session: the server takes no request stream
+	// from id on, or the client no push from id on (RFC 9114 §5.2).
+	GoAway func(id int64) error
+	// Stream is given each request stream that a client opens, and each push stream of a
+	// server's. With it there is no AcceptStream.
+	Stream func(st *Stream) error
+}

@@ -1,0 +1,254 @@
+package http3
+
+import (
+	"context"
+	"math/rand/v2"
+	"strconv"
+	"sync"
+
+	"github.com/cinnabar-quic/cinnabar/internal/varint"
+	"github.com/cinnabar-quic/cinnabar/quic"
+)
+
+// ALPN is the name of HTTP/3 in the handshake (RFC 9114 §3.1).
+const ALPN = "h3"
+
+// Session is HTTP/3 on a quic.Session (RFC 9114 §3): request streams with header blocks,
+// pushes, settings, and an end that both sides agree on. All methods may be called
+// concurrently.
+type Session struct {
+	// Value is the program's own: the package does not look at it.
+	Value any
+
+	q      *quic.Session
+	server bool
+	take   func(*Stream) // of our own Server: is given the peer's streams, without any hook or queue
+	opts   Options
+	fields compression
+	useful budget
+	in     control // the peer's control stream; hooks of quic's run it, one at a time
+
+	mu       sync.Mutex
+	out      *quic.Stream // our control stream; nil until it could be opened
+	owed     []byte       // control frames that wait for it, or for its flow control
+	opened   [4]bool      // which of the peer's critical streams there are
+	peer     Settings
+	told     chan struct{} // closed when peer is known
+	accepted []*Stream     // nobody has accepted yet; bounded by the limits on streams
+	waiting  chan struct{} // closed when something of accepted's changes; nil while nobody waits
+	life     life
+	pushes   pushes
+	updates  map[int64]Priority // of requests that have not come; bounded
+	next     int64              // server: the ID of the first request that has not come
+}
+
+// life is where a session stands as to its end (RFC 9114 §5).
+type life struct {
+	sent     int64 // the ID of the GOAWAY we have sent, -1 if none
+	received int64 // that of the peer's
+	err      error // why the session is over
+}
+
+// NewSession makes HTTP/3 of a session whose ALPN is "h3": SETTINGS go out, and the
+// peer's streams are taken from here on. It replaces the Stream hook, and adds itself to
+// the Secure, Close and Datagram hooks: later changes with quic.Session.SetHooks must keep
+// what quic.Session.Hooks returns. A server calls it in a ListenOptions.Handler, or after
+// Accept; a client at any time. The error is a *quic.OptionError, or a *quic.StateError if the
+// session is over or has another protocol (STR-022).
+func NewSession(q *quic.Session, o Options) (*Session, error) { return newSession(q, o, nil) }
+
+func newSession(q *quic.Session, o Options, take func(*Stream)) (*Session, error) {
+	o, err := o.settled()
+	if err != nil {
+		return nil, err
+	}
+	if alpn := q.ALPNProtocol(); alpn != ALPN && (alpn != "" || q.HandshakeComplete()) {
+		return nil, &quic.StateError{Op: "http3.NewSession", State: "session speaks " + quote(alpn) + ", not h3"}
+	}
+	if q.Err() != nil {
+		return nil, &quic.StateError{Op: "http3.NewSession", State: "session is over", Err: q.Err()}
+	}
+	s := &Session{q: q, server: q.Server() != nil, take: take, opts: o, told: make(chan struct{})}
+	s.peer.MaxFieldSectionSize = varint.Max
+	s.life = life{sent: -1, received: -1}
+	s.fields.init(s)
+	s.pushes.init(s)
+	s.in.init(s)
+	settings := o.settings(s.server)
+	s.owed = settings.append(nil, grease())
+	if !s.server && o.MaxPushes > 0 {
+		s.owed = appendIDFrame(s.owed, frameMaxPushID, s.pushes.grant())
+	}
+	q.SetErrorCodes(uint64(NoError), uint64(RequestRejected))
+	s.hook()
+	s.start()
+	return s, nil
+}
+
+// hook joins our hooks with those that the session has.
+func (s *Session) hook() {
+	h := s.q.Hooks()
+	secure, closed := h.Secure, h.Close
+	h.Secure = func() error {
+		if alpn := s.q.ALPNProtocol(); alpn != ALPN {
+			return &quic.StateError{Op: "http3.NewSession", State: "session speaks " + quote(alpn) + ", not h3"}
+		}
+		s.start()
+		if secure != nil {
+			return secure()
+		}
+		return nil
+	}
+	h.Close = func() {
+		s.end()
+		if closed != nil {
+			closed()
+		}
+	}
+	h.Stream = s.onStream
+	s.q.SetHooks(h)
+}
+
+// start opens the control stream, if that is possible yet.
+func (s *Session) start() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.out == nil {
+		s.out = s.openCritical(streamControl, s.flushControl)
+	}
+	s.sendControl()
+}
+
+// openCritical opens a unidirectional stream of a type that lasts as long as the session,
+// nil if the peer does not allow one. flush is called when a write to it that was cut short
+// can go on.
+func (s *Session) openCritical(kind uint64, flush func()) *quic.Stream {
+	st, err := s.q.TryOpenStream(quic.StreamOptions{HalfOpen: true, Hooks: quic.StreamHooks{
+		Drained: func() error { flush(); return nil },
+		Aborted: func(error) error {
+			s.fail(sessionFault(ClosedCriticalStream, "the peer has asked to stop a critical stream"))
+			return nil
+		},
+	}})
+	if err != nil {
+		return nil
+	}
+	st.SetLasting()
+	_ = st.SetPriority(0, true)
+	_, _ = st.TryWrite(varint.Append(nil, kind)) // one byte into an empty stream
+	return st
+}
+
+// control sends frames on our control stream.
+func (s *Session) control(frames []byte) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.owed = append(s.owed, frames...)
+	s.sendControl()
+}
+
+func (s *Session) flushControl() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.sendControl()
+}
+
+func (s *Session) sendControl() {
+	if s.out == nil || len(s.owed) == 0 {
+		return
+	}
+	n, _ := s.out.TryWrite(s.owed)
+	if s.owed = s.owed[n:]; len(s.owed) == 0 {
+		s.owed = nil
+	}
+}
+
+// QUIC returns the session below.
+func (s *Session) QUIC() *quic.Session { return s.q }
+
+// Server reports whether this is the server's end.
+func (s *Session) Server() bool { return s.server }
+
+// Settings waits for the peer's SETTINGS and returns them. The error is the context's, or
+// what ended the session.
+func (s *Session) Settings(ctx context.Context) (Settings, error) {
+	select {
+	case <-s.told:
+	case <-ctx.Done():
+		return Settings{}, ctx.Err()
+	case <-s.q.Closed():
+		return Settings{}, s.Err()
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.peer, nil
+}
+
+// peerSettings returns what is known of the peer's settings now.
+func (s *Session) peerSettings() Settings {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.peer
+}
+
+// onSettings takes the peer's SETTINGS.
+func (s *Session) onSettings(p Settings) {
+	s.mu.Lock()
+	s.peer = p
+	s.mu.Unlock()
+	s.fields.setLimits(&p)
+	close(s.told)
+	if hook := s.opts.Hooks.Settings; hook != nil {
+		s.call(func() error { return hook(p) })
+	}
+}
+
+// call runs a hook of the session's on the goroutine of quic's hooks; its error destroys
+// the session.
+func (s *Session) call(hook func() error) {
+	if err := hook(); err != nil {
+		s.q.Destroy(err)
+	}
+}
+
+// Err returns why the session is over, nil if it is not: an *Error if one of the ends has
+// used a code of HTTP/3's.
+func (s *Session) Err() error {
+	s.mu.Lock()
+	err := s.life.err
+	s.mu.Unlock()
+	if err != nil {
+		return err
+	}
+	return wrap(s.q.Err())
+}
+
+// fail ends the session, because of a fault of the peer's.
+func (s *Session) fail(f *fault) {
+	s.mu.Lock()
+	if s.life.err == nil {
+		s.life.err = f.error()
+	}
+	s.mu.Unlock()
+	_ = s.q.CloseWithError(uint64(f.code), f.reason) // it may be over
+}
+
+// end is called when the session below is over.
+func (s *Session) end() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.wake()
+}
+
+// grease returns a number that differs from session to session, for what peers must ignore.
+func grease() uint64 { return rand.Uint64() }
+
+func quote(s string) string { return strconv.Quote(s) }
+
+// wake lets those look again who wait for a stream to accept.
+func (s *Session) wake() {
+	if s.waiting != nil {
+		close(s.waiting)
+		s.waiting = nil
+	}
+}

@@ -1,0 +1,194 @@
+package http3
+
+import (
+	"github.com/cinnabar-quic/cinnabar/quic"
+)
+
+// StreamHooks are told what happens to a stream, for programs that never block; they go with
+// TryRead and TryWrite. They run with those of the session's, one at a time and in order. An
+// error or a panic destroys the stream.
+type StreamHooks struct {
+	// InformationalHeaders is told each header block of a response with a :status of 1xx (STR-012).
+	InformationalHeaders func(h Headers) error
+	// InitialHeaders is told the header block of a request or of a final response, once (STR-014).
+	InitialHeaders func(h Headers) error
+	// TrailingHeaders is told the header block behind the body, when the body has been read (STR-016).
+	TrailingHeaders func(h Headers) error
+	// PushHeaders is told the request that a server promises to answer unasked, on the
+	// stream of the request that led to it (STR-021, X-001).
+	PushHeaders func(h Headers, pushID int64) error
+
+	Readable func() error          // there is data, the end or an error to read
+	Drained  func() error          // a TryWrite that was cut short can go on
+	Aborted  func(err error) error // the peer has cut off a side; err is an *Error
+
+	Error func(err error) // the stream failed: at most once, before Close
+	Close func()          // both sides are over: once, and last
+}
+
+func (k *StreamHooks) none() bool {
+	return k.InformationalHeaders == nil && k.InitialHeaders == nil && k.TrailingHeaders == nil && k.PushHeaders == nil &&
+		k.Readable == nil && k.Drained == nil && k.Aborted == nil && k.Error == nil && k.Close == nil
+}
+
+// SetHooks replaces the stream's hooks. What is there already is told.
+func (st *Stream) SetHooks(k StreamHooks) {
+	st.mu.Lock()
+	st.hooks, st.hooked = k, true
+	st.mu.Unlock()
+	st.setHooks()
+}
+
+// setHooks sets those of the stream below.
+func (st *Stream) setHooks() {
+	st.mu.Lock()
+	k, hooked := st.hooks, st.hooked
+	st.mu.Unlock()
+	h := quic.StreamHooks{Aborted: st.aborted}
+	if hooked {
+		h.Readable = st.readable
+		h.Drained = st.drained
+	}
+	if failed := k.Error; failed != nil {
+		h.Error = func(err error) { failed(wrap(err)) }
+	}
+	if k.Close != nil || st.push >= 0 {
+		h.Close = func() { st.closed(k.Close) }
+	}
+	st.q.SetHooks(h)
+}
+
+// watch makes the peer's reset known while a read waits for something else.
+func (st *Stream) watch() {
+	st.mu.Lock()
+	hooked := st.hooked || st.watched
+	st.watched = true
+	st.mu.Unlock()
+	if !hooked {
+		st.setHooks()
+	}
+}
+
+func (st *Stream) closed(hook func()) {
+	if st.push >= 0 {
+		st.s.pushOver(st.push)
+	}
+	if hook != nil {
+		hook()
+	}
+}
+
+// aborted is told that the peer has cut off a side.
+func (st *Stream) aborted(err error) error {
+	err = wrap(err)
+	st.mu.Lock()
+	st.poke()
+	hook, own := st.hooks.Aborted, st.onAbort
+	st.mu.Unlock()
+	if own != nil {
+		own(err)
+	}
+	if hook != nil {
+		return hook(err)
+	}
+	return nil
+}
+
+// readable is told that the stream below has something to read.
+func (st *Stream) readable() error {
+	st.pump()
+	return nil
+}
+
+// pump takes frames apart until there is data, or nothing, and tells the hooks. If a read
+// waits, that one does it.
+func (st *Stream) pump() {
+	r := &st.in
+	if !r.mu.TryLock() {
+		return
+	}
+	var p part
+	var err error
+	for {
+		p, err = st.next(false)
+		if err != nil || p == partNone || p == partData || p == partEnd {
+			break
+		}
+	}
+	if p == partNone && err == nil {
+		if r.whole {
+			st.s.fields.pumpLater(st)
+		}
+	} else {
+		st.notice(func(k *StreamHooks) error {
+			if k.Readable == nil {
+				return nil
+			}
+			return k.Readable()
+		})
+	}
+	st.unlockIn()
+}
+
+// notice queues a call of a hook, if there are hooks. The order in which they are queued is
+// the order in which they are told.
+func (st *Stream) notice(tell func(k *StreamHooks) error) {
+	st.mu.Lock()
+	hooked := st.hooked
+	st.mu.Unlock()
+	if !hooked {
+		return
+	}
+	st.later(func() {
+		st.mu.Lock()
+		k := st.hooks
+		st.mu.Unlock()
+		if err := tell(&k); err != nil {
+			st.Destroy(err)
+		}
+	})
+}
+
+// later queues something to run with the hooks, once the reading lock is free.
+func (st *Stream) later(f func()) {
+	st.mu.Lock()
+	st.queue = append(st.queue, f)
+	st.mu.Unlock()
+	st.in.posted = true
+}
+
+// unlockIn lets go of the reading lock and sets going what was queued under it.
+func (st *Stream) unlockIn() {
+	posted := st.in.posted
+	st.in.posted = false
+	st.in.mu.Unlock()
+	if posted {
+		st.s.q.Post(st.tell)
+	}
+}
+
+// tell runs what was queued.
+func (st *Stream) tell() {
+	for {
+		st.mu.Lock()
+		if len(st.queue) == 0 {
+			st.queue = nil
+			st.mu.Unlock()
+			return
+		}
+		f := st.queue[0]
+		st.queue = st.queue[1:]
+		st.mu.Unlock()
+		f()
+	}
+}
+
+// tellPush tells of a promise.
+func (st *Stream) tellPush(h Headers, id int64) {
+	st.notice(func(k *StreamHooks) error {
+		if k.PushHeaders == nil {
+			return nil
+		}
+		return k.PushHeaders(h, id)
+	})
+}

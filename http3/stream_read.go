@@ -1,0 +1,548 @@
+package http3
+
+import (
+	"errors"
+	"io"
+	"os"
+	"sync"
+	"time"
+
+	"github.com/cinnabar-quic/cinnabar/internal/varint"
+	"github.com/cinnabar-quic/cinnabar/qpack"
+)
+
+// readPhase is how far a message has come in (RFC 9114 §4.1).
+type readPhase uint8
+
+const (
+	readHead readPhase = iota // the initial header block is to come, perhaps informational ones before
+	readBody                  // DATA, or the trailers
+	readTail                  // the trailers have come: nothing but the end
+	readEnd                   // the end has come
+)
+
+// part is what a step of reading has come to.
+type part uint8
+
+const (
+	partNone    part = iota // nothing now
+	partInfo                // an informational header block
+	partInitial             // the initial header block
+	partTrailer             // the trailers
+	partData                // the payload of a DATA frame
+	partEnd                 // the end of the message
+)
+
+// reading is the receiving half of a stream: frames taken apart, and what they add up
+// to. Everything is under its lock, which a read holds while it waits.
+type reading struct {
+	mu   sync.Mutex
+	mem  *[readAhead]byte // of a pool; nil while nothing is read ahead
+	buf  []byte           // read and not yet taken
+	open bool             // within a frame
+	typ  frameType
+	left uint64 // of the frame's payload
+
+	section []byte // the payload of a HEADERS or PUSH_PROMISE frame, so far
+	whole   bool   // all of it: it waits for QPACK's table
+
+	phase    readPhase
+	status   int
+	extended bool  // a CONNECT request: after its headers only DATA
+	length   int64 // what Content-Length says, -1 if nothing
+	got      int64 // bytes of body
+	headers  Headers
+	info     Headers // the last informational block
+	trailers Headers
+	head     head
+	err      error
+	posted   bool // something waits to be told
+}
+
+// readAhead is how much is read at once where frames begin. DATA is read straight to where it
+// is wanted, but for what has come along with a frame's head.
+const readAhead = 2048
+
+var aheads = sync.Pool{New: func() any { return new([readAhead]byte) }}
+
+// errTooLarge says that a header block goes over a limit of this end's.
+var errTooLarge = &fault{code: ExcessiveLoad, reason: "header block over a limit of this end"}
+
+// errHeaderLimit is the error for those who answer it.
+var errHeaderLimit = errTooLarge.error()
+
+// Headers waits for the initial header block, of the request at a server or of the final
+// response at a client, and returns it: pseudo-header fields first, then the others as they
+// were sent (STR-014, STR-015). The error is that of Read; a malformed block, or one over the
+// limits of Options, cancels the stream.
+func (st *Stream) Headers() (Headers, error) {
+	st.in.mu.Lock()
+	err := st.readHeaders()
+	h := st.in.headers
+	st.unlockIn()
+	if err != nil {
+		return nil, err
+	}
+	return h, nil
+}
+
+func (st *Stream) readHeaders() error {
+	for st.in.headers == nil {
+		p, err := st.next(true)
+		if err != nil {
+			return err
+		}
+		if p == partEnd {
+			return io.ErrUnexpectedEOF
+		}
+	}
+	return nil
+}
+
+// Trailers returns the trailer block, nil if none has come: it has when Read has returned
+// io.EOF (STR-016).
+func (st *Stream) Trailers() Headers {
+	st.in.mu.Lock()
+	defer st.in.mu.Unlock()
+	return st.in.trailers
+}
+
+// Read reads the body, and waits for something to come. It returns io.EOF at its end, when the
+// trailers have come too if there are any. A stream that was cut off fails with an *Error, and so
+// does one whose message is malformed, which is cancelled then.
+func (st *Stream) Read(p []byte) (int, error) {
+	st.in.mu.Lock()
+	n, err := st.read(p, true)
+	st.unlockIn()
+	return n, err
+}
+
+// TryRead reads what is there of the body, without waiting: n is 0 and err nil if that is
+// nothing. The Readable hook tells when there is more.
+func (st *Stream) TryRead(p []byte) (int, error) {
+	if !st.in.mu.TryLock() {
+		return 0, nil // somebody waits for what comes next
+	}
+	n, err := st.read(p, false)
+	st.unlockIn()
+	return n, err
+}
+
+func (st *Stream) read(p []byte, wait bool) (int, error) {
+	for {
+		part, err := st.next(wait)
+		switch {
+		case err != nil:
+			return 0, err
+		case part == partNone, len(p) == 0:
+			return 0, nil
+		case part == partEnd:
+			return 0, io.EOF
+		case part != partData:
+			continue
+		}
+		n, err := st.readData(p, wait)
+		if n > 0 || err != nil || !wait {
+			return n, err
+		}
+	}
+}
+
+// readData reads from the payload of the DATA frame that is open.
+func (st *Stream) readData(p []byte, wait bool) (n int, err error) {
+	r := &st.in
+	p = p[:min(uint64(len(p)), r.left)]
+	if len(r.buf) > 0 {
+		n = copy(p, r.buf)
+		r.buf = r.buf[n:]
+		st.drop()
+	} else if n, err = st.fetch(p, wait); err == io.EOF {
+		return 0, st.fault(truncated(r.typ))
+	} else if err != nil {
+		return 0, st.broken(err)
+	}
+	r.left -= uint64(n)
+	r.got += int64(n)
+	r.open = r.left > 0
+	return n, nil
+}
+
+func truncated(t frameType) *fault {
+	return sessionFault(FrameError, "the stream ends within a %v frame", t)
+}
+
+// fetch reads from the stream below.
+func (st *Stream) fetch(p []byte, wait bool) (int, error) {
+	if wait {
+		return st.q.Read(p)
+	}
+	return st.q.TryRead(p)
+}
+
+// next goes on to the next part of the message. It stays where it is at the payload of a
+// DATA frame, for as long as there is some.
+func (st *Stream) next(wait bool) (part, error) {
+	r := &st.in
+	for {
+		if r.err != nil {
+			return partNone, r.err
+		}
+		if r.phase == readEnd {
+			return partEnd, nil
+		}
+		if !r.open {
+			more, err := st.beginFrame(wait)
+			if err != nil || !more {
+				return partNone, err
+			}
+			continue
+		}
+		switch {
+		case r.typ == frameData && r.left > 0:
+			return partData, nil
+		case r.typ == frameHeaders, r.typ == framePushPromise:
+			p, err := st.nextBlock(wait)
+			if p != partNone || err != nil || r.open {
+				return p, err
+			}
+		default:
+			more, err := st.skip(wait)
+			if err != nil || !more {
+				return partNone, err
+			}
+		}
+	}
+}
+
+// beginFrame reads the head of the next frame, or the end of the stream. more is false if
+// neither is there.
+func (st *Stream) beginFrame(wait bool) (more bool, err error) {
+	r := &st.in
+	for {
+		t, length, n := parseFrameHead(r.buf)
+		if n > 0 {
+			r.buf = r.buf[n:]
+			st.drop()
+			r.typ, r.left, r.open = t, length, true
+			if f := st.admit(); f != nil {
+				return false, st.fault(f)
+			}
+			return true, nil
+		}
+		n, err := st.fill(wait)
+		switch {
+		case n > 0:
+		case err == io.EOF && len(r.buf) > 0:
+			return false, st.fault(sessionFault(FrameError, "the stream ends within a frame's head"))
+		case err == io.EOF:
+			if f := st.finish(); f != nil {
+				return false, st.fault(f)
+			}
+			return true, nil
+		case err != nil:
+			return false, st.broken(err)
+		default:
+			return false, nil
+		}
+	}
+}
+
+// fill reads ahead.
+func (st *Stream) fill(wait bool) (int, error) {
+	r := &st.in
+	if r.mem == nil {
+		r.mem = aheads.Get().(*[readAhead]byte)
+	}
+	at := copy(r.mem[:], r.buf) // the beginning of a frame's head
+	n, err := st.fetch(r.mem[at:], wait)
+	r.buf = r.mem[:at+n]
+	st.drop()
+	return n, err
+}
+
+// drop gives the memory back when nothing is in it.
+func (st *Stream) drop() {
+	if r := &st.in; len(r.buf) == 0 && r.mem != nil {
+		aheads.Put(r.mem)
+		r.mem, r.buf = nil, nil
+	}
+}
+
+// admit checks that the frame that begins may stand here (RFC 9114 §4.1, §7.2).
+func (st *Stream) admit() *fault {
+	r, t := &st.in, st.in.typ
+	switch {
+	case t.http2(), t.control():
+		return sessionFault(FrameUnexpected, "%v on a stream of messages", t)
+	case t == framePushPromise:
+		if st.s.server || st.push >= 0 {
+			return sessionFault(FrameUnexpected, "PUSH_PROMISE here")
+		}
+		return nil
+	case !t.message():
+		return st.s.useful.charge("unknown frames")
+	case r.phase == readTail, r.phase == readHead && t == frameData, r.extended && t == frameHeaders:
+		return sessionFault(FrameUnexpected, "%v here", t)
+	case t == frameHeaders:
+		return nil
+	case r.left == 0:
+		r.open = false
+		return st.s.useful.charge("empty DATA frames")
+	case r.length >= 0 && (r.left > uint64(r.length) || r.got+int64(r.left) > r.length):
+		return malformed("body longer than its Content-Length of %d", r.length)
+	}
+	return nil
+}
+
+// finish checks that the message may end here.
+func (st *Stream) finish() *fault {
+	r := &st.in
+	switch {
+	case r.phase == readHead && st.s.server:
+		return streamFault(RequestIncomplete, "the stream ends before the request's headers")
+	case r.phase == readHead:
+		return malformed("the stream ends before the response's headers")
+	case r.length >= 0 && r.got != r.length:
+		return malformed("body of %d bytes, Content-Length %d", r.got, r.length)
+	}
+	r.phase = readEnd
+	return nil
+}
+
+// skip drops the payload of a frame that means nothing.
+func (st *Stream) skip(wait bool) (more bool, err error) {
+	r := &st.in
+	for r.left > 0 {
+		if len(r.buf) == 0 {
+			n, err := st.fill(wait)
+			switch {
+			case err == io.EOF:
+				return false, st.fault(truncated(r.typ))
+			case err != nil:
+				return false, st.broken(err)
+			case n == 0:
+				return false, nil
+			}
+		}
+		n := min(r.left, uint64(len(r.buf)))
+		r.buf = r.buf[n:]
+		r.left -= n
+		st.drop()
+	}
+	r.open = false
+	return true, nil
+}
+
+// nextBlock collects and decodes a header block. It returns partNone with the frame
+// still open if it has to wait, and with the frame closed after a promise.
+func (st *Stream) nextBlock(wait bool) (part, error) {
+	r := &st.in
+	for !r.whole {
+		more, err := st.collect(wait)
+		if err != nil || !more {
+			return partNone, err
+		}
+	}
+	for {
+		p, moved, err := st.block()
+		if moved == nil {
+			return p, err
+		}
+		if !wait {
+			return partNone, nil
+		}
+		if err := st.await(moved); err != nil {
+			return partNone, err
+		}
+	}
+}
+
+// collect adds what is there of the payload to the section. Memory is taken for what has
+// come, never for what a length field promises.
+func (st *Stream) collect(wait bool) (more bool, err error) {
+	r := &st.in
+	if r.left > uint64(st.s.opts.MaxHeaderLength)+8 {
+		return false, st.tooLarge()
+	}
+	if r.left == 0 {
+		r.whole = true
+		return true, nil
+	}
+	if len(r.buf) == 0 {
+		n, err := st.fill(wait)
+		switch {
+		case err == io.EOF:
+			return false, st.fault(truncated(r.typ))
+		case err != nil:
+			return false, st.broken(err)
+		case n == 0:
+			return false, nil
+		}
+	}
+	n := min(r.left, uint64(len(r.buf)))
+	r.section = append(r.section, r.buf[:n]...)
+	r.buf = r.buf[n:]
+	r.left -= n
+	st.drop()
+	return true, nil
+}
+
+// block decodes the section that has been collected. A channel says that it needs
+// insertions that have not come.
+func (st *Stream) block() (part, <-chan struct{}, error) {
+	r := &st.in
+	section, id := r.section, int64(-1)
+	if r.typ == framePushPromise {
+		v, n := varint.Parse(section)
+		if n == 0 {
+			return partNone, nil, st.fault(sessionFault(FrameError, "PUSH_PROMISE without a push ID"))
+		}
+		section, id = section[n:], int64(v)
+	}
+	h, moved, err := st.s.fields.decode(st, section)
+	if moved != nil {
+		return partNone, moved, nil
+	}
+	r.section, r.whole, r.open = nil, false, false
+	switch f := qpackFault(err); {
+	case errors.Is(err, qpack.ErrTooLarge):
+		return partNone, nil, st.tooLarge()
+	case f != nil:
+		return partNone, nil, st.fault(f)
+	case err != nil:
+		return partNone, nil, err
+	}
+	if r.typ == framePushPromise {
+		if f := st.s.onPromise(st, id, h); f != nil {
+			return partNone, nil, st.fault(f)
+		}
+		return partNone, nil, nil
+	}
+	p, f := st.onBlock(h)
+	if f != nil {
+		return partNone, nil, st.fault(f)
+	}
+	return p, nil, nil
+}
+
+// onBlock gives a header block its meaning (STR-018 to STR-020).
+func (st *Stream) onBlock(h Headers) (part, *fault) {
+	r := &st.in
+	if r.phase == readBody {
+		if f := parseTrailers(h); f != nil {
+			return partNone, f
+		}
+		r.phase, r.trailers = readTail, h
+		st.notice(func(k *StreamHooks) error { return told(k.TrailingHeaders, h) })
+		return partTrailer, nil
+	}
+	var m head
+	var f *fault
+	if st.s.server {
+		m, f = parseRequest(h, st.s.opts.ExtendedConnect)
+		r.extended = m.method == "CONNECT"
+		st.prioritize(h)
+	} else {
+		m, f = parseResponse(h)
+		r.extended = st.requestMethod() == "CONNECT" && m.status/100 == 2
+	}
+	if f != nil {
+		return partNone, f
+	}
+	if m.status != 0 && m.status < 200 {
+		r.info = h
+		if f := st.s.useful.charge("informational responses"); f != nil {
+			return partNone, f
+		}
+		st.notice(func(k *StreamHooks) error { return told(k.InformationalHeaders, h) })
+		return partInfo, nil
+	}
+	r.phase, r.headers, r.head, r.length = readBody, h, m, m.length
+	if !st.s.server && bodiless(st.requestMethod(), m.status) {
+		r.length = 0
+	}
+	if r.extended {
+		r.length = -1
+	}
+	st.notice(func(k *StreamHooks) error { return told(k.InitialHeaders, h) })
+	return partInitial, nil
+}
+
+func told(hook func(Headers) error, h Headers) error {
+	if hook == nil {
+		return nil
+	}
+	return hook(h)
+}
+
+// requestMethod returns the method of the request that a response answers.
+func (st *Stream) requestMethod() string {
+	st.mu.Lock()
+	defer st.mu.Unlock()
+	return st.method
+}
+
+// tooLarge is a header block over a limit.
+func (st *Stream) tooLarge() error {
+	if st.lenient {
+		st.in.err = errHeaderLimit
+		return errHeaderLimit
+	}
+	return st.fault(errTooLarge)
+}
+
+// fault ends the stream or the session for what the peer has done wrong.
+func (st *Stream) fault(f *fault) error {
+	st.in.err = f.error()
+	if f.session {
+		st.s.fail(f)
+	} else {
+		st.cancel(f.code)
+	}
+	return st.in.err
+}
+
+// broken gives an error of the stream below its form here. A deadline can be moved, all others
+// stay.
+func (st *Stream) broken(err error) error {
+	err = wrap(err)
+	if !errors.Is(err, os.ErrDeadlineExceeded) {
+		if own := st.s.Err(); own != nil {
+			err = own
+		}
+		st.in.err = err
+	}
+	return err
+}
+
+// await waits until QPACK's table has grown.
+func (st *Stream) await(moved <-chan struct{}) error {
+	st.mu.Lock()
+	if st.nudge == nil {
+		st.nudge = make(chan struct{})
+	}
+	nudge, by, ended := st.nudge, st.readBy, st.ended
+	st.mu.Unlock()
+	if ended {
+		return st.broken(&Error{ErrorCode: RequestCancelled, Reason: "reading was ended here"})
+	}
+	st.watch()
+	var late <-chan time.Time
+	if !by.IsZero() {
+		t := time.NewTimer(time.Until(by))
+		defer t.Stop()
+		late = t.C
+	}
+	select {
+	case <-moved:
+	case <-nudge:
+		if code, reset := st.q.ResetReceived(); reset {
+			return st.broken(&Error{ErrorCode: ErrorCode(code), Remote: true})
+		}
+	case <-late:
+		return os.ErrDeadlineExceeded
+	case <-st.s.q.Closed():
+		return st.broken(st.s.q.Err())
+	}
+	return nil
+}

@@ -1,0 +1,105 @@
+package http3
+
+import (
+	"github.com/cinnabar-quic/cinnabar/internal/varint"
+	"github.com/cinnabar-quic/cinnabar/quic"
+)
+
+// maxEarlyUpdates is how many priorities are kept of requests that have not come.
+const maxEarlyUpdates = 100
+
+// onPriorityUpdate takes PRIORITY_UPDATE (RFC 9218 §7.1, §7.2).
+func (s *Session) onPriorityUpdate(t frameType, payload []byte) *fault {
+	if f := s.useful.charge("PRIORITY_UPDATE frames"); f != nil {
+		return f
+	}
+	v, n := varint.Parse(payload)
+	if n == 0 {
+		return sessionFault(FrameError, "PRIORITY_UPDATE without an ID")
+	}
+	id := int64(v)
+	p, ok := ParsePriority(string(payload[n:]))
+	if t == framePriorityPush {
+		return s.updatePush(id, p, ok)
+	}
+	if id&3 != 0 || id>>2 >= s.q.PeerStreams(false) {
+		return sessionFault(IDError, "PRIORITY_UPDATE for stream %d, which cannot be a request", id)
+	}
+	if !ok {
+		return nil
+	}
+	s.mu.Lock()
+	early := id >= s.next
+	if early && (len(s.updates) < maxEarlyUpdates || s.updates[id] != Priority{}) {
+		if s.updates == nil {
+			s.updates = make(map[int64]Priority)
+		}
+		s.updates[id] = p
+	}
+	s.mu.Unlock()
+	if !early {
+		s.update(id, p)
+	}
+	return nil
+}
+
+// update gives a request that has come its new priority, if it is not over.
+func (s *Session) update(id int64, p Priority) {
+	for _, q := range s.q.Streams() {
+		if st, ok := q.Value.(*Stream); ok && q.ID() == id {
+			st.mu.Lock()
+			st.updated = true
+			st.mu.Unlock()
+			_ = st.SetPriority(p)
+		}
+	}
+}
+
+func (s *Session) updatePush(id int64, p Priority, ok bool) *fault {
+	s.mu.Lock()
+	unknown := id >= s.pushes.next
+	st := s.pushes.streams[id]
+	s.mu.Unlock()
+	if unknown {
+		return sessionFault(IDError, "PRIORITY_UPDATE for push %d, which was not promised", id)
+	}
+	if st != nil && ok {
+		_ = st.SetPriority(p)
+	}
+	return nil
+}
+
+// UpdatePriority tells the server, with a PRIORITY_UPDATE frame, how much the response here
+// matters now (RFC 9218 §7). The error is a *quic.OptionError for an urgency that is not 0 to
+// 7, or a *quic.StateError at a server.
+func (st *Stream) UpdatePriority(p Priority) error {
+	const op = "http3.Stream.UpdatePriority"
+	if st.s.server {
+		return &quic.StateError{Op: op, State: "only clients update priorities"}
+	}
+	if p.Urgency < 0 || p.Urgency > 7 {
+		return &quic.OptionError{Option: "Priority.Urgency", Value: p.Urgency, Want: "0 to 7"}
+	}
+	t, id := framePriorityStream, st.ID()
+	if st.push >= 0 {
+		t, id = framePriorityPush, st.push
+	}
+	b := varint.Append(make([]byte, maxFrameHead, 64), uint64(id))
+	b = append(b, p.String()...)
+	st.s.control(closeFrame(b, 0, t))
+	return nil
+}
+
+// prioritize takes what the request's priority field says, unless an update has come first.
+func (st *Stream) prioritize(h Headers) {
+	p := DefaultPriority
+	if v := h.Get("priority"); v != "" {
+		p, _ = ParsePriority(v)
+	}
+	st.mu.Lock()
+	updated := st.updated
+	st.mu.Unlock()
+	if !updated {
+		_ = st.SetPriority(p)
+	}
+}
