@@ -91,7 +91,7 @@ func open(t *testing.T, path string, id *kit.Identity, at netip.AddrPort) *brows
 	if err := chromedp.Listen(ctx, b.notice); err != nil {
 		t.Fatal(err)
 	}
-	if err := chromedp.Run(ctx, network.Enable()); err != nil {
+	if _, err := chromedp.Call(ctx, network.Enable, network.EnableParams{}); err != nil {
 		t.Fatalf("starting Chromium: %v", err)
 	}
 	t.Cleanup(func() {
@@ -115,13 +115,13 @@ func (b *browser) notice(ev any) {
 	case *network.EventLoadingFailed:
 		b.bad = append(b.bad, fmt.Sprintf("%s: %s", ev.Type, ev.ErrorText))
 	case *runtime.EventExceptionThrown:
-		b.bad = append(b.bad, ev.ExceptionDetails.Error())
+		b.bad = append(b.bad, ev.ExceptionDetails.Text)
 	}
 }
 
 // evaluate runs a script, and waits for its promise.
-func (b *browser) evaluate(script string, into any) error {
-	return chromedp.Run(b.ctx, chromedp.Evaluate(script, into, chromedp.EvalAwaitPromise))
+func evaluate[T any](b *browser, script string) (T, error) {
+	return chromedp.Run(b.ctx, chromedp.Evaluate[T](script, chromedp.EvalAwaitPromise))
 }
 
 // wantPage opens the page, and wants it and all of its assets to have come by HTTP/3,
@@ -130,11 +130,11 @@ func (b *browser) wantPage(t *testing.T) {
 	b.mu.Lock()
 	clear(b.came)
 	b.mu.Unlock()
-	var protocols map[string]string
-	if err := chromedp.Run(b.ctx, chromedp.Navigate(b.origin+"/")); err != nil {
+	if _, err := chromedp.Run(b.ctx, chromedp.Navigate(b.origin+"/")); err != nil {
 		t.Fatalf("opening the page: %v", err)
 	}
-	if err := b.evaluate("protocols()", &protocols); err != nil {
+	protocols, err := evaluate[map[string]string](b, "protocols()")
+	if err != nil {
 		t.Fatalf("asking the page for its protocols: %v", err)
 	}
 	b.mu.Lock()
@@ -148,12 +148,12 @@ func (b *browser) wantPage(t *testing.T) {
 
 // wantUpload sends the form.
 func (b *browser) wantUpload(t *testing.T) {
-	var got struct {
+	got, err := evaluate[struct {
 		Sum    string
 		Status int
 		Server received
-	}
-	if err := b.evaluate(fmt.Sprintf("upload(%d)", uploadSize), &got); err != nil {
+	}](b, fmt.Sprintf("upload(%d)", uploadSize))
+	if err != nil {
 		t.Fatalf("uploading: %v", err)
 	}
 	want := received{Note: "a form", Name: "bytes.bin", File: kit.Digest{Size: uploadSize, Sum: got.Sum}}
@@ -164,12 +164,12 @@ func (b *browser) wantUpload(t *testing.T) {
 
 // wantDownload reads the large body.
 func (b *browser) wantDownload(t *testing.T) {
-	var got struct {
+	got, err := evaluate[struct {
 		Status int
 		Size   int64
 		Sum    uint32
-	}
-	if err := b.evaluate(`download("large")`, &got); err != nil {
+	}](b, `download("large")`)
+	if err != nil {
 		t.Fatalf("downloading: %v", err)
 	}
 	if want := largeSum(); got.Status != 200 || got.Size != downloadSize || got.Sum != want {
