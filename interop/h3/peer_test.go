@@ -5,9 +5,13 @@ import (
 	"errors"
 	"net/http"
 	"net/netip"
+	"time"
 
 	"github.com/cinnabar-quic/cinnabar/interop/internal/kit"
 )
+
+// patience is how long anything may take that a case waits for.
+const patience = time.Minute
 
 // errNoWay says that an implementation has no way to do what a case asks for. The
 // table says so, too.
