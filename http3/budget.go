@@ -16,6 +16,7 @@ const (
 type budget struct {
 	mu    sync.Mutex
 	spent float64
+	total uint64
 	at    time.Time
 }
 
@@ -26,8 +27,16 @@ func (b *budget) charge(what string) *fault {
 	now := time.Now()
 	b.spent = max(0, b.spent-now.Sub(b.at).Seconds()*budgetRate)
 	b.at = now
+	b.total++
 	if b.spent++; b.spent > budgetBurst {
 		return sessionFault(ExcessiveLoad, "too many %s", what)
 	}
 	return nil
+}
+
+// spentInAll returns how many tokens were ever taken.
+func (b *budget) spentInAll() uint64 {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.total
 }

@@ -114,6 +114,7 @@ func (c *compression) decode(st *Stream, section []byte) (h Headers, moved <-cha
 		if c.moved == nil {
 			c.moved = make(chan struct{})
 		}
+		c.s.stats.waited.Add(1)
 		return nil, c.moved, err
 	}
 	if f := c.sendAcks(); f != nil {

@@ -56,6 +56,17 @@ func (s *Session) rejectFrom(id int64) {
 	}
 }
 
+// stream returns a stream that is not over, nil if there is none with the ID.
+func (s *Session) stream(id int64) *Stream {
+	for _, q := range s.q.Streams() {
+		if q.ID() == id {
+			st, _ := q.Value.(*Stream)
+			return st
+		}
+	}
+	return nil
+}
+
 // reject ends a request as if the server had rejected it, which it has with its GOAWAY.
 func (st *Stream) reject() {
 	err := &Error{ErrorCode: RequestRejected, Remote: true, Reason: errGoAway.Error()}

@@ -10,6 +10,7 @@ import (
 	"crypto/x509/pkix"
 	"math/big"
 	"net"
+	"runtime"
 	"sync"
 	"testing"
 	"time"
@@ -76,7 +77,7 @@ func newPair(t testing.TB, so, co Options) *pair {
 	ctx := testContext(t)
 	sessions := make(chan *Session, 1)
 	socket, err := quic.Listen(ctx, "127.0.0.1:0", quic.ListenOptions{
-		ALPN: ALPN, TLS: serverTLS(), MaxStreamsUni: 16,
+		ALPN: ALPN, TLS: serverTLS(), MaxStreamsUni: 16, MaxDatagramFrameSize: 65535,
 		Handler: func(q *quic.ServerSession) error {
 			s, err := NewSession(&q.Session, so)
 			sessions <- s
@@ -87,7 +88,7 @@ func newPair(t testing.TB, so, co Options) *pair {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { socket.Destroy(nil) })
-	q, err := quic.Dial(ctx, socket.Address().String(), quic.ConnectOptions{ALPN: ALPN, TLS: clientTLS(), MaxStreamsUni: 103})
+	q, err := quic.Dial(ctx, socket.Address().String(), quic.ConnectOptions{ALPN: ALPN, TLS: clientTLS(), MaxStreamsUni: 103, MaxDatagramFrameSize: 65535})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -97,4 +98,16 @@ func newPair(t testing.TB, so, co Options) *pair {
 		t.Fatal(err)
 	}
 	return &pair{c, <-sessions}
+}
+
+// eventually waits until something is true that other goroutines bring about.
+func eventually(t testing.TB, ok func() bool) {
+	t.Helper()
+	ctx := testContext(t)
+	for !ok() {
+		if ctx.Err() != nil {
+			t.Fatal("it does not come to pass")
+		}
+		runtime.Gosched()
+	}
 }

@@ -20,13 +20,15 @@ type Session struct {
 	// Value is the program's own: the package does not look at it.
 	Value any
 
-	q      *quic.Session
-	server bool
-	take   func(*Stream) // of our own Server: is given the peer's streams, without any hook or queue
-	opts   Options
-	fields compression
-	useful budget
-	in     control // the peer's control stream; hooks of quic's run it, one at a time
+	q         *quic.Session
+	server    bool
+	take      func(*Stream) // of our own Server: is given the peer's streams, without any hook or queue
+	opts      Options
+	fields    compression
+	useful    budget
+	stats     counters
+	datagrams datagrams
+	in        control // the peer's control stream; hooks of quic's run it, one at a time
 
 	mu       sync.Mutex
 	out      *quic.Stream // our control stream; nil until it could be opened
@@ -106,6 +108,7 @@ func (s *Session) hook() {
 		}
 	}
 	h.Stream = s.onStream
+	s.hookDatagrams(&h)
 	s.q.SetHooks(h)
 }
 

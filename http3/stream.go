@@ -25,16 +25,17 @@ type Stream struct {
 
 	lenient bool // likewise: a header block over a limit is answered, and not cut off
 
-	mu      sync.Mutex
-	hooks   StreamHooks
-	hooked  bool          // SetHooks was called
-	queue   []func()      // to run with the hooks, in order
-	method  string        // of the request, once known
-	readBy  time.Time     // the deadline
-	nudge   chan struct{} // closed to make a read look again that waits for QPACK's table
-	watched bool          // the peer's reset does that, too
-	ended   bool          // reading was given up: nothing may wait for the table any more
-	updated bool          // a PRIORITY_UPDATE has come
+	mu        sync.Mutex
+	hooks     StreamHooks
+	hooked    bool          // SetHooks was called
+	queue     []func()      // to run with the hooks, in order
+	method    string        // of the request, once known
+	readBy    time.Time     // the deadline
+	nudge     chan struct{} // closed to make a read look again that waits for QPACK's table
+	watched   bool          // the peer's reset does that, too
+	ended     bool          // reading was given up: nothing may wait for the table any more
+	updated   bool          // a PRIORITY_UPDATE has come
+	datagrams bool          // the session has a queue of them for it
 }
 
 // newStream makes a stream of one of quic's, which does not know of it yet.

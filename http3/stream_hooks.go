@@ -42,7 +42,7 @@ func (st *Stream) SetHooks(k StreamHooks) {
 // setHooks sets those of the stream below.
 func (st *Stream) setHooks() {
 	st.mu.Lock()
-	k, hooked := st.hooks, st.hooked
+	k, hooked, datagrams := st.hooks, st.hooked, st.datagrams
 	st.mu.Unlock()
 	h := quic.StreamHooks{Aborted: st.aborted}
 	if hooked {
@@ -52,7 +52,7 @@ func (st *Stream) setHooks() {
 	if failed := k.Error; failed != nil {
 		h.Error = func(err error) { failed(wrap(err)) }
 	}
-	if k.Close != nil || st.push >= 0 {
+	if k.Close != nil || st.push >= 0 || datagrams {
 		h.Close = func() { st.closed(k.Close) }
 	}
 	st.q.SetHooks(h)
@@ -73,6 +73,7 @@ func (st *Stream) closed(hook func()) {
 	if st.push >= 0 {
 		st.s.pushOver(st.push)
 	}
+	st.s.forgetDatagrams(st.ID())
 	if hook != nil {
 		hook()
 	}

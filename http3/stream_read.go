@@ -441,6 +441,9 @@ func (st *Stream) onBlock(h Headers) (part, *fault) {
 	if st.s.server {
 		m, f = parseRequest(h, st.s.opts.ExtendedConnect)
 		r.extended = m.method == "CONNECT"
+		st.mu.Lock()
+		st.method = m.method
+		st.mu.Unlock()
 		st.prioritize(h)
 	} else {
 		m, f = parseResponse(h)

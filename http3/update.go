@@ -45,13 +45,11 @@ func (s *Session) onPriorityUpdate(t frameType, payload []byte) *fault {
 
 // update gives a request that has come its new priority, if it is not over.
 func (s *Session) update(id int64, p Priority) {
-	for _, q := range s.q.Streams() {
-		if st, ok := q.Value.(*Stream); ok && q.ID() == id {
-			st.mu.Lock()
-			st.updated = true
-			st.mu.Unlock()
-			_ = st.SetPriority(p)
-		}
+	if st := s.stream(id); st != nil {
+		st.mu.Lock()
+		st.updated = true
+		st.mu.Unlock()
+		_ = st.SetPriority(p)
 	}
 }
 

@@ -16,8 +16,8 @@
 //   - server_listening, which belongs to no connection;
 //   - spin_bit_updated: the spin bit of a connection has one random value for ever
 //     (RFC 9000 §17.4);
-//   - datagram_data_moved and datagram_data_blocked_updated: DATAGRAM frames (RFC 9221)
-//     are not offered;
+//   - datagram_data_blocked_updated: what holds DATAGRAM frames back holds all data back, as
+//     connection_data_blocked_updated tells;
 //   - frames_created and frames_parsed: packet_sent and packet_received have all frames;
 //   - udp_datagram_dropped: a datagram that no connection is known for is counted by the
 //     socket, and one that holds nothing but useless packets shows as packet_dropped.

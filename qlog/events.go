@@ -370,16 +370,37 @@ func (v *StreamDataMoved) Name() string { return "quic:stream_data_moved" }
 
 // Encode writes the event's data.
 func (v *StreamDataMoved) Encode(e *Encoder) {
-	from, to := "transport", "application"
-	if v.Out {
-		from, to = to, from
-	}
 	e.Uint("stream_id", uint64(v.StreamID))
 	e.Uint("offset", uint64(v.Offset))
-	e.String("from", from)
-	e.String("to", to)
+	encodeWay(e, v.Out)
 	e.OptString("additional_info", v.Info)
 	e.RawLength(uint64(v.Length))
+}
+
+// DatagramDataMoved is the data of a DATAGRAM frame that passes between the application
+// and the connection.
+type DatagramDataMoved struct {
+	Length int
+	Out    bool // from the application; else to it
+}
+
+// Name returns "quic:datagram_data_moved".
+func (v *DatagramDataMoved) Name() string { return "quic:datagram_data_moved" }
+
+// Encode writes the event's data.
+func (v *DatagramDataMoved) Encode(e *Encoder) {
+	encodeWay(e, v.Out)
+	e.RawLength(uint64(v.Length))
+}
+
+// encodeWay writes between whom data passes.
+func encodeWay(e *Encoder, out bool) {
+	from, to := "transport", "application"
+	if out {
+		from, to = to, from
+	}
+	e.String("from", from)
+	e.String("to", to)
 }
 
 // DataBlockedUpdated tells that data cannot leave, or can again: of the whole

@@ -204,7 +204,7 @@ func TestEncodersMakeJSON(t *testing.T) {
 		&ConnectionStarted{}, &ConnectionClosed{HasCode: true}, &ConnectionIDUpdated{}, &ConnectionStateUpdated{}, &TupleAssigned{Known: true},
 		&MTUUpdated{}, &VersionInformation{Client: []uint32{1}, Chosen: 1}, &ALPNInformation{Server: []string{"h3"}, Chosen: "h3"},
 		&ParametersSet{Parameters: &Parameters{PreferredAddress: &PreferredAddress{}}}, &ParametersSet{TLS: &TLSResult{}}, &ParametersRestored{},
-		&StreamStateUpdated{}, &StreamDataMoved{}, &DataBlockedUpdated{}, &DataBlockedUpdated{Stream: true}, &MigrationStateUpdated{},
+		&StreamStateUpdated{}, &StreamDataMoved{}, &DatagramDataMoved{}, &DatagramDataMoved{Out: true}, &DataBlockedUpdated{}, &DataBlockedUpdated{Stream: true}, &MigrationStateUpdated{},
 		&TimerUpdated{Event: "set"}, &Key{HasPhase: true}, &Key{Discarded: true}, &RecoveryParametersSet{}, &RecoveryMetricsUpdated{},
 		&CongestionStateUpdated{}, &PacketLost{}, &MarkedForRetransmit{Frames: frames}, &PacketsAcked{Numbers: []int64{0, 7}}, &ECNStateUpdated{},
 		&Packet{Frames: frames, HasFrames: true, Versions: []uint32{1}, Details: "x", Header: PacketHeader{TokenLength: 3, Version: 1, SCID: []byte{}, DCID: []byte{1}, HasKeyPhase: true}},

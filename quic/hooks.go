@@ -43,6 +43,14 @@ type SessionHooks struct {
 	// Stream is given every stream that the peer opens. With it there is no
 	// AcceptStream (SES-023).
 	Stream func(st *Stream) error
+	// Datagram is given every datagram that comes, and may keep it; early tells that it came in
+	// 0-RTT, where somebody may have recorded and repeated it. With it there is no
+	// ReceiveDatagram, and the queue is the same: when the hook is slow, the oldest are dropped.
+	Datagram func(p []byte, early bool) error
+	// DatagramStatus tells what has become of each datagram that SendDatagram took, once. It
+	// is set before the first is sent; when too many fates wait to be told, further ones are
+	// not, and count in SessionStats.NoticesDropped.
+	DatagramStatus func(id uint64, status DatagramStatus) error
 	// PathValidation tells how the validation of a path has ended; on success the
 	// session has moved there if it was to (SES-014).
 	PathValidation func(ok bool, local, remote netip.AddrPort) error
@@ -93,6 +101,12 @@ func (h SessionHooks) over(base SessionHooks) SessionHooks {
 	if h.Stream == nil {
 		h.Stream = base.Stream
 	}
+	if h.Datagram == nil {
+		h.Datagram = base.Datagram
+	}
+	if h.DatagramStatus == nil {
+		h.DatagramStatus = base.DatagramStatus
+	}
 	if h.PathValidation == nil {
 		h.PathValidation = base.PathValidation
 	}
@@ -113,7 +127,7 @@ func (h SessionHooks) over(base SessionHooks) SessionHooks {
 
 func (h *SessionHooks) none() bool {
 	return h.Secure == nil && h.KeyLog == nil && h.QLog == nil && h.Stream == nil && h.PathValidation == nil && h.SessionTicket == nil &&
-		h.UsePreferredAddress == nil && h.Error == nil && h.Close == nil
+		h.Datagram == nil && h.DatagramStatus == nil && h.UsePreferredAddress == nil && h.Error == nil && h.Close == nil
 }
 
 func (h *StreamHooks) none() bool {

@@ -108,7 +108,7 @@ func TestEarlyDataNeedsTrust(t *testing.T) {
 			o.SessionTicket, o.RemoteTransportParams = r.ticket, r.params
 			c := m.connect(o)
 			st, err := c.TryOpenStream(StreamOptions{})
-			if (err == nil) != test.early {
+			if test.early && err != nil || !test.early && err == nil && !c.HandshakeComplete() {
 				t.Errorf("%s: TryOpenStream: %v", test.name, err)
 			}
 			if err == nil {

@@ -204,6 +204,7 @@ type ConnectOptions struct {
 	MaxStreamDataUni        int64         // bytes on a unidirectional stream; 0 means 256 KiB, None 0 (CON-025)
 	MaxStreamsBidi          int64         // streams the peer may have open; 0 means 100, None 0 (CON-026)
 	MaxStreamsUni           int64         // likewise; 0 means 3, None 0 (CON-027)
+	MaxDatagramFrameSize    int           // bytes of the largest DATAGRAM frame we take, with type and length: to 65,535; 0 means that we take none (RFC 9221)
 }
 
 // ListenOptions are the choices for the server sessions of a socket. A
@@ -275,6 +276,7 @@ type ListenOptions struct {
 	MaxStreamDataUni        int64         // bytes on a unidirectional stream; 0 means 256 KiB, None 0 (LIS-028)
 	MaxStreamsBidi          int64         // streams the peer may have open; 0 means 100, None 0 (LIS-024)
 	MaxStreamsUni           int64         // likewise; 0 means 3, None 0 (LIS-025)
+	MaxDatagramFrameSize    int           // bytes of the largest DATAGRAM frame we take, with type and length: to 65,535; 0 means that we take none (RFC 9221)
 }
 
 // StreamOptions are the choices for one stream that is opened here.
@@ -301,6 +303,7 @@ type sessionOptions struct {
 	maxStreamDataUni        int64
 	maxStreamsBidi          int64
 	maxStreamsUni           int64
+	maxDatagramFrameSize    int
 }
 
 func (o *ConnectOptions) session() sessionOptions {
@@ -308,6 +311,7 @@ func (o *ConnectOptions) session() sessionOptions {
 		o.ActiveConnectionIDLimit, o.CongestionAlgorithm, o.HighWaterMark, o.IdleTimeout, o.KeepAlive,
 		o.HandshakeTimeout, o.CallbackTimeout, o.MaxAckDelay, o.MaxData, o.MaxUDPPayloadSize,
 		o.MaxStreamDataBidiLocal, o.MaxStreamDataBidiRemote, o.MaxStreamDataUni, o.MaxStreamsBidi, o.MaxStreamsUni,
+		o.MaxDatagramFrameSize,
 	}
 }
 
@@ -316,6 +320,7 @@ func (o *ListenOptions) session() sessionOptions {
 		o.ActiveConnectionIDLimit, o.CongestionAlgorithm, o.HighWaterMark, o.IdleTimeout, o.KeepAlive,
 		o.HandshakeTimeout, o.CallbackTimeout, o.MaxAckDelay, o.MaxData, o.MaxUDPPayloadSize,
 		o.MaxStreamDataBidiLocal, o.MaxStreamDataBidiRemote, o.MaxStreamDataUni, o.MaxStreamsBidi, o.MaxStreamsUni,
+		o.MaxDatagramFrameSize,
 	}
 }
 
@@ -337,6 +342,7 @@ func (o sessionOptions) over(base sessionOptions) sessionOptions {
 		cmp.Or(o.maxStreamDataUni, base.maxStreamDataUni),
 		cmp.Or(o.maxStreamsBidi, base.maxStreamsBidi),
 		cmp.Or(o.maxStreamsUni, base.maxStreamsUni),
+		cmp.Or(o.maxDatagramFrameSize, base.maxDatagramFrameSize),
 	}
 }
 

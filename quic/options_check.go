@@ -198,8 +198,12 @@ func (o sessionOptions) resolved(c *checker) sessionOptions {
 	o.maxStreamDataUni = count(c, "MaxStreamDataUni", o.maxStreamDataUni, defaultMaxStreamData, 0, maxInt)
 	o.maxStreamsBidi = count(c, "MaxStreamsBidi", o.maxStreamsBidi, defaultMaxStreamsBidi, 0, 1<<60)
 	o.maxStreamsUni = count(c, "MaxStreamsUni", o.maxStreamsUni, defaultMaxStreamsUni, 0, 1<<60)
+	o.maxDatagramFrameSize = count(c, "MaxDatagramFrameSize", o.maxDatagramFrameSize, 0, 0, maxDatagramFrameSize)
 	return o
 }
+
+// maxDatagramFrameSize is larger than any packet (RFC 9221 §3).
+const maxDatagramFrameSize = 65_535
 
 // config returns what the machine is told of resolved options.
 func (o *sessionOptions) config() transport.Config {
@@ -212,6 +216,7 @@ func (o *sessionOptions) config() transport.Config {
 	p.MaxStreamDataUni = o.maxStreamDataUni
 	p.MaxStreamsBidi = o.maxStreamsBidi
 	p.MaxStreamsUni = o.maxStreamsUni
+	p.MaxDatagramFrame = int64(o.maxDatagramFrameSize)
 	p.MaxAckDelay = o.maxAckDelay
 	p.ActiveCIDLimit = int64(o.activeConnectionIDLimit)
 	return transport.Config{

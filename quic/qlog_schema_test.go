@@ -33,6 +33,7 @@ var qlogEvents = map[string]string{
 	"udp_datagrams_received":          "?count uint, ?raw [+Raw], ?ecn [+ECN]",
 	"stream_state_updated":            "stream_id uint, ?stream_type StreamType, ?old StreamState, new StreamState, stream_side sending|receiving, ?trigger local|remote",
 	"stream_data_moved":               "?stream_id uint, ?offset uint, ?from Location, ?to Location, ?additional_info fin_set|stream_reset, ?raw Raw",
+	"datagram_data_moved":             "?from Location, ?to Location, ?raw Raw",
 	"connection_data_blocked_updated": "?old blocked|unblocked, new blocked|unblocked, ?reason BlockedReason",
 	"stream_data_blocked_updated":     "?old blocked|unblocked, new blocked|unblocked, stream_id uint, ?reason BlockedReason",
 	"migration_state_updated":         "?old MigrationState, new MigrationState, ?tuple_id text, ?tuple_remote Endpoint, ?tuple_local Endpoint",

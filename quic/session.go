@@ -62,6 +62,7 @@ type Session struct {
 	acceptors waitQueue
 	openers   [2]waitQueue // by kind: bidirectional, unidirectional
 	securing  waitQueue
+	receivers waitQueue // calls of ReceiveDatagram
 	moving    waitQueue // calls of SetSocket
 	ending    waitQueue
 	woken     waitQueue // to be woken when the lock is free
@@ -71,6 +72,8 @@ type Session struct {
 	lane     uint8 // of the socket's flusher
 	armed    mono.Time
 	timer    *time.Timer
+
+	datagram datagramState
 
 	log       *sessionLog // nil without qlog
 	logWriter io.Writer   // of the goroutine that writes the log
@@ -229,7 +232,7 @@ func (s *Session) UpdateKey() (bool, error) {
 
 // SetHooks replaces the session's hooks, also for notices that are waiting to be
 // delivered. Inside a ListenOptions.Handler nothing is missed. With a Stream hook there is
-// no AcceptStream any more: calls that wait fail.
+// no AcceptStream any more, with a Datagram hook no ReceiveDatagram: calls that wait fail.
 func (s *Session) SetHooks(h SessionHooks) {
 	s.mu.Lock()
 	defer s.unlock(flushNone)
@@ -242,6 +245,13 @@ func (s *Session) SetHooks(h SessionHooks) {
 		for s.accepted.len() > 0 {
 			s.tellStream(s.accepted.pop())
 		}
+	}
+	if h.Datagram != nil {
+		for w := s.receivers.pop(); w != nil; w = s.receivers.pop() {
+			w.err = errDatagramHook
+			s.woken.push(w)
+		}
+		s.tellDatagrams()
 	}
 }
 

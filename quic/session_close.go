@@ -38,6 +38,9 @@ func (s *Session) close(op string) error {
 			w.err = s.stateError("Session.AcceptStream")
 			s.woken.push(w)
 		}
+		if n, _ := s.conn.DatagramsUnsent(); n > 0 {
+			s.transmit(now()) // the last moment for them if no stream is open
+		}
 		s.checkDone()
 	case sessionEnded, sessionGone:
 		return s.stateError(op)
@@ -226,6 +229,7 @@ func (s *Session) cutOff(t mono.Time) {
 	fail(&s.securing, s.err)
 	fail(&s.moving, nil)
 	fail(&s.acceptors, s.err)
+	fail(&s.receivers, s.err)
 	fail(&s.ending, nil)
 	for k := range s.openers {
 		if s.openers[k].head != nil {

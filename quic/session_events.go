@@ -69,6 +69,8 @@ func (s *Session) event(t mono.Time, e *transport.Event) {
 		if e.Kind == transport.EventTokenKnown {
 			s.serveMovers()
 		}
+	case transport.EventDatagram, transport.EventDatagramFate:
+		s.datagramEvent(t, e)
 	case transport.EventNewToken:
 		if c := s.client; c != nil {
 			c.tokenStore.Put(c.tokenKey, e.Data)

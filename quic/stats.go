@@ -138,6 +138,10 @@ type SessionStats struct {
 	AckDelayRetransmitCount uint64 // acknowledgements that went because MaxAckDelay was over (SES-024)
 	CongestionEvents        uint64 // times that the window was cut
 	ProbeTimeouts           uint64 // RFC 9002 §6.2
+	DatagramFramesSent      uint64 // datagrams of SendDatagram that have left
+	DatagramFramesReceived  uint64 // datagrams that have come, with those that were dropped
+	DatagramFramesLost      uint64 // datagrams of SendDatagram with the status DatagramLost
+	DatagramFramesDropped   uint64 // datagrams that came and made room for newer ones, because too many waited to be taken
 	QLogDropped             uint64 // events that are missing from the log because it was not read
 
 	CongestionAlgorithm string // the congestion controller's name: "reno" or "cubic" (CON-019, LIS-020)
@@ -164,7 +168,7 @@ func (s *Session) Stats() SessionStats {
 		PacketsSent:         c.PacketsSent,
 		PacketsLost:         c.PacketsLost,
 		PacketsIgnored:      c.PacketsIgnored + c.Duplicates + s.inbox.drops(),
-		NoticesDropped:      s.notices.drops(),
+		NoticesDropped:      s.notices.drops() + s.datagram.unheard,
 		BytesLost:           c.BytesLost,
 		StreamBytesReceived: c.StreamBytesReceived,
 		StreamBytesSent:     c.StreamBytesSent,
@@ -188,6 +192,10 @@ func (s *Session) Stats() SessionStats {
 		AckDelayRetransmitCount: c.AckTimeouts,
 		CongestionEvents:        c.CongestionEvents,
 		ProbeTimeouts:           c.PTOs,
+		DatagramFramesSent:      c.DatagramFramesSent,
+		DatagramFramesReceived:  c.DatagramFramesReceived,
+		DatagramFramesLost:      c.DatagramFramesLost,
+		DatagramFramesDropped:   c.DatagramFramesDropped,
 		QLogDropped:             s.log.dropped(),
 		CongestionAlgorithm:     s.conn.CongestionControl(),
 	}

@@ -118,6 +118,7 @@ func lower(p, old *wire.Parameters) bool {
 		p.MaxStreamsBidi < old.MaxStreamsBidi ||
 		p.MaxStreamsUni < old.MaxStreamsUni ||
 		p.ActiveCIDLimit < old.ActiveCIDLimit ||
+		p.MaxDatagramFrame < old.MaxDatagramFrame || // RFC 9221 §3
 		p.DisableActiveMigration && !old.DisableActiveMigration
 }
 

@@ -103,7 +103,7 @@ func measure(ctx context.Context, s spec) (result, error) {
 	if !ok {
 		return result{}, fmt.Errorf("unknown workload %q", s.Workload)
 	}
-	err = w.run(ctx, x.make(), b)
+	err = w.run(ctx, x, b)
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	if err = errors.Join(err, b.serverErr); err != nil {

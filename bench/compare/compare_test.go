@@ -72,13 +72,15 @@ func TestEveryPair(t *testing.T) {
 }
 
 func TestProfile(t *testing.T) {
-	file := filepath.Join(t.TempDir(), "cpu.out")
-	err := compare(t.Context(), []string{"-workloads", "bulk", "-impls", "tls", "-rounds", "1", "-mb", "1", "-cpuprofile", file}, io.Discard)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if info, err := os.Stat(file); err != nil || info.Size() == 0 {
-		t.Errorf("no profile: %v", err)
+	for _, workload := range []string{"bulk", "h3-1", "h3bulk"} {
+		file := filepath.Join(t.TempDir(), "cpu.out")
+		err := compare(t.Context(), []string{"-workloads", workload, "-impls", "tls", "-rounds", "1", "-mb", "1", "-requests", "20", "-cpuprofile", file}, io.Discard)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if info, err := os.Stat(file); err != nil || info.Size() == 0 {
+			t.Errorf("no profile of %s: %v", workload, err)
+		}
 	}
 }
 

@@ -7,25 +7,21 @@ import (
 	"slices"
 )
 
-// An impl runs each workload over one implementation.
-type impl interface {
-	bulk(ctx context.Context, b *bench) error
-	rr(ctx context.Context, b *bench, atOnce int) error
-	hs(ctx context.Context, b *bench) error
-	mem(ctx context.Context, b *bench) error
+// An impl is what one implementation runs its workloads with. lacks lists those
+// that it has no counterpart for.
+type impl struct {
+	transport transport
+	http      web // nil where there is none
+	lacks     []string
 }
 
-// impls are the implementations by name; lacks lists workloads that one has no
-// counterpart for.
-var impls = map[string]struct {
-	make  func() impl
-	lacks []string
-}{
-	"cinnabar": {make: func() impl { return overStreams{stack: cinnabar{}} }},
-	"quic-go":  {make: func() impl { return overStreams{stack: quicGo{}} }},
-	"xnet":     {make: func() impl { return overStreams{stack: xnet{}} }},
-	"tls":      {make: func() impl { return overStreams{stack: tcp{}, persistent: true} }},
-	"raw":      {make: func() impl { return raw{} }, lacks: []string{"rr100", "mem"}},
+// impls are the implementations by name.
+var impls = map[string]impl{
+	"cinnabar": {transport: overStreams{stack: cinnabar{}}, http: cinnabarHTTP{}},
+	"quic-go":  {transport: overStreams{stack: quicGo{}}, http: quicGoHTTP{}},
+	"xnet":     {transport: overStreams{stack: xnet{}}, lacks: []string{"h3-1", "h3-100", "h3bulk"}},
+	"tls":      {transport: overStreams{stack: tcp{}, persistent: true}, http: http2{}},
+	"raw":      {transport: raw{}, lacks: []string{"rr100", "mem", "h3-1", "h3-100", "h3bulk"}},
 }
 
 // implNames lists the implementations in the order of reports.
@@ -33,8 +29,22 @@ func implNames() []string { return []string{"cinnabar", "quic-go", "xnet", "tls"
 
 func supports(impl, workload string) bool { return !slices.Contains(impls[impl].lacks, workload) }
 
-// rr100Factor is how many times more requests rr100 makes than rr1.
-const rr100Factor = 4
+// A transport runs the workloads that are not HTTP's.
+type transport interface {
+	bulk(ctx context.Context, b *bench) error
+	rr(ctx context.Context, b *bench, atOnce int) error
+	hs(ctx context.Context, b *bench) error
+	mem(ctx context.Context, b *bench) error
+}
+
+// factor100 is how many times more requests rr100 and h3-100 make than rr1 and h3-1.
+const factor100 = 4
+
+// What workloads of one kind report.
+var (
+	bulkMetrics    = []string{"goodput_mbps", "cpu_s_per_gb", "allocs_per_mb"}
+	requestMetrics = []string{"requests_per_s", "cpu_us_per_request", "allocs_per_request"}
+)
 
 // workloads are the workloads by name. metrics are in the order of reports.
 var workloads = map[string]struct {
@@ -44,35 +54,55 @@ var workloads = map[string]struct {
 }{
 	"bulk": {
 		title:   "one stream, server to client",
-		run:     func(ctx context.Context, x impl, b *bench) error { return x.bulk(ctx, b) },
-		metrics: []string{"goodput_mbps", "cpu_s_per_gb", "allocs_per_mb"},
+		run:     func(ctx context.Context, x impl, b *bench) error { return x.transport.bulk(ctx, b) },
+		metrics: bulkMetrics,
 	},
 	"rr1": {
 		title:   "64-byte request, 1 KiB answer, a fresh stream each, one at a time",
-		run:     func(ctx context.Context, x impl, b *bench) error { return x.rr(ctx, b, 1) },
-		metrics: []string{"requests_per_s", "cpu_us_per_request", "allocs_per_request"},
+		run:     func(ctx context.Context, x impl, b *bench) error { return x.transport.rr(ctx, b, 1) },
+		metrics: requestMetrics,
 	},
 	"rr100": {
 		title: "64-byte request, 1 KiB answer, a fresh stream each, 100 at a time",
 		run: func(ctx context.Context, x impl, b *bench) error {
-			b.Requests *= rr100Factor
-			return x.rr(ctx, b, 100)
+			b.Requests *= factor100
+			return x.transport.rr(ctx, b, 100)
 		},
-		metrics: []string{"requests_per_s", "cpu_us_per_request", "allocs_per_request"},
+		metrics: requestMetrics,
 	},
 	"hs": {
 		title:   "full handshakes, 8 at a time, one request and answer each",
-		run:     func(ctx context.Context, x impl, b *bench) error { return x.hs(ctx, b) },
+		run:     func(ctx context.Context, x impl, b *bench) error { return x.transport.hs(ctx, b) },
 		metrics: []string{"handshakes_per_s", "cpu_us_per_handshake", "allocs_per_handshake"},
 	},
 	"mem": {
 		title:   "idle session pairs, what each holds at both ends together",
-		run:     func(ctx context.Context, x impl, b *bench) error { return x.mem(ctx, b) },
+		run:     func(ctx context.Context, x impl, b *bench) error { return x.transport.mem(ctx, b) },
 		metrics: []string{"heap_kib_per_pair", "stack_kib_per_pair", "rss_kib_per_pair", "goroutines_per_pair"},
+	},
+	"h3-1": {
+		title:   "HTTP GET, 1 KiB response, one at a time; HTTP/2 over tls",
+		run:     func(ctx context.Context, x impl, b *bench) error { return overHTTP{x.http}.requests(ctx, b, 1) },
+		metrics: requestMetrics,
+	},
+	"h3-100": {
+		title: "HTTP GET, 1 KiB response, 100 at a time on one connection; HTTP/2 over tls",
+		run: func(ctx context.Context, x impl, b *bench) error {
+			b.Requests *= factor100
+			return overHTTP{x.http}.requests(ctx, b, 100)
+		},
+		metrics: requestMetrics,
+	},
+	"h3bulk": {
+		title:   "HTTP GET, one large response; HTTP/2 over tls",
+		run:     func(ctx context.Context, x impl, b *bench) error { return overHTTP{x.http}.bulk(ctx, b) },
+		metrics: bulkMetrics,
 	},
 }
 
-func workloadNames() []string { return []string{"bulk", "rr1", "rr100", "hs", "mem"} }
+func workloadNames() []string {
+	return []string{"bulk", "rr1", "rr100", "hs", "mem", "h3-1", "h3-100", "h3bulk"}
+}
 
 // units of the metrics, as the JSON has them.
 var units = map[string]string{
@@ -91,8 +121,8 @@ var units = map[string]string{
 	"goroutines_per_pair":  "1",
 }
 
-// A stack is a transport with sessions and streams; overStreams turns one into
-// an impl, so that all stacks run the very same applications.
+// A stack has sessions and streams; overStreams makes a transport of one, so
+// that all stacks run the very same applications.
 type stack interface {
 	listen(b *bench) (listener, error)
 	dialer(b *bench) (dialer, error)

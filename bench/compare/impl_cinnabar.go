@@ -12,11 +12,12 @@ import (
 // cinnabar is this repository.
 type cinnabar struct{}
 
-func (cinnabar) socket(b *bench) (*quic.Socket, error) {
+func (cinnabar) socket(b *bench, hooks quic.SocketHooks) (*quic.Socket, error) {
 	b.note("datagrams of %d bytes at most (MaxUDPPayloadSize of both ends); MaxStreamsBidi raised to %d, MaxConnectionsPerHost to %d; windows are the library's (256 KiB growing a stream, 1 MiB a session)", datagramSize, streamLimit, hostLimit)
 	return quic.NewSocket(quic.SocketOptions{
 		Endpoint:              quic.EndpointOptions{Address: "127.0.0.1", ReceiveBuffer: socketBuffer, SendBuffer: socketBuffer},
 		MaxConnectionsPerHost: hostLimit,
+		Hooks:                 hooks,
 		Logf:                  b.note,
 	})
 }
@@ -30,7 +31,7 @@ func (cinnabar) idle(b *bench) time.Duration {
 }
 
 func (c cinnabar) listen(b *bench) (listener, error) {
-	s, err := c.socket(b)
+	s, err := c.socket(b, quic.SocketHooks{})
 	if err != nil {
 		return nil, err
 	}
@@ -44,7 +45,7 @@ func (c cinnabar) listen(b *bench) (listener, error) {
 }
 
 func (c cinnabar) dialer(b *bench) (dialer, error) {
-	s, err := c.socket(b)
+	s, err := c.socket(b, quic.SocketHooks{})
 	if err != nil {
 		return nil, err
 	}

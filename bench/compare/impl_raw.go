@@ -48,16 +48,7 @@ func (raw) rr(ctx context.Context, b *bench, atOnce int) error {
 	defer client.Close()
 	to := server.LocalAddr().(*net.UDPAddr).AddrPort()
 	one := func(number uint64, buf []byte) error { return echo(client, to, request{number, answerSize}, buf) }
-	if err := inParallel(atOnce, atOnce+b.Requests/20, one); err != nil { // warm
-		return err
-	}
-	if err := b.meter.start(); err != nil {
-		return err
-	}
-	if err := inParallel(atOnce, b.Requests, one); err != nil {
-		return err
-	}
-	return b.requestsDone()
+	return b.requests(atOnce, one)
 }
 
 func echo(c *net.UDPConn, to netip.AddrPort, r request, buf []byte) error {

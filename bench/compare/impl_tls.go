@@ -16,13 +16,21 @@ func (tcp) control(_, _ string, c syscall.RawConn) error {
 	return c.Control(func(fd uintptr) { setBuffers(int(fd)) })
 }
 
-func (t tcp) listen(b *bench) (listener, error) {
+func (t tcp) socket(b *bench) (net.Listener, error) {
 	lc := net.ListenConfig{Control: t.control}
 	l, err := lc.Listen(context.Background(), "tcp4", "127.0.0.1:0")
 	if err != nil {
 		return nil, err
 	}
 	noteBuffers(b, l.(*net.TCPListener))
+	return l, nil
+}
+
+func (t tcp) listen(b *bench) (listener, error) {
+	l, err := t.socket(b)
+	if err != nil {
+		return nil, err
+	}
 	return &tcpListener{l, b.serverTLS}, nil
 }
 

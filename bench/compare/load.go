@@ -41,17 +41,7 @@ func (o overStreams) bulk(ctx context.Context, b *bench) error {
 	if err != nil {
 		return err
 	}
-	buf := make([]byte, ioChunk)
-	if err := e.exchange(ctx, s, request{size: answerSize}, buf); err != nil { // warm
-		return err
-	}
-	if err := b.meter.start(); err != nil {
-		return err
-	}
-	if err := e.exchange(ctx, s, request{number: 1, size: b.Bytes}, buf); err != nil {
-		return err
-	}
-	return b.bulkDone()
+	return b.transfer(func(r request, buf []byte) error { return e.exchange(ctx, s, r, buf) })
 }
 
 // rr makes requests on fresh streams of one session, or on persistent ones.
@@ -80,16 +70,7 @@ func (o overStreams) rr(ctx context.Context, b *bench, atOnce int) error {
 		defer func() { sessions <- s }()
 		return e.exchange(ctx, s, request{number: number, size: answerSize}, buf)
 	}
-	if err := inParallel(atOnce, atOnce+b.Requests/20, one); err != nil { // warm
-		return err
-	}
-	if err := b.meter.start(); err != nil {
-		return err
-	}
-	if err := inParallel(atOnce, b.Requests, one); err != nil {
-		return err
-	}
-	return b.requestsDone()
+	return b.requests(atOnce, one)
 }
 
 // hs makes full handshakes, with one small exchange each.
@@ -324,7 +305,36 @@ func inParallel(workers, n int, one func(number uint64, buf []byte) error) error
 	return first
 }
 
-// bulkDone stops the meter and stores what bulk reports.
+// transfer measures one exchange with a long answer, behind one with a short answer.
+func (b *bench) transfer(exchange func(r request, buf []byte) error) error {
+	buf := make([]byte, ioChunk)
+	if err := exchange(request{size: answerSize}, buf); err != nil { // warm
+		return err
+	}
+	if err := b.meter.start(); err != nil {
+		return err
+	}
+	if err := exchange(request{number: 1, size: b.Bytes}, buf); err != nil {
+		return err
+	}
+	return b.bulkDone()
+}
+
+// requests measures as many requests as are wanted, each made by one.
+func (b *bench) requests(atOnce int, one func(number uint64, buf []byte) error) error {
+	if err := inParallel(atOnce, atOnce+b.Requests/20, one); err != nil { // warm
+		return err
+	}
+	if err := b.meter.start(); err != nil {
+		return err
+	}
+	if err := inParallel(atOnce, b.Requests, one); err != nil {
+		return err
+	}
+	return b.requestsDone()
+}
+
+// bulkDone stops the meter and stores what bulk and h3bulk report.
 func (b *bench) bulkDone() error {
 	u, err := b.meter.stop()
 	b.set("goodput_mbps", float64(b.Bytes)*8/1e6/u.elapsed.Seconds())
@@ -333,7 +343,7 @@ func (b *bench) bulkDone() error {
 	return err
 }
 
-// requestsDone stops the meter and stores what rr1 and rr100 report.
+// requestsDone stops the meter and stores what workloads of requests report.
 func (b *bench) requestsDone() error {
 	u, err := b.meter.stop()
 	n := float64(b.Requests)

@@ -55,8 +55,8 @@ func parseOptions(args []string) (options, error) {
 	f.StringVar(&o.base, "base", "quic-go", "implementation that ratios are given against")
 	f.StringVar(&o.json, "json", "", "write medians to `file`, one JSON object a line")
 	f.StringVar(&o.benchstat, "benchstat", "", "write every single measurement to `file` in the format that benchstat reads")
-	mb := f.Int64("mb", 1000, "size of a bulk transfer in `MB` of 10^6 bytes")
-	f.IntVar(&o.spec.Requests, "requests", 20_000, "requests in rr1; rr100 makes four times as many")
+	mb := f.Int64("mb", 1000, "size of the transfer in bulk and h3bulk in `MB` of 10^6 bytes")
+	f.IntVar(&o.spec.Requests, "requests", 20_000, "requests in rr1 and h3-1; rr100 and h3-100 make four times as many")
 	f.IntVar(&o.spec.Handshakes, "handshakes", 2000, "handshakes in hs")
 	f.IntVar(&o.spec.Pairs, "pairs", 2000, "session pairs in mem")
 	f.DurationVar(&o.spec.Settle, "settle", 3*time.Second, "time that sessions idle in mem before memory is read")
@@ -154,8 +154,8 @@ func printEnvironment(out io.Writer, o options) {
 	fmt.Fprintf(out, "peers: %s\n", strings.Join(versions(), ", "))
 	fmt.Fprintf(out, "all: both ends in one process over loopback; ECDSA P-256 certificate, verified; TLS_AES_128_GCM_SHA256; %s; servers issue tickets, clients do not resume\n", o.spec.Curve)
 	fmt.Fprintf(out, "all: socket buffers of %d KiB wanted; application buffers of %d KiB; every byte and every request is compared\n", socketBuffer>>10, ioChunk>>10)
-	fmt.Fprintf(out, "sizes: bulk %d MB, rr1 %d requests, rr100 %d, hs %d handshakes, mem %d pairs; %d rounds\n",
-		o.spec.Bytes/1e6, o.spec.Requests, rr100Factor*o.spec.Requests, o.spec.Handshakes, o.spec.Pairs, o.rounds)
+	fmt.Fprintf(out, "sizes: bulk and h3bulk %d MB, rr1 and h3-1 %d requests, rr100 and h3-100 %d, hs %d handshakes, mem %d pairs; %d rounds\n",
+		o.spec.Bytes/1e6, o.spec.Requests, factor100*o.spec.Requests, o.spec.Handshakes, o.spec.Pairs, o.rounds)
 }
 
 // progress overwrites one line of a terminal; it is silent when out is not one.

@@ -22,7 +22,7 @@ type Config struct {
 	CongestionControl   string        // "cubic", the default, or "reno"
 	MaxDatagram         int           // largest datagram that path MTU discovery tries; 0 is 1452
 	InitialDatagram     int           // size before discovery; 0 is 1200
-	MTUDiscoveryAfter   int           // stream bytes to send before discovery begins: for less it does not pay
+	MTUDiscoveryAfter   int           // bytes of streams and datagrams to send before discovery begins: for less it does not pay
 	DisableMTUDiscovery bool          // stay at InitialDatagram
 	DisableECN          bool          // never mark
 	DisablePacing       bool          // send what the window allows at once

@@ -90,6 +90,7 @@ func (c *Conn) end(now mono.Time, state lifeState, reason *CloseReason) {
 	c.life.until = now.Add(3 * c.closePTO())
 	c.stats.closed = now
 	c.streams.release(c, reason.orderly(c.noError))
+	c.datagrams.release(c, reason.orderly(c.noError))
 	if c.post != nil {
 		c.post.release()
 		c.post = nil

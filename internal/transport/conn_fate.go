@@ -43,7 +43,9 @@ func (c *Conn) settle(now mono.Time) {
 }
 
 // isRepeated reports whether a lost frame of the kind is sent again (RFC 9000 §13.3).
-func isRepeated(kind uint8) bool { return kind != sentAck && kind != sentPing && kind != sentPathProbe }
+func isRepeated(kind uint8) bool {
+	return kind != sentAck && kind != sentPing && kind != sentPathProbe && kind != sentDatagrams
+}
 
 // settleFrame tells the owner of one frame whether packet n brought it over.
 func (c *Conn) settleFrame(now mono.Time, sp recovery.Space, n int64, f *recovery.Frame, arrived bool) {
@@ -60,6 +62,8 @@ func (c *Conn) settleFrame(now mono.Time, sp recovery.Space, n int64, f *recover
 		c.settleCrypto(now, sp, f, arrived)
 	case sentPathProbe:
 		c.paths.probes = max(c.paths.probes-1, 0) // a late ACK tells the fate of a lost packet again
+	case sentDatagrams:
+		c.datagrams.settle(c, uint64(f.ID), int(f.Len), arrived)
 	case sentNewConnectionID:
 		c.ids.settleNew(f.Off, n, arrived)
 	case sentRetireConnectionID:

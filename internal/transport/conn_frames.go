@@ -91,9 +91,14 @@ func (c *Conn) onFrame(p *received, t wire.FrameType, cur *varint.Cursor) *wire.
 		if f := wire.ParseClose(cur, t); !cur.Failed() {
 			c.onClose(p.now, f)
 		}
-	default:
-		// DATAGRAM (RFC 9221): we do not advertise it, so no peer may send it.
-		return frameError(wire.ProtocolViolation, t, "frame was not negotiated")
+	case wire.FrameDatagram, wire.FrameDatagramLen:
+		if c.params.MaxDatagramFrame == 0 {
+			return frameError(wire.ProtocolViolation, t, "frame was not negotiated") // RFC 9221 §3
+		}
+		before := cur.Len()
+		if f := wire.ParseDatagram(cur, t); !cur.Failed() {
+			return c.onDatagram(p, f, 1+before-cur.Len())
+		}
 	}
 	return nil
 }

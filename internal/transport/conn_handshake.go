@@ -316,6 +316,7 @@ func (c *Conn) rejectEarly() {
 	c.loss.EarlyRejected()
 	c.flow.restart()
 	c.streams.restart(c)
+	c.datagrams.loseAll(c) // what they say may mean something else now
 	c.events.push(Event{Kind: EventEarlyRejected})
 }
 

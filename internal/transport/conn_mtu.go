@@ -184,7 +184,7 @@ func (c *Conn) TooBig(now mono.Time, n int) {
 // transmitMTUProbe writes a datagram that is larger than any before, if it is
 // time to try one.
 func (c *Conn) transmitMTUProbe(now mono.Time, b *dgram.Batch, p *path) bool {
-	if c.stats.streamBytesSent < uint64(c.cfg.MTUDiscoveryAfter) {
+	if c.stats.streamBytesSent+c.stats.datagramBytesSent < uint64(c.cfg.MTUDiscoveryAfter) {
 		return false
 	}
 	n := c.mtu.next(now)

@@ -15,6 +15,9 @@ type counters struct {
 	streamBytesSent, streamBytesReceived, bytesResent        uint64
 	blockCount, lossRetransmits, ackTimeouts                 uint64
 	bidiOpened, uniOpened, peerBidiOpened, peerUniOpened     uint64
+	datagramFramesSent, datagramFramesReceived               uint64
+	datagramFramesLost, datagramFramesDropped                uint64
+	datagramBytesSent                                        uint64
 }
 
 func (s *counters) init(now mono.Time) {
@@ -62,6 +65,10 @@ type Stats struct {
 	UniStreamsOpened                uint64
 	PeerBidiStreamsOpened           uint64
 	PeerUniStreamsOpened            uint64
+	DatagramFramesSent              uint64
+	DatagramFramesReceived          uint64
+	DatagramFramesLost              uint64 // with those that were never sent
+	DatagramFramesDropped           uint64 // received, and dropped for newer ones
 
 	RTT recovery.RTT
 }
@@ -85,6 +92,8 @@ func (c *Conn) Stats() Stats {
 		BlockCount: s.blockCount, LossRetransmits: s.lossRetransmits, AckTimeouts: s.ackTimeouts,
 		BidiStreamsOpened: s.bidiOpened, UniStreamsOpened: s.uniOpened,
 		PeerBidiStreamsOpened: s.peerBidiOpened, PeerUniStreamsOpened: s.peerUniOpened,
+		DatagramFramesSent: s.datagramFramesSent, DatagramFramesReceived: s.datagramFramesReceived,
+		DatagramFramesLost: s.datagramFramesLost, DatagramFramesDropped: s.datagramFramesDropped,
 		RTT: c.loss.RTT(),
 	}
 }

@@ -347,7 +347,8 @@ func (c *Conn) applyPeerLimits() {
 }
 
 // restart makes all streams send again from the start, after the server
-// refused 0-RTT: within its new limits, in the order of their numbers.
+// refused 0-RTT: within its new limits, as their priorities have it, and in the
+// order of their numbers.
 func (s *streams) restart(c *Conn) {
 	s.max = [2]int64{}
 	if !c.peerKnown {

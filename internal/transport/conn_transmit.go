@@ -28,6 +28,7 @@ const (
 	sentNewToken                        //
 	sentPing                            //
 	sentPathProbe                       // on a path not in use
+	sentDatagrams                       // ID: number of the first, Len: how many
 )
 
 // Transmit writes the next batch of datagrams, all for b.Path, and reports
@@ -190,7 +191,7 @@ func (c *Conn) handshakeStuck(sp recovery.Space) bool {
 
 // writeAppPacket writes a 1-RTT or 0-RTT packet. The order of frames: what the
 // peer waits for first (ACK, handshake, limits), then what frees memory on its
-// side, then data.
+// side, then data: datagrams, and streams (appendData).
 func (c *Conn) writeAppPacket(now mono.Time, d *datagram, open bool) {
 	pk := c.openPacket(d, recovery.App)
 	if pk == nil {
@@ -201,12 +202,13 @@ func (c *Conn) writeAppPacket(now mono.Time, d *datagram, open bool) {
 	}
 	probe := c.loss.Probes(recovery.App) > 0
 	if open || probe {
+		c.makeRoom(d, pk)
 		if pk.typ == wire.OneRTT {
 			c.appendControl(now, d, pk)
 		}
 		c.flow.append(c, d, pk)
 		c.streams.appendControl(c, now, d, pk)
-		c.streams.appendData(c, d, pk)
+		c.appendData(d, pk)
 		if probe && !pk.eliciting || c.ackOnlyRun >= ackOnlyPing && pk.ackDue && !pk.eliciting {
 			c.appendPing(d, pk)
 		}

@@ -63,6 +63,8 @@ const (
 	EventPathValidation                    // Path, OK: whether the path could be validated
 	EventMigrated                          // Path: the connection now uses this path
 	EventPreferredAddress                  // client: the server offers a preferred address (PeerParameters)
+	EventDatagram                          // datagrams have come: take all with ReceiveDatagram
+	EventDatagramFate                      // N datagrams from number Code on; OK: acknowledged, else lost or never sent
 	EventKeyUpdate                         // a key update took place, started by either side
 	EventClosed                            // Close: the connection is over; all streams are dead
 	EventGone                              // nothing of the connection is needed any more
@@ -75,6 +77,7 @@ type Event struct {
 	Level  Level
 	Uni    bool
 	OK     bool
+	N      uint32
 	Code   uint64
 	Stream *Stream
 	*Detail
@@ -116,13 +119,25 @@ type CloseReason struct {
 
 // eventQueue holds events until Next takes them. Edge notices of streams
 // coalesce through flags on the stream, so its length is bounded by the number
-// of streams and connection IDs.
+// of streams, connection IDs and packets in flight, which have the datagrams.
 type eventQueue struct {
 	list []Event
 	head int
 }
 
 func (q *eventQueue) push(e Event) { q.list = append(q.list, e) }
+
+// pushFate tells the fate of n datagrams, in the event before if that goes on from there.
+func (q *eventQueue) pushFate(first uint64, n uint32, arrived bool) {
+	if len(q.list) > q.head {
+		e := &q.list[len(q.list)-1]
+		if e.Kind == EventDatagramFate && e.OK == arrived && e.Code+uint64(e.N) == first && e.N+n > n {
+			e.N += n
+			return
+		}
+	}
+	q.push(Event{Kind: EventDatagramFate, Code: first, N: n, OK: arrived})
+}
 
 func (q *eventQueue) pop() (Event, bool) {
 	if q.head == len(q.list) {

@@ -306,3 +306,10 @@ func (tc *testConn) openSent(b []byte) (p sentPacket, n int) {
 	got.Add(p.pn, p.pn+1)
 	return p, n
 }
+
+// datagramOf returns a datagram of the peer's with one packet, to be received by hand.
+func (tc *testConn) datagramOf(p testPacket) *dgram.Datagram {
+	b := tc.build(p)
+	tc.heard[tc.path.Remote] += len(b)
+	return &dgram.Datagram{Data: b, Path: tc.path, ECN: tc.ecn}
+}

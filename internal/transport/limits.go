@@ -19,6 +19,9 @@ const (
 
 	maxGaps = 10_000 // holes in received stream data, over all streams
 
+	maxQueuedDatagrams = 1024      // application datagrams that came and were not taken, or wait to be sent
+	maxQueuedBytes     = 512 << 10 // and their bytes
+
 	cryptoWindow = 64 << 10 // CRYPTO bytes past what was handed to TLS, per level
 
 	maxIdleEvents = 256 // an event queue that grew past this is given back when empty

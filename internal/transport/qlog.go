@@ -305,7 +305,7 @@ func (r *recorder) blockStream(st *Stream, why blockedReason) {
 
 // paused logs what has ended a transmission: nothing if all was sent that there is.
 func (r *recorder) paused(c *Conn, open bool, pace int) {
-	waits := !open && !c.streams.ready.empty()
+	waits := !open && (c.streamsWait() || c.datagrams.out.count > 0)
 	r.block(blockedPacing, waits && pace <= 0)
 	r.block(blockedCongestion, waits && pace > 0)
 }

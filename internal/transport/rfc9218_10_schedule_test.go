@@ -1,6 +1,7 @@
 package transport
 
 import (
+	"slices"
 	"strings"
 	"testing"
 
@@ -306,4 +307,46 @@ func TestLateAckLeavesQueue(t *testing.T) {
 		t.Errorf("queue %d, gone %v, line %v", st.queue, st.gone, tc.conn.streams.ready.line)
 	}
 	tc.clear()
+}
+
+// Data that goes again because the server refused it early goes as the priorities have it, also
+// if it had been sent in another order.
+func TestEarlyRejectedPriorities(t *testing.T) {
+	tc := earlyClient(t)
+	list := tc.queued(0, "", priority{5, false}, priority{3, false}, priority{3, true})
+	for i, st := range list {
+		text := string(rune('a' + i))
+		tc.send(st, text)
+		tc.want("0-RTT", wire.ZeroRTT, streamFrame(st.ID(), 0, text))
+	}
+	tc.send(list[0], strings.Repeat("A", 30000))
+	tc.clear()
+	if list[0].queue != queueReady {
+		t.Fatal("all has been sent")
+	}
+	tc.earlyFlight(true, true)
+	tc.wantEvent("rejected", EventEarlyRejected)
+	tc.ignore(wire.FrameCrypto)
+	tc.out = slices.DeleteFunc(tc.out, func(p sentPacket) bool { return p.typ == wire.ZeroRTT }) // until the answer came
+	tc.want("first in the line", wire.OneRTT, streamFrame(4, 0, "b"))
+	tc.want("its companion", wire.OneRTT, streamFrame(8, 0, "c"))
+	if f := tc.wantType("the last", wire.OneRTT, wire.FrameStream).(wire.Stream); f.ID != 0 || f.Offset != 0 {
+		t.Errorf("stream %d, from %d", f.ID, f.Offset)
+	}
+	tc.clear()
+}
+
+// Nothing is queued once the connection is over, and a change of priority then moves nothing.
+func TestPriorityAfterTheEnd(t *testing.T) {
+	tc := newTestConn(t, clientSide)
+	list := tc.queued(1000, "ab", priority{5, false}, priority{3, true})
+	tc.conn.Close(tc.now, true, 0, "")
+	for _, st := range list {
+		tc.conn.SetPriority(st, 1, !st.incremental)
+	}
+	tc.wantClosed("by its owner", CloseLocal)
+	tc.clear()
+	if !tc.conn.streams.ready.empty() {
+		t.Error("streams are queued")
+	}
 }

@@ -1,0 +1,31 @@
+package http3
+
+import "sync/atomic"
+
+// Stats are figures of a session, from its beginning.
+type Stats struct {
+	Useless           uint64 // frames, streams and datagrams that were legal and of no use; ExcessiveLoad ends a session with too many at once
+	DatagramsReceived uint64 // HTTP datagrams that streams were given
+	DatagramsDropped  uint64 // those for which there was no stream or no room
+	QPACKInserted     uint64 // entries that the peer has put into this end's dynamic table
+	QPACKWaited       uint64 // header blocks that had to wait for such an entry
+}
+
+// counters are what Stats is read from.
+type counters struct {
+	datagramsReceived, datagramsDropped, waited atomic.Uint64
+}
+
+// Stats returns the session's figures.
+func (s *Session) Stats() Stats {
+	s.fields.dmu.Lock()
+	inserted := s.fields.dec.InsertCount()
+	s.fields.dmu.Unlock()
+	return Stats{
+		Useless:           s.useful.spentInAll(),
+		DatagramsReceived: s.stats.datagramsReceived.Load(),
+		DatagramsDropped:  s.stats.datagramsDropped.Load(),
+		QPACKInserted:     inserted,
+		QPACKWaited:       s.stats.waited.Load(),
+	}
+}
