@@ -122,7 +122,8 @@ func (d *duel) earn(c client, to netip.AddrPort) error {
 	return nil
 }
 
-// pushing has two files pushed.
+// pushing has two files pushed. After a first request the server knows that the client
+// takes pushes.
 func pushing(d *duel) error {
 	o, c, err := d.site()
 	if err != nil {
@@ -131,11 +132,11 @@ func pushing(d *duel) error {
 	if !o.pushes {
 		return errNoWay
 	}
-	r, err := c.run(d.ctx, o.addr, plan{asks: gets("/push"), pushes: 2})
+	r, err := c.run(d.ctx, o.addr, plan{asks: gets("/small.txt", "/push"), pushes: 2})
 	if err != nil {
 		return err
 	}
-	if err := r.answers[0].wantText("pushed two"); err != nil {
+	if err := r.answers[1].wantText("pushed two"); err != nil {
 		return err
 	}
 	if len(r.pushes) != 2 {

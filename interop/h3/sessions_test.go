@@ -280,6 +280,9 @@ func (c *sessionClient) run(ctx context.Context, to netip.AddrPort, p plan) (rep
 		return report{}, err
 	}
 	r := report{answers: answers, connections: 1}
+	if answers[len(answers)-1].status != http.StatusOK {
+		p.pushes = 0 // none are coming
+	}
 	for range p.pushes {
 		pushed, err := acceptPush(ctx, s)
 		if err != nil {
