@@ -21,11 +21,8 @@ type serverConn struct {
 	ctx    context.Context
 }
 
-// serve takes a request stream.
-func (c *serverConn) serve(st *Stream) { go c.handle(st) }
-
-// handle answers one request.
-func (c *serverConn) handle(st *Stream) {
+// serve answers one request, on a goroutine of its own.
+func (c *serverConn) serve(st *Stream) {
 	h, err := st.Headers()
 	if err != nil {
 		return

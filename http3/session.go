@@ -22,7 +22,7 @@ type Session struct {
 
 	q         *quic.Session
 	server    bool
-	take      func(*Stream) // of our own Server: is given the peer's streams, without any hook or queue
+	take      func(*Stream) // of our own Server: is given each request on a goroutine of its own
 	opts      Options
 	fields    compression
 	useful    budget
@@ -110,6 +110,9 @@ func (s *Session) hook() {
 	h.Stream = s.onStream
 	s.hookDatagrams(&h)
 	s.q.SetHooks(h)
+	if s.take != nil && s.server {
+		s.q.HandleStreams(s.onRequest)
+	}
 }
 
 // start opens the control stream, if that is possible yet.

@@ -91,6 +91,12 @@ func (s *Session) open(op string, o StreamOptions, open func(quic.StreamOptions)
 // onRequest takes a stream that a client has opened.
 func (s *Session) onRequest(q *quic.Stream) {
 	s.mu.Lock()
+	if s.life.sent >= 0 && q.ID() >= s.life.sent {
+		s.mu.Unlock() // the client has been told that it is not taken
+		q.Stop(uint64(RequestRejected))
+		q.Reset(uint64(RequestRejected))
+		return
+	}
 	s.next = max(s.next, q.ID()+4)
 	p, ok := s.updates[q.ID()]
 	delete(s.updates, q.ID())

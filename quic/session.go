@@ -78,6 +78,8 @@ type Session struct {
 	log       *sessionLog // nil without qlog
 	logWriter io.Writer   // of the goroutine that writes the log
 
+	handler  func(*Stream) // of HandleStreams
+	fresh    *Stream       // for it, when the lock is free: linked by their fresh
 	hooks    *SessionHooks // nil if there are none
 	handling bool          // a Handler is to run, or runs
 	notices  *dispatcher   // nil until something is told

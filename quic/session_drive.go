@@ -40,8 +40,13 @@ func (s *Session) unlock(f flush) {
 		}
 		woken, todo, socket := s.woken, s.after, s.socket
 		s.woken, s.after = waitQueue{}, 0
+		fresh, handler := s.fresh, s.handler
+		s.fresh = nil
 		s.mu.Unlock()
 		woken.release()
+		if fresh != nil {
+			begin(fresh, handler)
+		}
 		if todo != 0 {
 			s.do(todo, socket)
 		}

@@ -25,6 +25,7 @@ type Stream struct {
 
 	// All below is under the session's lock.
 	prev, next *Stream // among the session's live streams
+	fresh      *Stream // the one that came before it, while both wait for the session's handler
 	readers    waitQueue
 	writers    waitQueue
 	over       bool
