@@ -79,7 +79,8 @@ func (aioquic) serve(d *duel) (*origin, error) {
 	return &origin{
 		addr:    netip.AddrPortFrom(netip.AddrFrom4([4]byte{127, 0, 0, 1}), at.Port),
 		dynamic: true,
-		empty:   "/empty.txt", trailers: true, tunnels: true,
+		empty:   "/empty.txt",
+		facts:   true, trailers: true, tunnels: true,
 		saysEarly: true, pushes: true,
 	}, nil
 }

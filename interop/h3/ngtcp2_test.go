@@ -43,6 +43,14 @@ func (ngtcp2) serve(d *duel) (*origin, error) {
 		trailers: true,
 		received: func() (kit.Digest, error) { return posted(p) },
 		early:    func() (bool, error) { return cameEarly(p) },
+		compressing: func() (dynamic, error) {
+			log, err := p.Log()
+			if err != nil {
+				return dynamic{}, err
+			}
+			defer log.Close()
+			return tables(log)
+		},
 	}, p.Ready(d.ctx, at)
 }
 
@@ -99,6 +107,31 @@ func cameEarly(p *kit.Process) (bool, error) {
 	return early, lines.Err()
 }
 
+var (
+	tableLine = regexp.MustCompile(`^http: QPACK streams encoder=([0-9a-f]+) decoder=([0-9a-f]+)$`)
+	frameLine = regexp.MustCompile(` frm tx [0-9]+ 1RTT STREAM\(0x..\) id=0x([0-9a-f]+) fin=. offset=([0-9]+) len=([0-9]+) `)
+)
+
+// tables tells from a log how far the program has written its QPACK streams on the newest
+// connection: its encoder stream has instructions beyond the capacity if it uses its table, and
+// its decoder stream has some behind its type if the peer does (RFC 9204 §4.4).
+func tables(log io.Reader) (dynamic, error) {
+	var encoder, decoder string
+	ends := make(map[string]uint64)
+	lines := bufio.NewScanner(log)
+	for lines.Scan() {
+		if m := tableLine.FindStringSubmatch(lines.Text()); m != nil {
+			encoder, decoder = m[1], m[2]
+			clear(ends)
+		} else if m := frameLine.FindStringSubmatch(lines.Text()); m != nil {
+			offset, _ := strconv.ParseUint(m[2], 10, 62)
+			size, _ := strconv.ParseUint(m[3], 10, 62)
+			ends[m[1]] = max(ends[m[1]], offset+size)
+		}
+	}
+	return dynamic{own: beyond(ends[encoder]), peer: max(ends[decoder], 1) - 1}, lines.Err()
+}
+
 func (ngtcp2) client(d *duel) (client, error) {
 	return &ngtcp2Client{
 		path: kit.Find(d.t, "gtlsclient", "Debian's ngtcp2-client"),
@@ -126,6 +159,9 @@ func (c *ngtcp2Client) run(ctx context.Context, to netip.AddrPort, p plan) (repo
 		"--session-file=" + filepath.Join(c.dir, "session"), "--tp-file=" + filepath.Join(c.dir, "parameters")}
 	if !p.early {
 		args = append(args, "--disable-early-data")
+	}
+	if len(p.asks) > 1 && !p.together && !p.early {
+		args = append(args, "--delay-stream=100ms") // it cannot ask one after the other, but after the server's settings
 	}
 	if first.body.Size > 0 {
 		body := filepath.Join(dir, "body")
@@ -197,7 +233,15 @@ func readLog(log *os.File, count int) (report, error) {
 		return r, fmt.Errorf("%d of %d requests ended without an error", closed, count)
 	}
 	r.early, r.resumed = early, early
-	return r, lines.Err()
+	if err := lines.Err(); err != nil {
+		return r, err
+	}
+	if _, err := log.Seek(0, io.SeekStart); err != nil {
+		return r, err
+	}
+	use, err := tables(log)
+	r.compressing = &use
+	return r, err
 }
 
 // note takes one line about a response: a field, or the beginning of a section.

@@ -54,9 +54,11 @@ type origin struct {
 	// early says of the newest connection whether a request came before its handshake
 	// was complete, where the server can tell in no other way.
 	early func() (bool, error)
-	// compressing says how many bytes of the server's header blocks and of its client's
-	// went through dynamic tables on all connections. nil: it cannot tell.
-	compressing func() dynamic
+	// facts says that the answer to /facts has aioquicFacts.
+	facts bool
+	// compressing tells the use of dynamic tables on the newest connection, where the server
+	// can tell in no other way.
+	compressing func() (dynamic, error)
 	// pushes says that a request for /push brings two.
 	pushes bool
 	// shutdown ends the server when the requests under way are answered.
@@ -121,10 +123,9 @@ type report struct {
 	connections int      // how many there were, 0 where the client cannot have more than one
 	resumed     bool     // the connection had a ticket
 	early       bool     // the server has taken early data
-	// compressing counts the client's view of the dynamic tables, nil where it cannot tell.
-	compressing *dynamic
+	compressing *dynamic // nil where the client cannot tell
 }
 
-// dynamic is how much of the dynamic tables an end has used: bytes on its encoder
-// stream and on its peer's, or references, whichever it can tell. Only zero matters.
-type dynamic struct{ sent, received uint64 }
+// dynamic tells of the use of both dynamic tables, as an end sees it: of its own encoder's
+// and of its peer's. It counts bytes of instructions; only zero matters.
+type dynamic struct{ own, peer uint64 }

@@ -1,6 +1,7 @@
 package h3
 
 import (
+	"encoding/json"
 	"errors"
 	"fmt"
 	"net/http"
@@ -25,6 +26,9 @@ func dynamicTable(d *duel) error {
 		a = get("/small.txt")
 	}
 	p := plan{asks: []ask{a, a, a, a, a, a, a, a}}
+	if o.facts {
+		p.asks = append(p.asks, get("/facts"))
+	}
 	r, err := c.run(d.ctx, o.addr, p)
 	if errors.Is(err, errNoWay) { // the client chooses its fields
 		p = plan{asks: gets("/n/001", "/n/002", "/n/003", "/n/004", "/n/005", "/n/006", "/n/007", "/n/008")}
@@ -38,19 +42,29 @@ func dynamicTable(d *duel) error {
 			return fmt.Errorf("request %d: status %d", i, a.status)
 		}
 	}
-	told := r.compressing
-	if told == nil && o.compressing != nil {
-		// What the server sends the client receives.
-		use := o.compressing()
-		told = &dynamic{sent: use.received, received: use.sent}
+	use, err := tableUse(o, r)
+	if err == nil && (use.own == 0 || use.peer == 0) {
+		err = fmt.Errorf("use of the dynamic tables: %+v, want some of both", use)
 	}
-	if told == nil {
-		return errNoWay
+	return err
+}
+
+// tableUse asks the end that can tell.
+func tableUse(o *origin, r report) (dynamic, error) {
+	switch {
+	case r.compressing != nil:
+		return *r.compressing, nil
+	case o.facts:
+		var f aioquicFacts
+		text := r.answers[len(r.answers)-1].text
+		if err := json.Unmarshal([]byte(text), &f); err != nil {
+			return dynamic{}, fmt.Errorf("facts %.100q: %w", text, err)
+		}
+		return f.dynamic(), nil
+	case o.compressing != nil:
+		return o.compressing()
 	}
-	if told.sent == 0 || told.received == 0 {
-		return fmt.Errorf("use of the dynamic tables as the client sees it: %+v, want some of both", *told)
-	}
-	return nil
+	return dynamic{}, errNoWay
 }
 
 // zeroRTT gets a ticket on a first connection and sends the request of the second

@@ -328,9 +328,14 @@ func (c *sessionClient) all(ctx context.Context, s *http3.Session, to netip.Addr
 // exchange makes one request and reads its response, while the request's body leaves.
 func exchange(ctx context.Context, s *http3.Session, to netip.AddrPort, a ask) (answer, error) {
 	var got answer
+	told := make(chan struct{}) // that there are no more informational ones
 	st, err := s.OpenStream(ctx, http3.StreamOptions{Hooks: http3.StreamHooks{
 		InformationalHeaders: func(h http3.Headers) error {
 			got.informational = append(got.informational, plain(h))
+			return nil
+		},
+		InitialHeaders: func(http3.Headers) error {
+			close(told)
 			return nil
 		},
 	}})
@@ -345,6 +350,9 @@ func exchange(ctx context.Context, s *http3.Session, to netip.AddrPort, a ask) (
 		h = append(h, http3.Field{Name: ":protocol", Value: a.protocol})
 	}
 	bare := a.body.Size == 0 && a.trailer == nil
+	if !bare && a.trailer == nil && a.protocol == "" {
+		h = append(h, http3.Field{Name: "content-length", Value: strconv.FormatInt(a.body.Size, 10)})
+	}
 	if err := st.SubmitInitialHeaders(block(h, a.header), http3.HeaderOptions{Terminal: bare}); err != nil {
 		return got, err
 	}
@@ -359,9 +367,12 @@ func exchange(ctx context.Context, s *http3.Session, to netip.AddrPort, a ask) (
 	if err := got.read(st); err != nil {
 		return got, err
 	}
-	select {
-	case err = <-sent:
+	if err := <-sent; err != nil { // it ends with the session at the latest
 		return got, err
+	}
+	select {
+	case <-told:
+		return got, nil
 	case <-ctx.Done():
 		return got, ctx.Err()
 	}
