@@ -6,7 +6,7 @@ type Decoder struct {
 	table       table
 	maxCapacity uint64 // what we have advertised
 	maxBlocked  uint64
-	blocked     map[int64]struct{} // streams that wait for insertions
+	blocked     map[int64]uint64 // streams that wait for insertions, and for how many
 
 	partial []byte // the beginning of an encoder instruction
 	missing int    // how many bytes it lacks, at least

@@ -21,8 +21,8 @@ const maxAtRisk = 256
 // and encodes field sections. Its zero value is ready and uses the static table only,
 // until SetLimits.
 type Encoder struct {
-	// TableCapacity is how many bytes of the peer's table to use at most. 0 is 4096.
-	// It is read by SetLimits.
+	// TableCapacity is how many bytes of the peer's table to use at most. 0 is 4096,
+	// and more than 1<<30 is as much. It is read by SetLimits.
 	TableCapacity uint64
 
 	table      table
@@ -31,6 +31,7 @@ type Encoder struct {
 	draining   uint64            // entries below this index are about to be evicted: they are duplicated rather than referred to
 	drainSize  uint64            // the size of these entries
 	seen       *history
+	budget     int    // how many bytes insertions may cost yet: see earn
 	maxEntries uint64 // by the peer's setting, not by the capacity in use: RFC 9204 §4.5.1.1
 	announced  bool   // Set Dynamic Table Capacity is in out or sent
 
@@ -71,7 +72,7 @@ func (e *Encoder) SetLimits(maxTableCapacity, blockedStreams uint64) {
 	if limit == 0 {
 		limit = defaultCapacity
 	}
-	e.table.capacity = min(maxTableCapacity, limit)
+	e.table.capacity = min(maxTableCapacity, limit, 1<<30)
 	e.maxEntries = maxTableCapacity / entryOverhead
 	if e.table.capacity < entryOverhead {
 		return
@@ -79,6 +80,7 @@ func (e *Encoder) SetLimits(maxTableCapacity, blockedStreams uint64) {
 	e.pairs = make(map[pair]uint64)
 	e.names = make(map[string]uint64)
 	e.seen = new(history)
+	e.budget = int(e.table.capacity)
 }
 
 // AppendSection appends an encoded field section to b. Instructions that it may need
@@ -94,6 +96,9 @@ func (e *Encoder) AppendSection(b []byte, streamID int64, fields []Field) []byte
 	b = p.append(b, e.maxEntries, fields)
 	if p.required > 0 {
 		e.track(streamID, p.required, p.oldest)
+	}
+	if cap(p.lines) > keep/16 {
+		p.lines = nil
 	}
 	return b
 }
@@ -115,9 +120,11 @@ func (e *Encoder) choose(f *Field) line {
 			return line{form: indexedStatic, index: static}
 		}
 		if index, ok := e.find(f, static, named); ok {
+			e.earn(len(f.Value))
 			return line{form: indexedDynamic, index: index}
 		}
 	}
+	e.earn(len(f.Value) / 16)
 	l := line{form: literalName, secret: secret}
 	if named {
 		l.form, l.index = literalStatic, static
@@ -142,18 +149,14 @@ func (e *Encoder) find(f *Field, static uint64, named bool) (index uint64, ok bo
 		}
 		return e.useNewest()
 	}
-	if newest-1 < e.draining && e.now.risky && e.duplicate(newest-1) {
+	if newest-1 < e.draining && e.duplicate(newest-1) && e.now.risky {
 		return e.useNewest()
 	}
 	for at := newest; at > e.table.dropped; at = e.table.at(at - 1).olderPair {
-		if !e.usable(at - 1) {
-			continue
+		if e.usable(at - 1) {
+			e.now.refer(at - 1)
+			return at - 1, true
 		}
-		e.now.refer(at - 1) // which keeps it from being evicted by its duplicate
-		if newest-1 < e.draining && !e.now.risky {
-			e.duplicate(newest - 1)
-		}
-		return at - 1, true
 	}
 	return 0, false
 }

@@ -32,12 +32,12 @@ func repeats(name string) bool {
 	return false
 }
 
-// worth reports whether to insert a field: if its name says that it will come again,
-// and it can be used at once, or if it has come again. A name of which only the value
-// is new each time is inserted alone.
+// worth reports whether to insert a field: if it has come again, or if its name says
+// that it will, it can be used at once and nothing has to go for it. A name of which
+// only the value is new each time is inserted alone.
 func (e *Encoder) worth(f *Field, named bool) bool {
 	known := e.seen.add(hash(hash(hashStart, f.Name), f.Value))
-	if known || e.now.risky && repeats(f.Name) {
+	if known || e.now.risky && repeats(f.Name) && e.table.size+f.Size() <= e.table.capacity {
 		return true
 	}
 	if !named && e.names[f.Name] == 0 && e.seen.add(hash(hashStart, f.Name)) {
@@ -46,12 +46,20 @@ func (e *Encoder) worth(f *Field, named bool) bool {
 	return false
 }
 
+// earn lets insertions cost more, because references have saved so much, or, by a little
+// of what is sent without one, in case that other fields are in fashion now. With a table
+// too small for what repeats, most insertions are evicted before they have paid: then
+// this bounds the waste. What is earned is kept up to the capacity.
+func (e *Encoder) earn(n int) { e.budget = min(e.budget+n, int(e.table.capacity)) }
+
 // insert adds an entry, unless there is no room for it or this is not the time.
 func (e *Encoder) insert(name, value string, static uint64, named bool) bool {
 	size := Field{Name: name, Value: value}.Size()
-	if !e.now.insert || size > e.table.capacity/2 || !e.makeRoom(size) {
+	cost := int(size - entryOverhead)
+	if !e.now.insert || size > e.table.capacity/2 || cost > e.budget || !e.makeRoom(size) {
 		return false
 	}
+	e.budget -= cost
 	e.announce()
 	if named {
 		e.out.b = appendInt(e.out.b, 0xc0, 6, static)

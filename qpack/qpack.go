@@ -32,7 +32,8 @@
 // that is not acknowledged only while fewer streams are at risk of being blocked
 // than the peer allows, and never evicts an entry that is referred to or not
 // acknowledged. Entries about to be evicted that are still in use are duplicated
-// (RFC 9204 §2.1.1.1). Secrets never enter the table and are marked, so that nobody
+// (RFC 9204 §2.1.1.1). Insertions may cost little more than references have saved, so
+// that a table too small for what repeats does not do harm. Secrets never enter the table and are marked, so that nobody
 // on the way puts them into one: whatever has Field.Sensitive, credentials, and
 // cookies short enough to be guessed (RFC 9204 §7.1).
 //

@@ -1,13 +1,16 @@
 package qpack
 
-import "math"
+import (
+	"maps"
+	"math"
+)
 
 // Decode decodes a field section and appends its fields. Names and values of table
 // entries are shared, literal ones are made once; nothing borrows from section.
 //
 // The sections of a stream are decoded in order. For ErrBlocked the caller keeps the
-// section; the stream counts as blocked until Decode succeeds for it or Cancel is
-// called. An *Error ends the connection, ErrTooLarge this message only. With any error
+// section; the stream counts as blocked until the insertions arrive or Cancel is called,
+// and a stream more than may be blocked is an *Error. An *Error ends the connection, ErrTooLarge this message only. With any error
 // the fields come back as they were.
 func (d *Decoder) Decode(fields []Field, streamID int64, section []byte, limit Limit) ([]Field, error) {
 	s := sectionReader{c: cursor{b: section}, table: &d.table}
@@ -15,7 +18,7 @@ func (d *Decoder) Decode(fields []Field, streamID int64, section []byte, limit L
 		return fields, err
 	}
 	if s.required > d.table.inserted {
-		return fields, d.block(streamID)
+		return fields, d.block(streamID, s.required)
 	}
 	delete(d.blocked, streamID)
 	all, err := s.lines(fields, limit)
@@ -28,17 +31,20 @@ func (d *Decoder) Decode(fields []Field, streamID int64, section []byte, limit L
 	return all, nil
 }
 
-func (d *Decoder) block(streamID int64) error {
-	if _, ok := d.blocked[streamID]; ok {
-		return ErrBlocked
-	}
-	if uint64(len(d.blocked)) >= d.maxBlocked {
-		return failf(DecompressionFailed, "stream %d is blocked, and %d others are, which is all that may", streamID, len(d.blocked))
+// block counts a stream as blocked, if another one may be.
+func (d *Decoder) block(streamID int64, required uint64) error {
+	if _, ok := d.blocked[streamID]; !ok && uint64(len(d.blocked)) >= d.maxBlocked {
+		// Those whose insertions have arrived are blocked no more, even if
+		// the caller has not tried them again.
+		maps.DeleteFunc(d.blocked, func(_ int64, required uint64) bool { return required <= d.table.inserted })
+		if n := len(d.blocked); uint64(n) >= d.maxBlocked {
+			return failf(DecompressionFailed, "stream %d is blocked, and %d others are, which is all that may", streamID, n)
+		}
 	}
 	if d.blocked == nil {
-		d.blocked = make(map[int64]struct{})
+		d.blocked = make(map[int64]uint64)
 	}
-	d.blocked[streamID] = struct{}{}
+	d.blocked[streamID] = required
 	return ErrBlocked
 }
 
@@ -115,19 +121,14 @@ func (s *sectionReader) lines(fields []Field, limit Limit) ([]Field, error) {
 		most = math.MaxInt
 	}
 	for n := 0; len(s.c.b) > 0; n++ {
-		l := s.line()
-		if err := s.err(); err != nil {
-			return nil, err
-		}
-		// No string is made that is too large however well it is compressed.
-		if n == most || l.field.Size()+l.name.least()+l.value.least() > left {
+		if n == most {
 			return nil, ErrTooLarge
 		}
-		f, ok := l.finish()
-		if !ok {
-			return nil, failf(DecompressionFailed, "%s", badHuffman)
-		}
-		if f.Size() > left {
+		f, err := s.line(left)
+		switch {
+		case err != nil:
+			return nil, err
+		case f.Size() > left:
 			return nil, ErrTooLarge
 		}
 		left -= f.Size()
@@ -136,47 +137,52 @@ func (s *sectionReader) lines(fields []Field, limit Limit) ([]Field, error) {
 	return fields, nil
 }
 
-// fieldLine is a field with what is taken from a table, and the strings that the
-// section itself has for it.
-type fieldLine struct {
-	field       Field
-	name, value literal
+// line reads one field line.
+func (s *sectionReader) line(left uint64) (f Field, err error) {
+	switch first := s.c.b[0]; {
+	case first&0x80 != 0: // RFC 9204 §4.5.2
+		f = s.entry(first&0x40 != 0, s.c.integer(6))
+	case first&0xf0 == 0x10: // RFC 9204 §4.5.3
+		f = s.postBase(s.c.integer(4))
+	default:
+		return s.literal(first, left)
+	}
+	return f, s.err()
 }
 
-// finish makes the strings.
-func (l *fieldLine) finish() (f Field, ok bool) {
-	f, ok = l.field, true
-	if len(l.name.raw) > 0 {
-		f.Name, ok = l.name.text()
-	}
-	if ok && len(l.value.raw) > 0 {
-		f.Value, ok = l.value.text()
-	}
-	return f, ok
-}
-
-// line reads one field line: RFC 9204 §4.5.2 to §4.5.6.
-func (s *sectionReader) line() (l fieldLine) {
-	c, first := &s.c, s.c.b[0]
+// literal reads a field line that has strings of its own. None is made if the field is
+// sure to be too large, however well it is compressed.
+func (s *sectionReader) literal(first byte, left uint64) (f Field, err error) {
+	var name, value literal
 	switch {
-	case first&0x80 != 0: // indexed
-		l.field = s.entry(first&0x40 != 0, c.integer(6))
-		return l
-	case first&0x40 != 0: // literal, its name indexed
-		l.field.Name = s.entry(first&0x10 != 0, c.integer(4)).Name
-		l.field.Sensitive = first&0x20 != 0
-	case first&0x20 != 0: // literal, its name too
-		l.name = c.literal(3, maxInt)
-		l.field.Sensitive = first&0x10 != 0
-	case first&0x10 != 0: // indexed, from the Base on
-		l.field = s.postBase(c.integer(4))
-		return l
-	default: // literal, its name indexed, from the Base on
-		l.field.Name = s.postBase(c.integer(3)).Name
-		l.field.Sensitive = first&0x08 != 0
+	case first&0x40 != 0: // RFC 9204 §4.5.4
+		f.Name = s.entry(first&0x10 != 0, s.c.integer(4)).Name
+		f.Sensitive = first&0x20 != 0
+	case first&0x20 != 0: // RFC 9204 §4.5.6
+		name = s.c.literal(3, maxInt)
+		f.Sensitive = first&0x10 != 0
+	default: // RFC 9204 §4.5.5
+		f.Name = s.postBase(s.c.integer(3)).Name
+		f.Sensitive = first&0x08 != 0
 	}
-	l.value = c.literal(7, maxInt)
-	return l
+	value = s.c.literal(7, maxInt)
+	if err := s.err(); err != nil {
+		return f, err
+	}
+	if f.Size()+name.least()+value.least() > left {
+		return f, ErrTooLarge
+	}
+	ok := true
+	if name.raw != nil {
+		f.Name, ok = name.text()
+	}
+	if ok {
+		f.Value, ok = value.text()
+	}
+	if !ok {
+		s.c.fail(badHuffman)
+	}
+	return f, s.err()
 }
 
 // entry returns an entry of the static table, or of the dynamic one by its distance

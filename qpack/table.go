@@ -26,8 +26,6 @@ type table struct {
 	capacity uint64
 }
 
-func (t *table) has(index uint64) bool { return index >= t.dropped && index < t.inserted }
-
 // at returns an entry that the table has.
 func (t *table) at(index uint64) *entry { return &t.ring[index&uint64(len(t.ring)-1)] }
 
