@@ -4,7 +4,6 @@ import (
 	"context"
 
 	"fmt"
-	"net/netip"
 	"net/url"
 	"strings"
 	"sync"
@@ -32,26 +31,29 @@ func TestChromium(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			at, stop, err := kind.start(loopback, id, newSite())
-			if err != nil {
+			p := place{id: id, dir: t.TempDir()}
+			if err := newFolder(p.dir); err != nil {
 				t.Fatal(err)
 			}
-			defer func() { stop() }()
-			b := open(t, path, id, at)
-			for _, visit := range []string{"first server", "server after a restart"} {
-				if visit != "first server" {
-					if err := stop(); err != nil {
-						t.Fatalf("stopping the server: %v", err)
-					}
-					if _, stop, err = kind.start(at, id, newSite()); err != nil {
-						t.Fatalf("starting the server again: %v", err)
-					}
+			if p.at, err = kit.FreePort(); err != nil {
+				t.Fatal(err)
+			}
+			ctx, cancel := context.WithTimeout(t.Context(), patience)
+			defer cancel()
+			b := open(ctx, t, path, p)
+			for i, visit := range []string{"first server", "server after a restart"} {
+				s, err := kind.start(ctx, t, p)
+				if err != nil {
+					t.Fatalf("starting the server: %v", err)
 				}
 				t.Run(visit, func(t *testing.T) {
 					b.wantPage(t)
-					b.wantUpload(t)
+					b.wantUpload(t, fmt.Sprintf("bytes-%d.bin", i), s.stored)
 					b.wantDownload(t)
 				})
+				if err := s.stop(); err != nil {
+					t.Fatalf("stopping the server: %v", err)
+				}
 			}
 		})
 	}
@@ -69,21 +71,19 @@ type browser struct {
 
 // open starts one with a fresh profile: without one it ignores what is said about
 // QUIC and certificates here.
-func open(t *testing.T, path string, id *kit.Identity, at netip.AddrPort) *browser {
-	host := fmt.Sprintf("%s:%d", kit.HostName, at.Port())
+func open(ctx context.Context, t *testing.T, path string, p place) *browser {
+	host := fmt.Sprintf("%s:%d", kit.HostName, p.at.Port())
 	options := append([]chromedp.ExecAllocatorOption{}, chromedp.DefaultExecAllocatorOptions[:]...)
 	options = append(options,
 		chromedp.ExecPath(path),
 		chromedp.NoSandbox,
 		chromedp.DisableGPU,
 		chromedp.Flag("origin-to-force-quic-on", host),
-		chromedp.Flag("ignore-certificate-errors-spki-list", id.SPKI),
+		chromedp.Flag("ignore-certificate-errors-spki-list", p.id.SPKI),
 		chromedp.Flag("host-resolver-rules", "MAP "+kit.HostName+" 127.0.0.1"), // never ::1
 		chromedp.Flag("disable-component-update", true),
 	)
-	ctx, cancel := context.WithTimeout(t.Context(), patience)
-	t.Cleanup(cancel)
-	ctx, cancel = chromedp.NewExecAllocator(ctx, options...)
+	ctx, cancel := chromedp.NewExecAllocator(ctx, options...)
 	t.Cleanup(cancel)
 	ctx, cancel = chromedp.NewContext(ctx)
 	t.Cleanup(cancel)
@@ -93,6 +93,9 @@ func open(t *testing.T, path string, id *kit.Identity, at netip.AddrPort) *brows
 	}
 	if _, err := chromedp.Call(ctx, network.Enable, network.EnableParams{}); err != nil {
 		t.Fatalf("starting Chromium: %v", err)
+	}
+	if _, err := chromedp.Call(ctx, network.SetCacheDisabled, network.SetCacheDisabledParams{CacheDisabled: true}); err != nil {
+		t.Fatal(err)
 	}
 	t.Cleanup(func() {
 		if t.Failed() {
@@ -146,19 +149,21 @@ func (b *browser) wantPage(t *testing.T) {
 	}
 }
 
-// wantUpload sends the form.
-func (b *browser) wantUpload(t *testing.T) {
+// wantUpload sends the form, with a file that the server is asked for afterwards.
+func (b *browser) wantUpload(t *testing.T, name string, stored func(string) (kit.Digest, error)) {
 	got, err := evaluate[struct {
 		Sum    string
 		Status int
-		Server received
-	}](b, fmt.Sprintf("upload(%d)", uploadSize))
+	}](b, fmt.Sprintf("upload(%q, %d)", name, uploadSize))
 	if err != nil {
 		t.Fatalf("uploading: %v", err)
 	}
-	want := received{Note: "a form", Name: "bytes.bin", File: kit.Digest{Size: uploadSize, Sum: got.Sum}}
-	if got.Status != 200 || got.Server != want {
-		t.Errorf("uploading: status %d, the server has received %+v, want %+v", got.Status, got.Server, want)
+	if got.Status != 200 {
+		t.Fatalf("uploading: status %d", got.Status)
+	}
+	d, err := stored(name)
+	if want := (kit.Digest{Size: uploadSize, Sum: got.Sum}); err != nil || d != want {
+		t.Errorf("uploading: the server has %+v, %v, want %+v", d, err, want)
 	}
 }
 
@@ -168,18 +173,16 @@ func (b *browser) wantDownload(t *testing.T) {
 		Status int
 		Size   int64
 		Sum    uint32
-	}](b, `download("large")`)
+	}](b, `download("large.bin")`)
 	if err != nil {
 		t.Fatalf("downloading: %v", err)
 	}
-	if want := largeSum(); got.Status != 200 || got.Size != downloadSize || got.Sum != want {
-		t.Errorf("downloading: status %d, %d bytes with sum %08x, want 200, %d, %08x", got.Status, got.Size, got.Sum, downloadSize, want)
+	if want := largeSum(); got.Status != 200 || got.Size != large.Size || got.Sum != want {
+		t.Errorf("downloading: status %d, %d bytes with sum %08x, want 200, %d, %08x", got.Status, got.Size, got.Sum, large.Size, want)
 	}
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	if b.came["/large"] != "h3" || b.came["/upload"] != "h3" {
-		t.Errorf("the transfers came by %q and %q, want h3", b.came["/upload"], b.came["/large"])
+	if b.came["/large.bin"] != "h3" || b.came["/in/"] != "h3" {
+		t.Errorf("the transfers came by %q and %q, want h3", b.came["/in/"], b.came["/large.bin"])
 	}
 }
-
-func servers() []serverKind { return []serverKind{{"quic-go", startQuicGo}} }

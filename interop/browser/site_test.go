@@ -2,12 +2,13 @@ package browser
 
 import (
 	"embed"
-	"encoding/json"
 	"hash/adler32"
 	"io"
 	"io/fs"
 	"net/http"
-	"strconv"
+	"os"
+	"path/filepath"
+	"sync"
 
 	"github.com/cinnabar-quic/cinnabar/interop/internal/kit"
 )
@@ -15,56 +16,69 @@ import (
 //go:embed testdata
 var testdata embed.FS
 
-const (
-	uploadSize   = 10_000_000
-	downloadSize = 100_000_000
-	downloadSeed = 5
-)
+const uploadSize = 10_000_000
 
-// newSite serves the page, takes its form, and has something large.
-func newSite() http.Handler {
+// large is what the page downloads as large.bin.
+var large = kit.Content{Seed: 5, Size: 100_000_000}
+
+// newFolder makes a folder with the page, something large, and a place for uploads.
+func newFolder(dir string) error {
 	files, err := fs.Sub(testdata, "testdata")
 	if err != nil {
-		panic("BUG: " + err.Error())
+		return err
 	}
-	m := http.NewServeMux()
-	m.Handle("GET /", http.FileServerFS(files))
-	m.HandleFunc("POST /upload", takeForm)
-	m.HandleFunc("GET /large", func(w http.ResponseWriter, r *http.Request) {
-		w.Header().Set("Content-Length", strconv.Itoa(downloadSize))
-		w.Header().Set("Content-Type", "application/octet-stream")
-		io.Copy(w, large().Reader())
-	})
-	return m
+	if err := os.CopyFS(dir, files); err != nil {
+		return err
+	}
+	if err := os.Mkdir(filepath.Join(dir, "in"), 0o755); err != nil {
+		return err
+	}
+	return large.Save(filepath.Join(dir, "large.bin"))
 }
-
-func large() kit.Content { return kit.Content{Seed: downloadSeed, Size: downloadSize} }
 
 // largeSum is what the page should find.
 func largeSum() uint32 {
 	h := adler32.New()
-	io.Copy(h, large().Reader())
+	io.Copy(h, large.Reader())
 	return h.Sum32()
 }
 
-// received is the answer to a form.
-type received struct {
-	Note string     `json:"note"`
-	Name string     `json:"name"`
-	File kit.Digest `json:"file"`
+// site serves a folder, and takes forms for its subfolder in, which it does not keep.
+type site struct {
+	http.ServeMux
+
+	mu    sync.Mutex
+	taken map[string]kit.Digest
 }
 
-func takeForm(w http.ResponseWriter, r *http.Request) {
+func newSite(dir string) *site {
+	s := &site{taken: make(map[string]kit.Digest)}
+	s.Handle("GET /", http.FileServer(http.Dir(dir)))
+	s.HandleFunc("POST /in/{$}", s.take)
+	return s
+}
+
+// take answers a form as forms are answered, with another page to look at.
+func (s *site) take(w http.ResponseWriter, r *http.Request) {
 	file, head, err := r.FormFile("file")
 	if err != nil {
 		http.Error(w, err.Error(), http.StatusBadRequest)
 		return
 	}
 	defer file.Close()
-	digest, err := kit.DigestOf(file)
+	d, err := kit.DigestOf(file)
 	if err != nil {
 		http.Error(w, err.Error(), http.StatusBadRequest)
 		return
 	}
-	json.NewEncoder(w).Encode(received{r.FormValue("note"), head.Filename, digest})
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.taken[head.Filename] = d
+	http.Redirect(w, r, "/in/", http.StatusSeeOther)
+}
+
+func (s *site) stored(name string) (kit.Digest, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.taken[name], nil
 }

@@ -154,14 +154,17 @@ func (c *ngtcp2Client) run(ctx context.Context, to netip.AddrPort, p plan) (repo
 	if err := os.Mkdir(dir, 0o755); err != nil {
 		return report{}, err
 	}
-	args := []string{"--no-quic-dump", "--no-http-dump", "--exit-on-all-streams-close", "--timeout=30s",
+	args := []string{"--no-quic-dump", "--no-http-dump",
 		"--download=" + dir, "--sni=" + kit.HostName, "--http-method=" + first.method,
 		"--session-file=" + filepath.Join(c.dir, "session"), "--tp-file=" + filepath.Join(c.dir, "parameters")}
 	if !p.early {
 		args = append(args, "--disable-early-data")
 	}
-	if len(p.asks) > 1 && !p.together && !p.early {
-		args = append(args, "--delay-stream=100ms") // it cannot ask one after the other, but after the server's settings
+	if p.settled {
+		// The responses' acknowledgments, and its QPACK decoder's, leave before it does.
+		args = append(args, "--delay-stream=100ms", "--timeout=500ms")
+	} else {
+		args = append(args, "--exit-on-all-streams-close", "--timeout=30s")
 	}
 	if first.body.Size > 0 {
 		body := filepath.Join(dir, "body")

@@ -77,6 +77,7 @@ type plan struct {
 	together bool // all requests at once, else one after the other
 	early    bool // the first request leaves as 0-RTT
 	ticket   bool // the connection stays until it has brought a ticket
+	settled  bool // it begins when both ends know each other's settings, and ends when all is acknowledged
 	pushes   int  // the connection stays until so many pushes have come
 }
 

@@ -25,13 +25,13 @@ func dynamicTable(d *duel) error {
 	if !o.dynamic {
 		a = get("/small.txt")
 	}
-	p := plan{asks: []ask{a, a, a, a, a, a, a, a}}
+	p := plan{asks: []ask{a, a, a, a, a, a, a, a}, settled: true}
 	if o.facts {
 		p.asks = append(p.asks, get("/facts"))
 	}
 	r, err := c.run(d.ctx, o.addr, p)
 	if errors.Is(err, errNoWay) { // the client chooses its fields
-		p = plan{asks: gets("/n/001", "/n/002", "/n/003", "/n/004", "/n/005", "/n/006", "/n/007", "/n/008")}
+		p = plan{asks: gets("/n/001", "/n/002", "/n/003", "/n/004", "/n/005", "/n/006", "/n/007", "/n/008"), settled: true}
 		r, err = c.run(d.ctx, o.addr, p)
 	}
 	if err != nil {
