@@ -164,7 +164,7 @@ func (c *aioquicClient) run(ctx context.Context, to netip.AddrPort, p plan) (rep
 		return report{}, fmt.Errorf("client.py wrote %.100q: %w", out.Bytes(), err)
 	}
 	use := got.Facts.dynamic()
-	r := report{resumed: got.Facts.Resumed, early: got.Facts.EarlyAccepted, compressing: &use}
+	r := report{resumed: got.Facts.Resumed, early: new(got.Facts.EarlyAccepted), compressing: &use}
 	for _, a := range got.Answers {
 		r.answers = append(r.answers, a.answer())
 	}

@@ -66,6 +66,9 @@ var cases = []entry{
 	{name: "extended CONNECT", run: extendedConnect},
 }
 
+// TestNetHTTP is about http3.Server and http3.Transport.
+func TestNetHTTP(t *testing.T) { runAll(t, around(netHTTP{})) }
+
 // TestSessions is about http3.Session and http3.Stream.
 func TestSessions(t *testing.T) { runAll(t, around(sessions{})) }
 

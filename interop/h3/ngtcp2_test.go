@@ -235,7 +235,7 @@ func readLog(log *os.File, count int) (report, error) {
 	if closed != count {
 		return r, fmt.Errorf("%d of %d requests ended without an error", closed, count)
 	}
-	r.early, r.resumed = early, early
+	r.early, r.resumed = &early, early
 	if err := lines.Err(); err != nil {
 		return r, err
 	}

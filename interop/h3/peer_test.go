@@ -123,7 +123,7 @@ type report struct {
 	pushes      []push   // in the order of their IDs
 	connections int      // how many there were, 0 where the client cannot have more than one
 	resumed     bool     // the connection had a ticket
-	early       bool     // the server has taken early data
+	early       *bool    // whether the server has taken early data; nil where the client cannot tell
 	compressing *dynamic // nil where the client cannot tell
 }
 

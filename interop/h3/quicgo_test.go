@@ -88,7 +88,7 @@ func (c *quicGoClient) run(ctx context.Context, to netip.AddrPort, p plan) (repo
 			r.Proto = a.protocol
 		}
 		return nil
-	})
+	}, func(*http.Response) {})
 	if err != nil {
 		return report{}, err
 	}
@@ -107,6 +107,6 @@ func (c *quicGoClient) run(ctx context.Context, to netip.AddrPort, p plan) (repo
 		answers:     answers,
 		connections: len(conns),
 		resumed:     state.TLS.DidResume,
-		early:       state.Used0RTT,
+		early:       new(state.Used0RTT),
 	}, nil
 }

@@ -105,8 +105,11 @@ func zeroRTT(d *duel) error {
 	if err != nil {
 		return fmt.Errorf("the second connection: %w", err)
 	}
-	if !r.resumed || !r.early {
-		return fmt.Errorf("the client says: resumed %t, early data accepted %t", r.resumed, r.early)
+	switch {
+	case !r.resumed:
+		return errors.New("the client says that the connection has not resumed another")
+	case r.early != nil && !*r.early:
+		return errors.New("the client says that the server has not taken early data")
 	}
 	if o.saysEarly {
 		return r.answers[0].wantText("early")
@@ -115,6 +118,9 @@ func zeroRTT(d *duel) error {
 		return err
 	}
 	if o.early == nil {
+		if r.early == nil {
+			return errNoWay // to know
+		}
 		return nil
 	}
 	early, err := o.early()
@@ -130,8 +136,8 @@ func (d *duel) earn(c client, to netip.AddrPort) error {
 	if err != nil {
 		return fmt.Errorf("the first connection: %w", err)
 	}
-	if r.resumed || r.early {
-		return fmt.Errorf("the first connection: resumed %t, early data accepted %t", r.resumed, r.early)
+	if r.resumed || r.early != nil && *r.early {
+		return errors.New("the first connection has resumed another")
 	}
 	return nil
 }

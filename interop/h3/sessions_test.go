@@ -298,7 +298,7 @@ func (c *sessionClient) run(ctx context.Context, to netip.AddrPort, p plan) (rep
 			return r, err
 		}
 	}
-	r.resumed, r.early = q.ConnectionState().DidResume, q.EarlyDataAccepted()
+	r.resumed, r.early = q.ConnectionState().DidResume, new(q.EarlyDataAccepted())
 	return r, s.Shutdown(ctx)
 }
 

@@ -23,14 +23,21 @@ const textSize = 4 << 10
 // it is to leave as early data, and the protocol of an extended CONNECT.
 type prepare func(r *http.Request, a ask, early bool) error
 
-// trip runs a plan with an http.RoundTripper.
-func trip(ctx context.Context, rt http.RoundTripper, to netip.AddrPort, p plan, prepare prepare) ([]answer, error) {
+// trip runs a plan with an http.RoundTripper. Look is shown every response, one at a time.
+func trip(ctx context.Context, rt http.RoundTripper, to netip.AddrPort, p plan, prepare prepare, look func(*http.Response)) ([]answer, error) {
+	var mu sync.Mutex
 	answers := make([]answer, len(p.asks))
 	var all sync.WaitGroup
 	errs := make([]error, len(p.asks))
 	for i, a := range p.asks {
 		one := func() {
-			answers[i], errs[i] = roundTrip(ctx, rt, to, a, func(r *http.Request) error { return prepare(r, a, p.early && i == 0) })
+			answers[i], errs[i] = roundTrip(ctx, rt, to, a, func(r *http.Request) error {
+				return prepare(r, a, p.early && i == 0)
+			}, func(resp *http.Response) {
+				mu.Lock()
+				defer mu.Unlock()
+				look(resp)
+			})
 		}
 		if p.together {
 			all.Go(one)
@@ -49,7 +56,7 @@ func trip(ctx context.Context, rt http.RoundTripper, to netip.AddrPort, p plan, 
 	return answers, nil
 }
 
-func roundTrip(ctx context.Context, rt http.RoundTripper, to netip.AddrPort, a ask, prepare func(*http.Request) error) (answer, error) {
+func roundTrip(ctx context.Context, rt http.RoundTripper, to netip.AddrPort, a ask, prepare func(*http.Request) error, look func(*http.Response)) (answer, error) {
 	if a.priority != "" {
 		return answer{}, errNoWay
 	}
@@ -82,6 +89,7 @@ func roundTrip(ctx context.Context, rt http.RoundTripper, to netip.AddrPort, a a
 	if resp.Proto != "HTTP/3.0" || resp.ProtoMajor != 3 {
 		return got, fmt.Errorf("protocol %s", resp.Proto)
 	}
+	look(resp)
 	got.status, got.header = resp.StatusCode, resp.Header
 	var text head
 	got.digest, err = kit.DigestOf(io.TeeReader(resp.Body, &text))
