@@ -33,9 +33,7 @@ type aioquicFacts struct {
 	Resumed         bool
 	EncoderSent     uint64
 	EncoderReceived uint64
-	Settings        map[string]uint64
-	PriorityUpdates [][3]any
-	MaxPushID       *uint64
+	PriorityUpdates [][3]any // type of the frame, what it is about, and the value
 }
 
 func (f aioquicFacts) dynamic() dynamic {
@@ -129,6 +127,7 @@ type aioquicAnswer struct {
 	Informational            [][][2]string
 	Digest                   kit.Digest
 	Text                     string
+	Order                    int
 }
 
 func (c *aioquicClient) run(ctx context.Context, to netip.AddrPort, p plan) (report, error) {
@@ -181,6 +180,9 @@ func pseudo(a ask, to netip.AddrPort) [][2]string {
 	if a.protocol != "" {
 		h = append(h, [2]string{":protocol", a.protocol})
 	}
+	for name := range a.trailer { // net/http passes on what is declared
+		h = append(h, [2]string{"trailer", strings.ToLower(name)})
+	}
 	return append(h, pairs(a.header)...)
 }
 
@@ -204,7 +206,7 @@ func fields(list [][2]string) http.Header {
 }
 
 func (a aioquicAnswer) answer() answer {
-	got := answer{header: fields(a.Header), trailer: fields(a.Trailer), digest: a.Digest, text: a.Text}
+	got := answer{header: fields(a.Header), trailer: fields(a.Trailer), digest: a.Digest, text: a.Text, order: a.Order}
 	got.status, _ = strconv.Atoi(got.header.Get(":status"))
 	for _, h := range a.Informational {
 		got.informational = append(got.informational, fields(h))

@@ -64,6 +64,7 @@ var cases = []entry{
 	{name: "informational response", run: informational},
 	{name: "server push", run: pushing},
 	{name: "extended CONNECT", run: extendedConnect},
+	{name: "priorities", run: priorities},
 }
 
 // TestNetHTTP is about http3.Server and http3.Transport.

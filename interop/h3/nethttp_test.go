@@ -48,6 +48,7 @@ func (netHTTP) serve(d *duel) (*origin, error) {
 		tunnels:   true,
 		pushes:    true,
 		saysEarly: true,
+		ranks:     true,
 		site:      site,
 		shutdown:  s.Shutdown,
 	}, nil

@@ -54,6 +54,8 @@ type origin struct {
 	// early says of the newest connection whether a request came before its handshake
 	// was complete, where the server can tell in no other way.
 	early func() (bool, error)
+	// ranks says that the server heeds priorities.
+	ranks bool
 	// facts says that the answer to /facts has aioquicFacts.
 	facts bool
 	// compressing tells the use of dynamic tables on the newest connection, where the server
@@ -109,6 +111,7 @@ type answer struct {
 	trailer       http.Header
 	digest        kit.Digest
 	text          string // the beginning of the body
+	order         int    // its place among those that ended, from 1; 0 where the client does not tell
 }
 
 // push is a response that nobody has asked for.

@@ -174,6 +174,67 @@ func pushing(d *duel) error {
 	return nil
 }
 
+// priorities wants what is urgent before what is not, although it was asked for later: by
+// the field of the request, and by a PRIORITY_UPDATE frame that comes with it. Of a
+// client it wants the frame.
+func priorities(d *duel) error {
+	o, c, err := d.site()
+	if err != nil {
+		return err
+	}
+	if o.facts {
+		return d.updatePriority(o, c)
+	}
+	if !o.ranks {
+		return errNoWay
+	}
+	const path = "/slow.bin"
+	late, soon := get(path), get(path)
+	for _, way := range []string{"field", "frame"} {
+		if way == "field" {
+			late.header, soon.header = http.Header{"Priority": {"u=7"}}, http.Header{"Priority": {"u=0"}}
+		} else {
+			late.header, soon.header = nil, nil
+			late.priority, soon.priority = "u=7", "u=0"
+		}
+		r, err := c.run(d.ctx, o.addr, plan{asks: []ask{late, soon}, together: true})
+		if err != nil {
+			return err
+		}
+		for _, a := range r.answers {
+			if err := a.want(http.StatusOK, d.root.large[path].Digest()); err != nil {
+				return err
+			}
+		}
+		switch first := r.answers[1].order; first {
+		case 0:
+			return errNoWay // to know
+		case 1:
+		default:
+			return fmt.Errorf("by a %s: the urgent response came to its end as number %d", way, first)
+		}
+	}
+	return nil
+}
+
+// updatePriority has a server tell what it was told.
+func (d *duel) updatePriority(o *origin, c client) error {
+	a := get("/small.txt")
+	a.priority = "u=1, i"
+	r, err := c.run(d.ctx, o.addr, plan{asks: []ask{a, get("/facts")}})
+	if err != nil {
+		return err
+	}
+	var f aioquicFacts
+	if err := json.Unmarshal([]byte(r.answers[1].text), &f); err != nil {
+		return err
+	}
+	if len(f.PriorityUpdates) != 1 || f.PriorityUpdates[0] != [3]any{float64(0xf0700), 0.0, "u=1, i"} {
+		return fmt.Errorf("the server was told %v, want one frame of type 0xf0700 for stream 0 with %q", f.PriorityUpdates, a.priority)
+	}
+	return nil
+}
+
 // extendedConnect opens a tunnel for another protocol, and has bytes come back
 // through it.
 func extendedConnect(d *duel) error {

@@ -45,6 +45,7 @@ func (sessions) serve(d *duel) (*origin, error) {
 		tunnels:   true,
 		pushes:    true,
 		saysEarly: true,
+		ranks:     true,
 		site:      s.site,
 	}, err
 }
@@ -348,6 +349,9 @@ func exchange(ctx context.Context, s *http3.Session, to netip.AddrPort, a ask) (
 	}
 	if a.protocol != "" {
 		h = append(h, http3.Field{Name: ":protocol", Value: a.protocol})
+	}
+	for name := range a.trailer {
+		h = append(h, http3.Field{Name: "trailer", Value: strings.ToLower(name)})
 	}
 	bare := a.body.Size == 0 && a.trailer == nil
 	if !bare && a.trailer == nil && a.protocol == "" {

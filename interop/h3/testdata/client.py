@@ -23,10 +23,12 @@ TEXT = 1 << 12  # bytes of a body that are reported
 class Answer:
     """A response, or a push, while it arrives."""
 
+    ended = 0  # how many have
+
     def __init__(self):
         self.digest, self.headers, self.informational, self.trailers = Digest(), None, [], []
         self.data = b""
-        self.promise = None
+        self.promise, self.order = None, 0
         self.over = asyncio.get_running_loop().create_future()
 
     def head(self, headers):
@@ -44,6 +46,8 @@ class Answer:
     def end(self, error=None):
         if self.over.done():
             return
+        Answer.ended += 1
+        self.order = Answer.ended
         if error:
             self.over.set_exception(ConnectionError(error))
         else:
@@ -57,6 +61,7 @@ class Answer:
             "digest": self.digest.json(),
             "text": self.data.decode(errors="replace"),
             "promise": self.promise or [],
+            "order": self.order,
         }
 
 

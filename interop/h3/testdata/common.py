@@ -13,7 +13,6 @@ class Http(H3Connection):
 
     def __init__(self, quic):
         self.priority_updates = []
-        self.goaway = None
         super().__init__(quic)
 
     def _handle_control_frame(self, frame_type, frame_data):
@@ -22,8 +21,6 @@ class Http(H3Connection):
             element = buf.pull_uint_var()
             value = buf.pull_bytes(buf.capacity - buf.tell()).decode()
             self.priority_updates.append([frame_type, element, value])
-        elif frame_type == 0x7:
-            self.goaway = Buffer(data=frame_data).pull_uint_var()
         super()._handle_control_frame(frame_type, frame_data)
 
     def facts(self):
@@ -32,10 +29,7 @@ class Http(H3Connection):
         return {
             "encoderSent": self._encoder_bytes_sent,
             "encoderReceived": self._encoder_bytes_received,
-            "settings": {str(k): v for k, v in (self.received_settings or {}).items()},
             "priorityUpdates": self.priority_updates,
-            "maxPushID": self._max_push_id,
-            "goaway": self.goaway,
         }
 
 
