@@ -3,25 +3,36 @@
 import hashlib
 
 from aioquic.buffer import Buffer
-from aioquic.h3.connection import H3Connection
+from aioquic.h3.connection import H3Connection, StreamType
+from aioquic.quic.events import StreamDataReceived
 
 PRIORITY_UPDATE = (0xF0700, 0xF0701)  # RFC 9218 section 7.2: of requests, of pushes
 
 
 class Http(H3Connection):
-    """An HTTP/3 connection that counts what its peer does beside requests."""
+    """An HTTP/3 connection that remembers its peer's control stream, to tell what the
+    library has no use for."""
 
     def __init__(self, quic):
-        self.priority_updates = []
+        self._uni = {}  # what came on unidirectional streams, until their type is known
         super().__init__(quic)
 
-    def _handle_control_frame(self, frame_type, frame_data):
-        if frame_type in PRIORITY_UPDATE:
-            buf = Buffer(data=frame_data)
-            element = buf.pull_uint_var()
-            value = buf.pull_bytes(buf.capacity - buf.tell()).decode()
-            self.priority_updates.append([frame_type, element, value])
-        super()._handle_control_frame(frame_type, frame_data)
+    def handle_event(self, event):
+        if isinstance(event, StreamDataReceived) and event.stream_id % 4 in (2, 3):
+            so_far = self._uni.setdefault(event.stream_id, bytearray())
+            if not so_far or so_far[0] == StreamType.CONTROL:
+                so_far += event.data
+        return super().handle_event(event)
+
+    def _priority_updates(self):
+        control = next((s for s in self._uni.values() if s and s[0] == StreamType.CONTROL), b"\0")
+        buf, updates = Buffer(data=bytes(control[1:])), []
+        while not buf.eof():
+            kind, payload = buf.pull_uint_var(), Buffer(data=buf.pull_bytes(buf.pull_uint_var()))
+            if kind in PRIORITY_UPDATE:
+                element = payload.pull_uint_var()
+                updates.append([kind, element, payload.pull_bytes(payload.capacity - payload.tell()).decode()])
+        return updates
 
     def facts(self):
         """What the suite asks of an end. Both encoder streams begin with one byte of type,
@@ -29,7 +40,7 @@ class Http(H3Connection):
         return {
             "encoderSent": self._encoder_bytes_sent,
             "encoderReceived": self._encoder_bytes_received,
-            "priorityUpdates": self.priority_updates,
+            "priorityUpdates": self._priority_updates(),
         }
 
 
