@@ -21,7 +21,7 @@ const PythonVariable = "CINNABAR_INTEROP_PYTHON"
 
 const (
 	stopGrace = 5 * time.Second // from asking a program to end until it is killed
-	logTail   = 6_000          // bytes of a program's log that a failure shows
+	logTail   = 6_000           // bytes of a program's log that a failure shows
 )
 
 // Find returns the path of a program. If there is none, the test is skipped with the
