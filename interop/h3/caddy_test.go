@@ -61,7 +61,7 @@ func (caddy) serve(d *duel) (*origin, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &origin{addr: at, dynamic: true, empty: "/empty.txt"}, p.Ready(d.ctx, at)
+	return &origin{addr: at, dynamic: true, advertises: true, empty: "/empty.txt"}, p.Ready(d.ctx, at)
 }
 
 func (caddy) client(*duel) (client, error) { return nil, errNoWay }

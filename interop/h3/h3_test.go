@@ -65,6 +65,9 @@ var cases = []entry{
 	{name: "server push", run: pushing},
 	{name: "extended CONNECT", run: extendedConnect},
 	{name: "priorities", run: priorities},
+	{name: "cancelled request", run: cancelling},
+	{name: "shutdown of the server", run: goingAway},
+	{name: "Alt-Svc", run: alternative},
 }
 
 // TestNetHTTP is about http3.Server and http3.Transport.

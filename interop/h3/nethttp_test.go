@@ -62,18 +62,35 @@ type transport struct {
 	tickets *tickets
 }
 
+// dial returns a new http3.Transport, and its socket.
+func (c *transport) dial(early bool) (*http3.Transport, *quic.Socket, error) {
+	socket, err := quic.NewSocket(quic.SocketOptions{Endpoint: quic.EndpointOptions{Address: "127.0.0.1"}})
+	if err != nil {
+		return nil, nil, err
+	}
+	t := &http3.Transport{TLSClientConfig: c.d.id.Client(), Socket: socket}
+	t.TLSClientConfig.ClientSessionCache = c.tickets
+	t.QUIC.DisableEarlyData = !early
+	return t, socket, nil
+}
+
+func (c *transport) open() (http.RoundTripper, func() int, func(), error) {
+	t, socket, err := c.dial(false)
+	return t, func() int { return int(socket.Stats().ClientSessions) }, func() {
+		t.Close()
+		socket.Destroy(nil)
+	}, err
+}
+
 func (c *transport) run(ctx context.Context, to netip.AddrPort, p plan) (report, error) {
 	if p.pushes > 0 {
 		return report{}, errNoWay
 	}
-	socket, err := quic.NewSocket(quic.SocketOptions{Endpoint: quic.EndpointOptions{Address: "127.0.0.1"}})
+	t, socket, err := c.dial(p.early)
 	if err != nil {
 		return report{}, err
 	}
 	defer socket.Destroy(nil)
-	t := &http3.Transport{TLSClientConfig: c.d.id.Client(), Socket: socket}
-	t.TLSClientConfig.ClientSessionCache = c.tickets
-	t.QUIC.DisableEarlyData = !p.early
 	defer t.Close()
 	resumed := false
 	answers, err := trip(ctx, t, to, p, func(r *http.Request, a ask, _ bool) error {

@@ -54,6 +54,8 @@ type origin struct {
 	// early says of the newest connection whether a request came before its handshake
 	// was complete, where the server can tell in no other way.
 	early func() (bool, error)
+	// advertises says that it speaks HTTP/2, too, and tells of HTTP/3 there.
+	advertises bool
 	// ranks says that the server heeds priorities.
 	ranks bool
 	// facts says that the answer to /facts has aioquicFacts.

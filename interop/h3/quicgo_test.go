@@ -3,7 +3,6 @@ package h3
 import (
 	"context"
 	"crypto/tls"
-	"fmt"
 	"net"
 	"net/http"
 	"net/netip"
@@ -58,27 +57,55 @@ type quicGoClient struct {
 	tickets *tickets
 }
 
-func (c *quicGoClient) run(ctx context.Context, to netip.AddrPort, p plan) (report, error) {
-	if p.pushes > 0 {
-		return report{}, errNoWay
-	}
-	var (
-		mu    sync.Mutex
-		conns []*quicgo.Conn
-	)
-	t := &http3.Transport{
+// quicGoConns are the connections of a client.
+type quicGoConns struct {
+	mu   sync.Mutex
+	list []*quicgo.Conn
+}
+
+func (c *quicGoConns) add(conn *quicgo.Conn) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.list = append(c.list, conn)
+}
+
+func (c *quicGoConns) count() int {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return len(c.list)
+}
+
+func (c *quicGoConns) first() *quicgo.Conn {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.list[0]
+}
+
+func (c *quicGoClient) dial() (*http3.Transport, *quicGoConns) {
+	conns := new(quicGoConns)
+	return &http3.Transport{
 		TLSClientConfig: c.tls,
 		QUICConfig:      &quicgo.Config{},
 		Dial: func(ctx context.Context, addr string, tc *tls.Config, qc *quicgo.Config) (*quicgo.Conn, error) {
 			conn, err := quicgo.DialAddrEarly(ctx, addr, tc, qc)
 			if err == nil {
-				mu.Lock()
-				defer mu.Unlock()
-				conns = append(conns, conn)
+				conns.add(conn)
 			}
 			return conn, err
 		},
+	}, conns
+}
+
+func (c *quicGoClient) open() (http.RoundTripper, func() int, func(), error) {
+	t, conns := c.dial()
+	return t, conns.count, func() { t.Close() }, nil
+}
+
+func (c *quicGoClient) run(ctx context.Context, to netip.AddrPort, p plan) (report, error) {
+	if p.pushes > 0 {
+		return report{}, errNoWay
 	}
+	t, conns := c.dial()
 	defer t.Close()
 	answers, err := trip(ctx, t, to, p, func(r *http.Request, a ask, early bool) error {
 		if early {
@@ -97,15 +124,10 @@ func (c *quicGoClient) run(ctx context.Context, to netip.AddrPort, p plan) (repo
 			return report{}, err
 		}
 	}
-	mu.Lock()
-	defer mu.Unlock()
-	if len(conns) == 0 {
-		return report{}, fmt.Errorf("no connection")
-	}
-	state := conns[0].ConnectionState()
+	state := conns.first().ConnectionState()
 	return report{
 		answers:     answers,
-		connections: len(conns),
+		connections: conns.count(),
 		resumed:     state.TLS.DidResume,
 		early:       new(state.Used0RTT),
 	}, nil

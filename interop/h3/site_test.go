@@ -112,11 +112,12 @@ func (s *site) addresses() int {
 // echo sends back what comes while it comes, and afterwards its sum and the request's
 // trailer in trailers.
 func echo(w http.ResponseWriter, r *http.Request) {
-	http.NewResponseController(w).EnableFullDuplex() // for a proxy's HTTP/1.1; it is the nature of HTTP/3
+	c := http.NewResponseController(w)
+	c.EnableFullDuplex() // for a proxy's HTTP/1.1; it is the nature of HTTP/3
 	w.Header().Set("Trailer", "X-Sum, X-Back")
 	w.WriteHeader(http.StatusOK)
 	h := sha256.New()
-	if _, err := io.CopyBuffer(struct{ io.Writer }{io.MultiWriter(h, w)}, struct{ io.Reader }{r.Body}, make([]byte, 32<<10)); err != nil {
+	if err := copyFlushing(io.MultiWriter(h, w), r.Body, c); err != nil {
 		panic(http.ErrAbortHandler)
 	}
 	w.Header().Set("X-Sum", hex.EncodeToString(h.Sum(nil)))
@@ -202,18 +203,25 @@ func tunnel(w http.ResponseWriter, r *http.Request) {
 	c := http.NewResponseController(w)
 	w.WriteHeader(http.StatusOK)
 	c.Flush()
+	if err := copyFlushing(w, r.Body, c); err != nil {
+		panic(http.ErrAbortHandler)
+	}
+}
+
+// copyFlushing copies piece by piece, each of which leaves at once.
+func copyFlushing(w io.Writer, r io.Reader, c *http.ResponseController) error {
 	buf := make([]byte, 32<<10)
 	for {
-		n, err := r.Body.Read(buf)
+		n, err := r.Read(buf)
 		if _, werr := w.Write(buf[:n]); werr != nil {
-			panic(http.ErrAbortHandler)
+			return werr
 		}
 		c.Flush()
 		if err == io.EOF {
-			return
+			return nil
 		}
 		if err != nil {
-			panic(http.ErrAbortHandler)
+			return err
 		}
 	}
 }
