@@ -19,28 +19,38 @@ var DefaultPriority = Priority{Urgency: 3}
 // dictionary.
 func ParsePriority(value string) (p Priority, ok bool) {
 	p = DefaultPriority
+	ok = p.merge(value)
+	return p, ok
+}
+
+// merge changes the priority in what the value of a priority field says. If that is not
+// a dictionary, it changes nothing and reports false.
+func (p *Priority) merge(value string) bool {
+	merged := *p
+	if strings.Trim(value, " \t") == "" {
+		return true
+	}
 	for _, member := range strings.Split(value, ",") {
 		member = strings.Trim(member, " \t")
 		member, _, _ = strings.Cut(member, ";") // parameters
 		key, v, has := strings.Cut(member, "=")
 		switch {
-		case member == "" && strings.Trim(value, " \t") == "":
-			return p, true
 		case !validKey(key):
-			return DefaultPriority, false
+			return false
 		case key == "u" && has:
 			if u, err := strconv.Atoi(v); err == nil && 0 <= u && u <= 7 {
-				p.Urgency = u
+				merged.Urgency = u
 			}
 		case key == "i":
 			if !has || v == "?1" {
-				p.Incremental = true
+				merged.Incremental = true
 			} else if v == "?0" {
-				p.Incremental = false
+				merged.Incremental = false
 			}
 		}
 	}
-	return p, true
+	*p = merged
+	return true
 }
 
 func validKey(s string) bool {

@@ -11,17 +11,17 @@ import (
 // newServer starts a server on loopback and returns its URL and a transport that trusts it.
 func newServer(t testing.TB, s *Server) (string, *Transport) {
 	t.Helper()
-	socket, err := quic.NewSocket(quic.SocketOptions{Endpoint: quic.EndpointOptions{Address: "127.0.0.1"}})
+	listening := make(chan struct{})
+	socket, err := quic.NewSocket(quic.SocketOptions{
+		Endpoint: quic.EndpointOptions{Address: "127.0.0.1"},
+		Hooks:    quic.SocketHooks{Listening: func() error { close(listening); return nil }},
+	})
 	if err != nil {
 		t.Fatal(err)
 	}
-	ready := make(chan struct{})
 	s.TLSConfig = serverTLS()
 	done := make(chan error, 1)
 	go func() { done <- s.Serve(socket) }()
-	close(ready)
-	for !socket.Listening() {
-	}
 	tr := &Transport{TLSClientConfig: clientTLS()}
 	t.Cleanup(func() {
 		_ = tr.Close()
@@ -29,7 +29,14 @@ func newServer(t testing.TB, s *Server) (string, *Transport) {
 		if err := <-done; err != http.ErrServerClosed {
 			t.Errorf("Serve: %v", err)
 		}
+		socket.Destroy(nil)
 	})
+	select {
+	case <-listening:
+	case err := <-done:
+		done <- err
+		t.Fatal(err)
+	}
 	return "https://" + socket.Address().String(), tr
 }
 

@@ -16,46 +16,75 @@ import (
 )
 
 // Server serves HTTP/3 for an http.Handler. Fields and methods that http.Server has too mean
-// the same. The zero Server is ready to use but for its certificate.
+// the same. The zero Server is ready to use but for its certificate. Its fields must not change
+// once it serves.
+//
+// Handlers have what they have with HTTP/2: http.ResponseController and http.Flusher, trailers both
+// ways, informational responses, http.Pusher, reading and writing at the same time. There is no
+// http.Hijacker: StreamOf gives a handler the stream below.
 type Server struct {
 	Addr      string       // UDP address to listen on; ":443" if empty
 	Handler   http.Handler // nil is http.DefaultServeMux
 	TLSConfig *tls.Config  // must have a certificate for Serve and ListenAndServe; ALPN is set to "h3"
 
 	// QUIC holds all other options of the transport. ALPN, TLS and Handler are set by the
-	// server, and so are some where zero is too little for HTTP/3: see the package's
-	// documentation.
+	// server. IdleTimeout is that of the server if zero, MaxStreamsUni 16. MaxStreamsBidi bounds the
+	// handlers that run for one session, too.
 	QUIC    quic.ListenOptions
 	Options Options // settings of HTTP/3; their Stream hook is not used
 
 	// ReadHeaderTimeout is how long a request's headers may take from its first byte; zero means
 	// ReadTimeout, and if that is zero too, no limit. ReadTimeout is the limit for the
-	// whole request, WriteTimeout for all after its headers. IdleTimeout is how long a session may be
-	// silent; zero means 30 s.
-	ReadHeaderTimeout, ReadTimeout, WriteTimeout, IdleTimeout time.Duration
+	// whole request: later reads of its body fail with os.ErrDeadlineExceeded. WriteTimeout is
+	// the limit for all after the headers: then the stream is reset with H3_INTERNAL_ERROR.
+	ReadHeaderTimeout, ReadTimeout, WriteTimeout time.Duration
+	// IdleTimeout is how long a session may be without a request before it is closed. Zero means
+	// that a session ends when nothing has been heard of the peer for 30 s. While a
+	// handler runs, the session is kept alive.
+	IdleTimeout time.Duration
 
-	// MaxHeaderBytes bounds the fields of a request, names, values and 32 bytes for each;
-	// zero means http.DefaultMaxHeaderBytes. More is answered with 431.
+	// MaxHeaderBytes bounds the fields of a request: names, values and 32 bytes for each.
+	// Zero means http.DefaultMaxHeaderBytes. More is answered with 431.
 	MaxHeaderBytes int
 
-	ErrorLog    *log.Logger // nil is the log package's
-	BaseContext func(*quic.Socket) context.Context
+	// AllowEarly says whether a request that came as early data is served although its method is
+	// not safe. Anybody may have recorded such a request, and sent it again (RFC 8470 §3). If
+	// it is nil or returns false, the answer is 425. GET, HEAD, OPTIONS and TRACE are
+	// served early without being asked for; Request.TLS.HandshakeComplete is false then.
+	AllowEarly func(r *http.Request) bool
+
+	DisableGeneralOptionsHandler bool // "OPTIONS *" goes to Handler too
+
+	ErrorLog *log.Logger // nil is the log package's
+	// BaseContext returns the context that those of all requests of a socket come from; nil means the
+	// background context.
+	BaseContext func(s *quic.Socket) context.Context
+	// ConnContext makes the context of a new session, from which those of its requests come. A session
+	// for which it returns nil is refused.
 	ConnContext func(ctx context.Context, s *quic.ServerSession) context.Context
 
 	mu       sync.Mutex
-	sockets  map[*quic.Socket]bool // true: made here, and destroyed in the end
+	sockets  map[*quic.Socket]bool
 	sessions map[*Session]bool
 	onDown   []func()
+	down     chan struct{} // closed by Shutdown and Close
 	closing  bool
 }
 
-// ListenAndServe listens on Addr and serves until Shutdown or Close: see Serve.
+// ListenAndServe listens on Addr and serves until Shutdown or Close: see Serve. Without a host
+// it takes IPv4 and IPv6, where the system has both.
 func (s *Server) ListenAndServe() error {
-	socket, err := s.listen()
-	if err != nil {
-		return err
-	}
-	return s.serve(socket, true)
+	return s.serve(func(o quic.ListenOptions) (*quic.Socket, error) {
+		addr := s.Addr
+		if addr == "" {
+			addr = ":443"
+		}
+		socket, err := quic.Listen(context.Background(), addr, o)
+		if err != nil {
+			return nil, fmt.Errorf("http3: listening on %s: %w", addr, err)
+		}
+		return socket, nil
+	})
 }
 
 // ListenAndServeTLS is ListenAndServe with a certificate and its key from PEM files. They may be
@@ -72,75 +101,91 @@ func (s *Server) ListenAndServeTLS(certFile, keyFile string) error {
 	return s.ListenAndServe()
 }
 
-// listen makes a socket for Addr.
-func (s *Server) listen() (*quic.Socket, error) {
-	addr := s.Addr
-	if addr == "" {
-		addr = ":443"
-	}
-	udp, err := net.ResolveUDPAddr("udp", addr)
-	if err != nil {
-		return nil, fmt.Errorf("http3: address of the server: %w", err)
-	}
-	o := quic.EndpointOptions{Port: udp.Port}
-	if udp.IP != nil {
-		o.Address = udp.IP.String()
-		if udp.IP.To4() == nil {
-			o.Type = quic.UDP6
-		}
-	}
-	return quic.NewSocket(quic.SocketOptions{Endpoint: o})
-}
-
 // ServePacketConn serves on any net.PacketConn, such as one that was inherited or that is a
-// tunnel, and closes it in the end.
+// tunnel, and closes it in the end: see Serve.
 func (s *Server) ServePacketConn(c net.PacketConn) error {
 	socket, err := quic.NewSocket(quic.SocketOptions{PacketConn: c})
 	if err != nil {
 		return err
 	}
-	return s.serve(socket, true)
+	return s.Serve(socket)
 }
 
-// Serve makes a socket listen and serves its sessions until Shutdown or Close, which is when it
-// returns http.ErrServerClosed; or until the socket is gone, and returns why. The socket stays
-// the caller's: Shutdown and Close end the sessions, and new ones are refused.
-func (s *Server) Serve(socket *quic.Socket) error { return s.serve(socket, false) }
+// Serve makes a socket listen and serves its sessions. It always returns an error: as soon as
+// Shutdown or Close is called http.ErrServerClosed, and Shutdown then goes on with the requests
+// that are there; or why the socket could not listen or is gone. As a listener that is
+// given to an http.Server, the socket is the server's from then on: it is destroyed when Serve fails,
+// when Shutdown has seen its last session end, and by Close.
+func (s *Server) Serve(socket *quic.Socket) error {
+	err := s.serve(func(o quic.ListenOptions) (*quic.Socket, error) {
+		return socket, socket.Listen(context.Background(), o)
+	})
+	if !s.tracks(socket) { // a Shutdown sees to it else
+		socket.Destroy(nil)
+	}
+	return err
+}
 
-func (s *Server) serve(socket *quic.Socket, own bool) error {
-	if own {
-		defer socket.Destroy(nil)
-	}
-	if !s.track(socket, own) {
-		return http.ErrServerClosed
-	}
-	defer s.untrack(socket)
-	base := context.Background()
-	if s.BaseContext != nil {
-		if base = s.BaseContext(socket); base == nil {
-			return errors.New("http3: Server.BaseContext returned nil")
-		}
-	}
-	base = context.WithValue(base, http.ServerContextKey, s)
-	o, err := s.listenOptions(base)
-	if err != nil {
-		return err
-	}
-	if err := socket.Listen(base, o); err != nil {
-		return err
-	}
-	<-socket.Closed()
+// serve serves the socket that a function makes listen. Sessions that come at once wait until
+// the server knows of it.
+func (s *Server) serve(listen func(quic.ListenOptions) (*quic.Socket, error)) error {
 	if s.isClosing() {
 		return http.ErrServerClosed
 	}
-	if err := socket.Err(); err != nil {
+	var base context.Context
+	ready := make(chan struct{})
+	o, err := s.listenOptions(func(q *quic.ServerSession, h3 Options) error {
+		<-ready
+		if base == nil {
+			return http.ErrServerClosed
+		}
+		return s.session(base, q, h3)
+	})
+	if err != nil {
+		return err
+	}
+	socket, err := listen(o)
+	if err != nil {
+		close(ready)
+		return err
+	}
+	down, err := s.track(socket)
+	if err == nil {
+		base, err = s.baseContext(socket)
+	}
+	close(ready)
+	if err != nil {
+		socket.Destroy(nil)
+		s.untrack(socket)
+		return err
+	}
+	select {
+	case <-down:
+		return http.ErrServerClosed
+	case <-socket.Closed():
+	}
+	s.untrack(socket)
+	switch err := socket.Err(); {
+	case s.isClosing():
+		return http.ErrServerClosed
+	case err != nil:
 		return err
 	}
 	return net.ErrClosed
 }
 
+func (s *Server) baseContext(socket *quic.Socket) (context.Context, error) {
+	base := context.Background()
+	if s.BaseContext != nil {
+		if base = s.BaseContext(socket); base == nil {
+			return nil, errors.New("http3: Server.BaseContext returned nil")
+		}
+	}
+	return context.WithValue(base, http.ServerContextKey, s), nil
+}
+
 // listenOptions are QUIC with what the server decides.
-func (s *Server) listenOptions(base context.Context) (quic.ListenOptions, error) {
+func (s *Server) listenOptions(handler func(*quic.ServerSession, Options) error) (quic.ListenOptions, error) {
 	h3, err := s.options().settled()
 	if err != nil {
 		return quic.ListenOptions{}, err
@@ -159,13 +204,17 @@ func (s *Server) listenOptions(base context.Context) (quic.ListenOptions, error)
 	if o.MaxStreamsUni == 0 {
 		o.MaxStreamsUni = serverStreamsUni
 	}
-	o.Handler = func(q *quic.ServerSession) error { return s.session(base, q, h3) }
+	if o.MaxStreamsBidi == 0 {
+		o.MaxStreamsBidi = serverStreamsBidi
+	}
+	o.Handler = func(q *quic.ServerSession) error { return handler(q, h3) }
 	return o, nil
 }
 
 const (
 	defaultIdleTimeout = 30 * time.Second
-	serverStreamsUni   = 16 // three critical ones, and some that nobody knows
+	serverStreamsBidi  = 100 // as the default of package quic, and of most servers
+	serverStreamsUni   = 16  // three critical ones, and some that nobody knows
 )
 
 // options are those of HTTP/3 with what the server's own fields say.
@@ -195,58 +244,8 @@ func (s *Server) tls() *tls.Config {
 	return s.TLSConfig.Clone()
 }
 
-// session is the Handler of the sockets.
-func (s *Server) session(base context.Context, q *quic.ServerSession, o Options) error {
-	c := &serverConn{server: s, q: q}
-	h, err := newSession(&q.Session, o, c.serve)
-	if err != nil {
-		return err
-	}
-	c.h3 = h
-	c.ctx = context.WithValue(base, http.LocalAddrContextKey, q.LocalAddr())
-	if s.ConnContext != nil {
-		if c.ctx = s.ConnContext(c.ctx, q); c.ctx == nil {
-			return errors.New("http3: Server.ConnContext returned nil")
-		}
-	}
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if s.closing {
-		return http.ErrServerClosed
-	}
-	if s.sessions == nil {
-		s.sessions = make(map[*Session]bool)
-	}
-	s.sessions[h] = true
-	return nil
-}
-
-func (s *Server) track(socket *quic.Socket, own bool) bool {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if s.closing {
-		return false
-	}
-	if s.sockets == nil {
-		s.sockets = make(map[*quic.Socket]bool)
-	}
-	s.sockets[socket] = own
-	return true
-}
-
-func (s *Server) untrack(socket *quic.Socket) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	delete(s.sockets, socket)
-}
-
-func (s *Server) isClosing() bool {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return s.closing
-}
-
-// Address returns where the server listens, the zero value if it does not.
+// Address returns where the server listens, the zero AddrPort if it does not: the address of one
+// of its sockets, if it has several.
 func (s *Server) Address() netip.AddrPort {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -258,62 +257,10 @@ func (s *Server) Address() netip.AddrPort {
 	return netip.AddrPort{}
 }
 
-// Close ends all sessions at once.
-func (s *Server) Close() error {
-	for _, h := range s.close() {
-		_ = h.CloseWithError(NoError, "")
+func (s *Server) logf(format string, a ...any) {
+	if s.ErrorLog != nil {
+		s.ErrorLog.Printf(format, a...)
+		return
 	}
-	s.destroy()
-	return nil
-}
-
-// Shutdown ends the server in peace: clients are told GOAWAY, their requests are answered, and
-// it waits for that. If the context ends first, its error is returned, and sessions go on.
-func (s *Server) Shutdown(ctx context.Context) error {
-	list := s.close()
-	for _, h := range list {
-		_ = h.Close()
-	}
-	for _, h := range list {
-		select {
-		case <-h.q.Closed():
-		case <-ctx.Done():
-			return ctx.Err()
-		}
-	}
-	s.destroy()
-	return nil
-}
-
-// close lets nothing new in, and returns what is there.
-func (s *Server) close() []*Session {
-	s.mu.Lock()
-	s.closing = true
-	var list []*Session
-	for h := range s.sessions {
-		list = append(list, h)
-	}
-	hooks := s.onDown
-	s.onDown = nil
-	s.mu.Unlock()
-	for _, f := range hooks {
-		go f()
-	}
-	return list
-}
-
-// destroy ends the sockets.
-func (s *Server) destroy() {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	for socket := range s.sockets {
-		socket.Destroy(nil)
-	}
-}
-
-// RegisterOnShutdown registers a function that Shutdown and Close call, on a goroutine of its own.
-func (s *Server) RegisterOnShutdown(f func()) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.onDown = append(s.onDown, f)
+	log.Printf(format, a...)
 }

@@ -1,127 +1,206 @@
 package http3
 
 import (
-	"context"
-	"crypto/tls"
+	"errors"
 	"net/http"
-	"net/url"
-	"strconv"
+	"runtime/debug"
 	"strings"
-
-	"golang.org/x/net/http/httpguts"
-
-	"github.com/cinnabar-quic/cinnabar/quic"
+	"time"
 )
 
-// serverConn is what the requests of a session have in common.
-type serverConn struct {
-	server *Server
-	h3     *Session
-	q      *quic.ServerSession
-	ctx    context.Context
+// handling is a request and its response. It is one allocation, and not used again: a
+// handler may keep any part of it.
+type handling struct {
+	c    *serverConn
+	st   *Stream
+	req  *http.Request
+	ctx  handlingContext
+	body requestBody
+	w    responseWriter
 }
 
-// serve answers one request, on a goroutine of its own.
-func (c *serverConn) serve(st *Stream) {
+// handle answers one request.
+func (c *serverConn) handle(st *Stream) {
+	s, begin := c.server, time.Time{}
+	if s.ReadHeaderTimeout > 0 || s.ReadTimeout > 0 {
+		begin = time.Now()
+		d := s.ReadHeaderTimeout
+		if d <= 0 {
+			d = s.ReadTimeout
+		}
+		_ = st.SetReadDeadline(begin.Add(d))
+	}
+	st.lenient = true
 	h, err := st.Headers()
-	if err != nil {
+	if err != nil && err != errHeaderLimit {
+		c.lost(st, err)
 		return
 	}
-	ctx, cancel := context.WithCancel(c.ctx)
-	defer cancel()
-	r, f := c.request(ctx, st, h)
-	if f != nil {
+	if !begin.IsZero() {
+		end := time.Time{}
+		if s.ReadTimeout > 0 {
+			end = begin.Add(s.ReadTimeout)
+		}
+		_ = st.SetReadDeadline(end)
+	}
+	x := c.begin(st)
+	if err != nil {
+		x.req = &http.Request{Method: "GET"}
+		x.refuse(http.StatusRequestHeaderFieldsTooLarge)
+		return
+	}
+	if f := x.request(h); f != nil {
 		st.cancel(f.code)
 		return
 	}
-	w := &responseWriter{st: st, header: make(http.Header)}
-	handler := c.server.Handler
-	if handler == nil {
-		handler = http.DefaultServeMux
-	}
-	handler.ServeHTTP(w, r)
-	w.finish()
-	_ = st.Close()
-}
-
-// request makes an http.Request of a header block that has been checked.
-func (c *serverConn) request(ctx context.Context, st *Stream, h Headers) (*http.Request, *fault) {
-	m := &st.in.head
-	state := c.q.ConnectionState()
-	r := &http.Request{
-		Method: m.method, Host: m.authority, Proto: "HTTP/3.0", ProtoMajor: 3,
-		Header: make(http.Header, len(h)), ContentLength: m.length,
-		RemoteAddr: c.q.RemoteAddr().String(), TLS: &state, RequestURI: m.path,
-	}
-	for _, f := range h[m.fields:] {
-		switch f.Name {
-		case "host":
-		case "cookie": // RFC 9114 §4.2.1
-			if v := r.Header["Cookie"]; len(v) > 0 {
-				v[0] += "; " + f.Value
-				continue
-			}
-			fallthrough
-		default:
-			r.Header.Add(http.CanonicalHeaderKey(f.Name), f.Value)
-		}
-	}
-	if m.method == "CONNECT" && m.protocol == "" {
-		r.URL, r.RequestURI = &url.URL{Host: m.authority}, m.authority
-	} else {
-		u, err := url.ParseRequestURI(m.path)
-		if err != nil {
-			return nil, malformed("path %q", m.path)
-		}
-		r.URL = u
-	}
-	r.Body = &requestBody{st: st}
-	return r.WithContext(ctx), nil
-}
-
-type requestBody struct{ st *Stream }
-
-func (b *requestBody) Read(p []byte) (int, error) { return b.st.Read(p) }
-func (b *requestBody) Close() error               { return nil }
-
-// responseWriter is the http.ResponseWriter of a request.
-type responseWriter struct {
-	st     *Stream
-	header http.Header
-	wrote  bool
-}
-
-func (w *responseWriter) Header() http.Header { return w.header }
-
-func (w *responseWriter) WriteHeader(status int) {
-	if w.wrote {
+	if st.q.Early() && !x.mayBeEarly() {
+		x.refuse(http.StatusTooEarly)
 		return
 	}
-	w.wrote = true
-	_ = w.st.SubmitInitialHeaders(responseHeaders(status, w.header), HeaderOptions{})
+	x.run()
 }
 
-func (w *responseWriter) Write(p []byte) (int, error) {
-	w.WriteHeader(http.StatusOK)
-	return w.st.Write(p)
+func (c *serverConn) begin(st *Stream) *handling {
+	x := &handling{c: c, st: st}
+	x.ctx.Context, x.ctx.st = c.ctx, st
+	x.body.x = x
+	x.w.init(x)
+	return x
 }
 
-func (w *responseWriter) finish() {
-	w.WriteHeader(http.StatusOK)
-	_ = w.st.CloseWrite()
+// lost ends a stream that has not brought a request.
+func (c *serverConn) lost(st *Stream, err error) {
+	var cut *Error
+	if errors.As(err, &cut) && cut.Remote && !cut.Session {
+		if f := st.s.useful.charge("requests that are taken back"); f != nil {
+			st.s.fail(f)
+			return
+		}
+	}
+	st.cancel(RequestRejected) // it is not the first word where the request was malformed
 }
 
-func responseHeaders(status int, header http.Header) Headers {
-	h := Headers{{Name: ":status", Value: strconv.Itoa(status)}}
-	for name, values := range header {
-		name = strings.ToLower(name)
-		for _, v := range values {
-			if httpguts.ValidHeaderFieldValue(v) {
-				h = append(h, Field{Name: name, Value: v})
+// refuse answers a request that no handler sees.
+func (x *handling) refuse(status int) {
+	http.Error(&x.w, http.StatusText(status), status)
+	x.finish()
+}
+
+// mayBeEarly reports whether the request may be served from early data, which may be a
+// replay (RFC 8470 §4).
+func (x *handling) mayBeEarly() bool {
+	switch x.req.Method {
+	case "GET", "HEAD", "OPTIONS", "TRACE":
+		return true
+	}
+	allow := x.c.server.AllowEarly
+	if allow == nil {
+		return false
+	}
+	yes := false
+	x.guard(func() { yes = allow(x.req) })
+	return yes
+}
+
+// run has the handler answer the request.
+func (x *handling) run() {
+	if d := x.c.server.WriteTimeout; d > 0 {
+		x.w.limitTo(time.Now().Add(d))
+	}
+	h := x.c.server.Handler
+	if h == nil {
+		h = http.DefaultServeMux
+	}
+	if x.req.Method == "OPTIONS" && x.req.RequestURI == "*" && !x.c.server.DisableGeneralOptionsHandler {
+		h = http.HandlerFunc(optionsOfServer)
+	}
+	if x.guard(func() { h.ServeHTTP(&x.w, x.req) }) {
+		x.finish()
+	}
+}
+
+// optionsOfServer answers "OPTIONS *".
+func optionsOfServer(w http.ResponseWriter, _ *http.Request) { w.Header().Set("Content-Length", "0") }
+
+// guard calls a function of the program's, and reports whether it has returned. If it has
+// panicked, or ended its goroutine, the request fails.
+func (x *handling) guard(f func()) (returned bool) {
+	defer func() {
+		if returned {
+			return
+		}
+		v := recover()
+		x.w.abandon()
+		x.ctx.end()
+		x.body.closed.Store(true)
+		x.abort(InternalError)
+		if v != nil && v != http.ErrAbortHandler {
+			x.c.server.logf("http3: panic serving %v: %v\n%s", x.c.remoteAddr(), v, debug.Stack())
+		}
+	}()
+	f()
+	return true
+}
+
+// finish ends what the handler has left open.
+func (x *handling) finish() {
+	x.w.finish()
+	x.ctx.end()
+	x.body.closed.Store(true)
+	if x.st.push < 0 && !x.st.readOut() {
+		x.st.Stop(NoError) // RFC 9114 §4.1: the rest of the request is of no use
+	}
+	if x.w.last {
+		_ = x.st.s.Close() // it may be over
+	}
+}
+
+// abort ends both sides at once.
+func (x *handling) abort(code ErrorCode) {
+	if x.st.push >= 0 {
+		x.st.Reset(code)
+		return
+	}
+	x.st.cancel(code)
+}
+
+// maxReadOut is how much of a body is dropped that nobody has read, if it is there
+// already, before the client is asked to stop.
+const maxReadOut = 64 << 10
+
+// readOut drops what is there of the body, and reports whether that is all.
+func (st *Stream) readOut() bool {
+	r := &st.in
+	if !r.mu.TryLock() {
+		return false // somebody reads, and is to end
+	}
+	defer st.unlockIn()
+	if r.phase == readEnd {
+		return true
+	}
+	if r.err != nil {
+		return false
+	}
+	b := readBuffers.Get().(*[2048]byte)
+	defer readBuffers.Put(b)
+	for left := maxReadOut; left > 0; {
+		n, err := st.read(b[:], false)
+		if err != nil || n == 0 {
+			break
+		}
+		left -= n
+	}
+	return r.phase == readEnd
+}
+
+// token reports whether a list field has an element.
+func token(values []string, element string) bool {
+	for _, v := range values {
+		for e := range strings.SplitSeq(v, ",") {
+			if strings.EqualFold(strings.Trim(e, " \t"), element) {
+				return true
 			}
 		}
 	}
-	return h
+	return false
 }
-
-var _ = tls.VersionTLS13

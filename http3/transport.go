@@ -1,13 +1,9 @@
 package http3
 
 import (
-	"context"
 	"crypto/tls"
-	"io"
-	"net"
 	"net/http"
-	"strconv"
-	"strings"
+	"net/netip"
 	"sync"
 	"time"
 
@@ -15,131 +11,157 @@ import (
 )
 
 // Transport is an http.RoundTripper over HTTP/3. Fields that http.Transport has too mean the
-// same. The zero Transport is ready to use.
+// same. The zero Transport is ready to use, and all of its methods may be called concurrently.
+//
+// It keeps one session for each server, that is host, port and certificate name. Requests
+// share it; when the server allows no further stream, they wait for one, until their context
+// ends. A request that the server has not processed, by what it says (RFC 9114 §4.1.1,
+// §5.2), is sent again on another session if its body can be had again: there is none,
+// nothing of it was read, or Request.GetBody makes another. So is one whose session has died before
+// anything of the response came, if it has no effect when it comes twice: GET, HEAD,
+// OPTIONS, TRACE, and those with an Idempotency-Key field. There are four attempts at most.
+//
+// With TLSClientConfig.ClientSessionCache later sessions resume, and a GET, HEAD,
+// OPTIONS or TRACE without a body then leaves as early data (0-RTT), if the server takes that; all
+// others wait for the handshake (RFC 8470).
+//
+// Without Fallback every request goes by HTTP/3 to the port of its URL, and fails if nobody
+// there speaks it. With Fallback, HTTP/3 is used for origins that have announced it by an Alt-Svc
+// field (RFC 7838) in an earlier response, or for all with PriorKnowledge. Where it cannot be had the
+// request goes to Fallback, and so do those that follow for 5 minutes, a time that doubles
+// with each failure, to 2 days.
 type Transport struct {
-	TLSClientConfig *tls.Config // its ClientSessionCache, if any, makes later sessions resume, with 0-RTT
+	TLSClientConfig *tls.Config // its ClientSessionCache, if any, makes later sessions resume
 
-	// QUIC holds all other options of the transport: hooks, qlog, timeouts.
-	QUIC    quic.ConnectOptions
+	// QUIC holds all other options of the transport: hooks, qlog, timeouts. Address, Port, Type and
+	// ALPN are set by the Transport; an IdleTimeout of zero means 30 s, a KeepAlive of zero that
+	// sessions are kept alive as long as they have requests, and a HandshakeTimeout of
+	// zero 3 s if there is a Fallback, 10 s else. Its Lookup, if any, is asked for one address of
+	// each family, in place of the system's resolver.
+	QUIC quic.ConnectOptions
+	// Options are those of HTTP/3. No pushes are taken if MaxPushes is zero.
 	Options Options
-	Socket  *quic.Socket // to connect from; nil is one for each session
+	// Socket is what sessions connect from; it stays the caller's. Nil means one of the
+	// Transport's own for each address family, made when first needed and closed by Close.
+	Socket *quic.Socket
 
-	// Fallback, if not nil, is where a request goes for whose server HTTP/3 cannot be had.
+	// Fallback, if not nil, is where requests go whose server's HTTP/3 is not known or cannot be
+	// had, and those with the http scheme: an *http.Transport with ForceAttemptHTTP2, say.
 	Fallback http.RoundTripper
+	// PriorKnowledge makes a Transport with a Fallback try HTTP/3 for origins too that have
+	// not announced it.
+	PriorKnowledge bool
 
-	DisableCompression     bool
-	ResponseHeaderTimeout  time.Duration
-	IdleConnTimeout        time.Duration
+	// DisableCompression keeps "Accept-Encoding: gzip" away from requests that have no
+	// Accept-Encoding. A body that comes compressed to our own wish is decompressed.
+	DisableCompression bool
+	// ResponseHeaderTimeout is how long the headers of a response may take once the request
+	// was sent with its body. Zero means no limit.
+	ResponseHeaderTimeout time.Duration
+	// ExpectContinueTimeout is how long the body of a request with "Expect: 100-continue"
+	// waits for the server's first word. Zero means that it does not wait.
+	ExpectContinueTimeout time.Duration
+	// IdleConnTimeout is how long a session without a request is kept. Zero means until
+	// the idle timeout of QUIC ends it.
+	IdleConnTimeout time.Duration
+	// MaxResponseHeaderBytes bounds the fields of one header block of a response: names,
+	// values and 32 bytes for each. Zero means 1 MiB; more than 16 MiB counts as that.
 	MaxResponseHeaderBytes int64
 
-	mu       sync.Mutex
-	sessions map[string]*Session
+	now func() time.Time // for tests; nil is time.Now
+
+	mu      sync.Mutex // nothing of a session, and nothing of the program, is called under it
+	closed  bool
+	conns   map[poolKey]*clientConn  // those that take requests
+	all     map[*clientConn]struct{} // and those that only finish theirs
+	dials   map[poolKey]*dialing
+	worked  map[poolKey]netip.Addr // where the last session was; bounded
+	sockets [2]*quic.Socket        // our own, IPv4 and IPv6
+
+	alts altCache
 }
 
-// RoundTrip sends a request and returns its response as soon as the headers are there.
+// RoundTrip sends a request and returns its response as soon as the headers are there. The
+// Request's body is closed in any case, by the time that the response's has been read or closed at
+// the latest, or soon after an error. When the Request's context ends, the request is
+// cancelled with H3_REQUEST_CANCELLED, and RoundTrip, or reads of the body, fail with
+// the context's cause.
+//
+// A CONNECT request without a body leaves the sending side of its stream open for
+// StreamOfResponse; http.NoBody ends it. The header field ":protocol" makes an extended CONNECT (RFC
+// 9220), as with net/http's HTTP/2.
 func (t *Transport) RoundTrip(r *http.Request) (*http.Response, error) {
-	ctx := r.Context()
-	s, err := t.session(ctx, r)
-	if err != nil {
+	if t.Fallback != nil && r.URL != nil && r.URL.Scheme == "http" {
+		return t.Fallback.RoundTrip(r)
+	}
+	if err := checkRequest(r); err != nil {
+		closeBody(r)
 		return nil, err
 	}
-	st, err := s.OpenStream(ctx, StreamOptions{})
-	if err != nil {
-		return nil, err
+	if t.Fallback != nil {
+		return t.route(r)
 	}
-	body := r.Body != nil && r.Body != http.NoBody
-	if err := st.SubmitInitialHeaders(requestHeaders(r), HeaderOptions{Terminal: !body}); err != nil {
-		return nil, err
+	origin := originOf(r)
+	resp, f := t.send(r, target{key: t.key(origin, origin)})
+	if f != nil {
+		f.closeBody()
+		return nil, f.err
 	}
-	if body {
-		go func() {
-			_, _ = io.Copy(st, r.Body)
-			_ = st.CloseWrite()
-			_ = r.Body.Close()
-		}()
-	}
-	h, err := st.Headers()
-	if err != nil {
-		return nil, err
-	}
-	resp := &http.Response{
-		Proto: "HTTP/3.0", ProtoMajor: 3, StatusCode: st.in.head.status, Request: r,
-		Header: make(http.Header), ContentLength: st.in.head.length, Body: &responseBody{st},
-	}
-	resp.Status = strconv.Itoa(resp.StatusCode) + " " + http.StatusText(resp.StatusCode)
-	for _, f := range h[st.in.head.fields:] {
-		resp.Header.Add(http.CanonicalHeaderKey(f.Name), f.Value)
-	}
-	state := s.q.ConnectionState()
-	resp.TLS = &state
 	return resp, nil
 }
 
-type responseBody struct{ st *Stream }
-
-func (b *responseBody) Read(p []byte) (int, error) { return b.st.Read(p) }
-func (b *responseBody) Close() error               { return b.st.Close() }
-
-func requestHeaders(r *http.Request) Headers {
-	host := r.Host
-	if host == "" {
-		host = r.URL.Host
-	}
-	method := r.Method
-	if method == "" {
-		method = "GET"
-	}
-	h := Headers{
-		{Name: ":method", Value: method}, {Name: ":scheme", Value: "https"},
-		{Name: ":authority", Value: host}, {Name: ":path", Value: r.URL.RequestURI()},
-	}
-	for name, values := range r.Header {
-		name = strings.ToLower(name)
-		for _, v := range values {
-			h = append(h, Field{Name: name, Value: v})
+// CloseIdleConnections closes sessions that carry no request, and those of Fallback.
+func (t *Transport) CloseIdleConnections() {
+	t.mu.Lock()
+	var idle []*clientConn
+	for c := range t.all {
+		if c.ready && c.active == 0 {
+			t.dropLocked(c)
+			idle = append(idle, c)
 		}
 	}
-	return h
+	t.mu.Unlock()
+	for _, c := range idle {
+		c.close()
+	}
+	if f, ok := t.Fallback.(interface{ CloseIdleConnections() }); ok {
+		f.CloseIdleConnections()
+	}
 }
 
-// session returns a session with the request's server.
-func (t *Transport) session(ctx context.Context, r *http.Request) (*Session, error) {
-	addr := r.URL.Host
-	if _, _, err := net.SplitHostPort(addr); err != nil {
-		addr = net.JoinHostPort(addr, "443")
-	}
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	if s := t.sessions[addr]; s != nil && s.Err() == nil && !s.leaving() {
-		return s, nil
-	}
-	o := t.QUIC
-	o.ALPN = ALPN
-	o.TLS = t.TLSClientConfig
-	q, err := quic.Dial(ctx, addr, o)
-	if err != nil {
-		return nil, err
-	}
-	s, err := NewSession(&q.Session, t.Options)
-	if err != nil {
-		return nil, err
-	}
-	if t.sessions == nil {
-		t.sessions = make(map[string]*Session)
-	}
-	t.sessions[addr] = s
-	return s, nil
-}
-
-// CloseIdleConnections closes sessions that carry no request.
-func (t *Transport) CloseIdleConnections() {}
-
-// Close ends all sessions at once.
+// Close ends all sessions at once, requests and all, and the sockets that are the
+// Transport's own. Later requests fail with an error that is net.ErrClosed.
 func (t *Transport) Close() error {
 	t.mu.Lock()
-	defer t.mu.Unlock()
-	for _, s := range t.sessions {
-		_ = s.CloseWithError(NoError, "")
+	t.closed = true
+	var list []*clientConn
+	for c := range t.all {
+		t.dropLocked(c)
+		list = append(list, c)
+	}
+	for key, d := range t.dials {
+		delete(t.dials, key)
+		d.cancel()
+	}
+	sockets := t.sockets
+	t.sockets = [2]*quic.Socket{}
+	t.mu.Unlock()
+	for _, c := range list {
+		_ = c.s.CloseWithError(NoError, "") // it may be over
+	}
+	for _, s := range sockets {
+		if s != nil {
+			_ = s.Close() // goes when its sessions have said good-bye
+		}
 	}
 	return nil
 }
+
+func (t *Transport) time() time.Time {
+	if t.now != nil {
+		return t.now()
+	}
+	return time.Now()
+}
+
+var _ http.RoundTripper = (*Transport)(nil)

@@ -32,12 +32,13 @@ func (c cinnabar) listen(ctx context.Context, o options) (server, error) {
 		return nil, err
 	}
 	err = s.Listen(ctx, quic.ListenOptions{
-		TLS:              o.tls,
-		DisableEarlyData: !o.early,
-		HandshakeTimeout: patience,
-		IdleTimeout:      patience,
-		MaxStreamsBidi:   o.streams,
-		MaxStreamsUni:    o.streams,
+		TLS:                  o.tls,
+		DisableEarlyData:     !o.early,
+		HandshakeTimeout:     patience,
+		IdleTimeout:          patience,
+		MaxStreamsBidi:       o.streams,
+		MaxStreamsUni:        o.streams,
+		MaxDatagramFrameSize: o.datagramSize(),
 	})
 	return &cinnabarServer{s, o.early}, err
 }
@@ -45,6 +46,14 @@ func (c cinnabar) listen(ctx context.Context, o options) (server, error) {
 func (c cinnabar) client(_ context.Context, o options) (client, error) {
 	s, err := c.socket(o)
 	return &cinnabarClient{s, o}, err
+}
+
+// datagramSize is quic.ConnectOptions.MaxDatagramFrameSize: any that fits a packet, or none.
+func (o *options) datagramSize() int {
+	if o.datagrams {
+		return 65_535
+	}
+	return 0
 }
 
 type cinnabarServer struct {
@@ -78,14 +87,15 @@ type cinnabarClient struct {
 
 func (c *cinnabarClient) dial(ctx context.Context, to netip.AddrPort, early bool) (conn, error) {
 	v, err := c.socket.Connect(ctx, quic.ConnectOptions{
-		Address:          to.Addr().String(),
-		Port:             int(to.Port()),
-		TLS:              c.opts.tls,
-		DisableEarlyData: !early,
-		HandshakeTimeout: patience,
-		IdleTimeout:      patience,
-		MaxStreamsBidi:   c.opts.streams,
-		MaxStreamsUni:    c.opts.streams,
+		Address:              to.Addr().String(),
+		Port:                 int(to.Port()),
+		TLS:                  c.opts.tls,
+		DisableEarlyData:     !early,
+		HandshakeTimeout:     patience,
+		IdleTimeout:          patience,
+		MaxStreamsBidi:       c.opts.streams,
+		MaxStreamsUni:        c.opts.streams,
+		MaxDatagramFrameSize: c.opts.datagramSize(),
 	})
 	if err != nil {
 		return nil, err

@@ -124,7 +124,7 @@ func (d *duel) connect(o options) (near, far conn, err error) {
 	if err != nil {
 		return nil, nil, err
 	}
-	c, err := d.dialer(options{streams: o.streams})
+	c, err := d.dialer(options{streams: o.streams, datagrams: o.datagrams})
 	if err != nil {
 		return nil, nil, err
 	}

@@ -57,6 +57,7 @@ var cases = []entry{
 	{name: "AES-256-GCM", run: inChild(0x1302)},
 	{name: "RESET_STREAM by client", run: resetByClient},
 	{name: "RESET_STREAM by server", run: resetByServer},
+	{name: "datagrams", run: unreliably},
 	{name: "STOP_SENDING by client", run: stopByClient},
 	{name: "STOP_SENDING by server", run: stopByServer},
 	{name: "stateless reset", run: statelessReset},

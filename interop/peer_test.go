@@ -20,13 +20,14 @@ type implementation interface {
 
 // options are what cases ask of an endpoint. The zero value is an ordinary one.
 type options struct {
-	tls      *tls.Config
-	early    bool     // server: take 0-RTT, and hand out connections before their handshake is done
-	retry    bool     // server: every client without a token proves its address first
-	resetKey [32]byte // what stateless reset tokens are derived from; zero: the stack's own choice
-	version2 bool     // quic-go: prefer QUIC version 2 as a client, know nothing else as a server
-	streams  int64    // how many streams of each kind the peer may have open; 0: 100
-	journal  *journal // where quic-go writes what it does
+	tls       *tls.Config
+	early     bool     // server: take 0-RTT, and hand out connections before their handshake is done
+	retry     bool     // server: every client without a token proves its address first
+	resetKey  [32]byte // what stateless reset tokens are derived from; zero: the stack's own choice
+	version2  bool     // quic-go: prefer QUIC version 2 as a client, know nothing else as a server
+	streams   int64    // how many streams of each kind the peer may have open; 0: 100
+	datagrams bool     // take unreliable datagrams
+	journal   *journal // where quic-go writes what it does
 }
 
 // server takes connections on a loopback port of its own.

@@ -28,6 +28,7 @@ func (quicGo) config(o options) *quicgo.Config {
 		MaxIncomingStreams:    o.streams,
 		MaxIncomingUniStreams: o.streams,
 		Allow0RTT:             o.early,
+		EnableDatagrams:       o.datagrams,
 	}
 	if o.journal != nil {
 		c.Tracer = o.journal.tracer

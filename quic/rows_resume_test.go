@@ -333,20 +333,23 @@ func TestEarlyDataAndLimits(t *testing.T) {
 	keys := [][32]byte{{7}}
 	high := ListenOptions{
 		MaxData: 5000, MaxStreamDataBidiLocal: 4000, MaxStreamDataBidiRemote: 4000, MaxStreamDataUni: 4000,
-		MaxStreamsBidi: 10, MaxStreamsUni: 10, ActiveConnectionIDLimit: 4,
+		MaxStreamsBidi: 10, MaxStreamsUni: 10, ActiveConnectionIDLimit: 4, MaxDatagramFrameSize: 500,
 	}
 	for name, test := range map[string]struct {
 		change func(*ListenOptions)
 		taken  bool
 	}{
-		"the same":                  {func(o *ListenOptions) {}, true},
-		"all higher":                {func(o *ListenOptions) { *o = ListenOptions{MaxStreamsUni: 100, ActiveConnectionIDLimit: 8} }, true},
+		"the same": {func(o *ListenOptions) {}, true},
+		"all higher": {func(o *ListenOptions) {
+			*o = ListenOptions{MaxStreamsUni: 100, ActiveConnectionIDLimit: 8, MaxDatagramFrameSize: 501}
+		}, true},
 		"MaxData":                   {func(o *ListenOptions) { o.MaxData-- }, false},
 		"MaxStreamDataBidiLocal":    {func(o *ListenOptions) { o.MaxStreamDataBidiLocal-- }, false},
 		"MaxStreamDataBidiRemote":   {func(o *ListenOptions) { o.MaxStreamDataBidiRemote-- }, false},
 		"MaxStreamDataUni":          {func(o *ListenOptions) { o.MaxStreamDataUni-- }, false},
 		"MaxStreamsBidi":            {func(o *ListenOptions) { o.MaxStreamsBidi-- }, false},
 		"MaxStreamsUni":             {func(o *ListenOptions) { o.MaxStreamsUni-- }, false},
+		"MaxDatagramFrameSize":      {func(o *ListenOptions) { o.MaxDatagramFrameSize-- }, false},
 		"ActiveConnectionIDLimit":   {func(o *ListenOptions) { o.ActiveConnectionIDLimit-- }, false},
 		"other keys, so no session": {func(o *ListenOptions) { keys = [][32]byte{{8}} }, false},
 	} {

@@ -104,6 +104,10 @@ func (a *ear) frame(s *Session, f wire.Frame, pkt []byte, to netip.AddrPort) {
 		a.use(s, f.ID, f.Offset+int64(len(f.Data)))
 	case wire.ResetStream:
 		a.use(s, f.ID, f.FinalSize)
+	case wire.Datagram:
+		if most := s.Peer.End.setup.Config.Params.MaxDatagramFrame; int64(len(f.Append(nil))) > most {
+			s.End.world.Fail("%s: a DATAGRAM frame with %d bytes, but the peer takes frames of %d", s.name(), len(f.Data), most)
+		}
 	case wire.PathChallenge:
 		a.challenges[f.Data] = to
 		s.guard.probes += wire.MinInitialSize // few, and the window is another path's

@@ -33,6 +33,7 @@ type run struct {
 	said    []string         // what was drawn
 	resumed *wire.Parameters // what the client remembers for 0-RTT
 	todo    []action
+	babbles bool // the ends send datagrams
 	rebinds bool // there is a NAT: behind it only who speaks is heard
 	stats   totals
 }
@@ -78,6 +79,7 @@ func newRun(seed uint64) *run {
 	}
 	r.drawScript()
 	server, client := r.drawSetup(), r.drawSetup()
+	r.drawDatagrams(&server, &client)
 	r.drawEarly(&server, &client)
 	if r.chance(10) {
 		r.say("preferred address")
@@ -98,6 +100,9 @@ func newRun(seed uint64) *run {
 	}
 	for range count {
 		p := &pair{}
+		if r.babbles {
+			p.babbles = [2]*babble{newBabble(seed, false), newBabble(seed, true)}
+		}
 		r.drawTraffic(p, 1<<20/count+1)
 		r.pairs = append(r.pairs, p)
 	}

@@ -47,7 +47,7 @@ var must = []string{
 	"moves to a preferred address", "graceful closes", "silent ends", "idle ends", "migrations asked for", "paths validated",
 	"packets lost", "probe timeouts", "spurious losses", "persistent congestion", "ECN failures", "congestion events",
 	"blocked by flow control", "blocked by the stream limit", "datagrams enlarged", "datagrams made smaller again",
-	"undecryptable or malformed packets", "duplicate packets",
+	"undecryptable or malformed packets", "duplicate packets", "unreliable datagrams acknowledged", "unreliable datagrams lost",
 }
 
 // mustRarely is what has to happen in a thousand.
@@ -164,6 +164,9 @@ func (r *run) play() error {
 	}
 	for _, p := range r.pairs {
 		if err := p.ended(); err != nil {
+			return err
+		}
+		if err := p.whole(); err != nil {
 			return err
 		}
 	}
@@ -325,6 +328,7 @@ func (r *run) count() {
 		r.stats["0-RTT rejected"] += p.stats.rejected
 		r.countEnd(p.client)
 		r.countEnd(p.server)
+		r.countDatagrams(p)
 	}
 	for _, p := range r.pairs {
 		if p.server.Conn.Path().Local == preferredAddr {

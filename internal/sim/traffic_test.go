@@ -76,6 +76,7 @@ type traffic struct {
 	moved   int64 // bytes read, by both
 	total   int64 // that can be
 	ends    [2]*talker
+	babbles [2]*babble // nil for ends that send no datagrams
 	stats   struct{ resets, stops, peerStops, early, rejected uint64 }
 }
 
@@ -152,6 +153,7 @@ func (a *talker) fail(st *transport.Stream, format string, args ...any) {
 // start opens the streams that this end opens.
 func (a *talker) start() {
 	a.started = true
+	a.babble()
 	a.open(false)
 	a.open(true)
 }
@@ -231,7 +233,12 @@ func (a *talker) handle(ev *transport.Event) {
 			k.write()
 		}
 	case transport.EventReadable:
+		a.babble()
 		k.read()
+	case transport.EventDatagram:
+		a.heard()
+	case transport.EventDatagramFate:
+		a.settled(ev)
 	case transport.EventWritable:
 		k.write()
 	case transport.EventStopped:

@@ -24,11 +24,13 @@ func TestChaos(t *testing.T) {
 				c.DisableMTUDiscovery = r.IntN(2) == 0
 				c.DisablePacing = r.IntN(2) == 0
 				c.AcceptPreferred = true
+				c.Params.MaxDatagramFrame = r.Int64N(2000)
 				if r.IntN(2) == 0 {
 					smallWindows(c)
 				}
 				if r.IntN(2) == 0 && s == clientSide {
 					old := testParams()
+					old.MaxDatagramFrame = r.Int64N(2000)
 					c.Resumed = &old
 				}
 			}, func(sc *scriptedTLS) { sc.early = r.IntN(2) == 0 },
@@ -36,6 +38,7 @@ func TestChaos(t *testing.T) {
 					if s == clientSide && r.IntN(2) == 0 {
 						offer(p)
 					}
+					p.MaxDatagramFrame = r.Int64N(2000)
 					if r.IntN(2) == 0 {
 						p.MaxData = r.Int64N(5000)
 					}
@@ -49,6 +52,7 @@ func TestChaos(t *testing.T) {
 				}
 			}
 			tc.advance(time.Minute)
+			tc.takeDatagrams()
 			tc.abandon()
 		})
 	}
@@ -151,11 +155,14 @@ func (m *monkey) frame(typ wire.PacketType) wire.Frame {
 		return newID(m.ids, max(0, m.ids-r.Int64N(4)))
 	case wire.FrameRetireConnectionID:
 		return wire.RetireConnectionID{Seq: 1 + r.Int64N(max(1, tc.conn.ids.localNext-1))}
-	case wire.FrameConnectionClose, wire.FrameApplicationClose, wire.FrameDatagram, wire.FrameDatagramLen,
+	case wire.FrameConnectionClose, wire.FrameApplicationClose,
 		wire.FrameHandshakeDone, wire.FrameNewToken, wire.FrameCrypto:
 		if r.IntN(20) > 0 {
 			return wire.Ping{}
 		}
+	case wire.FrameDatagram, wire.FrameDatagramLen:
+		n := r.Int64N(max(1, tc.cfg.Params.MaxDatagramFrame-3))
+		return wire.Datagram{Data: make([]byte, min(n, 300)), HasLen: true}
 	case wire.FrameMaxData:
 		return wire.MaxData{Max: r.Int64N(50_000)}
 	case wire.FrameResetStream:
@@ -185,6 +192,12 @@ func (m *monkey) act() {
 	tc.events = nil
 	if st := tc.conn.OpenStream(tc.now, r.IntN(2) == 0); st != nil {
 		m.streams = append(m.streams, st)
+	}
+	if most, _, ok := tc.conn.MaxDatagramSize(); ok && most > 0 && r.IntN(3) == 0 {
+		tc.conn.SendDatagram(tc.now, make([]byte, r.IntN(most)))
+	}
+	if r.IntN(10) == 0 {
+		tc.takeDatagrams()
 	}
 	switch r.IntN(12) {
 	case 0:

@@ -23,26 +23,27 @@ type Conn struct {
 	cfg    *Config
 	server bool
 
-	life      life
-	noError   uint64     // the application's code for an end in order
-	hs        *handshake // nil once the handshake is confirmed
-	waiting   waiting
-	oneRTT    protect.OneRTT
-	acks      recovery.Acks // 1-RTT and 0-RTT packets
-	loss      recovery.Loss
-	ids       ids
-	paths     paths
-	mtu       mtu
-	flow      flow
-	streams   streams
+	life    life
+	noError uint64     // the application's code for an end in order
+	hs      *handshake // nil once the handshake is confirmed
+	waiting waiting
+	oneRTT  protect.OneRTT
+	acks    recovery.Acks // 1-RTT and 0-RTT packets
+	loss    recovery.Loss
+	ids     ids
+	paths   paths
+	mtu     mtu
+	flow    flow
+	streams streams
+	post    *cryptoStream // 1-RTT CRYPTO; nil until there is any
+	control control
+	skip    skip
+	idle    idle
+	events  eventQueue
+	stats   counters
+	times   connTimes
+
 	datagrams datagrams
-	post      *cryptoStream // 1-RTT CRYPTO; nil until there is any
-	control   control
-	skip      skip
-	idle      idle
-	events    eventQueue
-	stats     counters
-	times     connTimes
 
 	params     wire.Parameters // ours, as sent
 	peer       wire.Parameters // the peer's; resumed ones until the real ones are here

@@ -119,6 +119,7 @@ func FuzzConn(f *testing.F) {
 			f.Add([]byte{stage<<1 | side, opPacket, 3, 2, 0x1a, 0, opPath, 1, opPacket, 3, 1, 1, opTimer, opCommand, 3, opCommand, 1, opAck, opCommand, 4, opTimer})
 			f.Add([]byte{stage<<1 | side, opMutate, 3, 7, 3, opTruncate, 2, 9, opCoalesce, 0, 1, opDatagram, 30, 0x40, opCommand, 2, 3, opCommand, 8, opCommand, 7})
 			f.Add([]byte{stage<<1 | side | 8, opCommand, 0, 9, opPacket, 1, 4, 0x0a, 0, 1, 'a', opTimer, opTimer, opTime, 255})
+			f.Add([]byte{stage<<1 | side | 16, opCommand, 11, 40, opPacket, 3, 5, 0x31, 1, 'a', 0x30, 'b', opCommand, 23, 200, opAck, opTime, 9, opPacket, 3, 2, 0x1c, 0})
 		}
 	}
 	f.Fuzz(func(t *testing.T, b []byte) {
@@ -130,6 +131,9 @@ func FuzzConn(f *testing.F) {
 		at := stage(head >> 1 & 3)
 		s := side(head&1 == 1)
 		options := []any{s, at}
+		if head&16 != 0 {
+			options = append(options, takes(300), peerTakes(1000))
+		}
 		if head&8 != 0 {
 			options = append(options, withEarly, resumed(nil))
 		}
@@ -193,7 +197,7 @@ func (tc *testConn) fuzzCommand(in *fuzzer) {
 	if list := c.streams.sorted(); len(list) > 0 {
 		st = list[int(n)%len(list)]
 	}
-	switch op := n % 11; {
+	switch op := n % 12; {
 	case op == 0:
 		if st := c.OpenStream(tc.now, n&16 != 0); st != nil {
 			c.Write(st, make([]byte, 10*int(in.byte())))
@@ -206,6 +210,10 @@ func (tc *testConn) fuzzCommand(in *fuzzer) {
 		c.Handshake(tc.now, TLSEvent{Kind: TLSWriteData, Level: LevelHandshake, Data: in.take(5)})
 	case op == 3:
 		c.Migrate(tc.now, dgram.Path{Local: netip.AddrPortFrom(netip.AddrFrom4([4]byte{192, 0, 2, n % 8}), 443), Remote: testRemote}, n&64 != 0)
+	case op == 11:
+		if most, _, ok := c.MaxDatagramSize(); ok {
+			c.SendDatagram(tc.now, make([]byte, min(most, 8*int(in.byte()))))
+		}
 	case op == 4 && n == 4:
 		c.Close(tc.now, true, 5, "enough")
 	case st == nil:
@@ -296,6 +304,7 @@ func (tc *testConn) fuzzEnd() {
 	tc.conn.Close(tc.now, false, 0, "")
 	tc.pump()
 	tc.advanceSafely(time.Hour)
+	tc.takeDatagrams()
 	tc.out = nil
 	if tc.gone != 1 {
 		tc.Fatalf("%d times EventGone an hour after the close", tc.gone)

@@ -1,0 +1,289 @@
+package http3
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+)
+
+// RFC 7838 §3: the values of an Alt-Svc field.
+func TestParseAltSvc(t *testing.T) {
+	for in, want := range map[string]string{
+		`h3=":443"`:                              ":443 86400",
+		`h3=":443"; ma=2592000; persist=1`:       ":443 2592000",
+		`h2=":443", h3="alt.example:8443";ma=60`: "alt.example:8443 60",
+		`h3=":1", h3=":2" ; ma="5"`:              ":1 86400|:2 5",
+		`, h3=":1",, h3-29=":2",`:                ":1 86400",
+		`h3="a\"b:1"`:                            `a"b:1 86400`,
+		`h3=":1"; ma=99999999999999999999`:       ":1 86400",
+		`h3=":1"; ma=9999999999999`:              ":1 31536000",
+		`h2=":443"`:                              "",
+		` clear `:                                "",
+		`h3=":1";other=x`:                        ":1 86400",
+		`h%33=":1"`:                              "",
+		``:                                       "bad",
+		`,`:                                      "bad",
+		`Clear`:                                  "bad",
+		`clear, h3=":1"`:                         "bad",
+		`h3`:                                     "bad",
+		`h3=`:                                    "bad",
+		`h3=":1`:                                 "bad",
+		`h3=":1" x`:                              "bad",
+		`h3=":1"; ma`:                            "bad",
+		`h3=":1";`:                               "bad",
+	} {
+		offers, ok := parseAltSvc(in)
+		var parts []string
+		for _, o := range offers {
+			parts = append(parts, fmt.Sprintf("%s %d", o.authority, o.maxAge/time.Second))
+		}
+		got := strings.Join(parts, "|")
+		if !ok {
+			got = "bad"
+		}
+		if got != want {
+			t.Errorf("%s: %q, want %q", in, got, want)
+		}
+	}
+}
+
+func FuzzParseAltSvc(f *testing.F) {
+	f.Add(`h2=":443", h3="alt.example:8443";ma=60; persist=1, clear`)
+	f.Fuzz(func(t *testing.T, s string) {
+		offers, ok := parseAltSvc(s)
+		if !ok && len(offers) > 0 {
+			t.Errorf("%d offers of a bad value", len(offers))
+		}
+		for _, o := range offers {
+			if addr, ok := o.addr("origin.example:443"); ok {
+				if _, _, err := net.SplitHostPort(addr); err != nil {
+					t.Errorf("address %q", addr)
+				}
+			}
+		}
+	})
+}
+
+// Where an offer leads; an origin that is an address has no alternative on another host.
+func TestAltOfferAddr(t *testing.T) {
+	for _, c := range []struct{ authority, origin, want string }{
+		{":8443", "example.com:443", "example.com:8443"},
+		{"Alt.example:1", "example.com:443", "alt.example:1"},
+		{":1", "[::1]:443", "[::1]:1"},
+		{":1", "127.0.0.1:443", "127.0.0.1:1"},
+		{"alt.example:1", "127.0.0.1:443", ""},
+		{"", "example.com:443", ""},
+		{"alt.example", "example.com:443", ""},
+		{":0", "example.com:443", ""},
+		{":65536", "example.com:443", ""},
+		{"a b:1", "example.com:443", ""},
+	} {
+		o := altOffer{authority: c.authority}
+		if addr, ok := o.addr(c.origin); ok != (c.want != "") || ok && addr != c.want {
+			t.Errorf("%+v: %q %v", c, addr, ok)
+		}
+	}
+}
+
+// What is remembered of servers stays within its bounds: what ends first makes room.
+func TestAltCacheBounds(t *testing.T) {
+	var a altCache
+	now := time.Unix(1_000_000, 0)
+	for i := range maxOrigins + 10 {
+		a.replace(fmt.Sprint(i), []altService{{"x:1", now.Add(time.Duration(i+1) * time.Second)}})
+		a.breaks(fmt.Sprint(i), now.Add(time.Duration(i)*time.Millisecond))
+	}
+	if len(a.origins) != maxOrigins || len(a.broken) != maxBroken {
+		t.Errorf("%d origins, %d broken", len(a.origins), len(a.broken))
+	}
+	for _, i := range []int{0, 9} {
+		if _, ok := a.find(fmt.Sprint(i), now); ok || a.isBroken(fmt.Sprint(i), now) {
+			t.Errorf("%d is still there", i)
+		}
+	}
+	if _, ok := a.find("10", now); !ok || !a.isBroken("10", now) {
+		t.Error("10 is gone")
+	}
+	if _, ok := a.find("10", now.Add(11*time.Second)); ok || len(a.origins) != maxOrigins-1 {
+		t.Errorf("fresh for too long, %d origins", len(a.origins))
+	}
+}
+
+// A broken address is left alone for 5 minutes, then for twice as long each time, to 2 days.
+func TestAltCacheBroken(t *testing.T) {
+	var a altCache
+	now := time.Unix(1_000_000, 0)
+	for i, want := range []time.Duration{5, 10, 20, 40, 80, 160, 320, 640, 1280, 2560, 2880, 2880} {
+		want *= time.Minute
+		a.breaks("x:1", now)
+		if !a.isBroken("x:1", now.Add(want-1)) || a.isBroken("x:1", now.Add(want)) {
+			t.Errorf("failure %d: not broken for %v", i+1, want)
+		}
+	}
+	a.works("x:1")
+	a.breaks("x:1", now)
+	if a.isBroken("x:1", now.Add(5*time.Minute)) {
+		t.Error("success is not remembered")
+	}
+}
+
+// fakeFallback is another protocol, that answers with what it was told.
+type fakeFallback struct {
+	altSvc, age string
+	seen        []string
+	closed      int
+}
+
+func (f *fakeFallback) RoundTrip(r *http.Request) (*http.Response, error) {
+	body := ""
+	if r.Body != nil {
+		b, err := io.ReadAll(r.Body)
+		if err != nil {
+			return nil, err
+		}
+		body = string(b)
+		_ = r.Body.Close()
+	}
+	f.seen = append(f.seen, r.Method+" "+r.URL.Scheme+" "+body)
+	resp := &http.Response{StatusCode: 200, Proto: "HTTP/2.0", Header: make(http.Header), Body: http.NoBody, Request: r}
+	if f.altSvc != "" {
+		resp.Header.Set("Alt-Svc", f.altSvc)
+		resp.Header.Set("Age", f.age)
+	}
+	return resp, nil
+}
+
+func (f *fakeFallback) CloseIdleConnections() { f.closed++ }
+
+// HTTP/3 is used once an origin has announced it, for as long as it has said; and where it
+// does not work the request goes back, and later ones at once.
+func TestTransportFallback(t *testing.T) {
+	s, tr := newRawServer(t, Options{}, func(st *Stream) {
+		h, _ := st.Headers()
+		switch h.Get(":path") {
+		case "/clear":
+			answer(st, "200", "", Field{Name: "alt-svc", Value: "clear"})
+		case "/misdirected":
+			answer(st, "421", "", Field{Name: "alt-svc", Value: `h3=":1"`})
+		default:
+			answer(st, "200", "", Field{Name: "x-used", Value: h.Get("alt-used")})
+		}
+	})
+	now := time.Unix(1_000_000, 0)
+	f := &fakeFallback{}
+	tr.Fallback, tr.now = f, func() time.Time { return now }
+	tr.QUIC.HandshakeTimeout = 50 * time.Millisecond
+	get := func(method, path, body string) *http.Response {
+		r := newRequest(t, method, "https://127.0.0.1:1"+path, nil)
+		if body != "" {
+			r.Body, r.ContentLength = newBody(strings.NewReader(body)), int64(len(body))
+		}
+		resp, _ := fetch(t, tr, r)
+		if resp.Request != r {
+			t.Error("another request in the response")
+		}
+		return resp
+	}
+	want := func(what string, resp *http.Response, proto string) {
+		t.Helper()
+		if resp.Proto != proto {
+			t.Errorf("%s: over %s, want %s", what, resp.Proto, proto)
+		}
+	}
+	const other, ours = "HTTP/2.0", "HTTP/3.0"
+	port := s.socket.Address().Port()
+	announce := func() {
+		f.altSvc, f.age = fmt.Sprintf(`h3=":%d"; ma=60`, port), "10"
+		want("announcement", get("GET", "/", ""), other)
+		f.altSvc = ""
+	}
+	want("unknown", get("GET", "/", ""), other)
+	announce()
+	resp := get("GET", "/", "")
+	want("announced", resp, ours)
+	if used := resp.Header.Get("X-Used"); used != s.socket.Address().String() {
+		t.Errorf("Alt-Used %q", used)
+	}
+	now = now.Add(50 * time.Second) // Age counts
+	want("expired", get("GET", "/", ""), other)
+	announce()
+	want("clear", get("GET", "/clear", ""), ours)
+	want("cleared", get("GET", "/", ""), other)
+	announce()
+	want("misdirected", get("GET", "/misdirected", ""), other)
+	want("dropped", get("GET", "/", ""), other)
+
+	f.altSvc, f.age = fmt.Sprintf(`h3=":%s"; ma=86400`, strings.TrimPrefix(silent(t), "127.0.0.1:")), ""
+	want("silent announced", get("GET", "/", ""), other)
+	f.altSvc, f.seen = "", nil
+	want("silent", get("POST", "/", "hello"), other)
+	tr.QUIC.HandshakeTimeout = time.Hour // would be noticed
+	want("broken", get("GET", "/", ""), other)
+	if !slices.Equal(f.seen, []string{"POST https hello", "GET https "}) {
+		t.Errorf("seen %q", f.seen)
+	}
+
+	f.seen = nil
+	fetch(t, tr, newRequest(t, "GET", "http://127.0.0.1:1/", nil))
+	if !slices.Equal(f.seen, []string{"GET http "}) {
+		t.Errorf("seen %q", f.seen)
+	}
+	if tr.CloseIdleConnections(); f.closed != 1 {
+		t.Error("the idle connections of Fallback were not closed")
+	}
+}
+
+// With prior knowledge HTTP/3 is tried without an announcement; an alternative on another host has
+// to show the origin's certificate.
+func TestTransportPriorKnowledge(t *testing.T) {
+	s, tr := newRawServer(t, Options{}, func(st *Stream) {
+		h, _ := st.Headers()
+		answer(st, "200", "", Field{Name: "x-authority", Value: h.Get(":authority")})
+	})
+	f := &fakeFallback{}
+	tr.Fallback, tr.PriorKnowledge = f, true
+	if resp, _ := fetch(t, tr, newRequest(t, "GET", s.url, nil)); resp.Proto != "HTTP/3.0" {
+		t.Errorf("over %s", resp.Proto)
+	}
+	tr.QUIC.HandshakeTimeout = 50 * time.Millisecond
+	gone := "https://" + silent(t)
+	for range 2 {
+		if resp, _ := fetch(t, tr, newRequest(t, "GET", gone, nil)); resp.Proto != "HTTP/2.0" {
+			t.Errorf("over %s", resp.Proto)
+		}
+	}
+
+	tr.PriorKnowledge = false
+	tr.QUIC.HandshakeTimeout = 0
+	for origin, proto := range map[string]string{"example.com": "HTTP/3.0", "example.net": "HTTP/2.0"} {
+		f.altSvc = fmt.Sprintf(`h3="localhost:%d"`, s.socket.Address().Port())
+		url := "https://" + origin + "/"
+		fetch(t, tr, newRequest(t, "GET", url, nil))
+		f.altSvc = ""
+		resp, _ := fetch(t, tr, newRequest(t, "GET", url, nil))
+		if resp.Proto != proto || proto == "HTTP/3.0" && resp.Header.Get("X-Authority") != origin {
+			t.Errorf("%s: over %s, %v", origin, resp.Proto, resp.Header)
+		}
+	}
+}
+
+// A request whose body is gone, or that may have had an effect, does not go to Fallback.
+func TestTransportFallbackFinal(t *testing.T) {
+	s, tr := newRawServer(t, Options{}, func(st *Stream) {
+		_, _ = io.ReadAll(st)
+		_ = st.s.CloseWithError(InternalError, "down")
+	})
+	f := &fakeFallback{}
+	tr.Fallback, tr.PriorKnowledge = f, true
+	_, err := tr.RoundTrip(newRequest(t, "POST", s.url, strings.NewReader("hello")))
+	var cut *Error
+	if !errors.As(err, &cut) || cut.ErrorCode != InternalError || !cut.Session || len(f.seen) != 0 {
+		t.Errorf("error %v, fallback %q", err, f.seen)
+	}
+}

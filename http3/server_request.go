@@ -1,0 +1,135 @@
+package http3
+
+import (
+	"io"
+	"net/http"
+	"net/url"
+	"strings"
+	"sync/atomic"
+)
+
+// request makes an http.Request of a header block that has been checked.
+func (x *handling) request(h Headers) *fault {
+	m := &x.st.in.head
+	c := x.c
+	r := http.Request{
+		Method: m.method, Host: m.authority, Proto: "HTTP/3.0", ProtoMajor: 3,
+		ContentLength: m.length, RemoteAddr: c.remoteAddr(), TLS: c.tlsState(), RequestURI: m.path,
+	}
+	if m.method == "CONNECT" && m.protocol == "" {
+		r.URL, r.RequestURI = &url.URL{Host: m.authority}, m.authority
+	} else {
+		u, err := url.ParseRequestURI(m.path)
+		if err != nil {
+			return malformed("path %q", m.path)
+		}
+		r.URL = u
+	}
+	r.Header = requestHeader(h[m.fields:])
+	if m.protocol != "" {
+		r.Header[":protocol"] = []string{m.protocol} // as net/http has it with HTTP/2
+	}
+	r.Trailer = announced(r.Header)
+	x.body.trailer = r.Trailer
+	if token(r.Header["Expect"], "100-continue") {
+		delete(r.Header, "Expect")
+		x.body.expected.Store(true)
+	}
+	if r.Body = &x.body; x.st.noBody() {
+		r.Body, r.ContentLength = http.NoBody, 0
+	}
+	x.req = r.WithContext(&x.ctx)
+	return nil
+}
+
+// noBody reports whether the message is known to end here, before any body.
+func (st *Stream) noBody() bool {
+	st.in.mu.Lock()
+	defer st.unlockIn()
+	p, err := st.next(false)
+	return err == nil && p == partEnd && st.in.got == 0 && st.in.trailers == nil
+}
+
+// requestHeader makes an http.Header of fields. Fields that come once, which is most, share
+// the memory of their values.
+func requestHeader(h Headers) http.Header {
+	header := make(http.Header, len(h))
+	values := make([]string, len(h))
+	cookies := 0
+	for i := range h {
+		switch h[i].Name {
+		case "host":
+			continue
+		case "cookie":
+			cookies++
+		}
+		name := headerKey(h[i].Name)
+		if before, ok := header[name]; ok {
+			header[name] = append(before, h[i].Value)
+			continue
+		}
+		values[i] = h[i].Value
+		header[name] = values[i : i+1 : i+1]
+	}
+	if cookies > 1 { // RFC 9114 §4.2.1
+		header["Cookie"] = []string{strings.Join(header["Cookie"], "; ")}
+	}
+	return header
+}
+
+// announced returns the map of what the Trailer field declares, whose values come
+// behind the body. nil is none.
+func announced(h http.Header) http.Header {
+	var t http.Header
+	for _, v := range h["Trailer"] {
+		for name := range strings.SplitSeq(v, ",") {
+			name = http.CanonicalHeaderKey(strings.Trim(name, " \t"))
+			switch name {
+			case "", "Transfer-Encoding", "Trailer", "Content-Length":
+				continue
+			}
+			if t == nil {
+				t = make(http.Header)
+			}
+			t[name] = nil
+		}
+	}
+	delete(h, "Trailer")
+	return t
+}
+
+// requestBody is the Body of a request.
+type requestBody struct {
+	x        *handling
+	trailer  http.Header // what was declared
+	expected atomic.Bool // the client waits for a 100
+	closed   atomic.Bool
+	filled   atomic.Bool // the trailers are in place
+}
+
+// Read reads from the body. Before the first byte the client is told to go on, if it waits
+// for that (RFC 9110 §10.1.1).
+func (b *requestBody) Read(p []byte) (int, error) {
+	if b.closed.Load() {
+		return 0, http.ErrBodyReadAfterClose
+	}
+	if b.expected.Load() && b.expected.CompareAndSwap(true, false) {
+		b.x.w.goOn()
+	}
+	n, err := b.x.st.Read(p)
+	if err == io.EOF && b.trailer != nil && !b.filled.Swap(true) {
+		for _, f := range b.x.st.Trailers() {
+			name := headerKey(f.Name)
+			if _, declared := b.trailer[name]; declared {
+				b.trailer[name] = append(b.trailer[name], f.Value)
+			}
+		}
+	}
+	return n, err
+}
+
+// Close ends the reading. The client is asked to stop when the response is complete.
+func (b *requestBody) Close() error {
+	b.closed.Store(true)
+	return nil
+}

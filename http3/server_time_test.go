@@ -1,0 +1,153 @@
+package http3
+
+import (
+	"errors"
+	"io"
+	"net/http"
+	"os"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/cinnabar-quic/cinnabar/quic"
+)
+
+func after(t testing.TB, start time.Time, want time.Duration) {
+	t.Helper()
+	if d := time.Since(start); d < want || d > want+time.Second {
+		t.Errorf("after %v, want %v", d, want)
+	}
+}
+
+// A request whose headers do not come is given up.
+func TestServerReadHeaderTimeout(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := handler(func(w http.ResponseWriter, r *http.Request) {
+			body, err := io.ReadAll(r.Body)
+			_, _ = w.Write(body)
+			if err != nil {
+				t.Error(err)
+			}
+		})
+		s.ReadHeaderTimeout = 3 * time.Second
+		c := newMemNet(t, s).dial(Options{}, quic.ConnectOptions{KeepAlive: time.Second})
+		q, err := c.QUIC().OpenStream(t.Context(), quic.StreamOptions{})
+		must(t, err)
+		write(t, q, "\x01\x40") // the beginning of a HEADERS frame
+		start := time.Now()
+		_, err = q.Read(make([]byte, 1))
+		after(t, start, 3*time.Second)
+		var cut *quic.StreamError
+		if !errors.As(err, &cut) || ErrorCode(cut.ErrorCode) != RequestRejected {
+			t.Errorf("Read: %v", err)
+		}
+		// The limit is for the headers only.
+		st := c.open(block("POST", "/"), StreamHooks{})
+		time.Sleep(10 * time.Second)
+		write(t, st, "hello")
+		must(t, st.CloseWrite())
+		if _, body := response(t, st); body != "hello" {
+			t.Errorf("%q", body)
+		}
+	})
+}
+
+// ReadTimeout is for the whole request.
+func TestServerReadTimeout(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := handler(func(w http.ResponseWriter, r *http.Request) {
+			start := time.Now()
+			_, err := io.ReadAll(r.Body)
+			if !errors.Is(err, os.ErrDeadlineExceeded) {
+				t.Errorf("Read: %v", err)
+			}
+			after(t, start, 3*time.Second)
+			w.WriteHeader(http.StatusRequestTimeout)
+		})
+		s.ReadTimeout = 3 * time.Second
+		c := newMemNet(t, s).dial(Options{}, quic.ConnectOptions{KeepAlive: time.Second})
+		st := c.open(block("POST", "/"), StreamHooks{})
+		write(t, st, "hello")
+		h, _ := response(t, st)
+		wantStatus(t, h, "408")
+	})
+}
+
+// WriteTimeout ends a response in the middle, whether the handler waits for the client, or
+// for something else; it can be moved.
+func TestServerWriteTimeout(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := handler(func(w http.ResponseWriter, r *http.Request) {
+			start := time.Now()
+			switch r.URL.Path {
+			case "/write":
+				_, err := w.Write(make([]byte, 10<<20))
+				if !errors.Is(err, os.ErrDeadlineExceeded) {
+					t.Errorf("Write: %v", err)
+				}
+			case "/wait":
+				<-r.Context().Done()
+			case "/moved":
+				_ = http.NewResponseController(w).SetWriteDeadline(time.Time{})
+				time.Sleep(5 * time.Second)
+				_, _ = io.WriteString(w, "hello")
+				return
+			}
+			after(t, start, 3*time.Second)
+			if n, err := io.WriteString(w, "x"); n != 0 || !errors.Is(err, os.ErrDeadlineExceeded) {
+				t.Errorf("Write: %d, %v", n, err)
+			}
+		})
+		s.WriteTimeout = 3 * time.Second
+		c := newMemNet(t, s).dial(Options{}, quic.ConnectOptions{KeepAlive: time.Second})
+		for _, path := range []string{"/write", "/wait"} {
+			start := time.Now()
+			st := c.open(block("GET", path), StreamHooks{})
+			time.Sleep(5 * time.Second)
+			_, err := st.Headers()
+			if err == nil {
+				_, err = io.Copy(io.Discard, st)
+			}
+			if !errors.Is(err, &Error{ErrorCode: InternalError, Remote: true}) {
+				t.Errorf("%s: %v", path, err)
+			}
+			after(t, start, 5*time.Second)
+		}
+		if _, body := c.ask(block("GET", "/moved")); body != "hello" {
+			t.Errorf("%q", body)
+		}
+	})
+}
+
+// A session without requests ends after IdleTimeout, although its client keeps it alive.
+func TestServerIdleTimeout(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := handler(func(w http.ResponseWriter, r *http.Request) { time.Sleep(time.Minute) })
+		s.IdleTimeout = 10 * time.Second
+		c := newMemNet(t, s).dial(Options{}, quic.ConnectOptions{KeepAlive: time.Second})
+		time.Sleep(5 * time.Second)
+		start := time.Now()
+		h, _ := c.ask(block("GET", "/"))
+		wantStatus(t, h, "200")
+		after(t, start, time.Minute)
+		start = time.Now()
+		<-c.QUIC().Closed()
+		after(t, start, 10*time.Second)
+		if err := c.Err(); !errors.Is(err, &Error{ErrorCode: NoError, Remote: true, Session: true}) {
+			t.Errorf("the session ends with %v", err)
+		}
+	})
+}
+
+// A handler that takes its time does not lose its session, also when both ends are silent.
+func TestServerKeepsAlive(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := handler(func(w http.ResponseWriter, r *http.Request) { time.Sleep(5 * time.Minute) })
+		c := newMemNet(t, s).dial(Options{}, quic.ConnectOptions{})
+		h, _ := c.ask(block("GET", "/"))
+		wantStatus(t, h, "200")
+		start := time.Now()
+		<-c.QUIC().Closed()
+		after(t, start, 10*time.Second) // the client's own idle timeout
+	})
+}

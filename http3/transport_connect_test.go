@@ -1,0 +1,137 @@
+package http3
+
+import (
+	"bufio"
+	"io"
+	"net/http"
+	"testing"
+)
+
+// echo answers a CONNECT and then says in capitals what it hears, line by line.
+func echo(st *Stream) {
+	h, err := st.Headers()
+	if err != nil {
+		return
+	}
+	_ = st.SubmitInitialHeaders(Headers{
+		{Name: ":status", Value: "200"}, {Name: "x-target", Value: h.Get(":authority") + h.Get(":path") + " " + h.Get(":protocol")},
+	}, HeaderOptions{})
+	in := bufio.NewReader(st)
+	for {
+		line, err := in.ReadString('\n')
+		if err != nil {
+			_ = st.CloseWrite()
+			return
+		}
+		_, _ = io.WriteString(st, "<"+line)
+	}
+}
+
+// Both kinds of CONNECT are full duplex: by the request's body as a pipe, and by the stream.
+func TestTransportConnect(t *testing.T) {
+	s, tr := newRawServer(t, Options{ExtendedConnect: true}, echo)
+	for _, c := range []struct{ protocol, target string }{
+		{"", "example.com:80 "},
+		{"websocket", "example.com:80/chat websocket"},
+	} {
+		for _, pipe := range []bool{true, false} {
+			r := newRequest(t, "CONNECT", s.url+"/chat", nil)
+			r.Host = "example.com:80"
+			if c.protocol != "" {
+				r.Header[":protocol"] = []string{c.protocol}
+			}
+			var w io.WriteCloser
+			if pipe {
+				r.Body, w = io.Pipe()
+			}
+			resp, err := tr.RoundTrip(r)
+			must(t, err)
+			if got := resp.Header.Get("X-Target"); got != c.target {
+				t.Errorf("target %q, want %q", got, c.target)
+			}
+			st, ok := StreamOfResponse(resp)
+			if !ok {
+				t.Fatal("no stream")
+			}
+			end := st.CloseWrite
+			out := io.Writer(st)
+			if pipe {
+				out, end = w, w.Close
+			}
+			in := bufio.NewReader(resp.Body)
+			for _, line := range []string{"one\n", "two\n"} {
+				write(t, out, line)
+				if got, err := in.ReadString('\n'); got != "<"+line || err != nil {
+					t.Fatalf("%q %v", got, err)
+				}
+			}
+			must(t, end())
+			if _, err := in.ReadByte(); err != io.EOF {
+				t.Errorf("at the end: %v", err)
+			}
+			must(t, resp.Body.Close())
+		}
+	}
+}
+
+// A CONNECT with http.NoBody has nothing to say, and one whose response is closed is over.
+func TestTransportConnectEnds(t *testing.T) {
+	cut := make(chan *Stream, 1)
+	s, tr := newRawServer(t, Options{}, func(st *Stream) {
+		h, _ := st.Headers()
+		if h.Get("x-wait") != "" {
+			_ = st.SubmitInitialHeaders(Headers{{Name: ":status", Value: "200"}}, HeaderOptions{})
+			cut <- st
+			return
+		}
+		body, _ := io.ReadAll(st)
+		answer(st, "200", "over"+string(body))
+	})
+	r := newRequest(t, "CONNECT", s.url, nil)
+	r.Body = http.NoBody
+	if _, body := fetch(t, tr, r); body != "over" {
+		t.Errorf("%q", body)
+	}
+	r = newRequest(t, "CONNECT", s.url, nil)
+	r.Header.Set("X-Wait", "1")
+	resp, err := tr.RoundTrip(r)
+	must(t, err)
+	must(t, resp.Body.Close())
+	wantCut(t, <-cut, RequestCancelled)
+}
+
+// A server that does not take extended CONNECT is not sent one.
+func TestTransportExtendedConnectRefused(t *testing.T) {
+	s, tr := newRawServer(t, Options{}, func(st *Stream) { t.Error("a request came") })
+	body := newBody(&failing{io.ErrUnexpectedEOF})
+	r := newRequest(t, "CONNECT", s.url, body)
+	r.Header[":protocol"] = []string{"websocket"}
+	_, err := tr.RoundTrip(r)
+	wantError(t, err, "the server does not support extended CONNECT")
+	<-body.closed
+}
+
+// Only an open response of a Transport has a stream.
+func TestStreamOfResponse(t *testing.T) {
+	s, tr := newRawServer(t, Options{}, func(st *Stream) {
+		h, _ := st.Headers()
+		answer(st, "200", h.Get("x-body"))
+	})
+	if _, ok := StreamOfResponse(&http.Response{Body: http.NoBody}); ok {
+		t.Error("of no response of ours")
+	}
+	for _, cancel := range []chan struct{}{nil, make(chan struct{})} {
+		for _, body := range []string{"", "x"} {
+			r := newRequest(t, "GET", s.url, nil)
+			r.Cancel = cancel //nolint:staticcheck // old programs use it
+			r.Header.Set("X-Body", body)
+			resp, err := tr.RoundTrip(r)
+			must(t, err)
+			_, _ = io.Copy(io.Discard, resp.Body)
+			if st, ok := StreamOfResponse(resp); ok && st.Session().QUIC().Client() == nil || !ok && body != "" {
+				t.Errorf("body %q: %v", body, ok)
+			}
+			must(t, resp.Body.Close())
+		}
+	}
+}
