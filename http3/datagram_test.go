@@ -54,9 +54,9 @@ func TestDatagrams(t *testing.T) {
 	client, server := p.tunnel(t)
 	other, otherServer := p.tunnel(t)
 	for i := range 10 {
-		exchange(t, ctx, client, server, fmt.Sprint("up", i))
-		exchange(t, ctx, server, client, fmt.Sprint("down", i))
-		exchange(t, ctx, other, otherServer, fmt.Sprint("other", i))
+		swap(t, ctx, client, server, fmt.Sprint("up", i))
+		swap(t, ctx, server, client, fmt.Sprint("down", i))
+		swap(t, ctx, other, otherServer, fmt.Sprint("other", i))
 	}
 	if n := client.MaxDatagramSize(); n < 1000 || n > 1500 {
 		t.Errorf("MaxDatagramSize is %d", n)
@@ -75,7 +75,7 @@ func TestDatagrams(t *testing.T) {
 	}
 }
 
-func exchange(t *testing.T, ctx context.Context, from, to *Stream, s string) {
+func swap(t *testing.T, ctx context.Context, from, to *Stream, s string) {
 	t.Helper()
 	if _, err := from.SendDatagram([]byte(s)); err != nil {
 		t.Fatal(err)
@@ -90,7 +90,7 @@ func TestDatagramQueue(t *testing.T) {
 	p := newPair(t, withDatagrams, withDatagrams)
 	ctx := testContext(t)
 	client, server := p.tunnel(t)
-	exchange(t, ctx, client, server, "first") // the stream uses datagrams from here on
+	swap(t, ctx, client, server, "first") // the stream uses datagrams from here on
 	for i := range maxQueuedDatagrams + 10 {
 		for {
 			_, err := client.SendDatagram(fmt.Append(nil, i))

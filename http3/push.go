@@ -27,6 +27,7 @@ type pushes struct {
 type promise struct {
 	headers Headers // nil while only the stream is here
 	stream  *Stream
+	whole   bool // the stream came to its end before the promise
 }
 
 func (p *pushes) init(s *Session) {
@@ -63,14 +64,19 @@ func (s *Session) onPromise(on *Stream, id int64, h Headers) *fault {
 		s.pushes.known[id] = p
 	}
 	p.headers = h
-	st := p.stream
+	st, whole := p.stream, p.whole
 	if st != nil {
 		st.promised = h
 	}
 	s.mu.Unlock()
 	on.tellPush(h, id)
 	if st != nil {
-		on.later(func() { s.deliver(st) })
+		on.later(func() {
+			s.deliver(st)
+			if whole {
+				s.pushOver(id)
+			}
+		})
 	}
 	return nil
 }
@@ -131,6 +137,21 @@ func (s *Session) CancelPush(id int64) {
 		st.cancel(RequestCancelled)
 	}
 	s.pushOver(id)
+}
+
+// pushClosed notes that the stream of a push is over. At a client the push is not, while
+// its promise has not come.
+func (s *Session) pushClosed(id int64) {
+	s.mu.Lock()
+	p := s.pushes.known[id]
+	early := p != nil && p.headers == nil && p.stream.Err() == nil
+	if early {
+		p.whole = true
+	}
+	s.mu.Unlock()
+	if !early {
+		s.pushOver(id)
+	}
 }
 
 // pushOver notes that a push is over, and lets the server have another.

@@ -71,7 +71,7 @@ func (st *Stream) watch() {
 
 func (st *Stream) closed(hook func()) {
 	if st.push >= 0 {
-		st.s.pushOver(st.push)
+		st.s.pushClosed(st.push)
 	}
 	st.s.forgetDatagrams(st.ID())
 	if hook != nil {
