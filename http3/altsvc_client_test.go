@@ -1,6 +1,7 @@
 package http3
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -122,9 +123,11 @@ func TestAltCacheBroken(t *testing.T) {
 	for i, want := range []time.Duration{5, 10, 20, 40, 80, 160, 320, 640, 1280, 2560, 2880, 2880} {
 		want *= time.Minute
 		a.breaks("x:1", now)
+		a.breaks("x:1", now) // of another request
 		if !a.isBroken("x:1", now.Add(want-1)) || a.isBroken("x:1", now.Add(want)) {
 			t.Errorf("failure %d: not broken for %v", i+1, want)
 		}
+		now = now.Add(want)
 	}
 	a.works("x:1")
 	a.breaks("x:1", now)
@@ -225,7 +228,15 @@ func TestTransportFallback(t *testing.T) {
 	want("silent", get("POST", "/", "hello"), other)
 	tr.QUIC.HandshakeTimeout = time.Hour // would be noticed
 	want("broken", get("GET", "/", ""), other)
-	if !slices.Equal(f.seen, []string{"POST https hello", "GET https "}) {
+	now = now.Add(firstBroken)
+	r := newRequest(t, "GET", "https://127.0.0.1:1/", nil)
+	ctx, cancel := context.WithTimeout(r.Context(), time.Millisecond)
+	defer cancel()
+	if _, err := tr.RoundTrip(r.WithContext(ctx)); err != context.DeadlineExceeded {
+		t.Errorf("error %v", err)
+	}
+	want("broken again", get("GET", "/", ""), other)
+	if !slices.Equal(f.seen, []string{"POST https hello", "GET https ", "GET https "}) {
 		t.Errorf("seen %q", f.seen)
 	}
 
@@ -261,7 +272,8 @@ func TestTransportPriorKnowledge(t *testing.T) {
 
 	tr.PriorKnowledge = false
 	tr.QUIC.HandshakeTimeout = 0
-	for origin, proto := range map[string]string{"example.com": "HTTP/3.0", "example.net": "HTTP/2.0"} {
+	for _, c := range [][2]string{{"example.net", "HTTP/2.0"}, {"example.com", "HTTP/3.0"}} { // the former does not spoil it for the latter
+		origin, proto := c[0], c[1]
 		f.altSvc = fmt.Sprintf(`h3="localhost:%d"`, s.socket.Address().Port())
 		url := "https://" + origin + "/"
 		fetch(t, tr, newRequest(t, "GET", url, nil))

@@ -529,7 +529,8 @@ var endingBehaviours = []behaviour{
 		run: func(e *behaving) {
 			r, body := e.endless("/headers")
 			cancel := make(chan struct{})
-			r.Cancel = cancel //nolint:staticcheck // old programs use it
+			//lint:ignore SA1019 old programs use it
+			r.Cancel = cancel
 			go func() {
 				<-body.read
 				close(cancel)
