@@ -29,7 +29,7 @@ const (
 // where that has turned out to be wrong. Its lock is a leaf.
 type altCache struct {
 	mu      sync.Mutex
-	origins map[string][]altService // by host and port
+	origins map[string][]altService  // by host and port
 	broken  map[string]brokenService // by service
 }
 
