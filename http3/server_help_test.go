@@ -199,7 +199,13 @@ func (m *memNet) at(addr netip.AddrPort) quic.SocketOptions {
 // dial connects a client.
 func (m *memNet) dial(o Options, co quic.ConnectOptions) *raw {
 	m.t.Helper()
-	socket, err := quic.NewSocket(m.at(netip.MustParseAddrPort("10.0.0.2:1000")))
+	return m.dialFrom("10.0.0.2:1000", o, co)
+}
+
+// dialFrom connects a client from an address.
+func (m *memNet) dialFrom(addr string, o Options, co quic.ConnectOptions) *raw {
+	m.t.Helper()
+	socket, err := quic.NewSocket(m.at(netip.MustParseAddrPort(addr)))
 	if err != nil {
 		m.t.Fatal(err)
 	}
