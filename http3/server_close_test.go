@@ -12,7 +12,9 @@ import (
 	"net/http/httptest"
 	"net/netip"
 	"os"
+	"runtime"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -78,6 +80,7 @@ func TestServerShutdown(t *testing.T) {
 		if err := <-wait; err != nil {
 			t.Errorf("Shutdown again: %v", err)
 		}
+		<-c.QUIC().Closed()
 		if err := c.Err(); !errors.Is(err, &Error{ErrorCode: NoError, Remote: true, Session: true}) {
 			t.Errorf("the session: %v", err)
 		}
@@ -182,6 +185,7 @@ func TestServeErrors(t *testing.T) {
 	done := make(chan error)
 	go func() { done <- s.Serve(socket) }()
 	for !s.Address().IsValid() {
+		runtime.Gosched()
 	}
 	lost := errors.New("lost")
 	socket.Destroy(lost)
@@ -230,6 +234,7 @@ func TestListenAndServe(t *testing.T) {
 	done := make(chan error)
 	go func() { done <- s.ListenAndServeTLS(dir+"/cert.pem", dir+"/key.pem") }()
 	for !s.Address().IsValid() {
+		runtime.Gosched()
 	}
 	port := s.Address().Port()
 	for _, host := range []string{"127.0.0.1", "::1"} {
@@ -283,7 +288,7 @@ func TestServePacketConn(t *testing.T) {
 // Contexts come from the socket and the session, and a session can be refused.
 func TestServerContexts(t *testing.T) {
 	type key string
-	refuse := false
+	var refuse atomic.Bool
 	s := handler(func(w http.ResponseWriter, r *http.Request) {
 		ctx := r.Context()
 		_, _ = io.WriteString(w, ctx.Value(key("base")).(string)+ctx.Value(key("conn")).(string))
@@ -295,7 +300,7 @@ func TestServerContexts(t *testing.T) {
 		return context.WithValue(context.Background(), key("base"), "a")
 	}
 	s.ConnContext = func(ctx context.Context, q *quic.ServerSession) context.Context {
-		if refuse {
+		if refuse.Load() {
 			return nil
 		}
 		return context.WithValue(ctx, key("conn"), "b")
@@ -304,7 +309,7 @@ func TestServerContexts(t *testing.T) {
 	if _, body := dialRaw(t, addr, Options{}, quic.ConnectOptions{}).ask(block("GET", "/")); body != "ab" {
 		t.Errorf("%q", body)
 	}
-	refuse = true
+	refuse.Store(true)
 	q, err := quic.Dial(testContext(t), addr.String(), quic.ConnectOptions{ALPN: ALPN, TLS: clientTLS()})
 	if err == nil {
 		<-q.Closed()
