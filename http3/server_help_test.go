@@ -178,7 +178,7 @@ type memNet struct {
 	net *udp.Network
 }
 
-var memServer = netip.MustParseAddrPort("10.0.0.1:4433")
+var memServer, memClient = netip.MustParseAddrPort("10.0.0.1:4433"), netip.MustParseAddrPort("10.0.0.2:1000")
 
 func newMemNet(t testing.TB, s *Server) *memNet {
 	t.Helper()
@@ -199,7 +199,12 @@ func (m *memNet) at(addr netip.AddrPort) quic.SocketOptions {
 // dial connects a client.
 func (m *memNet) dial(o Options, co quic.ConnectOptions) *raw {
 	m.t.Helper()
-	return m.dialFrom("10.0.0.2:1000", o, co)
+	return m.dialFrom(memClient.String(), o, co)
+}
+
+func (m *memNet) options(o quic.ConnectOptions) quic.ConnectOptions {
+	o.Address, o.Port, o.ALPN, o.TLS, o.ServerName = memServer.Addr().String(), int(memServer.Port()), ALPN, clientTLS(), "localhost"
+	return o
 }
 
 // dialFrom connects a client from an address.
@@ -210,8 +215,7 @@ func (m *memNet) dialFrom(addr string, o Options, co quic.ConnectOptions) *raw {
 		m.t.Fatal(err)
 	}
 	m.t.Cleanup(func() { socket.Destroy(nil) })
-	co.Address, co.Port, co.ALPN, co.TLS, co.ServerName = memServer.Addr().String(), int(memServer.Port()), ALPN, clientTLS(), "localhost"
-	q, err := socket.Connect(m.t.Context(), co)
+	q, err := socket.Connect(m.t.Context(), m.options(co))
 	if err != nil {
 		m.t.Fatal(err)
 	}
