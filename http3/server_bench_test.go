@@ -13,7 +13,7 @@ func BenchmarkServerRequest(b *testing.B) {
 		w.Header().Set("Content-Type", "text/plain")
 		_, _ = io.WriteString(w, "hello, world")
 	}), Options{})
-	h := block("GET", "/", "user-agent", "bench", "accept", "*/*")
+	h := requestBlock("GET", "/", "user-agent", "bench", "accept", "*/*")
 	ctx := testContext(b)
 	buf := make([]byte, 100)
 	b.ReportAllocs()

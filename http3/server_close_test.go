@@ -37,7 +37,7 @@ func TestServerShutdown(t *testing.T) {
 		goAway := make(chan int64, 1)
 		c := m.dial(Options{Hooks: SessionHooks{GoAway: func(id int64) error { goAway <- id; return nil }}}, quic.ConnectOptions{KeepAlive: time.Second})
 		idle := m.dialFrom("10.0.0.3:1000", Options{}, quic.ConnectOptions{KeepAlive: time.Second})
-		st := c.open(block("GET", "/"), StreamHooks{})
+		st := c.open(requestBlock("GET", "/"), StreamHooks{})
 		must(t, st.CloseWrite())
 		synctest.Wait()
 
@@ -100,7 +100,7 @@ func TestServerClose(t *testing.T) {
 		})
 		s.RegisterOnShutdown(func() { t.Error("Close is no Shutdown") })
 		c := newMemNet(t, s).dial(Options{}, quic.ConnectOptions{})
-		st := c.open(block("GET", "/"), StreamHooks{})
+		st := c.open(requestBlock("GET", "/"), StreamHooks{})
 		synctest.Wait()
 		must(t, s.Close())
 		if err := <-ended; err != context.Canceled {
@@ -131,7 +131,7 @@ func TestServerForgetsSessions(t *testing.T) {
 		}
 		for range 3 {
 			c := m.dial(Options{}, quic.ConnectOptions{})
-			c.ask(block("GET", "/"))
+			c.ask(requestBlock("GET", "/"))
 			if n := count(); n != 1 {
 				t.Errorf("%d sessions, want 1", n)
 			}
@@ -156,9 +156,9 @@ func TestServerConnectionClose(t *testing.T) {
 			_, _ = io.WriteString(w, "hello")
 		})
 		c := newMemNet(t, s).dial(Options{}, quic.ConnectOptions{KeepAlive: time.Second})
-		slow := c.open(block("GET", "/slow"), StreamHooks{})
+		slow := c.open(requestBlock("GET", "/slow"), StreamHooks{})
 		must(t, slow.CloseWrite())
-		h, body := c.ask(block("GET", "/"))
+		h, body := c.ask(requestBlock("GET", "/"))
 		if body != "hello" || h.Get("connection") != "" {
 			t.Errorf("%v %q", h, body)
 		}
@@ -239,7 +239,7 @@ func TestListenAndServe(t *testing.T) {
 	port := s.Address().Port()
 	for _, host := range []string{"127.0.0.1", "::1"} {
 		addr := netip.AddrPortFrom(netip.MustParseAddr(host), port)
-		if _, body := dialRaw(t, addr, Options{}, quic.ConnectOptions{}).ask(block("GET", "/")); body != "hello" {
+		if _, body := dialRaw(t, addr, Options{}, quic.ConnectOptions{}).ask(requestBlock("GET", "/")); body != "hello" {
 			t.Errorf("%s: %q", host, body)
 		}
 	}
@@ -273,7 +273,7 @@ func TestServePacketConn(t *testing.T) {
 	done := make(chan error)
 	go func() { done <- s.ServePacketConn(conn) }()
 	c := dialRaw(t, conn.LocalAddr().(*net.UDPAddr).AddrPort(), Options{}, quic.ConnectOptions{})
-	if _, body := c.ask(block("GET", "/")); body != c.QUIC().LocalAddr().String() {
+	if _, body := c.ask(requestBlock("GET", "/")); body != c.QUIC().LocalAddr().String() {
 		t.Errorf("RemoteAddr %q, want %v", body, c.QUIC().LocalAddr())
 	}
 	must(t, s.Shutdown(testContext(t)))
@@ -306,7 +306,7 @@ func TestServerContexts(t *testing.T) {
 		return context.WithValue(ctx, key("conn"), "b")
 	}
 	addr, _ := startServer(t, s, loopback)
-	if _, body := dialRaw(t, addr, Options{}, quic.ConnectOptions{}).ask(block("GET", "/")); body != "ab" {
+	if _, body := dialRaw(t, addr, Options{}, quic.ConnectOptions{}).ask(requestBlock("GET", "/")); body != "ab" {
 		t.Errorf("%q", body)
 	}
 	refuse.Store(true)
@@ -323,13 +323,13 @@ func TestServerContexts(t *testing.T) {
 // RemoteAddr follows a client that moves.
 func TestServerRemoteAddr(t *testing.T) {
 	c := newRaw(t, handler(func(w http.ResponseWriter, r *http.Request) { _, _ = io.WriteString(w, r.RemoteAddr) }), Options{})
-	c.ask(block("GET", "/"))
+	c.ask(requestBlock("GET", "/"))
 	socket, err := quic.NewSocket(loopback)
 	must(t, err)
 	t.Cleanup(func() { socket.Destroy(nil) })
 	must(t, c.QUIC().Client().SetSocket(testContext(t), socket, false))
 	for range 100 { // the server moves when it has validated the path
-		if _, body := c.ask(block("GET", "/")); body == socket.Address().String() {
+		if _, body := c.ask(requestBlock("GET", "/")); body == socket.Address().String() {
 			return
 		}
 	}

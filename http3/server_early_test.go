@@ -39,7 +39,7 @@ func TestServerEarlyData(t *testing.T) {
 			}
 			return nil
 		}}})
-		if _, body := first.ask(block("POST", "/")); body != "POST true 772h3" {
+		if _, body := first.ask(requestBlock("POST", "/")); body != "POST true 772h3" {
 			t.Errorf("%q", body)
 		}
 		<-known
@@ -60,7 +60,7 @@ func TestServerEarlyData(t *testing.T) {
 		defer socket.Destroy(nil)
 		c := rawOn(t, q, Options{})
 		var streams []*Stream
-		for _, h := range []Headers{block("GET", "/"), block("POST", "/"), block("POST", "/again"), block("DELETE", "/panic")} {
+		for _, h := range []Headers{requestBlock("GET", "/"), requestBlock("POST", "/"), requestBlock("POST", "/again"), requestBlock("DELETE", "/panic")} {
 			st, err := c.TryOpenStream(StreamOptions{})
 			must(t, err)
 			must(t, st.SubmitInitialHeaders(h, HeaderOptions{Terminal: true}))
@@ -80,7 +80,7 @@ func TestServerEarlyData(t *testing.T) {
 			t.Error("a panic in AllowEarly is answered")
 		}
 		must(t, q.Handshake(t.Context()))
-		if _, body = c.ask(block("POST", "/")); body != "POST true 772h3" {
+		if _, body = c.ask(requestBlock("POST", "/")); body != "POST true 772h3" {
 			t.Errorf("%q", body)
 		}
 	})

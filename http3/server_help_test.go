@@ -99,8 +99,8 @@ func (c *raw) limitless() *raw {
 	return c
 }
 
-// block makes a request's header block, with more fields as names and values in turn.
-func block(method, path string, more ...string) Headers {
+// requestBlock makes a request's header block, with more fields as names and values in turn.
+func requestBlock(method, path string, more ...string) Headers {
 	h := Headers{
 		{Name: ":method", Value: method}, {Name: ":scheme", Value: "https"},
 		{Name: ":authority", Value: "localhost"}, {Name: ":path", Value: path},

@@ -36,10 +36,10 @@ func TestServerWebSocket(t *testing.T) {
 	})
 	s.Options.ExtendedConnect = true
 	c := newRaw(t, s, Options{}).known()
-	h, _ := c.ask(block("GET", "/"))
+	h, _ := c.ask(requestBlock("GET", "/"))
 	wantStatus(t, h, "400")
 
-	st := c.open(append(Headers{{Name: ":protocol", Value: "websocket"}}, block("CONNECT", "/chat")...), StreamHooks{})
+	st := c.open(append(Headers{{Name: ":protocol", Value: "websocket"}}, requestBlock("CONNECT", "/chat")...), StreamHooks{})
 	h, err := st.Headers()
 	must(t, err)
 	wantStatus(t, h, "200")
@@ -89,7 +89,7 @@ func TestStreamOf(t *testing.T) {
 			t.Error(err)
 		}
 	}), Options{})
-	h, body := c.ask(block("GET", "/"))
+	h, body := c.ask(requestBlock("GET", "/"))
 	wantStatus(t, h, "201")
 	if body != "abcd" {
 		t.Errorf("%q", body)
