@@ -214,7 +214,7 @@ func startHTTP3(t *testing.T, h http.HandlerFunc) (trust []string, url string) {
 		t.Fatal(err)
 	}
 	p.tcp.Close()
-	s, err := newServer(p.udp, cert, h, log.New(io.Discard, "", 0))
+	s, _, err := newServer(p.udp, cert, h, log.New(io.Discard, "", 0))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -271,6 +271,30 @@ func TestGetTimeAndRetry(t *testing.T) {
 	})
 	start(t, append(trust, "-m", "0.05", url+"hang")...).wantError(int(fetch.Timeout), "not complete after 50ms")
 	start(t, append(trust, "-v", "--retry", "2", url)...).want(0, "answer", "* the server answered HTTP/3 503 Service Unavailable; trying again in 0s")
+}
+
+// Where HTTP/3 is not to be had, HTTP/2 is taken if that is allowed.
+func TestGetFallback(t *testing.T) {
+	cert, err := selfSigned("127.0.0.1")
+	if err != nil {
+		t.Fatal(err)
+	}
+	p, err := bind(t.Context(), "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer p.udp.Close() // nobody ever reads from it
+	s := newTCPServer(p.tcp, cert, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { io.WriteString(w, "by "+r.Proto) }), log.New(io.Discard, "", 0))
+	served := make(chan error, 1)
+	go func() { served <- s.serve() }()
+	defer func() {
+		s.close()
+		<-served
+	}()
+	port := strconv.Itoa(p.address().Port)
+	args := []string{"get", "--pin", fingerprintOf(cert.Leaf).String(), "--connect-timeout", "0.05", "--resolve", "files.example:" + port + ":127.0.0.1", "https://files.example:" + port + "/"}
+	start(t, args...).wantError(int(fetch.Connect), "no answer from files.example:"+port+" within 50ms", "--fallback")
+	start(t, append(args, "-v", "--fallback")...).want(0, "by HTTP/2.0", "* HTTP/2.0 over TCP\n", "> GET /\n", "< HTTP/2 200 OK\n", "ALPN h2\n")
 }
 
 // A form of 10 MB, as a browser sends it.

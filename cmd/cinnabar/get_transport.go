@@ -107,7 +107,7 @@ func (t *getTransport) newHTTP3(place netip.Addr) *http3.Transport {
 		h.QUIC.QLog, h.QUIC.Hooks.QLog = true, t.writeQlog
 	}
 	if t.fallback != nil {
-		h.Fallback = t.fallback
+		h.Fallback, h.PriorKnowledge = t.fallback, true
 	}
 	return h
 }

@@ -64,21 +64,22 @@ type server struct {
 // newWeb makes the servers for a handler.
 func newWeb(p *ports, cert tls.Certificate, h http.Handler, notef func(string, ...any)) (*web, error) {
 	logger := log.New(noteWriter(notef), "", 0)
-	udp, err := newServer(p.udp, cert, h, logger)
+	udp, advertised, err := newServer(p.udp, cert, h, logger)
 	if err != nil {
 		p.udp.Close()
 		p.tcp.Close()
 		return nil, err
 	}
-	tcp := newTCPServer(p.tcp, cert, advertise(h, p.address().Port), logger)
+	tcp := newTCPServer(p.tcp, cert, advertised, logger)
 	return &web{[]server{udp, tcp}}, nil
 }
 
-// newServer serves HTTP/3.
-func newServer(c *net.UDPConn, cert tls.Certificate, h http.Handler, logger *log.Logger) (server, error) {
+// newServer serves HTTP/3. The handler that it returns is for HTTP/1.1 and HTTP/2, and tells
+// of it.
+func newServer(c *net.UDPConn, cert tls.Certificate, h http.Handler, logger *log.Logger) (server, http.Handler, error) {
 	socket, err := quic.NewSocket(quic.SocketOptions{PacketConn: c})
 	if err != nil {
-		return server{}, err
+		return server{}, nil, err
 	}
 	s := &http3.Server{
 		Handler:           h,
@@ -92,16 +93,7 @@ func newServer(c *net.UDPConn, cert tls.Certificate, h http.Handler, logger *log
 		defer socket.Destroy(nil)
 		return s.Close()
 	}
-	return server{"UDP", serve, s.Shutdown, end}, nil
-}
-
-// advertise tells clients of HTTP/1.1 and HTTP/2 that there is HTTP/3 at the same port.
-func advertise(h http.Handler, port int) http.Handler {
-	field := fmt.Sprintf(`h3=":%d"; ma=86400`, port)
-	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		w.Header().Set("Alt-Svc", field)
-		h.ServeHTTP(w, r)
-	})
+	return server{"UDP", serve, s.Shutdown, end}, s.Advertise(h), nil
 }
 
 // newTCPServer serves HTTP/1.1 and HTTP/2.
