@@ -18,8 +18,10 @@ type pair struct{ client, server implementation }
 
 func (p pair) String() string { return p.client.name() + " to " + p.server.name() }
 
-// alike are pairs without Cinnabar. They tell whether a failure is that of a case.
+// alike are the pairs that tell whether a failure is that of a case.
 var alike = []pair{
+	{netHTTP{}, netHTTP{}},
+	{sessions{}, sessions{}},
 	{quicGo{}, quicGo{}},
 	{quicGo{}, aioquic{}},
 	{aioquic{}, quicGo{}},
@@ -70,19 +72,18 @@ var cases = []entry{
 	{name: "Alt-Svc", run: alternative},
 }
 
-// TestNetHTTP is about http3.Server and http3.Transport.
-func TestNetHTTP(t *testing.T) { runAll(t, around(netHTTP{})) }
+// TestNetHTTP is about http3.Server and http3.Transport. With CINNABAR_INTEROP_ALIKE the
+// others talk among themselves, and so do ours.
+func TestNetHTTP(t *testing.T) {
+	dirs := around(netHTTP{})
+	if os.Getenv("CINNABAR_INTEROP_ALIKE") != "" {
+		dirs = alike
+	}
+	runAll(t, dirs)
+}
 
 // TestSessions is about http3.Session and http3.Stream.
 func TestSessions(t *testing.T) { runAll(t, around(sessions{})) }
-
-// TestOthers is without Cinnabar, and runs only with CINNABAR_INTEROP_ALIKE.
-func TestOthers(t *testing.T) {
-	if os.Getenv("CINNABAR_INTEROP_ALIKE") == "" {
-		t.Skip("CINNABAR_INTEROP_ALIKE is not set")
-	}
-	runAll(t, alike)
-}
 
 // runAll runs every case in every direction and prints the table, which needs go test
 // -v or a failure to be seen.

@@ -125,7 +125,7 @@ func largeDown(d *duel) error {
 }
 
 // dumped is the size of a large body that a server writes to its log in hexadecimal.
-const dumped = 1 << 20
+const dumped = 256 << 10
 
 // largeUp posts a large body.
 func largeUp(d *duel) error {

@@ -24,7 +24,7 @@ import (
 type ngtcp2 struct{}
 
 func (ngtcp2) name() string   { return "ngtcp2" }
-func (ngtcp2) traits() traits { return traits{} }
+func (ngtcp2) traits() traits { return traits{slow: true} }
 
 func (ngtcp2) serve(d *duel) (*origin, error) {
 	at, err := kit.FreePort()

@@ -7,6 +7,8 @@ import (
 	"io"
 	"net/http"
 
+	quicgohttp3 "github.com/quic-go/quic-go/http3"
+
 	"github.com/cinnabar-quic/cinnabar/http3"
 	"github.com/cinnabar-quic/cinnabar/interop/internal/kit"
 )
@@ -111,16 +113,17 @@ func goingAway(d *duel) error {
 	done := make(chan error, 1)
 	go func() { done <- o.shutdown(d.ctx) }()
 	rest := kit.Content{Seed: 24, Size: 1 << 20}
-	go func() {
-		_, err := io.Copy(w, rest.Reader())
-		w.CloseWithError(err)
-	}()
-	got, err := kit.DigestOf(resp.Body)
-	if err != nil {
-		return fmt.Errorf("after: %w", err)
+	go io.Copy(w, rest.Reader())
+	got, err := kit.DigestOf(io.LimitReader(resp.Body, rest.Size))
+	if err != nil || got != rest.Digest() {
+		return fmt.Errorf("after: %+v came back, %w; want %+v", got, err, rest.Digest())
 	}
-	if got != rest.Digest() {
-		return fmt.Errorf("%+v came back, want %+v", got, rest.Digest())
+	w.Close()
+	// The end of this response is soon followed by that of the connection, and whoever hears of that
+	// may forget what has not been read.
+	var e *quicgohttp3.Error
+	if n, err := io.Copy(io.Discard, resp.Body); n != 0 || err != nil && !(errors.As(err, &e) && e.ErrorCode == quicgohttp3.ErrCodeNoError) {
+		return fmt.Errorf("the end: %d more bytes, %w", n, err)
 	}
 	resp.Body.Close()
 	return <-done

@@ -188,7 +188,7 @@ func priorities(d *duel) error {
 	if !o.ranks {
 		return errNoWay
 	}
-	const path = "/slow.bin"
+	const path = "/rank.bin"
 	late, soon := get(path), get(path)
 	for _, way := range []string{"field", "frame"} {
 		if way == "field" {

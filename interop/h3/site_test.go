@@ -30,6 +30,7 @@ func newDocroot(dir string) (*docroot, error) {
 		large: map[string]kit.Content{
 			"/big.bin":  {Seed: 1, Size: 50 << 20},
 			"/slow.bin": {Seed: 2, Size: 10 << 20},
+			"/rank.bin": {Seed: 6, Size: 4 << 20},
 		},
 		small: make(map[string]kit.Digest),
 	}
