@@ -237,11 +237,20 @@ func (st *Stream) SendDatagram(p []byte) (id uint64, err error) {
 	if err := st.q.Err(); err != nil {
 		return 0, &quic.StateError{Op: op, State: "stream is over", Err: err}
 	}
-	if st.out.at() != writeBody {
+	if !st.begun() {
 		return 0, &quic.StateError{Op: op, State: "the message has not begun, or has ended"}
 	}
 	b := varint.Append(make([]byte, 0, varint.Len(uint64(st.ID()>>2))+len(p)), uint64(st.ID()>>2))
 	return st.s.q.SendDatagram(append(b, p...))
+}
+
+// begun reports whether the message has begun and not ended. A write that waits now is part of it.
+func (st *Stream) begun() bool {
+	if !st.out.mu.TryLock() {
+		return true
+	}
+	defer st.unlockOut()
+	return st.out.phase == writeBody
 }
 
 // MaxDatagramSize returns how many bytes SendDatagram takes now, 0 if none.

@@ -251,9 +251,9 @@ func (st *Stream) PushStream(headers Headers, o PushOptions) (*Stream, error) {
 	if f != nil {
 		return nil, &HeaderError{Op: op, Reason: f.reason}
 	}
-	st.out.turn.take()
+	st.out.mu.Lock()
 	defer st.unlockOut()
-	if st.out.at() == writeEnded {
+	if st.out.phase == writeEnded {
 		return nil, &quic.StateError{Op: op, State: "stream is written to its end"}
 	}
 	if _, err := st.q.TryWrite(nil); err != nil {

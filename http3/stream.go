@@ -272,7 +272,7 @@ func (st *Stream) Destroy(err error) {
 // wait. A stream whose headers were not written is cancelled, and so is one on which a write waits
 // meanwhile: its message is not whole. The error is that of CloseWrite.
 func (st *Stream) Close() error {
-	if st.in.turn.try() {
+	if st.in.mu.TryLock() {
 		whole := st.in.phase == readEnd
 		st.unlockIn()
 		if !whole && st.q.CanRead() {
@@ -281,13 +281,17 @@ func (st *Stream) Close() error {
 	} else {
 		defer st.Stop(NoError) // a read waits for more
 	}
-	switch {
-	case !st.q.CanWrite():
+	if !st.q.CanWrite() {
 		return nil
-	case st.out.at() == writeHead, !st.out.turn.try():
+	}
+	if !st.out.mu.TryLock() {
 		st.cancel(RequestCancelled)
 		return nil
 	}
 	defer st.unlockOut()
+	if st.out.phase == writeHead {
+		st.cancel(RequestCancelled)
+		return nil
+	}
 	return st.closeWrite(false)
 }

@@ -21,7 +21,7 @@ const (
 // http.ErrBodyNotAllowed where a response has no body, an *Error if the stream was cut off, or one
 // that is os.ErrDeadlineExceeded: the body can go on then with what was not taken.
 func (st *Stream) Write(p []byte) (int, error) {
-	st.out.turn.take()
+	st.out.mu.Lock()
 	defer st.unlockOut()
 	if err := st.bodyRoom("http3.Stream.Write", len(p)); err != nil || len(p) == 0 {
 		return 0, err
@@ -85,7 +85,7 @@ func (st *Stream) writeBoth(head, p []byte) (int, error) {
 // bodyRoom returns why n bytes of body cannot be written.
 func (st *Stream) bodyRoom(op string, n int) error {
 	w := &st.out
-	if w.at() != writeBody {
+	if w.phase != writeBody {
 		if err := st.writable(op, false); err != nil {
 			return err
 		}
@@ -106,7 +106,7 @@ func (st *Stream) bodyRoom(op string, n int) error {
 // those of Write.
 func (st *Stream) TryWrite(p []byte) (int, error) {
 	w := &st.out
-	if !w.turn.try() {
+	if !w.mu.TryLock() {
 		return 0, nil // Drained is told when it is free
 	}
 	defer st.unlockOut()
@@ -143,21 +143,21 @@ func (st *Stream) tryFrame(p []byte) (int, error) {
 // initial headers; io.ErrUnexpectedEOF for less body than was announced, by a Content-Length or by a
 // Write that was cut short, whereupon the stream is reset; or that of Write.
 func (st *Stream) CloseWrite() error {
-	st.out.turn.take()
+	st.out.mu.Lock()
 	defer st.unlockOut()
 	return st.closeWrite(!st.isHooked())
 }
 
 func (st *Stream) closeWrite(wait bool) error {
 	w := &st.out
-	switch w.at() {
+	switch w.phase {
 	case writeHead:
 		return st.writable("http3.Stream.CloseWrite", false)
 	case writeBody:
 		if err := st.complete(); err != nil {
 			return err
 		}
-		w.move(writeEnded)
+		w.phase = writeEnded
 		w.last = true
 	}
 	return st.flush(wait)
@@ -173,7 +173,7 @@ func (st *Stream) complete() error {
 		return nil
 	}
 	st.q.Reset(uint64(InternalError))
-	w.move(writeEnded)
+	w.phase = writeEnded
 	w.rest = nil
 	return fmt.Errorf("http3: body of %d bytes is shorter than was announced: %w", w.sent, io.ErrUnexpectedEOF)
 }
@@ -234,7 +234,7 @@ func isLate(err error) bool { return errors.Is(err, os.ErrDeadlineExceeded) }
 
 // drained is told that the stream below has room.
 func (st *Stream) drained() error {
-	if !st.out.turn.try() {
+	if !st.out.mu.TryLock() {
 		return nil // its holder calls again
 	}
 	_ = st.flush(false) // an error is the next call's, too

@@ -127,7 +127,7 @@ func (st *Stream) readable() error {
 // with them. If a read waits, that one does it.
 func (st *Stream) pump() {
 	r := &st.in
-	if !r.turn.try() {
+	if !r.mu.TryLock() {
 		return
 	}
 	p, err := partInfo, error(nil)
@@ -143,7 +143,7 @@ func (st *Stream) pump() {
 		})
 	}
 	r.posted = false
-	r.turn.release() // whoever failed to take it has nothing to do: the hooks are told
+	r.mu.Unlock() // whoever failed to take it has nothing to do: the hooks are told
 	st.tell()
 }
 
@@ -190,7 +190,7 @@ func (st *Stream) later(f func()) {
 func (st *Stream) unlockIn() {
 	posted := st.in.posted
 	st.in.posted = false
-	missed := st.in.turn.release()
+	missed := st.in.mu.Unlock()
 	switch {
 	case missed && st.isHooked():
 		st.s.q.Post(st.pump) // which tells as well

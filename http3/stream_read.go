@@ -36,7 +36,7 @@ const (
 // reading is the receiving half of a stream: frames taken apart, and what they add up
 // to. Everything is the turn's.
 type reading struct {
-	turn turn
+	mu   turn
 	mem  *[readAhead]byte // of a pool; nil while nothing is read ahead
 	buf  []byte           // read and not yet taken
 	open bool             // within a frame
@@ -53,7 +53,8 @@ type reading struct {
 	length   int64 // what Content-Length says, -1 if nothing
 	got      int64 // bytes of body
 	headers  Headers
-	infos    int // how many informational blocks have come
+	info     Headers // the last informational block
+	infos    int     // how many have come
 	trailers Headers
 	head     head
 	err      error
@@ -77,7 +78,7 @@ var errHeaderLimit = errTooLarge.error()
 // were sent (STR-014, STR-015). The error is that of Read; a malformed block, or one over the
 // limits of Options, cancels the stream.
 func (st *Stream) Headers() (Headers, error) {
-	st.in.turn.take()
+	st.in.mu.Lock()
 	err := st.readHeaders()
 	h := st.in.headers
 	st.unlockIn()
@@ -103,7 +104,7 @@ func (st *Stream) readHeaders() error {
 // Trailers returns the trailer block, nil if none has come: it has when Read has returned
 // io.EOF (STR-016).
 func (st *Stream) Trailers() Headers {
-	st.in.turn.take()
+	st.in.mu.Lock()
 	defer st.unlockIn()
 	return st.in.trailers
 }
@@ -112,7 +113,7 @@ func (st *Stream) Trailers() Headers {
 // trailers have come too if there are any. A stream that was cut off fails with an *Error, and so
 // does one whose message is malformed, which is cancelled then.
 func (st *Stream) Read(p []byte) (int, error) {
-	st.in.turn.take()
+	st.in.mu.Lock()
 	n, err := st.read(p, true)
 	st.unlockIn()
 	return n, err
@@ -121,7 +122,7 @@ func (st *Stream) Read(p []byte) (int, error) {
 // TryRead reads what is there of the body, without waiting: n is 0 and err nil if that is
 // nothing. The Readable hook tells when there is more.
 func (st *Stream) TryRead(p []byte) (int, error) {
-	if !st.in.turn.try() {
+	if !st.in.mu.TryLock() {
 		return 0, nil // somebody waits for what comes next; Readable is told when that is over
 	}
 	n, err := st.read(p, false)
@@ -465,6 +466,7 @@ func (st *Stream) onBlock(h Headers) (part, *fault) {
 		st.setMethod(m.method)
 		st.prioritize(h)
 	case m.status < 200:
+		r.info = h
 		if r.infos++; r.infos > maxInformational {
 			return partNone, streamFault(ExcessiveLoad, "more than %d informational responses", maxInformational)
 		}

@@ -3,14 +3,13 @@ package http3
 import (
 	"strings"
 	"sync"
-	"sync/atomic"
 
 	"github.com/cinnabar-quic/cinnabar/internal/varint"
 	"github.com/cinnabar-quic/cinnabar/quic"
 )
 
 // writePhase is how far a message has gone out.
-type writePhase uint32
+type writePhase uint8
 
 const (
 	writeHead  writePhase = iota // the initial header block is to go
@@ -20,9 +19,9 @@ const (
 
 // writing is the sending half of a stream. Everything is the turn's, which keeps frames whole.
 type writing struct {
-	turn     turn
-	phase    atomic.Uint32 // a writePhase: the turn's holder changes it, anybody reads it
-	length   int64         // what Content-Length says, -1 if nothing
+	mu       turn
+	phase    writePhase
+	length   int64 // what Content-Length says, -1 if nothing
 	sent     int64
 	bodiless bool   // a response that has no body by its nature
 	rest     []byte // of frames that were taken, and the stream below has not: it goes first
@@ -30,12 +29,9 @@ type writing struct {
 	owed     uint64 // bytes that the open DATA frame has announced, and no Write has brought
 }
 
-func (w *writing) at() writePhase    { return writePhase(w.phase.Load()) }
-func (w *writing) move(p writePhase) { w.phase.Store(uint32(p)) }
-
 // unlockOut gives the turn back.
 func (st *Stream) unlockOut() {
-	if st.out.turn.release() && st.isHooked() {
+	if st.out.mu.Unlock() && st.isHooked() {
 		st.s.q.Post(func() { st.guard(st.drained) })
 	}
 }
@@ -75,9 +71,9 @@ func (st *Stream) SubmitInitialHeaders(h Headers, o HeaderOptions) error {
 		return err
 	}
 	w := &st.out
-	w.turn.take()
+	w.mu.Lock()
 	defer st.unlockOut()
-	if err := st.writable(op, w.at() == writeHead); err != nil {
+	if err := st.writable(op, w.phase == writeHead); err != nil {
 		return err
 	}
 	err = st.sendBlock(h, o.Terminal)
@@ -85,9 +81,9 @@ func (st *Stream) SubmitInitialHeaders(h Headers, o HeaderOptions) error {
 		return err
 	}
 	w.length, w.bodiless = m.length, st.s.server && bodiless(st.requestMethod(), m.status)
-	w.move(writeBody)
+	w.phase = writeBody
 	if o.Terminal {
-		w.move(writeEnded)
+		w.phase = writeEnded
 	}
 	return err
 }
@@ -137,9 +133,9 @@ func (st *Stream) SubmitInformationalHeaders(h Headers) error {
 	if f != nil {
 		return &HeaderError{Op: op, Reason: f.reason}
 	}
-	st.out.turn.take()
+	st.out.mu.Lock()
 	defer st.unlockOut()
-	if err := st.writable(op, st.out.at() == writeHead); err != nil {
+	if err := st.writable(op, st.out.phase == writeHead); err != nil {
 		return err
 	}
 	return st.sendBlock(h, false)
@@ -159,9 +155,9 @@ func (st *Stream) SubmitTrailingHeaders(h Headers) error {
 		return &HeaderError{Op: op, Reason: f.reason}
 	}
 	w := &st.out
-	w.turn.take()
+	w.mu.Lock()
 	defer st.unlockOut()
-	if err := st.writable(op, w.at() == writeBody); err != nil {
+	if err := st.writable(op, w.phase == writeBody); err != nil {
 		return err
 	}
 	if err := st.complete(); err != nil {
@@ -169,14 +165,14 @@ func (st *Stream) SubmitTrailingHeaders(h Headers) error {
 	}
 	err := st.sendBlock(h, true)
 	if err == nil || isLate(err) {
-		w.move(writeEnded)
+		w.phase = writeEnded
 	}
 	return err
 }
 
 // writable returns why a call cannot write now.
 func (st *Stream) writable(op string, inPhase bool) error {
-	switch phase := st.out.at(); {
+	switch phase := st.out.phase; {
 	case !st.q.CanWrite():
 		return &quic.StateError{Op: op, State: "stream has no writing side here"}
 	case phase == writeEnded:
@@ -194,9 +190,8 @@ var blockBuffers = sync.Pool{New: func() any { b := make([]byte, 0, 1024); retur
 // sendBlock sends a HEADERS frame, and the end of the stream if last.
 func (st *Stream) sendBlock(h Headers, last bool) error {
 	buf := blockBuffers.Get().(*[]byte)
-	b := append((*buf)[:0], make([]byte, maxFrameHead)...)
-	b = st.s.fields.append(b, st.ID(), h)
-	err := st.send(closeFrame(b, frameHeaders), last)
+	b := st.appendBlock((*buf)[:0], h)
+	err := st.send(b, last)
 	if cap(b) <= 16<<10 {
 		*buf = b
 		blockBuffers.Put(buf)
@@ -204,19 +199,25 @@ func (st *Stream) sendBlock(h Headers, last bool) error {
 	return err
 }
 
-// closeFrame gives the payload behind b[:maxFrameHead] its head, and closes the gap: how long
-// a block is, is known only when it has been encoded.
-func closeFrame(b []byte, t frameType) []byte {
+// appendBlock appends a HEADERS frame. Its length is known only when the block has been
+// encoded, so that the head is put before it.
+func (st *Stream) appendBlock(b []byte, h Headers) []byte {
+	at := len(b)
+	b = append(b, make([]byte, maxFrameHead)...)
+	b = st.s.fields.append(b, st.ID(), h)
+	return closeFrame(b, at, frameHeaders)
+}
+
+// closeFrame gives the payload behind b[at+maxFrameHead:] its head, and closes the gap.
+func closeFrame(b []byte, at int, t frameType) []byte {
 	var head [maxFrameHead]byte
-	h := appendFrameHead(head[:0], t, len(b)-maxFrameHead)
-	b = b[maxFrameHead-len(h):]
-	copy(b, h)
-	return b
+	n := copy(b[at:], appendFrameHead(head[:0], t, len(b)-at-maxFrameHead))
+	return append(b[:at+n], b[at+maxFrameHead:]...)
 }
 
 // promise sends a PUSH_PROMISE frame. The caller has the writing turn.
 func (st *Stream) promise(id int64, h Headers) error {
 	b := varint.Append(make([]byte, maxFrameHead, 256), uint64(id))
 	b = st.s.fields.append(b, st.ID(), h)
-	return st.send(closeFrame(b, framePushPromise), false)
+	return st.send(closeFrame(b, 0, framePushPromise), false)
 }

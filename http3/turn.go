@@ -13,10 +13,11 @@ type turn struct {
 	missed atomic.Bool
 }
 
-func (t *turn) take() { t.mu.Lock() }
+// Lock waits for the turn.
+func (t *turn) Lock() { t.mu.Lock() }
 
-// try takes the turn if it is free, and otherwise leaves word that somebody wanted it.
-func (t *turn) try() bool {
+// TryLock takes the turn if it is free, and otherwise leaves word that somebody wanted it.
+func (t *turn) TryLock() bool {
 	if t.mu.TryLock() {
 		return true
 	}
@@ -24,8 +25,8 @@ func (t *turn) try() bool {
 	return t.mu.TryLock() // its holder may have looked just before
 }
 
-// release gives the turn back, and reports whether somebody wanted it meanwhile.
-func (t *turn) release() (missed bool) {
+// Unlock gives the turn back, and reports whether somebody wanted it meanwhile.
+func (t *turn) Unlock() (missed bool) {
 	t.mu.Unlock()
 	return t.missed.Swap(false)
 }

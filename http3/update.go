@@ -85,7 +85,7 @@ func (st *Stream) UpdatePriority(p Priority) error {
 	}
 	b := varint.Append(make([]byte, maxFrameHead, 64), uint64(id))
 	b = append(b, p.String()...)
-	return st.s.control(op, closeFrame(b, t))
+	return st.s.control(op, closeFrame(b, 0, t))
 }
 
 // prioritize takes what the request's priority field says, unless an update has come first.
