@@ -35,9 +35,6 @@ func (d *dictionary) next() bool {
 		d.value = before[:len(before)-len(d.rest)]
 	}
 	d.parameters()
-	if d.rest != "" && strings.Trim(d.rest, " \t") == "" {
-		d.bad = true // nothing follows but tabs
-	}
 	return !d.bad
 }
 

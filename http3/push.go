@@ -81,7 +81,7 @@ func (s *Session) onPromise(on *Stream, id int64, h Headers) *fault {
 	if f != nil {
 		return f
 	}
-	p, again, f := s.promised(id, h, m.method)
+	st, again, f := s.promised(id, h, m.method)
 	switch {
 	case f != nil:
 		return f
@@ -93,18 +93,18 @@ func (s *Session) onPromise(on *Stream, id int64, h Headers) *fault {
 		return s.useful.charge("promises that cannot be kept")
 	}
 	on.tellPush(h, id)
-	if st := p.stream; st != nil {
-		st.take(p)
-		on.later(func() { s.deliver(st) })
+	if st != nil {
+		s.q.Post(func() { s.deliver(st) })
 	}
 	return nil
 }
 
-// promised notes the promise of a push. again says that it was promised before, or is over.
-func (s *Session) promised(id int64, h Headers, method string) (p *promise, again bool, f *fault) {
+// promised notes the promise of a push, and returns its stream if that has come before. again
+// says that the push was promised already, or is over.
+func (s *Session) promised(id int64, h Headers, method string) (st *Stream, again bool, f *fault) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	p = s.pushes.known[id]
+	p := s.pushes.known[id]
 	switch {
 	case id >= s.pushes.limit:
 		return nil, false, sessionFault(IDError, "push %d is promised, beyond MAX_PUSH_ID", id)
@@ -119,7 +119,10 @@ func (s *Session) promised(id int64, h Headers, method string) (p *promise, agai
 		s.pushes.known[id] = p
 	}
 	p.headers, p.method = h, method
-	return p, false, nil
+	if p.stream != nil {
+		p.stream.take(p)
+	}
+	return p.stream, false, nil
 }
 
 // pushable reports whether a request may be answered before it is made: it is safe, can be
@@ -157,10 +160,12 @@ func (s *Session) onPushStream(q *quic.Stream, id int64, rest []byte) *fault {
 	st.in.buf = slices.Clone(rest)
 	q.Value, p.stream = st, st
 	ready := p.headers != nil
+	if ready {
+		st.take(p)
+	}
 	s.mu.Unlock()
 	st.setHooks()
 	if ready {
-		st.take(p)
 		s.deliver(st)
 	}
 	return nil

@@ -28,7 +28,6 @@ type Stream struct {
 	mu        sync.Mutex
 	hooks     StreamHooks
 	hooked    bool          // SetHooks was called
-	queue     []func()      // to run with the hooks, in order
 	method    string        // of the request, once known
 	readBy    time.Time     // the deadline
 	nudge     chan struct{} // closed to make a read look again that waits for QPACK's table

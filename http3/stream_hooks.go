@@ -142,18 +142,16 @@ func (st *Stream) pump() {
 			return k.Readable()
 		})
 	}
-	r.posted = false
 	r.mu.Unlock() // whoever failed to take it has nothing to do: the hooks are told
-	st.tell()
 }
 
 // notice queues a call of a hook, if there are hooks. The order in which they are queued is
-// the order in which they are told. The caller has the reading turn.
+// the order in which they are told.
 func (st *Stream) notice(tell func(k *StreamHooks) error) {
 	if !st.isHooked() {
 		return
 	}
-	st.later(func() {
+	st.s.q.Post(func() {
 		st.mu.Lock()
 		k := st.hooks
 		st.mu.Unlock()
@@ -178,40 +176,10 @@ func call(hook func() error) (err error) {
 	return hook()
 }
 
-// later queues something to run in turn with the hooks, once the reading turn is over.
-func (st *Stream) later(f func()) {
-	st.mu.Lock()
-	st.queue = append(st.queue, f)
-	st.mu.Unlock()
-	st.in.posted = true
-}
-
-// unlockIn gives the reading turn back, and sets going what was queued in it.
+// unlockIn gives the reading turn back.
 func (st *Stream) unlockIn() {
-	posted := st.in.posted
-	st.in.posted = false
-	missed := st.in.mu.Unlock()
-	switch {
-	case missed && st.isHooked():
-		st.s.q.Post(st.pump) // which tells as well
-	case posted:
-		st.s.q.Post(st.tell)
-	}
-}
-
-// tell runs what was queued.
-func (st *Stream) tell() {
-	for {
-		st.mu.Lock()
-		if len(st.queue) == 0 {
-			st.queue = nil
-			st.mu.Unlock()
-			return
-		}
-		f := st.queue[0]
-		st.queue = st.queue[1:]
-		st.mu.Unlock()
-		f()
+	if st.in.mu.Unlock() && st.isHooked() {
+		st.s.q.Post(st.pump)
 	}
 }
 

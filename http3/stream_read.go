@@ -58,7 +58,6 @@ type reading struct {
 	trailers Headers
 	head     head
 	err      error
-	posted   bool // something waits to be told
 }
 
 // readAhead is how much is read at once where frames begin. DATA is read straight to where it
