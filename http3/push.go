@@ -28,6 +28,7 @@ type promise struct {
 	headers Headers // nil while only the stream is here
 	method  string
 	stream  *Stream
+	whole   bool // the stream has come to its end before the request
 }
 
 func (p *pushes) init(most int64) {
@@ -71,6 +72,21 @@ func (s *Session) pushOver(id int64) {
 	p.finish(id)
 	if b := p.raise(); b != nil && s.life.sent < 0 {
 		_ = s.controlLocked("MAX_PUSH_ID", b) // it is of no use on a session that is over, or to a peer that does not read
+	}
+}
+
+// pushStreamOver is told that a push's stream is over. One that has come whole before its
+// promise waits for that.
+func (s *Session) pushStreamOver(st *Stream) {
+	s.mu.Lock()
+	p := s.pushes.known[st.push]
+	waits := p != nil && p.stream == st && p.headers == nil && st.q.Err() == nil
+	if waits {
+		p.whole = true
+	}
+	s.mu.Unlock()
+	if !waits {
+		s.pushOver(st.push)
 	}
 }
 
@@ -121,6 +137,9 @@ func (s *Session) promised(id int64, h Headers, method string) (st *Stream, agai
 	p.headers, p.method = h, method
 	if p.stream != nil {
 		p.stream.take(p)
+	}
+	if p.whole {
+		s.pushes.finish(id)
 	}
 	return p.stream, false, nil
 }

@@ -27,7 +27,11 @@ type Stream struct {
 
 	mu        sync.Mutex
 	hooks     StreamHooks
-	hooked    bool          // SetHooks was called
+	hooked    bool     // SetHooks was called
+	notices   []notice // that the hooks are to be told, in order
+	endTold   bool     // Readable was told that there is nothing more, or a read has said so
+	closing   func()   // the Close hook, when the stream below is over and that was not told
+	closeTold bool
 	method    string        // of the request, once known
 	readBy    time.Time     // the deadline
 	nudge     chan struct{} // closed to make a read look again that waits for QPACK's table

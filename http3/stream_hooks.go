@@ -41,7 +41,7 @@ func (k *StreamHooks) none() bool {
 // a method has returned before.
 func (st *Stream) SetHooks(k StreamHooks) {
 	st.mu.Lock()
-	st.hooks, st.hooked = k, true
+	st.hooks, st.hooked, st.endTold = k, true, false
 	st.mu.Unlock()
 	st.setHooks()
 	if k.Datagram != nil && st.takesDatagrams() {
@@ -63,7 +63,7 @@ func (st *Stream) setHooks() {
 		h.Error = func(err error) { failed(wrap(err)) }
 	}
 	if k.Close != nil || st.push >= 0 || datagrams {
-		h.Close = func() { st.closed(k.Close) }
+		h.Close = st.closed
 	}
 	st.q.SetHooks(h)
 }
@@ -85,13 +85,39 @@ func (st *Stream) watch() {
 	}
 }
 
-func (st *Stream) closed(hook func()) {
+// closed is told that the stream below is over. The end of what came may still be read ahead
+// here: the program hears of it first.
+func (st *Stream) closed() {
 	if st.push >= 0 {
-		st.s.pushOver(st.push)
+		st.s.pushStreamOver(st)
 	}
 	st.s.forgetDatagrams(st.ID())
-	if hook != nil {
-		hook()
+	st.mu.Lock()
+	if !st.closeTold {
+		st.closing = st.hooks.Close
+	}
+	st.mu.Unlock()
+	st.pump()
+	st.close()
+}
+
+// close tells that the stream is over, if it is and nothing waits to be read. It runs in turn with
+// the hooks.
+func (st *Stream) close() {
+	if !st.in.mu.TryLock() {
+		return // whoever reads sees to it
+	}
+	whole := st.in.phase == readEnd || st.in.err != nil || st.q.Err() != nil || !st.q.CanRead()
+	st.in.mu.Unlock()
+	st.mu.Lock()
+	hook := st.closing
+	tell := hook != nil && (whole || st.ended)
+	if tell {
+		st.closing, st.closeTold = nil, true
+	}
+	st.mu.Unlock()
+	if tell {
+		st.guard(func() error { hook(); return nil })
 	}
 }
 
@@ -134,29 +160,63 @@ func (st *Stream) pump() {
 	for err == nil && p != partNone && p != partData && p != partEnd {
 		p, err = st.next(false)
 	}
-	if p != partNone || err != nil {
-		st.notice(func(k *StreamHooks) error {
-			if k.Readable == nil {
-				return nil
-			}
-			return k.Readable()
-		})
+	if p == partData || (p == partEnd || err != nil) && st.endKnown() {
+		st.noticeReadable()
 	}
 	r.mu.Unlock() // whoever failed to take it has nothing to do: the hooks are told
+	st.tell()
 }
+
+// endKnown reports whether it is news that there is nothing more to read.
+func (st *Stream) endKnown() (news bool) {
+	st.mu.Lock()
+	defer st.mu.Unlock()
+	news = !st.endTold
+	st.endTold = true
+	return news
+}
+
+func (st *Stream) noticeReadable() {
+	st.notice(func(k *StreamHooks) error {
+		if k.Readable == nil {
+			return nil
+		}
+		return k.Readable()
+	})
+}
+
+// notice is a call of one of the hooks.
+type notice func(k *StreamHooks) error
 
 // notice queues a call of a hook, if there are hooks. The order in which they are queued is
 // the order in which they are told.
-func (st *Stream) notice(tell func(k *StreamHooks) error) {
+func (st *Stream) notice(tell notice) {
 	if !st.isHooked() {
 		return
 	}
-	st.s.q.Post(func() {
+	st.mu.Lock()
+	st.notices = append(st.notices, tell)
+	first := len(st.notices) == 1
+	st.mu.Unlock()
+	if first {
+		st.s.q.Post(st.tell)
+	}
+}
+
+// tell tells the hooks what waits. It runs in turn with them.
+func (st *Stream) tell() {
+	for {
 		st.mu.Lock()
-		k := st.hooks
+		if len(st.notices) == 0 {
+			st.notices = nil
+			st.mu.Unlock()
+			return
+		}
+		k, tell := st.hooks, st.notices[0]
+		st.notices = st.notices[1:]
 		st.mu.Unlock()
 		st.guard(func() error { return tell(&k) })
-	})
+	}
 }
 
 // guard calls a hook; its error or panic destroys the stream.
@@ -178,8 +238,15 @@ func call(hook func() error) (err error) {
 
 // unlockIn gives the reading turn back.
 func (st *Stream) unlockIn() {
-	if st.in.mu.Unlock() && st.isHooked() {
+	missed := st.in.mu.Unlock()
+	st.mu.Lock()
+	hooked, closing := st.hooked, st.closing != nil
+	st.mu.Unlock()
+	if missed && hooked {
 		st.s.q.Post(st.pump)
+	}
+	if closing {
+		st.s.q.Post(st.close)
 	}
 }
 

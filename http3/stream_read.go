@@ -137,11 +137,18 @@ func (st *Stream) read(p []byte, wait bool) (int, error) {
 		part, err := st.next(wait)
 		switch {
 		case err != nil:
+			if !isLate(err) {
+				st.endKnown()
+			}
 			return 0, err
 		case part == partNone:
 			return 0, nil
 		case part == partEnd:
+			st.endKnown()
 			return 0, io.EOF
+		case part != partData && !wait:
+			st.noticeReadable() // behind that of the header block
+			return 0, nil
 		case part != partData:
 			continue
 		}

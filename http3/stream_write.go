@@ -62,8 +62,8 @@ func (e *HeaderError) Code() string {
 // SubmitInitialHeaders sends the request's header block at a client, or the final response's
 // at a server, as the first thing on the stream but for informational blocks (STR-052). It
 // copies, and waits as Write does, but not on a stream with hooks. The error is a *HeaderError, a
-// *quic.StateError if such a block was sent or the stream is over, or that of Write; a block that
-// only a deadline has cut short is as good as sent, and goes on with the next write.
+// *quic.StateError if such a block was sent or the stream is cut off, with the *Error in it; or one that
+// is os.ErrDeadlineExceeded: the block is as good as sent then, and goes on with the next write.
 func (st *Stream) SubmitInitialHeaders(h Headers, o HeaderOptions) error {
 	const op = "http3.Stream.SubmitInitialHeaders"
 	m, err := st.checkInitial(op, h)
@@ -76,7 +76,7 @@ func (st *Stream) SubmitInitialHeaders(h Headers, o HeaderOptions) error {
 	if err := st.writable(op, w.phase == writeHead); err != nil {
 		return err
 	}
-	err = st.sendBlock(h, o.Terminal)
+	err = st.sendBlock(op, h, o.Terminal)
 	if err != nil && !isLate(err) {
 		return err
 	}
@@ -138,7 +138,7 @@ func (st *Stream) SubmitInformationalHeaders(h Headers) error {
 	if err := st.writable(op, st.out.phase == writeHead); err != nil {
 		return err
 	}
-	return st.sendBlock(h, false)
+	return st.sendBlock(op, h, false)
 }
 
 // SubmitTrailingHeaders sends the trailer block behind what was written of the body, and ends
@@ -163,7 +163,7 @@ func (st *Stream) SubmitTrailingHeaders(h Headers) error {
 	if err := st.complete(); err != nil {
 		return err
 	}
-	err := st.sendBlock(h, true)
+	err := st.sendBlock(op, h, true)
 	if err == nil || isLate(err) {
 		w.phase = writeEnded
 	}
@@ -188,13 +188,16 @@ func (st *Stream) writable(op string, inPhase bool) error {
 var blockBuffers = sync.Pool{New: func() any { b := make([]byte, 0, 1024); return &b }}
 
 // sendBlock sends a HEADERS frame, and the end of the stream if last.
-func (st *Stream) sendBlock(h Headers, last bool) error {
+func (st *Stream) sendBlock(op string, h Headers, last bool) error {
 	buf := blockBuffers.Get().(*[]byte)
 	b := st.appendBlock((*buf)[:0], h)
 	err := st.send(b, last)
 	if cap(b) <= 16<<10 {
 		*buf = b
 		blockBuffers.Put(buf)
+	}
+	if err != nil && !isLate(err) {
+		return &quic.StateError{Op: op, State: "stream is cut off", Err: err}
 	}
 	return err
 }
