@@ -64,13 +64,20 @@ func (p *pushes) ended(id int64) bool { return id < p.low || p.over[id] }
 func (s *Session) pushOver(id int64) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	p := &s.pushes
 	if s.server {
-		delete(p.streams, id)
+		delete(s.pushes.streams, id)
 		return
 	}
-	p.finish(id)
-	if b := p.raise(); b != nil && s.life.sent < 0 {
+	s.finishPush(id)
+}
+
+// finishPush notes at a client that a push is over, under the session's lock.
+func (s *Session) finishPush(id int64) {
+	s.pushes.finish(id)
+	if s.life.sent >= 0 {
+		return // after GOAWAY there are no others
+	}
+	if b := s.pushes.raise(); b != nil {
 		_ = s.controlLocked("MAX_PUSH_ID", b) // it is of no use on a session that is over, or to a peer that does not read
 	}
 }
@@ -139,7 +146,7 @@ func (s *Session) promised(id int64, h Headers, method string) (st *Stream, agai
 		p.stream.take(p)
 	}
 	if p.whole {
-		s.pushes.finish(id)
+		s.finishPush(id)
 	}
 	return p.stream, false, nil
 }

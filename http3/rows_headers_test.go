@@ -69,8 +69,8 @@ func TestRowPushHeaders(t *testing.T) {
 	sv, err := p.server.AcceptStream(testContext(t))
 	must(t, err)
 	eventuallyPushes(t, p)
-	promise := block(":method", "GET", ":scheme", "https", ":authority", "localhost", ":path", "/style")
-	pushed, err := sv.PushStream(promise, PushOptions{})
+	getStyle := block(":method", "GET", ":scheme", "https", ":authority", "localhost", ":path", "/style")
+	pushed, err := sv.PushStream(getStyle, PushOptions{})
 	must(t, err)
 	const text = "[:method GET][:scheme https][:authority localhost][:path /style]"
 	covers(t, "STR-021")
@@ -80,7 +80,7 @@ func TestRowPushHeaders(t *testing.T) {
 	write(t, pushed, "body")
 	must(t, pushed.CloseWrite())
 	j.want(t, "request push 0 "+text, "stream 0 "+text, "pushed initial [:status 200]", "pushed data body", "pushed end", "pushed close")
-	if _, err := sv.PushStream(promise, PushOptions{}); err != nil {
+	if _, err := sv.PushStream(getStyle, PushOptions{}); err != nil {
 		t.Fatal(err)
 	}
 	eventually(t, func() bool { return slices.Contains(j.told(), "request push 1 "+text) })
