@@ -12,7 +12,7 @@ const maxOwedInstructions = 64 << 10
 
 // compression is QPACK for a session (RFC 9204): an encoder and a decoder, and the two
 // streams on which this end talks about its tables. Those are opened when there is something
-// to say. Its locks are taken with none of the session's held.
+// to say.
 type compression struct {
 	s *Session
 
@@ -104,7 +104,7 @@ func (c *compression) onEncoderStream(p []byte) *fault {
 }
 
 // decode decodes a block of a stream. If it needs insertions that have not come, moved is
-// closed when some have.
+// closed when some have, and a stream with hooks is pumped.
 func (c *compression) decode(st *Stream, section []byte) (h Headers, moved <-chan struct{}, err error) {
 	limit := qpack.Limit{Size: uint64(c.s.opts.MaxHeaderListSize), Fields: c.s.opts.MaxHeaderPairs}
 	c.dmu.Lock()
@@ -114,23 +114,18 @@ func (c *compression) decode(st *Stream, section []byte) (h Headers, moved <-cha
 		if c.moved == nil {
 			c.moved = make(chan struct{})
 		}
-		c.s.stats.waited.Add(1)
+		if st.isHooked() { // under the lock, or the table could grow unnoticed
+			if c.pumps == nil {
+				c.pumps = make(map[*Stream]bool)
+			}
+			c.pumps[st] = true
+		}
 		return nil, c.moved, err
 	}
 	if f := c.sendAcks(); f != nil {
 		err = f.error()
 	}
 	return h, nil, err
-}
-
-// pumpLater makes the table's growth pump a stream that has hooks.
-func (c *compression) pumpLater(st *Stream) {
-	c.dmu.Lock()
-	defer c.dmu.Unlock()
-	if c.pumps == nil {
-		c.pumps = make(map[*Stream]bool)
-	}
-	c.pumps[st] = true
 }
 
 // cancel tells the peer that blocks of a stream will not be read (RFC 9204 §2.2.2.2).

@@ -77,10 +77,10 @@ func (c *control) frame(b []byte) (rest []byte, more bool, f *fault) {
 }
 
 func oversized(t frameType) ErrorCode {
-	if t == frameSettings {
+	if t == frameSettings || t == framePriorityStream || t == framePriorityPush {
 		return ExcessiveLoad
 	}
-	return FrameError
+	return FrameError // one number is never that long
 }
 
 // limit returns how long a frame may be that comes now, 0 if its type means nothing.

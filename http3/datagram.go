@@ -34,7 +34,16 @@ type earlyDatagram struct {
 // datagramQueue holds what has come for a stream.
 type datagramQueue struct {
 	list    [][]byte
-	changed chan struct{} // closed when something comes; nil while nobody waits
+	changed chan struct{} // closed when something comes, or a hook takes it; nil while nobody waits
+	st      *Stream       // whose hook is given what comes; nil without such a hook
+}
+
+// wake lets those look again who wait.
+func (q *datagramQueue) wake() {
+	if q.changed != nil {
+		close(q.changed)
+		q.changed = nil
+	}
 }
 
 // hookDatagrams takes the session's datagrams, if the options say that they are HTTP's.
@@ -73,13 +82,52 @@ func (s *Session) onDatagram(p []byte) *fault {
 		s.stats.datagramsDropped.Add(1)
 	}
 	q.list = append(q.list, p[n:])
-	if q.changed != nil {
-		close(q.changed)
-		q.changed = nil
-	}
+	q.wake()
+	st := q.st
 	d.mu.Unlock()
 	s.stats.datagramsReceived.Add(1)
+	if st != nil {
+		st.tellDatagrams(q)
+	}
 	return nil
+}
+
+// hookQueue gives the stream's Datagram hook what is in the queue, and what comes.
+func (st *Stream) hookQueue(q *datagramQueue) {
+	d := &st.s.datagrams
+	d.mu.Lock()
+	q.st = st
+	q.wake()
+	d.mu.Unlock()
+	st.s.q.Post(func() { st.tellDatagrams(q) })
+}
+
+// tellDatagrams empties the queue into the hook. It runs in turn with the hooks.
+func (st *Stream) tellDatagrams(q *datagramQueue) {
+	for {
+		st.mu.Lock()
+		hook := st.hooks.Datagram
+		st.mu.Unlock()
+		if hook == nil {
+			return
+		}
+		p, ok := st.s.datagrams.pop(q)
+		if !ok {
+			return
+		}
+		st.guard(func() error { return hook(p) })
+	}
+}
+
+// pop takes the oldest datagram out of a queue.
+func (d *datagrams) pop(q *datagramQueue) (p []byte, ok bool) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if len(q.list) == 0 {
+		return nil, false
+	}
+	p, q.list = q.list[0], q.list[1:]
+	return p, true
 }
 
 // earlyDatagram keeps a datagram of a request that does not use them yet. One that cannot, as
@@ -94,7 +142,7 @@ func (s *Session) earlyDatagram(id int64, p []byte) *fault {
 		s.stats.datagramsDropped.Add(1) // the stream is over
 		return nil
 	case st != nil && st.requestMethod() != "" && st.requestMethod() != "CONNECT":
-		st.cancel(DatagramError)
+		st.Destroy(streamFault(DatagramError, "a datagram for a request of method %s", st.requestMethod()).error())
 		return nil
 	}
 	d := &s.datagrams
@@ -189,14 +237,20 @@ func (st *Stream) SendDatagram(p []byte) (id uint64, err error) {
 	if err := st.q.Err(); err != nil {
 		return 0, &quic.StateError{Op: op, State: "stream is over", Err: err}
 	}
-	st.out.mu.Lock()
-	phase := st.out.phase
-	st.out.mu.Unlock()
-	if phase != writeBody {
+	if !st.begun() {
 		return 0, &quic.StateError{Op: op, State: "the message has not begun, or has ended"}
 	}
 	b := varint.Append(make([]byte, 0, varint.Len(uint64(st.ID()>>2))+len(p)), uint64(st.ID()>>2))
 	return st.s.q.SendDatagram(append(b, p...))
+}
+
+// begun reports whether the message has begun and not ended. A write that waits now is part of it.
+func (st *Stream) begun() bool {
+	if !st.out.mu.TryLock() {
+		return true
+	}
+	defer st.unlockOut()
+	return st.out.phase == writeBody
 }
 
 // MaxDatagramSize returns how many bytes SendDatagram takes now, 0 if none.
@@ -209,27 +263,22 @@ func (st *Stream) MaxDatagramSize() int {
 
 // ReceiveDatagram returns the oldest datagram that has come for the request, and waits for
 // one. 128 can wait; for one more the oldest is dropped and counted. The error is the context's, a
-// *quic.StateError without Options.Datagrams, or what ended the stream.
+// *quic.StateError without Options.Datagrams or if the stream has a Datagram hook, or what ended the
+// stream.
 func (st *Stream) ReceiveDatagram(ctx context.Context) ([]byte, error) {
 	const op = "http3.Stream.ReceiveDatagram"
-	if st.push >= 0 || !st.s.opts.Datagrams {
+	if !st.takesDatagrams() {
 		return nil, &quic.StateError{Op: op, State: "Options.Datagrams is not set, or this is a push"}
 	}
 	q := st.useDatagrams()
-	d := &st.s.datagrams
 	for {
-		d.mu.Lock()
-		if len(q.list) > 0 {
-			p := q.list[0]
-			q.list = q.list[1:]
-			d.mu.Unlock()
+		if st.hooksDatagrams() {
+			return nil, &quic.StateError{Op: op, State: "stream has a Datagram hook"}
+		}
+		p, changed := st.s.datagrams.popOrWait(q)
+		if changed == nil {
 			return p, nil
 		}
-		if q.changed == nil {
-			q.changed = make(chan struct{})
-		}
-		changed := q.changed
-		d.mu.Unlock()
 		select {
 		case <-changed:
 		case <-st.q.Closed():
@@ -241,4 +290,28 @@ func (st *Stream) ReceiveDatagram(ctx context.Context) ([]byte, error) {
 			return nil, ctx.Err()
 		}
 	}
+}
+
+// popOrWait takes the oldest datagram, or returns a channel that is closed when another look is
+// worth while.
+func (d *datagrams) popOrWait(q *datagramQueue) (p []byte, changed <-chan struct{}) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if len(q.list) > 0 {
+		p, q.list = q.list[0], q.list[1:]
+		return p, nil
+	}
+	if q.changed == nil {
+		q.changed = make(chan struct{})
+	}
+	return nil, q.changed
+}
+
+// takesDatagrams reports whether datagrams may come for the stream.
+func (st *Stream) takesDatagrams() bool { return st.push < 0 && st.s.opts.Datagrams }
+
+func (st *Stream) hooksDatagrams() bool {
+	st.mu.Lock()
+	defer st.mu.Unlock()
+	return st.hooks.Datagram != nil
 }

@@ -121,10 +121,23 @@ func (e *Error) Is(target error) bool {
 	return ok && t.ErrorCode == e.ErrorCode && t.Remote == e.Remote && t.Session == e.Session
 }
 
+// destruction is what a stream below is destroyed with: the program's error, and the code for the
+// peer, which package quic looks for in it.
+type destruction struct {
+	err error
+	cut *quic.StreamError
+}
+
+func (f *destruction) Error() string   { return f.err.Error() }
+func (f *destruction) Unwrap() []error { return []error{f.err, f.cut} }
+
 // wrap gives an error of package quic its form here, if a code of HTTP/3's is in it.
 func wrap(err error) error {
 	if err == nil {
 		return nil
+	}
+	if f, ok := err.(*destruction); ok {
+		return f.err
 	}
 	var ours *Error
 	if errors.As(err, &ours) {

@@ -44,7 +44,7 @@ func (s *Session) onGoAway(id int64) *fault {
 		s.rejectFrom(id)
 	}
 	if hook := s.opts.Hooks.GoAway; hook != nil {
-		s.call(func() error { return hook(id) })
+		s.guard(func() error { return hook(id) })
 	}
 	return nil
 }
@@ -52,18 +52,25 @@ func (s *Session) onGoAway(id int64) *fault {
 // rejectFrom ends the requests that the server will not answer.
 func (s *Session) rejectFrom(id int64) {
 	for _, q := range s.q.Streams() {
-		if st, ok := q.Value.(*Stream); ok && q.Bidirectional() && q.ID() >= id {
+		if st := s.of(q); st != nil && q.Bidirectional() && q.ID() >= id {
 			st.reject()
 		}
 	}
+}
+
+// of returns the stream that one of quic's carries, nil if it carries none.
+func (s *Session) of(q *quic.Stream) *Stream {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	st, _ := q.Value.(*Stream)
+	return st
 }
 
 // stream returns a stream that is not over, nil if there is none with the ID.
 func (s *Session) stream(id int64) *Stream {
 	for _, q := range s.q.Streams() {
 		if q.ID() == id {
-			st, _ := q.Value.(*Stream)
-			return st
+			return s.of(q)
 		}
 	}
 	return nil
@@ -72,11 +79,9 @@ func (s *Session) stream(id int64) *Stream {
 // reject ends a request as if the server had rejected it, which it has with its GOAWAY. A read that
 // waits is told that, too; the peer is told that nothing more is wanted.
 func (st *Stream) reject() {
-	st.q.Destroy(&Error{
-		ErrorCode: RequestRejected, Remote: true, Reason: errGoAway.Error(),
-		Err: &quic.StreamError{StreamID: st.ID(), ErrorCode: uint64(RequestCancelled)},
-	})
-	st.Stop(RequestCancelled) // QPACK is told
+	err := &Error{ErrorCode: RequestRejected, Remote: true, Reason: errGoAway.Error()}
+	st.endReading()
+	st.q.Destroy(&destruction{err, &quic.StreamError{StreamID: st.ID(), ErrorCode: uint64(RequestCancelled)}})
 }
 
 // GoAway tells the peer that the session is about to end: a server takes the requests that
@@ -84,7 +89,7 @@ func (st *Stream) reject() {
 func (s *Session) GoAway() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	id := s.pushes.limit
+	id := s.pushes.limit // those promised so far may come
 	if s.server {
 		id = s.next
 	}
@@ -92,8 +97,7 @@ func (s *Session) GoAway() {
 		return
 	}
 	s.life.sent = id
-	s.owed = appendIDFrame(s.owed, frameGoAway, id)
-	s.sendControl()
+	_ = s.controlLocked("http3.Session.GoAway", appendIDFrame(nil, frameGoAway, id)) // on a session that is over it is of no use
 }
 
 // Close begins the graceful end and returns: GOAWAY goes out, new requests are rejected, and when

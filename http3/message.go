@@ -27,6 +27,22 @@ func (h Headers) Get(name string) string {
 	return ""
 }
 
+// joined returns the values of all fields of a name as those of one: in order, with commas
+// between them (RFC 9110 §5.3).
+func (h Headers) joined(name string) string {
+	all := ""
+	for i := range h {
+		switch {
+		case h[i].Name != name:
+		case all == "":
+			all = h[i].Value
+		default:
+			all += ", " + h[i].Value
+		}
+	}
+	return all
+}
+
 // size is what the block counts against a limit on field sections (RFC 9114 §4.2.2).
 func (h Headers) size() uint64 {
 	var n uint64
@@ -88,6 +104,9 @@ func (m *head) take(h Headers, allowed pseudo) (pseudo, *fault) {
 
 func (m *head) pseudo(name, value string, allowed pseudo) (pseudo, *fault) {
 	var p pseudo
+	if !httpguts.ValidHeaderFieldValue(value) {
+		return 0, malformed("value of %s", name)
+	}
 	switch name {
 	case ":method":
 		p, m.method = pseudoMethod, value
@@ -184,7 +203,7 @@ func (m *head) target(h Headers, have pseudo, connect bool) *fault {
 			hosts++
 		}
 	}
-	web := connect || m.scheme == "http" || m.scheme == "https"
+	web := connect || strings.EqualFold(m.scheme, "http") || strings.EqualFold(m.scheme, "https")
 	switch {
 	case hosts > 1:
 		return malformed("field host comes twice")

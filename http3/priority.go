@@ -23,45 +23,30 @@ func ParsePriority(value string) (p Priority, ok bool) {
 	return p, ok
 }
 
-// merge changes the priority in what the value of a priority field says. If that is not
-// a dictionary, it changes nothing and reports false.
+// merge changes the priority in what the value of a priority field says. If that is not a
+// dictionary, it changes nothing and reports false.
 func (p *Priority) merge(value string) bool {
 	merged := *p
-	if strings.Trim(value, " \t") == "" {
-		return true
-	}
-	for _, member := range strings.Split(value, ",") {
-		member = strings.Trim(member, " \t")
-		member, _, _ = strings.Cut(member, ";") // parameters
-		key, v, has := strings.Cut(member, "=")
-		switch {
-		case !validKey(key):
-			return false
-		case key == "u" && has:
-			if u, err := strconv.Atoi(v); err == nil && 0 <= u && u <= 7 {
+	d := dictionary{rest: strings.Trim(value, " ")}
+	for d.next() {
+		switch d.key { // of a key that is there twice, the last counts
+		case "u":
+			merged.Urgency = p.Urgency
+			if u, err := strconv.Atoi(d.value); err == nil && 0 <= u && u <= 7 && d.value[0] != '+' {
 				merged.Urgency = u
 			}
-		case key == "i":
-			if !has || v == "?1" {
-				merged.Incremental = true
-			} else if v == "?0" {
-				merged.Incremental = false
+		case "i":
+			merged.Incremental = p.Incremental
+			if d.value == "?1" || d.value == "?0" {
+				merged.Incremental = d.value == "?1"
 			}
 		}
+	}
+	if d.bad {
+		return false
 	}
 	*p = merged
 	return true
-}
-
-func validKey(s string) bool {
-	for i := 0; i < len(s); i++ {
-		c := s[i]
-		first := 'a' <= c && c <= 'z' || c == '*'
-		if !first && (i == 0 || !('0' <= c && c <= '9') && strings.IndexByte("_-.", c) < 0) {
-			return false
-		}
-	}
-	return s != ""
 }
 
 // String returns the value of a priority field that says the same; "" is the default.

@@ -1,6 +1,7 @@
 package http3
 
 import (
+	"errors"
 	"slices"
 
 	"github.com/cinnabar-quic/cinnabar/internal/varint"
@@ -13,9 +14,8 @@ const pushWindow = 100
 
 // pushes is what an end knows of pushes (RFC 9114 §4.6). It is under the session's lock.
 type pushes struct {
-	most int64 // client: how many it takes in all
-
 	limit   int64              // IDs that may be used: below this
+	most    int64              // client: what the limit rises to
 	low     int64              // client: all below are over
 	over    map[int64]bool     // client: those above that are
 	known   map[int64]*promise // client: those under way
@@ -26,68 +26,143 @@ type pushes struct {
 // promise is one push at a client: its request, its stream, or both.
 type promise struct {
 	headers Headers // nil while only the stream is here
+	method  string
 	stream  *Stream
-	whole   bool // the stream came to its end before the promise
+	whole   bool // the stream has come to its end before the request
 }
 
-func (p *pushes) init(s *Session) {
-	p.most = s.opts.MaxPushes
+func (p *pushes) init(most int64) {
+	p.most = most
 	p.over, p.known, p.streams = make(map[int64]bool), make(map[int64]*promise), make(map[int64]*Stream)
 }
 
-// grant raises the limit as far as it goes, and returns the MAX_PUSH_ID that says so.
-func (p *pushes) grant() int64 {
-	p.limit = min(p.low+pushWindow, p.most)
-	return p.limit - 1
+// raise returns the MAX_PUSH_ID frame that is due, nil if none is: the limit rises in steps.
+func (p *pushes) raise() []byte {
+	limit := min(p.low+pushWindow, p.most)
+	if limit == p.limit || limit < p.most && limit < p.limit+pushWindow/4 {
+		return nil
+	}
+	p.limit = limit
+	return appendIDFrame(nil, frameMaxPushID, limit-1)
 }
 
-// onPromise takes a PUSH_PROMISE that has come on a request stream.
-func (s *Session) onPromise(on *Stream, id int64, h Headers) *fault {
-	if _, f := parseRequest(h, false); f != nil {
-		return f
+// finish notes at a client that a push is over.
+func (p *pushes) finish(id int64) {
+	delete(p.known, id)
+	if !p.ended(id) {
+		p.over[id] = true
 	}
-	s.mu.Lock()
-	p := s.pushes.known[id]
-	switch {
-	case id >= s.pushes.limit:
-		s.mu.Unlock()
-		return sessionFault(IDError, "push %d is promised, beyond MAX_PUSH_ID", id)
-	case p != nil && p.headers != nil && !slices.Equal(p.headers, h):
-		s.mu.Unlock()
-		return sessionFault(GeneralProtocolError, "push %d is promised with two requests", id)
-	case s.pushes.ended(id), p != nil && p.headers != nil:
-		s.mu.Unlock()
-		on.tellPush(h, id)
-		return nil
-	case p == nil:
-		p = new(promise)
-		s.pushes.known[id] = p
+	for p.over[p.low] {
+		delete(p.over, p.low)
+		p.low++
 	}
-	p.headers = h
-	st, whole := p.stream, p.whole
-	if st != nil {
-		st.promised = h
-	}
-	s.mu.Unlock()
-	on.tellPush(h, id)
-	if st != nil {
-		on.later(func() {
-			s.deliver(st)
-			if whole {
-				s.pushOver(id)
-			}
-		})
-	}
-	return nil
 }
 
 func (p *pushes) ended(id int64) bool { return id < p.low || p.over[id] }
 
+// pushOver notes that a push is over, and lets the server have another.
+func (s *Session) pushOver(id int64) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.server {
+		delete(s.pushes.streams, id)
+		return
+	}
+	s.finishPush(id)
+}
+
+// finishPush notes at a client that a push is over, under the session's lock.
+func (s *Session) finishPush(id int64) {
+	s.pushes.finish(id)
+	if s.life.sent >= 0 {
+		return // after GOAWAY there are no others
+	}
+	if b := s.pushes.raise(); b != nil {
+		_ = s.controlLocked("MAX_PUSH_ID", b) // it is of no use on a session that is over, or to a peer that does not read
+	}
+}
+
+// pushStreamOver is told that a push's stream is over. One that has come whole before its
+// promise waits for that.
+func (s *Session) pushStreamOver(st *Stream) {
+	s.mu.Lock()
+	p := s.pushes.known[st.push]
+	waits := p != nil && p.stream == st && p.headers == nil && st.q.Err() == nil
+	if waits {
+		p.whole = true
+	}
+	s.mu.Unlock()
+	if !waits {
+		s.pushOver(st.push)
+	}
+}
+
+// onPromise takes a PUSH_PROMISE that has come on a request stream, whose reading turn the
+// caller has.
+func (s *Session) onPromise(on *Stream, id int64, h Headers) *fault {
+	m, f := parseRequest(h, false)
+	if f != nil {
+		return f
+	}
+	st, again, f := s.promised(id, h, m.method)
+	switch {
+	case f != nil:
+		return f
+	case again: // or over: the program hears of it, and has nothing to wait for
+		on.tellPush(h, id)
+		return s.useful.charge("promises of one push")
+	case !pushable(&m): // RFC 9114 §4.6
+		s.CancelPush(id)
+		return s.useful.charge("promises that cannot be kept")
+	}
+	on.tellPush(h, id)
+	if st != nil {
+		s.q.Post(func() { s.deliver(st) })
+	}
+	return nil
+}
+
+// promised notes the promise of a push, and returns its stream if that has come before. again
+// says that the push was promised already, or is over.
+func (s *Session) promised(id int64, h Headers, method string) (st *Stream, again bool, f *fault) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	p := s.pushes.known[id]
+	switch {
+	case id >= s.pushes.limit:
+		return nil, false, sessionFault(IDError, "push %d is promised, beyond MAX_PUSH_ID", id)
+	case s.pushes.ended(id):
+		return nil, true, nil
+	case p != nil && p.headers != nil && !slices.Equal(p.headers, h):
+		return nil, false, sessionFault(GeneralProtocolError, "push %d is promised with two requests", id)
+	case p != nil && p.headers != nil:
+		return nil, true, nil
+	case p == nil:
+		p = new(promise)
+		s.pushes.known[id] = p
+	}
+	p.headers, p.method = h, method
+	if p.stream != nil {
+		p.stream.take(p)
+	}
+	if p.whole {
+		s.finishPush(id)
+	}
+	return p.stream, false, nil
+}
+
+// pushable reports whether a request may be answered before it is made: it is safe, can be
+// cached, and has no body.
+func pushable(m *head) bool { return (m.method == "GET" || m.method == "HEAD") && m.length <= 0 }
+
+// take gives a push stream its request.
+func (st *Stream) take(p *promise) {
+	st.promised = p.headers
+	st.setMethod(p.method)
+}
+
 // onPushStream takes a push stream whose ID has come; rest is what was read behind it.
 func (s *Session) onPushStream(q *quic.Stream, id int64, rest []byte) *fault {
-	st := newStream(s, q)
-	st.push = id
-	st.in.buf = slices.Clone(rest)
 	s.mu.Lock()
 	p := s.pushes.known[id]
 	switch {
@@ -101,17 +176,22 @@ func (s *Session) onPushStream(q *quic.Stream, id int64, rest []byte) *fault {
 		s.mu.Unlock()
 		q.SetHooks(quic.StreamHooks{})
 		q.Stop(uint64(RequestCancelled))
-		return nil
+		return s.useful.charge("streams of pushes that are over")
 	case p == nil:
 		p = new(promise)
 		s.pushes.known[id] = p
 	}
-	p.stream = st
-	st.promised = p.headers
-	promised := p.headers != nil
+	st := &Stream{s: s, q: q, push: id}
+	st.in.length, st.out.length = -1, -1
+	st.in.buf = slices.Clone(rest)
+	q.Value, p.stream = st, st
+	ready := p.headers != nil
+	if ready {
+		st.take(p)
+	}
 	s.mu.Unlock()
 	st.setHooks()
-	if promised {
+	if ready {
 		s.deliver(st)
 	}
 	return nil
@@ -120,67 +200,29 @@ func (s *Session) onPushStream(q *quic.Stream, id int64, rest []byte) *fault {
 // CancelPush tells the peer that a push is not wanted, or at a server that it will not come
 // (RFC 9114 §7.2.3), and gives its stream up. An ID that is over already is no error.
 func (s *Session) CancelPush(id int64) {
-	s.mu.Lock()
-	var st *Stream
-	if s.server {
-		st = s.pushes.streams[id]
-	} else if p := s.pushes.known[id]; p != nil {
-		st = p.stream
-	}
-	known := st != nil || !s.server && !s.pushes.ended(id) && id < s.pushes.limit
-	s.mu.Unlock()
+	st, known := s.underWay(id)
 	if !known {
 		return
 	}
-	s.control(appendIDFrame(nil, frameCancelPush, id))
+	_ = s.control("http3.Session.CancelPush", appendIDFrame(nil, frameCancelPush, id)) // the stream says it too
 	if st != nil {
 		st.cancel(RequestCancelled)
 	}
 	s.pushOver(id)
 }
 
-// pushClosed notes that the stream of a push is over. At a client the push is not, while
-// its promise has not come.
-func (s *Session) pushClosed(id int64) {
+// underWay returns whether a push may still come or go, and its stream if that is here.
+func (s *Session) underWay(id int64) (st *Stream, ok bool) {
 	s.mu.Lock()
-	p := s.pushes.known[id]
-	early := p != nil && p.headers == nil && p.stream.Err() == nil
-	if early {
-		p.whole = true
-	}
-	s.mu.Unlock()
-	if !early {
-		s.pushOver(id)
-	}
-}
-
-// pushOver notes that a push is over, and lets the server have another.
-func (s *Session) pushOver(id int64) {
-	s.mu.Lock()
-	p := &s.pushes
+	defer s.mu.Unlock()
 	if s.server {
-		delete(p.streams, id)
-		s.mu.Unlock()
-		return
+		st = s.pushes.streams[id]
+		return st, st != nil
 	}
-	delete(p.known, id)
-	if !p.ended(id) {
-		p.over[id] = true
+	if p := s.pushes.known[id]; p != nil {
+		return p.stream, true
 	}
-	for p.over[p.low] {
-		delete(p.over, p.low)
-		p.low++
-	}
-	before := p.limit
-	id = p.grant()
-	s.mu.Unlock()
-	if id+1 > before+pushWindow/4 {
-		s.control(appendIDFrame(nil, frameMaxPushID, id))
-		return
-	}
-	s.mu.Lock()
-	p.limit = before // it rises in steps
-	s.mu.Unlock()
+	return nil, id >= 0 && id < s.pushes.limit && !s.pushes.ended(id)
 }
 
 // onMaxPushID takes the client's limit, which never falls (RFC 9114 §7.2.7).
@@ -196,24 +238,19 @@ func (s *Session) onMaxPushID(id int64) *fault {
 
 // onCancelPush takes CANCEL_PUSH (RFC 9114 §7.2.3).
 func (s *Session) onCancelPush(id int64) *fault {
-	if f := s.useful.charge("CANCEL_PUSH frames"); f != nil {
-		return f
-	}
 	s.mu.Lock()
-	p := &s.pushes
-	unknown := s.server && id >= p.next || !s.server && id >= p.limit
-	st := p.streams[id]
-	came := p.known[id] != nil && p.known[id].stream != nil
+	possible := s.server && id < s.pushes.next || !s.server && id < s.pushes.limit
 	s.mu.Unlock()
-	switch {
-	case unknown:
+	if !possible {
 		return sessionFault(IDError, "CANCEL_PUSH for push %d, which cannot be", id)
-	case s.server && st != nil:
-		st.q.Reset(uint64(RequestCancelled))
-	case !s.server && !came:
+	}
+	switch st, ok := s.underWay(id); {
+	case s.server && ok:
+		st.Reset(RequestCancelled)
+	case ok && st == nil: // with a stream, that one's end tells
 		s.pushOver(id)
 	}
-	return nil
+	return s.useful.charge("CANCEL_PUSH frames")
 }
 
 // PushOptions are the choices for one push.
@@ -224,32 +261,49 @@ type PushOptions struct {
 // PushStream promises the client a response to a request that it has not made, on the
 // request stream that leads to it, and returns the stream for that response: one to write
 // to, beginning with SubmitInitialHeaders (STR-038). headers are those of the promised
-// request, pseudo-header fields included; its method must be safe. The promise goes out before what is written
-// to this stream later.
+// request, pseudo-header fields included; its method is GET or HEAD, and it has no body (PSH-001). The
+// promise goes out before what is written to this stream later, and waits as header blocks do.
 //
-// The error is a *HeaderError, or a *quic.StateError if this is not a request stream at a
-// server whose response can still be written, if the client takes no pushes or no more of them,
-// or if it allows no stream for it now; then nothing is sent (STR-039).
+// The error is a *HeaderError, a *quic.OptionError, or a *quic.StateError if this is not a request
+// stream at a server whose response can still be written, if the client takes no pushes or no more of
+// them, or if it allows no stream for it now; then nothing is sent (STR-039, STR-040).
 func (st *Stream) PushStream(headers Headers, o PushOptions) (*Stream, error) {
 	const op = "http3.Stream.PushStream"
-	s := st.s
-	if !s.server || st.push >= 0 {
+	if !st.s.server || st.push >= 0 {
 		return nil, &quic.StateError{Op: op, State: "only servers push, on request streams"}
 	}
-	if _, f := parseRequest(headers, false); f != nil {
+	m, f := parseRequest(headers, false)
+	if f == nil && !pushable(&m) {
+		f = malformed("request %s with a body of %d bytes cannot be pushed", quote(m.method), max(0, m.length))
+	}
+	if f == nil {
+		f = st.within(headers)
+	}
+	if f != nil {
 		return nil, &HeaderError{Op: op, Reason: f.reason}
 	}
-	if m := headers.Get(":method"); m != "GET" && m != "HEAD" {
-		return nil, &HeaderError{Op: op, Reason: "method " + quote(m) + " cannot be pushed"}
-	}
 	st.out.mu.Lock()
-	defer st.out.mu.Unlock()
+	defer st.unlockOut()
 	if st.out.phase == writeEnded {
 		return nil, &quic.StateError{Op: op, State: "stream is written to its end"}
 	}
-	if err := st.q.Err(); err != nil {
-		return nil, &quic.StateError{Op: op, State: "stream is destroyed", Err: err}
+	if _, err := st.q.TryWrite(nil); err != nil {
+		return nil, &quic.StateError{Op: op, State: "stream is cut off", Err: wrap(err)}
 	}
+	pushed, err := st.s.openPush(op, headers, m.method, o)
+	if err != nil {
+		return nil, err
+	}
+	pushed.setHooks()
+	if err := st.promise(pushed.push, headers); err != nil && !isLate(err) {
+		pushed.cancel(RequestCancelled)
+		return nil, &quic.StateError{Op: op, State: "stream is cut off", Err: err}
+	}
+	return pushed, nil
+}
+
+// openPush opens the stream for the next push.
+func (s *Session) openPush(op string, headers Headers, method string, o PushOptions) (*Stream, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	p := &s.pushes
@@ -260,17 +314,17 @@ func (st *Stream) PushStream(headers Headers, o PushOptions) (*Stream, error) {
 		return nil, &quic.StateError{Op: op, State: "the client takes no more pushes"}
 	}
 	q, err := s.q.TryOpenStream(quic.StreamOptions{HalfOpen: true, HighWaterMark: o.HighWaterMark})
+	if option := (*quic.OptionError)(nil); errors.As(err, &option) {
+		return nil, err
+	}
 	if err != nil {
 		return nil, &quic.StateError{Op: op, State: "the client allows no stream for a push", Err: err}
 	}
-	id := p.next
+	st := &Stream{s: s, q: q, push: p.next, promised: headers, method: method}
+	st.in.length, st.out.length = -1, -1
+	st.out.rest = varint.Append([]byte{streamPush}, uint64(st.push)) // it goes first
+	q.Value = st
+	p.streams[st.push] = st
 	p.next++
-	pushed := newStream(s, q)
-	pushed.push, pushed.promised = id, headers
-	pushed.method = headers.Get(":method")
-	p.streams[id] = pushed
-	pushed.setHooks()
-	_, _ = q.TryWrite(varint.Append([]byte{streamPush}, uint64(id)))
-	st.promise(id, headers)
-	return pushed, nil
+	return st, nil
 }

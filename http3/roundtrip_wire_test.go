@@ -383,7 +383,7 @@ func TestRoundTripHeaderBytes(t *testing.T) {
 		h, _ := st.Headers()
 		st.out.mu.Lock()
 		defer st.out.mu.Unlock()
-		_ = st.sendBlock(Headers{{Name: ":status", Value: "200"}, {Name: "x-big", Value: h.Get("x-size")}}, true) // not asking what the client takes
+		_ = st.sendBlock("", Headers{{Name: ":status", Value: "200"}, {Name: "x-big", Value: h.Get("x-size")}}, true) // not asking what the client takes
 	})
 	tr.MaxResponseHeaderBytes = 1000
 	get := func(n int) error {

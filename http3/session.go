@@ -2,6 +2,7 @@ package http3
 
 import (
 	"context"
+	"errors"
 	"math/rand/v2"
 	"strconv"
 	"sync"
@@ -16,6 +17,11 @@ const ALPN = "h3"
 // Session is HTTP/3 on a quic.Session (RFC 9114 §3): request streams with header blocks,
 // pushes, settings, and an end that both sides agree on. All methods may be called
 // concurrently.
+//
+// Locks are taken in this order, each optional: one turn of a stream's (reading or writing), then
+// the session's or one of QPACK's two, then a stream's, then one of the leaves (datagrams,
+// budget). Package quic is called with any of them held, and never calls back under its own. Hooks run
+// without locks.
 type Session struct {
 	// Value is the program's own: the package does not look at it.
 	Value any
@@ -30,6 +36,8 @@ type Session struct {
 	datagrams datagrams
 	in        control // the peer's control stream; hooks of quic's run it, one at a time
 
+	over chan struct{} // closed when the session is over, and what came before has been told
+
 	mu       sync.Mutex
 	out      *quic.Stream // our control stream; nil until it could be opened
 	owed     []byte       // control frames that wait for it, or for its flow control
@@ -37,7 +45,7 @@ type Session struct {
 	peer     Settings
 	told     chan struct{} // closed when peer is known
 	accepted []*Stream     // nobody has accepted yet; bounded by the limits on streams
-	waiting  chan struct{} // closed when something of accepted's changes; nil while nobody waits
+	waiting  chan struct{} // closed when there is one more, or the session is over; nil while nobody waits
 	life     life
 	pushes   pushes
 	updates  map[int64]Priority // of requests that have not come; bounded
@@ -65,25 +73,30 @@ func newSession(q *quic.Session, o Options, take func(*Stream)) (*Session, error
 		return nil, err
 	}
 	done := q.HandshakeComplete() // asked first, because it becomes true in between
+	const op = "http3.NewSession"
 	if alpn := q.ALPNProtocol(); alpn != ALPN && (alpn != "" || done) {
-		return nil, &quic.StateError{Op: "http3.NewSession", State: "session speaks " + quote(alpn) + ", not h3"}
+		return nil, &quic.StateError{Op: op, State: "session speaks " + quote(alpn) + ", not h3"}
 	}
-	if q.Err() != nil {
-		return nil, &quic.StateError{Op: "http3.NewSession", State: "session is over", Err: q.Err()}
+	if err := q.Err(); err != nil {
+		return nil, &quic.StateError{Op: op, State: "session is over", Err: err}
 	}
-	s := &Session{q: q, server: q.Server() != nil, take: take, opts: o, told: make(chan struct{})}
+	s := &Session{q: q, server: q.Server() != nil, take: take, opts: o, told: make(chan struct{}), over: make(chan struct{})}
 	s.peer.MaxFieldSectionSize = varint.Max
 	s.life = life{sent: -1, received: -1}
 	s.fields.init(s)
-	s.pushes.init(s)
+	s.pushes.init(o.MaxPushes)
 	s.in.init(s)
 	settings := o.settings(s.server)
 	s.owed = settings.append(nil, grease())
 	if !s.server && o.MaxPushes > 0 {
-		s.owed = appendIDFrame(s.owed, frameMaxPushID, s.pushes.grant())
+		s.owed = append(s.owed, s.pushes.raise()...)
 	}
 	q.SetErrorCodes(uint64(NoError), uint64(RequestRejected))
+	q.KeepUnidirectional()
 	s.hook()
+	if err := q.Err(); err != nil { // before the hooks were there, which would not be told
+		return nil, &quic.StateError{Op: op, State: "session is over", Err: err}
+	}
 	s.start()
 	return s, nil
 }
@@ -96,7 +109,9 @@ func (s *Session) hook() {
 		if alpn := s.q.ALPNProtocol(); alpn != ALPN {
 			return &quic.StateError{Op: "http3.NewSession", State: "session speaks " + quote(alpn) + ", not h3"}
 		}
-		s.start()
+		if s.start(); !s.started() {
+			s.fail(sessionFault(GeneralProtocolError, "no unidirectional stream is allowed, and HTTP/3 needs three")) // RFC 9114 §6.2
+		}
 		if secure != nil {
 			return secure()
 		}
@@ -116,21 +131,28 @@ func (s *Session) hook() {
 	}
 }
 
-// start opens the control stream, if that is possible yet.
+// start opens the control stream, if that is possible yet: before the handshake is complete it is
+// for a client with early data, if these can only be HTTP/3.
 func (s *Session) start() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.out == nil {
+	if s.out == nil && s.q.ALPNProtocol() == ALPN {
 		s.out = s.openCritical(streamControl, s.flushControl)
 	}
 	s.sendControl()
+}
+
+func (s *Session) started() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.out != nil || s.q.Err() != nil || s.q.Closing()
 }
 
 // openCritical opens a unidirectional stream of a type that lasts as long as the session,
 // nil if the peer does not allow one. flush is called when a write to it that was cut short
 // can go on.
 func (s *Session) openCritical(kind uint64, flush func()) *quic.Stream {
-	st, err := s.q.TryOpenStream(quic.StreamOptions{HalfOpen: true, Hooks: quic.StreamHooks{
+	st, err := s.q.TryOpenStream(quic.StreamOptions{HalfOpen: true, HighWaterMark: criticalHighWater, Hooks: quic.StreamHooks{
 		Drained: func() error { flush(); return nil },
 		Aborted: func(error) error {
 			s.fail(sessionFault(ClosedCriticalStream, "the peer has asked to stop a critical stream"))
@@ -146,13 +168,33 @@ func (s *Session) openCritical(kind uint64, flush func()) *quic.Stream {
 	return st
 }
 
-// control sends frames on our control stream.
-func (s *Session) control(frames []byte) {
+// criticalHighWater makes critical streams take something, whatever mark the session has.
+const criticalHighWater = 16 << 10
+
+// maxOwedControl bounds what waits to go to a peer that does not read our control stream.
+const maxOwedControl = 64 << 10
+
+// control sends frames on our control stream. The error is a *quic.StateError if the session is
+// over, or a *quic.OperationError if too much waits there already.
+func (s *Session) control(op string, frames []byte) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	return s.controlLocked(op, frames)
+}
+
+func (s *Session) controlLocked(op string, frames []byte) error {
+	if err := s.q.Err(); err != nil {
+		return &quic.StateError{Op: op, State: "session is over", Err: err}
+	}
+	if len(s.owed)+len(frames) > maxOwedControl {
+		return &quic.OperationError{Op: op, Err: errUnread}
+	}
 	s.owed = append(s.owed, frames...)
 	s.sendControl()
+	return nil
 }
+
+var errUnread = errors.New("the peer does not read the control stream")
 
 func (s *Session) flushControl() {
 	s.mu.Lock()
@@ -183,12 +225,14 @@ func (s *Session) Settings(ctx context.Context) (Settings, error) {
 	case <-s.told:
 	case <-ctx.Done():
 		return Settings{}, ctx.Err()
-	case <-s.q.Closed():
-		return Settings{}, s.Err()
+	case <-s.over:
+		select {
+		case <-s.told:
+		default:
+			return Settings{}, s.Err()
+		}
 	}
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return s.peer, nil
+	return s.peerSettings(), nil
 }
 
 // peerSettings returns what is known of the peer's settings now.
@@ -206,14 +250,13 @@ func (s *Session) onSettings(p Settings) {
 	s.fields.setLimits(&p)
 	close(s.told)
 	if hook := s.opts.Hooks.Settings; hook != nil {
-		s.call(func() error { return hook(p) })
+		s.guard(func() error { return hook(p) })
 	}
 }
 
-// call runs a hook of the session's on the goroutine of quic's hooks; its error destroys
-// the session.
-func (s *Session) call(hook func() error) {
-	if err := hook(); err != nil {
+// guard calls a hook of the session's; its error or panic destroys the session.
+func (s *Session) guard(hook func() error) {
+	if err := call(hook); err != nil {
 		s.q.Destroy(err)
 	}
 }
@@ -240,8 +283,9 @@ func (s *Session) fail(f *fault) {
 	_ = s.q.CloseWithError(uint64(f.code), f.reason) // it may be over
 }
 
-// end is called when the session below is over.
+// end is called when the session below is over, behind all other hooks of it.
 func (s *Session) end() {
+	close(s.over)
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.wake()

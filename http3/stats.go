@@ -9,6 +9,7 @@ type Stats struct {
 	DatagramsDropped  uint64 // those for which there was no stream or no room
 	QPACKInserted     uint64 // entries that the peer has put into this end's dynamic table
 	QPACKWaited       uint64 // header blocks that had to wait for such an entry
+	QPACKBlocked      int    // streams that wait for one now
 }
 
 // counters are what Stats is read from.
@@ -19,7 +20,7 @@ type counters struct {
 // Stats returns the session's figures.
 func (s *Session) Stats() Stats {
 	s.fields.dmu.Lock()
-	inserted := s.fields.dec.InsertCount()
+	inserted, blocked := s.fields.dec.InsertCount(), s.fields.dec.Blocked()
 	s.fields.dmu.Unlock()
 	return Stats{
 		Useless:           s.useful.spentInAll(),
@@ -27,5 +28,6 @@ func (s *Session) Stats() Stats {
 		DatagramsDropped:  s.stats.datagramsDropped.Load(),
 		QPACKInserted:     inserted,
 		QPACKWaited:       s.stats.waited.Load(),
+		QPACKBlocked:      blocked,
 	}
 }

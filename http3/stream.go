@@ -27,22 +27,29 @@ type Stream struct {
 
 	mu        sync.Mutex
 	hooks     StreamHooks
-	hooked    bool          // SetHooks was called
-	queue     []func()      // to run with the hooks, in order
+	hooked    bool     // SetHooks was called
+	notices   []notice // that the hooks are to be told, in order
+	endTold   bool     // Readable was told that there is nothing more, or a read has said so
+	closing   func()   // the Close hook, when the stream below is over and that was not told
+	closeTold bool
 	method    string        // of the request, once known
 	readBy    time.Time     // the deadline
 	nudge     chan struct{} // closed to make a read look again that waits for QPACK's table
 	watched   bool          // the peer's reset does that, too
 	ended     bool          // reading was given up: nothing may wait for the table any more
 	updated   bool          // a PRIORITY_UPDATE has come
+	charged   bool          // the peer's cutting it off was
 	datagrams bool          // the session has a queue of them for it
 }
 
-// newStream makes a stream of one of quic's, which does not know of it yet.
+// newStream makes a stream of one of quic's, whose Value leads back to it: that is under the
+// session's lock.
 func newStream(s *Session, q *quic.Stream) *Stream {
 	st := &Stream{s: s, q: q, push: -1}
 	st.in.length, st.out.length = -1, -1
+	s.mu.Lock()
 	q.Value = st
+	s.mu.Unlock()
 	return st
 }
 
@@ -98,9 +105,15 @@ func (s *Session) onRequest(q *quic.Stream) {
 		return
 	}
 	s.next = max(s.next, q.ID()+4)
+	late := s.life.sent >= 0 && q.ID() >= s.life.sent
 	p, ok := s.updates[q.ID()]
 	delete(s.updates, q.ID())
 	s.mu.Unlock()
+	if late { // RFC 9114 §5.2
+		q.Reset(uint64(RequestRejected))
+		q.Stop(uint64(RequestRejected))
+		return
+	}
 	st := newStream(s, q)
 	if ok {
 		_ = st.SetPriority(p)
@@ -116,9 +129,7 @@ func (s *Session) deliver(st *Stream) {
 		return
 	}
 	if hook := s.opts.Hooks.Stream; hook != nil {
-		if err := hook(st); err != nil {
-			st.Destroy(err)
-		}
+		st.guard(func() error { return hook(st) })
 		return
 	}
 	s.mu.Lock()
@@ -128,8 +139,8 @@ func (s *Session) deliver(st *Stream) {
 }
 
 // AcceptStream returns the next stream of the peer's, a request at a server or a push at a
-// client, and waits for it. The error is the context's, what ended the session, or a
-// *quic.StateError if the session has a Stream hook.
+// client, and waits for it, also while the session is closing. The error is the context's, what
+// ended the session, or a *quic.StateError if the session has a Stream hook.
 func (s *Session) AcceptStream(ctx context.Context) (*Stream, error) {
 	if s.opts.Hooks.Stream != nil || s.take != nil {
 		return nil, &quic.StateError{Op: "http3.Session.AcceptStream", State: "session has a Stream hook"}
@@ -147,12 +158,13 @@ func (s *Session) AcceptStream(ctx context.Context) (*Stream, error) {
 		}
 		changed := s.waiting
 		s.mu.Unlock()
-		if err := s.Err(); err != nil {
-			return nil, err
+		select {
+		case <-s.over:
+			return nil, s.Err()
+		default:
 		}
 		select {
-		case <-changed:
-		case <-s.q.Closed():
+		case <-changed: // as it is when the session ends
 		case <-ctx.Done():
 			return nil, ctx.Err()
 		}
@@ -222,12 +234,17 @@ func (st *Stream) poke() {
 // Stop ends the reading side: what comes is dropped, and the peer is asked to send no more, with
 // a code for why (RFC 9114 §4.1.1): NoError if what came is enough.
 func (st *Stream) Stop(code ErrorCode) {
+	st.endReading()
+	st.q.Stop(uint64(code))
+}
+
+// endReading notes that nothing more will be read: QPACK need not wait for the stream.
+func (st *Stream) endReading() {
 	st.mu.Lock()
 	first := !st.ended
 	st.ended = true
 	st.poke()
 	st.mu.Unlock()
-	st.q.Stop(uint64(code))
 	if first {
 		st.s.fields.cancel(st)
 	}
@@ -252,33 +269,38 @@ func (st *Stream) Destroy(err error) {
 	} else if err != nil {
 		code = InternalError
 	}
-	st.cancel(code)
-	if err != nil {
-		st.q.Destroy(err)
+	if err == nil {
+		st.cancel(code)
+		return
 	}
+	st.endReading()
+	st.q.Destroy(&destruction{err, &quic.StreamError{StreamID: st.ID(), ErrorCode: uint64(code)}})
 }
 
-// Close ends both sides: what was written still arrives, what comes is dropped. A stream
-// whose headers were not written is cancelled.
+// Close ends both sides: what was written still arrives, what comes is dropped. It does not
+// wait. A stream whose headers were not written is cancelled, and so is one on which a write waits
+// meanwhile: its message is not whole. The error is that of CloseWrite.
 func (st *Stream) Close() error {
-	st.out.mu.Lock()
-	begun := st.out.phase != writeHead || !st.q.CanWrite()
-	st.out.mu.Unlock()
-	if !begun {
+	if st.in.mu.TryLock() {
+		whole := st.in.phase == readEnd
+		st.unlockIn()
+		if !whole && st.q.CanRead() {
+			defer st.Stop(NoError)
+		}
+	} else {
+		defer st.Stop(NoError) // a read waits for more
+	}
+	if !st.q.CanWrite() {
+		return nil
+	}
+	if !st.out.mu.TryLock() {
 		st.cancel(RequestCancelled)
 		return nil
 	}
-	var err error
-	if st.q.CanWrite() {
-		err = st.CloseWrite()
+	defer st.unlockOut()
+	if st.out.phase == writeHead {
+		st.cancel(RequestCancelled)
+		return nil
 	}
-	if st.q.CanRead() {
-		st.in.mu.Lock()
-		over := st.in.phase == readEnd
-		st.in.mu.Unlock()
-		if !over {
-			st.Stop(NoError)
-		}
-	}
-	return err
+	return st.closeWrite(false)
 }

@@ -1,12 +1,14 @@
 package http3
 
 import (
+	"runtime/debug"
+
 	"github.com/cinnabar-quic/cinnabar/quic"
 )
 
-// StreamHooks are told what happens to a stream, for programs that never block; they go with
-// TryRead and TryWrite. They run with those of the session's, one at a time and in order. An
-// error or a panic destroys the stream.
+// StreamHooks are told what happens to a stream, for programs that never block: they go with
+// TryRead and TryWrite, and header blocks do not wait on a stream that has them. They run with those
+// of the session, one at a time and in order. An error or a panic destroys the stream.
 type StreamHooks struct {
 	// InformationalHeaders is told each header block of a response with a :status of 1xx (STR-012).
 	InformationalHeaders func(h Headers) error
@@ -18,6 +20,10 @@ type StreamHooks struct {
 	// stream of the request that led to it (STR-021, X-001).
 	PushHeaders func(h Headers, pushID int64) error
 
+	// Datagram is given every HTTP datagram of the request, and may keep it. With it there is no
+	// ReceiveDatagram.
+	Datagram func(p []byte) error
+
 	Readable func() error          // there is data, the end or an error to read
 	Drained  func() error          // a TryWrite that was cut short can go on
 	Aborted  func(err error) error // the peer has cut off a side; err is an *Error
@@ -28,15 +34,19 @@ type StreamHooks struct {
 
 func (k *StreamHooks) none() bool {
 	return k.InformationalHeaders == nil && k.InitialHeaders == nil && k.TrailingHeaders == nil && k.PushHeaders == nil &&
-		k.Readable == nil && k.Drained == nil && k.Aborted == nil && k.Error == nil && k.Close == nil
+		k.Datagram == nil && k.Readable == nil && k.Drained == nil && k.Aborted == nil && k.Error == nil && k.Close == nil
 }
 
-// SetHooks replaces the stream's hooks. What is there already is told.
+// SetHooks replaces the stream's hooks. What is there already is told, but for header blocks that
+// a method has returned before.
 func (st *Stream) SetHooks(k StreamHooks) {
 	st.mu.Lock()
-	st.hooks, st.hooked = k, true
+	st.hooks, st.hooked, st.endTold = k, true, false
 	st.mu.Unlock()
 	st.setHooks()
+	if k.Datagram != nil && st.takesDatagrams() {
+		st.hookQueue(st.useDatagrams())
+	}
 }
 
 // setHooks sets those of the stream below.
@@ -53,34 +63,67 @@ func (st *Stream) setHooks() {
 		h.Error = func(err error) { failed(wrap(err)) }
 	}
 	if k.Close != nil || st.push >= 0 || datagrams {
-		h.Close = func() { st.closed(k.Close) }
+		h.Close = st.closed
 	}
 	st.q.SetHooks(h)
+}
+
+func (st *Stream) isHooked() bool {
+	st.mu.Lock()
+	defer st.mu.Unlock()
+	return st.hooked
 }
 
 // watch makes the peer's reset known while a read waits for something else.
 func (st *Stream) watch() {
 	st.mu.Lock()
-	hooked := st.hooked || st.watched
+	known := st.hooked || st.watched
 	st.watched = true
 	st.mu.Unlock()
-	if !hooked {
+	if !known {
 		st.setHooks()
 	}
 }
 
-func (st *Stream) closed(hook func()) {
+// closed is told that the stream below is over. The end of what came may still be read ahead
+// here: the program hears of it first.
+func (st *Stream) closed() {
 	if st.push >= 0 {
-		st.s.pushClosed(st.push)
+		st.s.pushStreamOver(st)
 	}
 	st.s.forgetDatagrams(st.ID())
-	if hook != nil {
-		hook()
+	st.mu.Lock()
+	if !st.closeTold {
+		st.closing = st.hooks.Close
+	}
+	st.mu.Unlock()
+	st.pump()
+	st.close()
+}
+
+// close tells that the stream is over, if it is and nothing waits to be read. It runs in turn with
+// the hooks.
+func (st *Stream) close() {
+	if !st.in.mu.TryLock() {
+		return // whoever reads sees to it
+	}
+	whole := st.in.phase == readEnd || st.in.err != nil || st.q.Err() != nil || !st.q.CanRead()
+	st.in.mu.Unlock()
+	st.mu.Lock()
+	hook := st.closing
+	tell := hook != nil && (whole || st.ended)
+	if tell {
+		st.closing, st.closeTold = nil, true
+	}
+	st.mu.Unlock()
+	if tell {
+		st.guard(func() error { hook(); return nil })
 	}
 }
 
 // aborted is told that the peer has cut off a side.
 func (st *Stream) aborted(err error) error {
+	st.s.chargeReset(st)
 	err = wrap(err)
 	st.mu.Lock()
 	st.poke()
@@ -90,7 +133,12 @@ func (st *Stream) aborted(err error) error {
 		own(err)
 	}
 	if hook != nil {
-		return hook(err)
+		if err := hook(err); err != nil {
+			return err
+		}
+	}
+	if _, reset := st.q.ResetReceived(); reset {
+		st.pump() // who has nothing to read hears of it nevertheless
 	}
 	return nil
 }
@@ -101,86 +149,104 @@ func (st *Stream) readable() error {
 	return nil
 }
 
-// pump takes frames apart until there is data, or nothing, and tells the hooks. If a read
-// waits, that one does it.
+// pump takes frames apart until there is data, or nothing, and tells the hooks. It runs in turn
+// with them. If a read waits, that one does it.
 func (st *Stream) pump() {
 	r := &st.in
 	if !r.mu.TryLock() {
 		return
 	}
-	var p part
-	var err error
-	for {
+	p, err := partInfo, error(nil)
+	for err == nil && p != partNone && p != partData && p != partEnd {
 		p, err = st.next(false)
-		if err != nil || p == partNone || p == partData || p == partEnd {
-			break
-		}
 	}
-	if p == partNone && err == nil {
-		if r.whole {
-			st.s.fields.pumpLater(st)
-		}
-	} else {
-		st.notice(func(k *StreamHooks) error {
-			if k.Readable == nil {
-				return nil
-			}
-			return k.Readable()
-		})
+	if p == partData || (p == partEnd || err != nil) && st.endKnown() {
+		st.noticeReadable()
 	}
-	st.unlockIn()
+	r.mu.Unlock() // whoever failed to take it has nothing to do: the hooks are told
+	st.tell()
 }
 
-// notice queues a call of a hook, if there are hooks. The order in which they are queued is
-// the order in which they are told.
-func (st *Stream) notice(tell func(k *StreamHooks) error) {
+// endKnown reports whether it is news that there is nothing more to read.
+func (st *Stream) endKnown() (news bool) {
 	st.mu.Lock()
-	hooked := st.hooked
-	st.mu.Unlock()
-	if !hooked {
-		return
-	}
-	st.later(func() {
-		st.mu.Lock()
-		k := st.hooks
-		st.mu.Unlock()
-		if err := tell(&k); err != nil {
-			st.Destroy(err)
+	defer st.mu.Unlock()
+	news = !st.endTold
+	st.endTold = true
+	return news
+}
+
+func (st *Stream) noticeReadable() {
+	st.notice(func(k *StreamHooks) error {
+		if k.Readable == nil {
+			return nil
 		}
+		return k.Readable()
 	})
 }
 
-// later queues something to run with the hooks, once the reading lock is free.
-func (st *Stream) later(f func()) {
-	st.mu.Lock()
-	st.queue = append(st.queue, f)
-	st.mu.Unlock()
-	st.in.posted = true
-}
+// notice is a call of one of the hooks.
+type notice func(k *StreamHooks) error
 
-// unlockIn lets go of the reading lock and sets going what was queued under it.
-func (st *Stream) unlockIn() {
-	posted := st.in.posted
-	st.in.posted = false
-	st.in.mu.Unlock()
-	if posted {
+// notice queues a call of a hook, if there are hooks. The order in which they are queued is
+// the order in which they are told.
+func (st *Stream) notice(tell notice) {
+	if !st.isHooked() {
+		return
+	}
+	st.mu.Lock()
+	st.notices = append(st.notices, tell)
+	first := len(st.notices) == 1
+	st.mu.Unlock()
+	if first {
 		st.s.q.Post(st.tell)
 	}
 }
 
-// tell runs what was queued.
+// tell tells the hooks what waits. It runs in turn with them.
 func (st *Stream) tell() {
 	for {
 		st.mu.Lock()
-		if len(st.queue) == 0 {
-			st.queue = nil
+		if len(st.notices) == 0 {
+			st.notices = nil
 			st.mu.Unlock()
 			return
 		}
-		f := st.queue[0]
-		st.queue = st.queue[1:]
+		k, tell := st.hooks, st.notices[0]
+		st.notices = st.notices[1:]
 		st.mu.Unlock()
-		f()
+		st.guard(func() error { return tell(&k) })
+	}
+}
+
+// guard calls a hook; its error or panic destroys the stream.
+func (st *Stream) guard(hook func() error) {
+	if err := call(hook); err != nil {
+		st.Destroy(err)
+	}
+}
+
+// call calls a hook, and makes an error of its panic.
+func call(hook func() error) (err error) {
+	defer func() {
+		if v := recover(); v != nil {
+			err = &quic.HandlerError{Value: v, Stack: debug.Stack()}
+		}
+	}()
+	return hook()
+}
+
+// unlockIn gives the reading turn back.
+func (st *Stream) unlockIn() {
+	missed := st.in.mu.Unlock()
+	st.mu.Lock()
+	hooked, closing := st.hooked, st.closing != nil
+	st.mu.Unlock()
+	if missed && hooked {
+		st.s.q.Post(st.pump)
+	}
+	if closing {
+		st.s.q.Post(st.close)
 	}
 }
 

@@ -34,9 +34,9 @@ const (
 )
 
 // reading is the receiving half of a stream: frames taken apart, and what they add up
-// to. Everything is under its lock, which a read holds while it waits.
+// to. Everything is the turn's.
 type reading struct {
-	mu   sync.Mutex
+	mu   turn
 	mem  *[readAhead]byte // of a pool; nil while nothing is read ahead
 	buf  []byte           // read and not yet taken
 	open bool             // within a frame
@@ -44,19 +44,20 @@ type reading struct {
 	left uint64 // of the frame's payload
 
 	section []byte // the payload of a HEADERS or PUSH_PROMISE frame, so far
-	whole   bool   // all of it: it waits for QPACK's table
+	whole   bool   // all of it
+	waited  bool   // for QPACK's table
 
 	phase    readPhase
 	status   int
-	extended bool  // a CONNECT request: after its headers only DATA
+	tunnel   bool  // of CONNECT: after the headers only DATA
 	length   int64 // what Content-Length says, -1 if nothing
 	got      int64 // bytes of body
 	headers  Headers
 	info     Headers // the last informational block
+	infos    int     // how many have come
 	trailers Headers
 	head     head
 	err      error
-	posted   bool // something waits to be told
 }
 
 // readAhead is how much is read at once where frames begin. DATA is read straight to where it
@@ -103,7 +104,7 @@ func (st *Stream) readHeaders() error {
 // io.EOF (STR-016).
 func (st *Stream) Trailers() Headers {
 	st.in.mu.Lock()
-	defer st.in.mu.Unlock()
+	defer st.unlockIn()
 	return st.in.trailers
 }
 
@@ -121,7 +122,7 @@ func (st *Stream) Read(p []byte) (int, error) {
 // nothing. The Readable hook tells when there is more.
 func (st *Stream) TryRead(p []byte) (int, error) {
 	if !st.in.mu.TryLock() {
-		return 0, nil // somebody waits for what comes next
+		return 0, nil // somebody waits for what comes next; Readable is told when that is over
 	}
 	n, err := st.read(p, false)
 	st.unlockIn()
@@ -129,15 +130,25 @@ func (st *Stream) TryRead(p []byte) (int, error) {
 }
 
 func (st *Stream) read(p []byte, wait bool) (int, error) {
+	if len(p) == 0 {
+		return 0, st.in.err
+	}
 	for {
 		part, err := st.next(wait)
 		switch {
 		case err != nil:
+			if !isLate(err) {
+				st.endKnown()
+			}
 			return 0, err
-		case part == partNone, len(p) == 0:
+		case part == partNone:
 			return 0, nil
 		case part == partEnd:
+			st.endKnown()
 			return 0, io.EOF
+		case part != partData && !wait:
+			st.noticeReadable() // behind that of the header block
+			return 0, nil
 		case part != partData:
 			continue
 		}
@@ -274,15 +285,18 @@ func (st *Stream) admit() *fault {
 	switch {
 	case t.http2(), t.control():
 		return sessionFault(FrameUnexpected, "%v on a stream of messages", t)
-	case t == framePushPromise:
-		if st.s.server || st.push >= 0 {
-			return sessionFault(FrameUnexpected, "PUSH_PROMISE here")
-		}
-		return nil
 	case !t.message():
 		return st.s.useful.charge("unknown frames")
-	case r.phase == readTail, r.phase == readHead && t == frameData, r.extended && t == frameHeaders:
-		return sessionFault(FrameUnexpected, "%v here", t)
+	case r.tunnel && t != frameData: // RFC 9114 §4.4
+		return sessionFault(FrameUnexpected, "%v in a tunnel", t)
+	case t == framePushPromise && (st.s.server || st.push >= 0):
+		return sessionFault(FrameUnexpected, "PUSH_PROMISE to a server or on a push stream")
+	case t == framePushPromise:
+		return nil
+	case r.phase == readTail:
+		return sessionFault(FrameUnexpected, "%v behind the trailers", t)
+	case r.phase == readHead && t == frameData:
+		return sessionFault(FrameUnexpected, "DATA before the headers")
 	case t == frameHeaders:
 		return nil
 	case r.left == 0:
@@ -348,6 +362,13 @@ func (st *Stream) nextBlock(wait bool) (part, error) {
 		if moved == nil {
 			return p, err
 		}
+		if !r.waited {
+			r.waited = true
+			st.s.stats.waited.Add(1)
+		}
+		if code, reset := st.q.ResetReceived(); reset { // nobody else would notice
+			return partNone, st.broken(&Error{ErrorCode: ErrorCode(code), Remote: true})
+		}
 		if !wait {
 			return partNone, nil
 		}
@@ -403,7 +424,7 @@ func (st *Stream) block() (part, <-chan struct{}, error) {
 	if moved != nil {
 		return partNone, moved, nil
 	}
-	r.section, r.whole, r.open = nil, false, false
+	r.section, r.whole, r.waited, r.open = nil, false, false, false
 	switch f := qpackFault(err); {
 	case errors.Is(err, qpack.ErrTooLarge):
 		return partNone, nil, st.tooLarge()
@@ -440,32 +461,32 @@ func (st *Stream) onBlock(h Headers) (part, *fault) {
 	var f *fault
 	if st.s.server {
 		m, f = parseRequest(h, st.s.opts.ExtendedConnect)
-		r.extended = m.method == "CONNECT"
-		st.mu.Lock()
-		st.method = m.method
-		st.mu.Unlock()
-		st.prioritize(h)
 	} else {
 		m, f = parseResponse(h)
-		r.extended = st.requestMethod() == "CONNECT" && m.status/100 == 2
 	}
-	if f != nil {
+	switch {
+	case f != nil:
 		return partNone, f
-	}
-	if m.status != 0 && m.status < 200 {
+	case st.s.server:
+		r.tunnel = m.method == "CONNECT"
+		st.setMethod(m.method)
+		st.prioritize(h)
+	case m.status < 200:
 		r.info = h
-		if f := st.s.useful.charge("informational responses"); f != nil {
-			return partNone, f
+		if r.infos++; r.infos > maxInformational {
+			return partNone, streamFault(ExcessiveLoad, "more than %d informational responses", maxInformational)
 		}
 		st.notice(func(k *StreamHooks) error { return told(k.InformationalHeaders, h) })
 		return partInfo, nil
+	default:
+		r.tunnel = st.requestMethod() == "CONNECT" && m.status < 300
 	}
 	r.phase, r.headers, r.head, r.length = readBody, h, m, m.length
 	if !st.s.server && bodiless(st.requestMethod(), m.status) {
 		r.length = 0
 	}
-	if r.extended {
-		r.length = -1
+	if r.tunnel {
+		r.length = -1 // RFC 9110 §8.6: it means nothing there
 	}
 	st.notice(func(k *StreamHooks) error { return told(k.InitialHeaders, h) })
 	return partInitial, nil
@@ -478,11 +499,20 @@ func told(hook func(Headers) error, h Headers) error {
 	return hook(h)
 }
 
-// requestMethod returns the method of the request that a response answers.
+// maxInformational is how many responses of 1xx may come before the final one.
+const maxInformational = 64
+
+// requestMethod returns the method of the request, or of that which a push answers.
 func (st *Stream) requestMethod() string {
 	st.mu.Lock()
 	defer st.mu.Unlock()
 	return st.method
+}
+
+func (st *Stream) setMethod(method string) {
+	st.mu.Lock()
+	defer st.mu.Unlock()
+	st.method = method
 }
 
 // tooLarge is a header block over a limit.
@@ -500,7 +530,7 @@ func (st *Stream) fault(f *fault) error {
 	if f.session {
 		st.s.fail(f)
 	} else {
-		st.cancel(f.code)
+		st.Destroy(st.in.err)
 	}
 	return st.in.err
 }
@@ -509,16 +539,21 @@ func (st *Stream) fault(f *fault) error {
 // stay.
 func (st *Stream) broken(err error) error {
 	err = wrap(err)
-	if !errors.Is(err, os.ErrDeadlineExceeded) {
-		if own := st.s.Err(); own != nil {
-			err = own
-		}
-		st.in.err = err
+	if isLate(err) {
+		return err
+	}
+	if own := st.s.Err(); own != nil {
+		err = own
+	}
+	st.in.err = err
+	st.endReading()
+	if e := (*Error)(nil); errors.As(err, &e) && e.Remote && !e.Session {
+		st.s.chargeReset(st)
 	}
 	return err
 }
 
-// await waits until QPACK's table has grown.
+// await waits until QPACK's table has grown, or something else makes another look worth while.
 func (st *Stream) await(moved <-chan struct{}) error {
 	st.mu.Lock()
 	if st.nudge == nil {
@@ -539,13 +574,14 @@ func (st *Stream) await(moved <-chan struct{}) error {
 	select {
 	case <-moved:
 	case <-nudge:
-		if code, reset := st.q.ResetReceived(); reset {
-			return st.broken(&Error{ErrorCode: ErrorCode(code), Remote: true})
-		}
 	case <-late:
 		return os.ErrDeadlineExceeded
-	case <-st.s.q.Closed():
-		return st.broken(st.s.q.Err())
+	case <-st.s.over: // all that came before has been told
+		select {
+		case <-moved:
+		default:
+			return st.broken(st.s.q.Err())
+		}
 	}
 	return nil
 }

@@ -121,8 +121,27 @@ func (u *incoming) settle(kind uint64) *fault {
 // ended is the end of the stream, which a critical one may not have.
 func (u *incoming) ended(err error) {
 	u.q.SetHooks(quic.StreamHooks{})
-	var reset *quic.StreamError
-	if u.sink != nil && (err == io.EOF || errors.As(err, &reset)) {
-		u.s.fail(sessionFault(ClosedCriticalStream, "the peer has ended a critical stream"))
+	var f *fault
+	if u.sink == nil {
+		f = u.s.useful.charge("streams without a type")
+	} else if reset := (*quic.StreamError)(nil); err == io.EOF || errors.As(err, &reset) {
+		f = sessionFault(ClosedCriticalStream, "the peer has ended a critical stream")
+	}
+	if f != nil {
+		u.s.fail(f)
+	}
+}
+
+// chargeReset takes a token for a request that the client has taken back.
+func (s *Session) chargeReset(st *Stream) {
+	st.mu.Lock()
+	first := s.server && st.push < 0 && !st.charged
+	st.charged = st.charged || first
+	st.mu.Unlock()
+	if !first {
+		return
+	}
+	if f := s.useful.charge("requests that were taken back"); f != nil {
+		s.fail(f)
 	}
 }

@@ -363,7 +363,7 @@ func TestTransportGoAwayBelow(t *testing.T) {
 		first := false
 		once.Do(func() { first = true })
 		if first {
-			st.s.control(appendIDFrame(nil, frameGoAway, st.ID())) // not even this one
+			_ = st.s.control("", appendIDFrame(nil, frameGoAway, st.ID())) // not even this one
 			return
 		}
 		answer(st, "200", "x")

@@ -30,7 +30,7 @@ func (s *Session) onPriorityUpdate(t frameType, payload []byte) *fault {
 	}
 	s.mu.Lock()
 	early := id >= s.next
-	if early && (len(s.updates) < maxEarlyUpdates || s.updates[id] != Priority{}) {
+	if _, again := s.updates[id]; early && (again || len(s.updates) < maxEarlyUpdates) {
 		if s.updates == nil {
 			s.updates = make(map[int64]Priority)
 		}
@@ -69,7 +69,8 @@ func (s *Session) updatePush(id int64, p Priority, ok bool) *fault {
 
 // UpdatePriority tells the server, with a PRIORITY_UPDATE frame, how much the response here
 // matters now (RFC 9218 §7). The error is a *quic.OptionError for an urgency that is not 0 to
-// 7, or a *quic.StateError at a server.
+// 7, a *quic.StateError at a server or when the session is over, or a *quic.OperationError if
+// the server does not read what it is told.
 func (st *Stream) UpdatePriority(p Priority) error {
 	const op = "http3.Stream.UpdatePriority"
 	if st.s.server {
@@ -84,16 +85,12 @@ func (st *Stream) UpdatePriority(p Priority) error {
 	}
 	b := varint.Append(make([]byte, maxFrameHead, 64), uint64(id))
 	b = append(b, p.String()...)
-	st.s.control(closeFrame(b, 0, t))
-	return nil
+	return st.s.control(op, closeFrame(b, 0, t))
 }
 
 // prioritize takes what the request's priority field says, unless an update has come first.
 func (st *Stream) prioritize(h Headers) {
-	p := DefaultPriority
-	if v := h.Get("priority"); v != "" {
-		p, _ = ParsePriority(v)
-	}
+	p, _ := ParsePriority(h.joined("priority"))
 	st.mu.Lock()
 	updated := st.updated
 	st.mu.Unlock()

@@ -174,6 +174,9 @@ func (d *Decoder) text(c *cursor, l literal) string {
 // worth another try only when it has grown.
 func (d *Decoder) InsertCount() uint64 { return d.table.inserted }
 
+// Blocked returns how many streams wait for insertions.
+func (d *Decoder) Blocked() int { return len(d.blocked) }
+
 // Cancel tells the peer that no more sections of a stream will be decoded: the stream
 // was reset, or reading it was abandoned, before all of them were. It is called once
 // for a stream, and Decode no more afterwards.

@@ -47,6 +47,7 @@ type Session struct {
 	closeCode CloseCode
 	noError   uint64 // what the application's protocol closes with when all is well
 	refusal   uint64 // and what it turns streams away with
+	keepUni   bool   // it goes on taking unidirectional streams while closing
 	endedAt   mono.Time
 
 	tls        *tlsRunner // nil once the handshake engine is no longer needed
@@ -277,6 +278,15 @@ func (s *Session) SetErrorCodes(none, refused uint64) {
 	defer s.unlock(flushNone)
 	s.noError, s.refusal = min(none, maxInt), min(refused, maxInt)
 	s.conn.SetNoErrorCode(s.noError)
+}
+
+// KeepUnidirectional lets both ends go on opening unidirectional streams while the session is
+// closing: in some protocols these are not work but talk about it, as in HTTP/3 (RFC 9114 §6.2). Close
+// waits for them too, unless SetLasting says otherwise.
+func (s *Session) KeepUnidirectional() {
+	s.mu.Lock()
+	defer s.unlock(flushNone)
+	s.keepUni = true
 }
 
 // PeerStreams returns how many streams of a kind, unidirectional ones or others, the peer has

@@ -96,7 +96,7 @@ func (s *Session) event(t mono.Time, e *transport.Event) {
 
 // peerStream takes a stream that the peer has opened.
 func (s *Session) peerStream(t mono.Time, ts *transport.Stream) {
-	if s.life != sessionOpen {
+	if !s.takesStreams(ts.Uni()) {
 		s.conn.Stop(t, ts, s.refusal) // new streams are turned away while closing (SES-040)
 		s.conn.Reset(ts, s.refusal)
 		return

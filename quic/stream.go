@@ -109,9 +109,14 @@ func (s *Session) TryOpenStream(o StreamOptions) (*Stream, error) {
 
 var errNoCredit = &sentinel{CodeOperationFailed, "no more streams are allowed by the peer now"}
 
+// takesStreams reports whether new streams of a kind may be opened, by either end.
+func (s *Session) takesStreams(uni bool) bool {
+	return s.life == sessionOpen || s.life == sessionClosing && s.keepUni && uni
+}
+
 // open opens a stream if that is possible now, and otherwise returns nil and nil.
 func (s *Session) open(op string, o StreamOptions) (*Stream, error) {
-	if s.life != sessionOpen {
+	if !s.takesStreams(o.HalfOpen) {
 		return nil, s.stateError(op)
 	}
 	if o.HighWaterMark < None {

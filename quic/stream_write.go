@@ -217,8 +217,8 @@ func (st *Stream) Destroy(err error) {
 
 // turnAway refuses a stream of the peer's that nobody has accepted.
 func (st *Stream) turnAway() {
-	st.reset(0)
-	st.stop(0)
+	st.reset(st.s.refusal)
+	st.stop(st.s.refusal)
 }
 
 // tryWrite writes what the stream takes without waiting.

@@ -53,9 +53,6 @@ func goForms(page, table string) (string, []string) {
 }
 
 func goForm(symbols, status string) string {
-	if status == "http3" {
-		return "comes with HTTP/3"
-	}
 	form := "`" + strings.ReplaceAll(symbols, ",", "`, `") + "`"
 	if status == "node" {
 		form += " (for a binding)"
@@ -88,11 +85,11 @@ func TestFromNode(t *testing.T) {
 }
 
 func TestFromNodeFinds(t *testing.T) {
-	const table = "id\tsymbol\ttest\tstatus\nEP-001\tquic.Endpoint\tquic.TestA\tworks\nEP-027\tquic.A,quic.B\tquic.TestA\tnode\nSTR-012\t-\t-\thttp3\n"
+	const table = "id\tsymbol\ttest\tstatus\nEP-001\tquic.Endpoint\tquic.TestA\tworks\nEP-027\tquic.A,quic.B\tquic.TestA\tnode\nSTR-012\thttp3.A\thttp3.TestA\tworks\n"
 	page := "# Page\n| Node | Go | row |\n|---|---|---|\n| QuicEndpoint | - | EP-001 |\n| ref() | - | EP-027 |\n| 'x' | - | STR-012 |\n| y | - | EP-999 |\n"
 	fresh, problems := goForms(page, table)
 	wantProblems(t, page, problems, []string{
-		"from-node.md:4: EP-001 is `quic.Endpoint`, not -", "EP-027 is `quic.A`, `quic.B` (for a binding)", "comes with HTTP/3", "no row EP-999",
+		"from-node.md:4: EP-001 is `quic.Endpoint`, not -", "EP-027 is `quic.A`, `quic.B` (for a binding)", "STR-012 is `http3.A`, not -", "no row EP-999",
 	})
 	if _, problems := goForms(strings.Replace(fresh, "| y | - | EP-999 |\n", "", 1), table); len(problems) != 0 {
 		t.Errorf("the fresh page: %v", problems)

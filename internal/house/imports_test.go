@@ -42,6 +42,7 @@ var rooms = []room{
 	{dir: "examples/echo", floor: 6},
 	{dir: "examples/events", floor: 6},
 	{dir: "examples/handlers", floor: 6},
+	{dir: "examples/headers", floor: 6},
 	{dir: "examples/hello", floor: 6},
 	{dir: "examples/keylog", floor: 6},
 	{dir: "examples/multicast", floor: 6},
