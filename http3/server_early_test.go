@@ -60,7 +60,7 @@ func TestServerEarlyData(t *testing.T) {
 		defer socket.Destroy(nil)
 		c := rawOn(t, q, Options{})
 		var streams []*Stream
-		for _, h := range []Headers{requestBlock("GET", "/"), requestBlock("POST", "/"), requestBlock("POST", "/again"), requestBlock("DELETE", "/panic")} {
+		for _, h := range []Headers{requestBlock("GET", "/"), requestBlock("POST", "/"), requestBlock("DELETE", "/panic"), requestBlock("POST", "/again")} {
 			st, err := c.TryOpenStream(StreamOptions{})
 			must(t, err)
 			must(t, st.SubmitInitialHeaders(h, HeaderOptions{Terminal: true}))
@@ -73,10 +73,10 @@ func TestServerEarlyData(t *testing.T) {
 		}
 		h, _ = response(t, streams[1])
 		wantStatus(t, h, "425")
-		if _, body = response(t, streams[2]); body != "POST false 772h3" {
+		if _, body = response(t, streams[3]); body != "POST false 772h3" {
 			t.Errorf("%q", body)
 		}
-		if _, err := streams[3].Headers(); err == nil {
+		if _, err := streams[2].Headers(); err == nil {
 			t.Error("a panic in AllowEarly is answered")
 		}
 		must(t, q.Handshake(t.Context()))

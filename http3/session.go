@@ -125,10 +125,10 @@ func (s *Session) hook() {
 	}
 	h.Stream = s.onStream
 	s.hookDatagrams(&h)
-	s.q.SetHooks(h)
-	if s.take != nil && s.server {
+	if s.take != nil && s.server { // before the Stream hook, which would have those that have come
 		s.q.HandleStreams(s.onRequest)
 	}
+	s.q.SetHooks(h)
 }
 
 // start opens the control stream, if that is possible yet: before the handshake is complete it is
