@@ -29,9 +29,13 @@ const (
 // where that has turned out to be wrong. Its lock is a leaf.
 type altCache struct {
 	mu      sync.Mutex
-	origins map[string][]altService // by host and port
-	broken  map[string]brokenService
+	origins map[string][]altService  // by host and port
+	broken  map[string]brokenService // by service
 }
+
+// service names an address as one origin's: what another origin says of the same address is
+// another matter.
+func service(origin, addr string) string { return origin + " " + addr }
 
 // altService is an alternative service.
 type altService struct {
@@ -62,12 +66,12 @@ func (t *Transport) route(r *http.Request) (*http.Response, error) {
 		_ = resp.Body.Close()
 		f = &failure{r: r, kind: failUnsent}
 	} else if f == nil {
-		t.alts.works(to.key.addr)
+		t.alts.works(service(origin, to.key.addr))
 		t.learn(origin, resp)
 		return resp, nil
 	}
-	if f.kind == failNoServer || f.kind == failDied {
-		t.alts.breaks(to.key.addr, t.time())
+	if f.kind == failNoServer || f.kind == failDied || f.silent {
+		t.alts.breaks(service(origin, to.key.addr), t.time())
 	}
 	if again := f.elsewhere(); again != nil {
 		resp, err := t.fallback(again, origin)
@@ -103,7 +107,7 @@ func (t *Transport) alternative(origin string) (target, bool) {
 	if addr, ok := t.alts.find(origin, now); ok {
 		return target{t.key(addr, origin), addr}, true
 	}
-	if !t.PriorKnowledge || t.alts.isBroken(origin, now) {
+	if !t.PriorKnowledge || t.alts.isBroken(service(origin, origin), now) {
 		return target{}, false
 	}
 	return target{key: t.key(origin, origin)}, true
@@ -143,7 +147,7 @@ func (a *altCache) find(origin string, now time.Time) (addr string, ok bool) {
 			continue
 		}
 		fresh = append(fresh, s)
-		if !ok && !a.broken[s.addr].until.After(now) {
+		if !ok && !a.broken[service(origin, s.addr)].until.After(now) {
 			addr, ok = s.addr, true
 		}
 	}
@@ -156,10 +160,10 @@ func (a *altCache) find(origin string, now time.Time) (addr string, ok bool) {
 	return addr, ok
 }
 
-func (a *altCache) isBroken(addr string, now time.Time) bool {
+func (a *altCache) isBroken(service string, now time.Time) bool {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	return a.broken[addr].until.After(now)
+	return a.broken[service].until.After(now)
 }
 
 func (a *altCache) drop(origin string) {
@@ -183,10 +187,13 @@ func (a *altCache) replace(origin string, list []altService) {
 }
 
 // breaks remembers that there is no HTTP/3 at an address, the longer the more often.
-func (a *altCache) breaks(addr string, now time.Time) {
+func (a *altCache) breaks(service string, now time.Time) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	b := a.broken[addr]
+	b := a.broken[service]
+	if b.until.After(now) {
+		return // many requests may have waited for the same dial
+	}
 	d := firstBroken
 	for range b.failures {
 		d = min(2*d, mostBroken)
@@ -197,13 +204,13 @@ func (a *altCache) breaks(addr string, now time.Time) {
 	if b.failures == 0 {
 		evict(a.broken, maxBroken, func(b brokenService) time.Time { return b.until })
 	}
-	a.broken[addr] = brokenService{now.Add(d), min(b.failures+1, 16)}
+	a.broken[service] = brokenService{now.Add(d), min(b.failures+1, 16)}
 }
 
-func (a *altCache) works(addr string) {
+func (a *altCache) works(service string) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	delete(a.broken, addr)
+	delete(a.broken, service)
 }
 
 // evict makes room in a map for one more: what ends first goes.

@@ -1,6 +1,7 @@
 package http3
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -122,9 +123,11 @@ func TestAltCacheBroken(t *testing.T) {
 	for i, want := range []time.Duration{5, 10, 20, 40, 80, 160, 320, 640, 1280, 2560, 2880, 2880} {
 		want *= time.Minute
 		a.breaks("x:1", now)
+		a.breaks("x:1", now) // of another request
 		if !a.isBroken("x:1", now.Add(want-1)) || a.isBroken("x:1", now.Add(want)) {
 			t.Errorf("failure %d: not broken for %v", i+1, want)
 		}
+		now = now.Add(want)
 	}
 	a.works("x:1")
 	a.breaks("x:1", now)
@@ -161,10 +164,19 @@ func (f *fakeFallback) RoundTrip(r *http.Request) (*http.Response, error) {
 
 func (f *fakeFallback) CloseIdleConnections() { f.closed++ }
 
-// HTTP/3 is used once an origin has announced it, for as long as it has said; and where it
-// does not work the request goes back, and later ones at once.
-func TestTransportFallback(t *testing.T) {
-	s, tr := newRawServer(t, Options{}, func(st *Stream) {
+// choosing is a Transport with a Fallback, with a clock, and an origin that has a server for
+// HTTP/3 at another port.
+type choosing struct {
+	testing.TB
+	s   *rawServer
+	tr  *Transport
+	f   *fakeFallback
+	now time.Time
+}
+
+func newChoosing(t testing.TB) *choosing {
+	c := &choosing{TB: t, f: &fakeFallback{}, now: time.Unix(1_000_000, 0)}
+	c.s, c.tr = newRawServer(t, Options{}, func(st *Stream) {
 		h, _ := st.Headers()
 		switch h.Get(":path") {
 		case "/clear":
@@ -175,67 +187,81 @@ func TestTransportFallback(t *testing.T) {
 			answer(st, "200", "", Field{Name: "x-used", Value: h.Get("alt-used")})
 		}
 	})
-	now := time.Unix(1_000_000, 0)
-	f := &fakeFallback{}
-	tr.Fallback, tr.now = f, func() time.Time { return now }
-	tr.QUIC.HandshakeTimeout = 50 * time.Millisecond
-	get := func(method, path, body string) *http.Response {
-		r := newRequest(t, method, "https://127.0.0.1:1"+path, nil)
-		if body != "" {
-			r.Body, r.ContentLength = newBody(strings.NewReader(body)), int64(len(body))
-		}
-		resp, _ := fetch(t, tr, r)
-		if resp.Request != r {
-			t.Error("another request in the response")
-		}
-		return resp
+	c.tr.Fallback, c.tr.now = c.f, func() time.Time { return c.now }
+	return c
+}
+
+// want makes a request that must be answered by a protocol.
+func (c *choosing) want(what, proto, method, path, body string) *http.Response {
+	c.Helper()
+	r := newRequest(c, method, "https://127.0.0.1:1"+path, nil)
+	if body != "" {
+		r.Body, r.ContentLength = newBody(strings.NewReader(body)), int64(len(body))
 	}
-	want := func(what string, resp *http.Response, proto string) {
-		t.Helper()
-		if resp.Proto != proto {
-			t.Errorf("%s: over %s, want %s", what, resp.Proto, proto)
-		}
+	resp, _ := fetch(c, c.tr, r)
+	if resp.Proto != proto || resp.Request != r {
+		c.Errorf("%s: over %s, want %s", what, resp.Proto, proto)
 	}
+	return resp
+}
+
+// announce lets the other protocol say where HTTP/3 is.
+func (c *choosing) announce(port, params, age string) {
+	c.Helper()
+	c.f.altSvc, c.f.age = fmt.Sprintf("h3=\":%s\"%s", port, params), age
+	c.want("announcement", "HTTP/2.0", "GET", "/", "")
+	c.f.altSvc = ""
+}
+
+// HTTP/3 is used once an origin has announced it, for as long as it has said.
+func TestTransportFallback(t *testing.T) {
+	c := newChoosing(t)
 	const other, ours = "HTTP/2.0", "HTTP/3.0"
-	port := s.socket.Address().Port()
-	announce := func() {
-		f.altSvc, f.age = fmt.Sprintf(`h3=":%d"; ma=60`, port), "10"
-		want("announcement", get("GET", "/", ""), other)
-		f.altSvc = ""
-	}
-	want("unknown", get("GET", "/", ""), other)
+	announce := func() { c.announce(fmt.Sprint(c.s.socket.Address().Port()), "; ma=60", "10") }
+	c.want("unknown", other, "GET", "/", "")
 	announce()
-	resp := get("GET", "/", "")
-	want("announced", resp, ours)
-	if used := resp.Header.Get("X-Used"); used != s.socket.Address().String() {
+	if used := c.want("announced", ours, "GET", "/", "").Header.Get("X-Used"); used != c.s.socket.Address().String() {
 		t.Errorf("Alt-Used %q", used)
 	}
-	now = now.Add(50 * time.Second) // Age counts
-	want("expired", get("GET", "/", ""), other)
+	c.now = c.now.Add(50 * time.Second) // Age counts
+	c.want("expired", other, "GET", "/", "")
 	announce()
-	want("clear", get("GET", "/clear", ""), ours)
-	want("cleared", get("GET", "/", ""), other)
+	c.want("clear", ours, "GET", "/clear", "")
+	c.want("cleared", other, "GET", "/", "")
 	announce()
-	want("misdirected", get("GET", "/misdirected", ""), other)
-	want("dropped", get("GET", "/", ""), other)
+	c.want("misdirected", other, "GET", "/misdirected", "")
+	c.want("dropped", other, "GET", "/", "")
 
-	f.altSvc, f.age = fmt.Sprintf(`h3=":%s"; ma=86400`, strings.TrimPrefix(silent(t), "127.0.0.1:")), ""
-	want("silent announced", get("GET", "/", ""), other)
-	f.altSvc, f.seen = "", nil
-	want("silent", get("POST", "/", "hello"), other)
-	tr.QUIC.HandshakeTimeout = time.Hour // would be noticed
-	want("broken", get("GET", "/", ""), other)
-	if !slices.Equal(f.seen, []string{"POST https hello", "GET https "}) {
-		t.Errorf("seen %q", f.seen)
+	c.f.seen = nil
+	fetch(t, c.tr, newRequest(t, "GET", "http://127.0.0.1:1/", nil))
+	if !slices.Equal(c.f.seen, []string{"GET http "}) {
+		t.Errorf("seen %q", c.f.seen)
 	}
-
-	f.seen = nil
-	fetch(t, tr, newRequest(t, "GET", "http://127.0.0.1:1/", nil))
-	if !slices.Equal(f.seen, []string{"GET http "}) {
-		t.Errorf("seen %q", f.seen)
-	}
-	if tr.CloseIdleConnections(); f.closed != 1 {
+	if c.tr.CloseIdleConnections(); c.f.closed != 1 {
 		t.Error("the idle connections of Fallback were not closed")
+	}
+}
+
+// Where HTTP/3 does not work the request goes back, and later ones do so at once.
+func TestTransportFallbackBroken(t *testing.T) {
+	c := newChoosing(t)
+	const other = "HTTP/2.0"
+	c.tr.QUIC.HandshakeTimeout = 50 * time.Millisecond
+	c.announce(strings.TrimPrefix(silent(t), "127.0.0.1:"), "", "")
+	c.f.seen = nil
+	c.want("silent", other, "POST", "/", "hello")
+	c.tr.QUIC.HandshakeTimeout = time.Hour // would be noticed
+	c.want("broken", other, "GET", "/", "")
+	c.now = c.now.Add(firstBroken)
+	r := newRequest(t, "GET", "https://127.0.0.1:1/", nil)
+	ctx, cancel := context.WithTimeout(r.Context(), time.Millisecond)
+	defer cancel()
+	if _, err := c.tr.RoundTrip(r.WithContext(ctx)); err != context.DeadlineExceeded {
+		t.Errorf("error %v", err)
+	}
+	c.want("broken again", other, "GET", "/", "")
+	if !slices.Equal(c.f.seen, []string{"POST https hello", "GET https ", "GET https "}) {
+		t.Errorf("seen %q", c.f.seen)
 	}
 }
 
@@ -261,7 +287,8 @@ func TestTransportPriorKnowledge(t *testing.T) {
 
 	tr.PriorKnowledge = false
 	tr.QUIC.HandshakeTimeout = 0
-	for origin, proto := range map[string]string{"example.com": "HTTP/3.0", "example.net": "HTTP/2.0"} {
+	for _, c := range [][2]string{{"example.net", "HTTP/2.0"}, {"example.com", "HTTP/3.0"}} { // the former does not spoil it for the latter
+		origin, proto := c[0], c[1]
 		f.altSvc = fmt.Sprintf(`h3="localhost:%d"`, s.socket.Address().Port())
 		url := "https://" + origin + "/"
 		fetch(t, tr, newRequest(t, "GET", url, nil))

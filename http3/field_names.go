@@ -3,6 +3,8 @@ package http3
 import (
 	"net/http"
 	"strings"
+
+	"golang.org/x/net/http/httpguts"
 )
 
 // Fields have their names in lower case on the wire (RFC 9114 §4.2), and in canonical form in
@@ -42,6 +44,8 @@ func fieldName(key string) (string, bool) {
 	if name, ok := wireNames[key]; ok {
 		return name, true
 	}
-	name := strings.ToLower(key)
-	return name, validName(name)
+	if !httpguts.ValidHeaderFieldName(key) {
+		return "", false
+	}
+	return strings.ToLower(key), true
 }

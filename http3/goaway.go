@@ -3,6 +3,8 @@ package http3
 import (
 	"context"
 	"errors"
+
+	"github.com/cinnabar-quic/cinnabar/quic"
 )
 
 // errGoAway is what requests fail with that the server has not taken (RFC 9114 §5.2): they can
@@ -67,11 +69,14 @@ func (s *Session) stream(id int64) *Stream {
 	return nil
 }
 
-// reject ends a request as if the server had rejected it, which it has with its GOAWAY.
+// reject ends a request as if the server had rejected it, which it has with its GOAWAY. A read that
+// waits is told that, too; the peer is told that nothing more is wanted.
 func (st *Stream) reject() {
-	err := &Error{ErrorCode: RequestRejected, Remote: true, Reason: errGoAway.Error()}
-	st.Stop(RequestCancelled)
-	st.q.Destroy(err)
+	st.q.Destroy(&Error{
+		ErrorCode: RequestRejected, Remote: true, Reason: errGoAway.Error(),
+		Err: &quic.StreamError{StreamID: st.ID(), ErrorCode: uint64(RequestCancelled)},
+	})
+	st.Stop(RequestCancelled) // QPACK is told
 }
 
 // GoAway tells the peer that the session is about to end: a server takes the requests that

@@ -24,10 +24,11 @@ type target struct {
 
 // failure is a request that has come to nothing.
 type failure struct {
-	err   error
-	kind  failureKind
-	r     *http.Request // as it was last sent
-	whole bool          // nothing of its body was read, and it is still open
+	err    error
+	kind   failureKind
+	r      *http.Request // as it was last sent
+	silent bool          // the time was up before there was a session
+	whole  bool          // nothing of its body was read, and it is still open
 }
 
 // failureKind is what a failed request may have done.
@@ -87,13 +88,15 @@ var errCancelled = errors.New("http3: request cancelled by Request.Cancel")
 // requestContext returns the context of a request, which ends with its Cancel channel too. stop, if not
 // nil, ends what it takes to know that.
 func requestContext(r *http.Request) (ctx context.Context, stop func()) {
-	if r.Cancel == nil { //nolint:staticcheck // old programs use it
+	//lint:ignore SA1019 old programs use it
+	cancelled := r.Cancel
+	if cancelled == nil {
 		return r.Context(), nil
 	}
 	ctx, cancel := context.WithCancelCause(r.Context())
 	go func() {
 		select {
-		case <-r.Cancel: //nolint:staticcheck
+		case <-cancelled:
 			cancel(errCancelled)
 		case <-ctx.Done():
 		}
@@ -164,12 +167,14 @@ func pause(ctx context.Context, n int) bool {
 func (t *Transport) try(ctx context.Context, r *http.Request, to target, plain bool) (*http.Response, *failure) {
 	c, err := t.session(ctx, to.key, plain)
 	if err != nil {
-		kind := failFinal
+		f := &failure{err: err, r: r, whole: true}
 		var dial *dialError
 		if errors.As(err, &dial) {
-			kind = failNoServer
+			f.kind = failNoServer
+		} else {
+			f.silent = errors.Is(ctx.Err(), context.DeadlineExceeded)
 		}
-		return nil, &failure{err: err, kind: kind, r: r, whole: true}
+		return nil, f
 	}
 	x := &exchange{t: t, c: c, r: r, ctx: ctx, trace: httptrace.ContextClientTrace(ctx), alternative: to.alternative}
 	x.halves.Store(1)
@@ -376,6 +381,11 @@ func (x *exchange) half() {
 	if x.unwatch != nil {
 		x.unwatch()
 	}
+	x.mu.Lock()
+	if x.timer != nil {
+		x.timer.Stop()
+	}
+	x.mu.Unlock()
 	x.c.release()
 }
 

@@ -183,6 +183,9 @@ func (x *exchange) bodiless(m *head) error {
 
 // Read reads the body of the response.
 func (x *exchange) Read(p []byte) (int, error) {
+	if cut := x.cause.Load(); cut != nil {
+		return 0, x.over(cut.err) // although something may be there
+	}
 	n, err := x.st.Read(p)
 	if err == nil {
 		return n, nil

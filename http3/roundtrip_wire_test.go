@@ -199,7 +199,8 @@ func TestRoundTripCancelled(t *testing.T) {
 			}
 			if stage == "cancel" {
 				c := make(chan struct{})
-				r.Cancel = c //nolint:staticcheck // old programs use it
+				//lint:ignore SA1019 old programs use it
+				r.Cancel = c
 				end, want = func() { close(c) }, errCancelled
 			}
 			var at sight

@@ -53,6 +53,9 @@ func (c *handlingContext) watched() context.Context {
 		c.st.onAbort = func(error) { cancel() }
 		c.st.mu.Unlock()
 		c.st.watch()
+		if _, reset := c.st.q.ResetReceived(); reset || c.st.q.Err() != nil { // before anybody watched
+			cancel()
+		}
 	}
 	return inner
 }

@@ -99,8 +99,8 @@ func (c *raw) limitless() *raw {
 	return c
 }
 
-// block makes a request's header block, with more fields as names and values in turn.
-func block(method, path string, more ...string) Headers {
+// requestBlock makes a request's header block, with more fields as names and values in turn.
+func requestBlock(method, path string, more ...string) Headers {
 	h := Headers{
 		{Name: ":method", Value: method}, {Name: ":scheme", Value: "https"},
 		{Name: ":authority", Value: "localhost"}, {Name: ":path", Value: path},
@@ -178,7 +178,7 @@ type memNet struct {
 	net *udp.Network
 }
 
-var memServer = netip.MustParseAddrPort("10.0.0.1:4433")
+var memServer, memClient = netip.MustParseAddrPort("10.0.0.1:4433"), netip.MustParseAddrPort("10.0.0.2:1000")
 
 func newMemNet(t testing.TB, s *Server) *memNet {
 	t.Helper()
@@ -199,13 +199,23 @@ func (m *memNet) at(addr netip.AddrPort) quic.SocketOptions {
 // dial connects a client.
 func (m *memNet) dial(o Options, co quic.ConnectOptions) *raw {
 	m.t.Helper()
-	socket, err := quic.NewSocket(m.at(netip.MustParseAddrPort("10.0.0.2:1000")))
+	return m.dialFrom(memClient.String(), o, co)
+}
+
+func (m *memNet) options(o quic.ConnectOptions) quic.ConnectOptions {
+	o.Address, o.Port, o.ALPN, o.TLS, o.ServerName = memServer.Addr().String(), int(memServer.Port()), ALPN, clientTLS(), "localhost"
+	return o
+}
+
+// dialFrom connects a client from an address.
+func (m *memNet) dialFrom(addr string, o Options, co quic.ConnectOptions) *raw {
+	m.t.Helper()
+	socket, err := quic.NewSocket(m.at(netip.MustParseAddrPort(addr)))
 	if err != nil {
 		m.t.Fatal(err)
 	}
 	m.t.Cleanup(func() { socket.Destroy(nil) })
-	co.Address, co.Port, co.ALPN, co.TLS, co.ServerName = memServer.Addr().String(), int(memServer.Port()), ALPN, clientTLS(), "localhost"
-	q, err := socket.Connect(m.t.Context(), co)
+	q, err := socket.Connect(m.t.Context(), m.options(co))
 	if err != nil {
 		m.t.Fatal(err)
 	}

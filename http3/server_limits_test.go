@@ -33,7 +33,7 @@ func TestServerRapidReset(t *testing.T) {
 				break
 			}
 			opened++
-			must(t, st.SubmitInitialHeaders(block("GET", "/"), HeaderOptions{Terminal: true}))
+			must(t, st.SubmitInitialHeaders(requestBlock("GET", "/"), HeaderOptions{Terminal: true}))
 			st.Stop(RequestCancelled)
 			synctest.Wait()
 			time.Sleep(time.Second)
@@ -42,7 +42,7 @@ func TestServerRapidReset(t *testing.T) {
 			t.Errorf("%d requests, %d handlers at once, want %d and %d; the session: %v", opened, most.Load(), 2*limit, limit, c.Err())
 		}
 		close(free)
-		h, _ := c.ask(block("GET", "/"))
+		h, _ := c.ask(requestBlock("GET", "/"))
 		wantStatus(t, h, "200")
 		if most.Load() > limit {
 			t.Errorf("%d handlers at once, want %d at most", most.Load(), limit)
@@ -61,13 +61,13 @@ func TestServerExcessiveLoad(t *testing.T) {
 		})
 		c := newMemNet(t, s).dial(Options{}, quic.ConnectOptions{}).known()
 		for range 2 {
-			c.open(block("GET", "/"), StreamHooks{})
+			c.open(requestBlock("GET", "/"), StreamHooks{})
 			synctest.Wait()
 		}
 		if err := c.Err(); err != nil {
 			t.Fatalf("the session ends with %v", err)
 		}
-		c.open(block("GET", "/"), StreamHooks{})
+		c.open(requestBlock("GET", "/"), StreamHooks{})
 		<-c.QUIC().Closed()
 		if err := c.Err(); !errors.Is(err, &Error{ErrorCode: ExcessiveLoad, Remote: true, Session: true}) {
 			t.Errorf("the session ends with %v", err)
@@ -89,11 +89,11 @@ func TestServerQueue(t *testing.T) {
 		})
 		s.QUIC.MaxStreamsBidi = 1
 		c := newMemNet(t, s).dial(Options{}, quic.ConnectOptions{}).known()
-		first := c.open(block("GET", "/1"), StreamHooks{})
+		first := c.open(requestBlock("GET", "/1"), StreamHooks{})
 		must(t, first.CloseWrite())
 		synctest.Wait()
 		first.Stop(RequestCancelled)
-		second := c.open(block("GET", "/2"), StreamHooks{})
+		second := c.open(requestBlock("GET", "/2"), StreamHooks{})
 		must(t, second.CloseWrite())
 		synctest.Wait()
 		if len(order) != 1 {
@@ -135,7 +135,7 @@ func TestServerSmallResponse(t *testing.T) {
 			<-free
 		}))
 		c := m.dial(Options{}, quic.ConnectOptions{})
-		st := c.open(block("GET", "/"), StreamHooks{})
+		st := c.open(requestBlock("GET", "/"), StreamHooks{})
 		must(t, st.CloseWrite())
 		synctest.Wait()
 		if n := st.QUIC().Readable(); n != 0 {

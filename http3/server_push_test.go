@@ -36,7 +36,7 @@ func TestServerPush(t *testing.T) {
 	}), Options{})
 	c.waitPushes(t)
 	promises := make(chan Headers, 2)
-	st := c.open(block("GET", "/"), StreamHooks{PushHeaders: func(h Headers, _ int64) error { promises <- h; return nil }})
+	st := c.open(requestBlock("GET", "/"), StreamHooks{PushHeaders: func(h Headers, _ int64) error { promises <- h; return nil }})
 	must(t, st.CloseWrite())
 	if _, body := response(t, st); body != "page" {
 		t.Errorf("%q", body)
@@ -71,7 +71,7 @@ func (c *raw) waitPushes(t testing.TB) {
 	t.Helper()
 	c.known()
 	for range 100 {
-		if h, _ := c.ask(block("GET", "/probe")); h.Get("x-pushes") != "false" {
+		if h, _ := c.ask(requestBlock("GET", "/probe")); h.Get("x-pushes") != "false" {
 			return
 		}
 	}
@@ -114,7 +114,7 @@ func TestServerPushNotSupported(t *testing.T) {
 	c := newRaw(t, handler(func(w http.ResponseWriter, r *http.Request) {
 		fmt.Fprint(w, w.(http.Pusher).Push("/x", nil) == http.ErrNotSupported)
 	}), Options{MaxPushes: quic.None})
-	if _, body := c.ask(block("GET", "/")); body != "true" {
+	if _, body := c.ask(requestBlock("GET", "/")); body != "true" {
 		t.Errorf("%q", body)
 	}
 }

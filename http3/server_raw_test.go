@@ -27,7 +27,7 @@ func TestServerTrailers(t *testing.T) {
 		w.Header().Set(http.TrailerPrefix+"Content-Length", "4") // is none
 		w.Header().Set("X-D", "no trailer")
 	}), Options{})
-	st := c.open(block("POST", "/", "trailer", "x-t, X-U"), StreamHooks{})
+	st := c.open(requestBlock("POST", "/", "trailer", "x-t, X-U"), StreamHooks{})
 	write(t, st, "hello")
 	must(t, st.SubmitTrailingHeaders(Headers{{Name: "x-t", Value: "5"}, {Name: "x-other", Value: "6"}}))
 	h, body := response(t, st)
@@ -72,7 +72,7 @@ func TestServerContinue(t *testing.T) {
 		{"/read", "200", "hello<nil>", 1}, {"/late", "200", "hello<nil>", 0}, {"/own", "200", "hello<nil>", 1}, {"/no", "403", "", 0},
 	} {
 		infos := make(chan Headers, 10)
-		st := c.open(block("POST", test.path, "expect", "100-Continue"), StreamHooks{InformationalHeaders: func(h Headers) error {
+		st := c.open(requestBlock("POST", test.path, "expect", "100-Continue"), StreamHooks{InformationalHeaders: func(h Headers) error {
 			infos <- h
 			return nil
 		}})
@@ -105,7 +105,7 @@ func TestServerEarlyHints(t *testing.T) {
 	})
 	s.ErrorLog = log.New(book, "", 0)
 	infos := make(chan Headers, 10)
-	st := newRaw(t, s, Options{}).open(block("GET", "/"), StreamHooks{InformationalHeaders: func(h Headers) error {
+	st := newRaw(t, s, Options{}).open(requestBlock("GET", "/"), StreamHooks{InformationalHeaders: func(h Headers) error {
 		infos <- h
 		return nil
 	}})
@@ -147,9 +147,9 @@ func TestServerLog(t *testing.T) {
 	})
 	s.ErrorLog = log.New(book, "", 0)
 	c := newRaw(t, s, Options{}).known()
-	c.ask(block("GET", "/twice"))
+	c.ask(requestBlock("GET", "/twice"))
 	wantLog(t, book, "superfluous response.WriteHeader call from github.com/cinnabar-quic/cinnabar/http3.TestServerLog.func1 (server_raw_test.go:")
-	h, _ := c.ask(block("GET", "/length"))
+	h, _ := c.ask(requestBlock("GET", "/length"))
 	wantField(t, h, Field{Name: "content-length", Value: "5"})
 	wantLog(t, book, `handler of GET /length set an invalid Content-Length of "many"`)
 	for path, words := range map[string]string{
@@ -157,7 +157,7 @@ func TestServerLog(t *testing.T) {
 		"/large": "handler of GET /large has a response that cannot be sent: header block of ",
 		"/panic": "panic serving 127.0.0.1:",
 	} {
-		st := c.open(block("GET", path), StreamHooks{})
+		st := c.open(requestBlock("GET", path), StreamHooks{})
 		_, err := st.Headers()
 		if !errors.Is(err, &Error{ErrorCode: InternalError, Remote: true}) {
 			t.Errorf("%s: %v", path, err)
@@ -179,9 +179,9 @@ func TestServerRequests(t *testing.T) {
 		h    Headers
 		want string
 	}{
-		{block("GET", "//a/b?c"), "GET //a/b?c host=localhost url=//a/b?c path=//a/b cookie=[] proto=[] length=0"},
+		{requestBlock("GET", "//a/b?c"), "GET //a/b?c host=localhost url=//a/b?c path=//a/b cookie=[] proto=[] length=0"},
 		{
-			block("GET", "/", "cookie", "a=1", "x", "y", "cookie", "b=2", "cookie", "c=3"),
+			requestBlock("GET", "/", "cookie", "a=1", "x", "y", "cookie", "b=2", "cookie", "c=3"),
 			`GET / host=localhost url=/ path=/ cookie=["a=1; b=2; c=3"] proto=[] length=0`,
 		},
 		{
@@ -193,7 +193,7 @@ func TestServerRequests(t *testing.T) {
 			"CONNECT b.example:80 host=b.example:80 url=//b.example:80 path= cookie=[] proto=[] length=0",
 		},
 		{
-			append(block("CONNECT", "/chat?x"), Field{Name: ":protocol", Value: "websocket"}),
+			append(requestBlock("CONNECT", "/chat?x"), Field{Name: ":protocol", Value: "websocket"}),
 			`CONNECT /chat?x host=localhost url=/chat?x path=/chat cookie=[] proto=["websocket"] length=0`,
 		},
 	} {
@@ -201,7 +201,7 @@ func TestServerRequests(t *testing.T) {
 			t.Errorf("\n%s, want\n%s", body, test.want)
 		}
 	}
-	st := c.open(block("GET", "/a%zz"), StreamHooks{})
+	st := c.open(requestBlock("GET", "/a%zz"), StreamHooks{})
 	if _, err := st.Headers(); !errors.Is(err, &Error{ErrorCode: MessageError, Remote: true}) {
 		t.Errorf("a path that cannot be: %v", err)
 	}
@@ -214,11 +214,11 @@ func TestServerNoBody(t *testing.T) {
 	}), Options{})
 	st, err := c.OpenStream(testContext(t), StreamOptions{})
 	must(t, err)
-	must(t, st.SubmitInitialHeaders(block("POST", "/"), HeaderOptions{Terminal: true}))
+	must(t, st.SubmitInitialHeaders(requestBlock("POST", "/"), HeaderOptions{Terminal: true}))
 	if _, body := response(t, st); body != "true 0" {
 		t.Errorf("with the end: %q", body)
 	}
-	st = c.open(block("POST", "/", "content-length", "5"), StreamHooks{})
+	st = c.open(requestBlock("POST", "/", "content-length", "5"), StreamHooks{})
 	if _, body := response(t, st); body != "false 5" {
 		t.Errorf("with a body: %q", body)
 	}
@@ -229,8 +229,8 @@ func TestServerHeadersTooLarge(t *testing.T) {
 	s := handler(func(w http.ResponseWriter, r *http.Request) {})
 	s.MaxHeaderBytes = 1000
 	c := newRaw(t, s, Options{}).limitless()
-	large := block("GET", "/", "x-large", strings.Repeat("&", 8000))
-	many := block("GET", "/")
+	large := requestBlock("GET", "/", "x-large", strings.Repeat("&", 8000))
+	many := requestBlock("GET", "/")
 	for range 1001 {
 		many = append(many, Field{Name: "a", Value: "b"})
 	}
@@ -241,7 +241,7 @@ func TestServerHeadersTooLarge(t *testing.T) {
 			t.Error("no words")
 		}
 	}
-	h, _ := c.ask(block("GET", "/"))
+	h, _ := c.ask(requestBlock("GET", "/"))
 	wantStatus(t, h, "200")
 }
 
@@ -262,7 +262,7 @@ func TestServerPriority(t *testing.T) {
 	for _, test := range []struct{ request, response, want string }{
 		{"", "", "3 false"}, {"u=5, i", "", "5 true"}, {"u=5, i", "u=1", "1 true"}, {"u=5, i", "i=?0", "5 false"}, {"u=5", "?", "5 false"},
 	} {
-		if _, body := c.ask(block("GET", "/", "priority", test.request, "x-answer", test.response)); body != test.want {
+		if _, body := c.ask(requestBlock("GET", "/", "priority", test.request, "x-answer", test.response)); body != test.want {
 			t.Errorf("%q and %q: %s, want %s", test.request, test.response, body, test.want)
 		}
 	}
@@ -277,7 +277,7 @@ func TestServerLateWrites(t *testing.T) {
 		writers <- w
 		over <- r.Context().Done()
 	}), Options{})
-	if _, body := c.ask(block("GET", "/")); body != "hello" {
+	if _, body := c.ask(requestBlock("GET", "/")); body != "hello" {
 		t.Fatalf("%q", body)
 	}
 	w := <-writers
@@ -305,7 +305,7 @@ func TestServerShrinkingFile(t *testing.T) {
 		_, err := w.(*responseWriter).sendFile(strings.NewReader("short"), 100_000)
 		errs <- err
 	})
-	st := newRaw(t, s, Options{}).open(block("GET", "/"), StreamHooks{})
+	st := newRaw(t, s, Options{}).open(requestBlock("GET", "/"), StreamHooks{})
 	must(t, st.CloseWrite())
 	if err := <-errs; !errors.Is(err, io.ErrUnexpectedEOF) {
 		t.Errorf("sendFile: %v", err)
@@ -339,7 +339,7 @@ func TestServerReadFrom(t *testing.T) {
 			t.Errorf("%d, %v", n, err)
 		}
 	}), Options{})
-	if _, body := c.ask(block("GET", "/")); body != strings.Repeat("x", 10_000)+"short" {
+	if _, body := c.ask(requestBlock("GET", "/")); body != strings.Repeat("x", 10_000)+"short" {
 		t.Errorf("%d bytes", len(body))
 	}
 }

@@ -42,7 +42,7 @@ func TestServerReadHeaderTimeout(t *testing.T) {
 			t.Errorf("Read: %v", err)
 		}
 		// The limit is for the headers only.
-		st := c.open(block("POST", "/"), StreamHooks{})
+		st := c.open(requestBlock("POST", "/"), StreamHooks{})
 		time.Sleep(10 * time.Second)
 		write(t, st, "hello")
 		must(t, st.CloseWrite())
@@ -66,7 +66,7 @@ func TestServerReadTimeout(t *testing.T) {
 		})
 		s.ReadTimeout = 3 * time.Second
 		c := newMemNet(t, s).dial(Options{}, quic.ConnectOptions{KeepAlive: time.Second})
-		st := c.open(block("POST", "/"), StreamHooks{})
+		st := c.open(requestBlock("POST", "/"), StreamHooks{})
 		write(t, st, "hello")
 		h, _ := response(t, st)
 		wantStatus(t, h, "408")
@@ -102,7 +102,7 @@ func TestServerWriteTimeout(t *testing.T) {
 		c := newMemNet(t, s).dial(Options{}, quic.ConnectOptions{KeepAlive: time.Second})
 		for _, path := range []string{"/write", "/wait"} {
 			start := time.Now()
-			st := c.open(block("GET", path), StreamHooks{})
+			st := c.open(requestBlock("GET", path), StreamHooks{})
 			time.Sleep(5 * time.Second)
 			_, err := st.Headers()
 			if err == nil {
@@ -113,7 +113,7 @@ func TestServerWriteTimeout(t *testing.T) {
 			}
 			after(t, start, 5*time.Second)
 		}
-		if _, body := c.ask(block("GET", "/moved")); body != "hello" {
+		if _, body := c.ask(requestBlock("GET", "/moved")); body != "hello" {
 			t.Errorf("%q", body)
 		}
 	})
@@ -127,7 +127,7 @@ func TestServerIdleTimeout(t *testing.T) {
 		c := newMemNet(t, s).dial(Options{}, quic.ConnectOptions{KeepAlive: time.Second})
 		time.Sleep(5 * time.Second)
 		start := time.Now()
-		h, _ := c.ask(block("GET", "/"))
+		h, _ := c.ask(requestBlock("GET", "/"))
 		wantStatus(t, h, "200")
 		after(t, start, time.Minute)
 		start = time.Now()
@@ -144,7 +144,7 @@ func TestServerKeepsAlive(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := handler(func(w http.ResponseWriter, r *http.Request) { time.Sleep(5 * time.Minute) })
 		c := newMemNet(t, s).dial(Options{}, quic.ConnectOptions{})
-		h, _ := c.ask(block("GET", "/"))
+		h, _ := c.ask(requestBlock("GET", "/"))
 		wantStatus(t, h, "200")
 		start := time.Now()
 		<-c.QUIC().Closed()

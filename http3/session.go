@@ -64,7 +64,8 @@ func newSession(q *quic.Session, o Options, take func(*Stream)) (*Session, error
 	if err != nil {
 		return nil, err
 	}
-	if alpn := q.ALPNProtocol(); alpn != ALPN && (alpn != "" || q.HandshakeComplete()) {
+	done := q.HandshakeComplete() // asked first, because it becomes true in between
+	if alpn := q.ALPNProtocol(); alpn != ALPN && (alpn != "" || done) {
 		return nil, &quic.StateError{Op: "http3.NewSession", State: "session speaks " + quote(alpn) + ", not h3"}
 	}
 	if q.Err() != nil {

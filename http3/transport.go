@@ -110,7 +110,8 @@ func (t *Transport) RoundTrip(r *http.Request) (*http.Response, error) {
 	return resp, nil
 }
 
-// CloseIdleConnections closes sessions that carry no request, and those of Fallback.
+// CloseIdleConnections closes sessions that carry no request, and those of Fallback. If none is
+// left, the sockets of the Transport's own go too, until they are needed again.
 func (t *Transport) CloseIdleConnections() {
 	t.mu.Lock()
 	var idle []*clientConn
@@ -120,10 +121,15 @@ func (t *Transport) CloseIdleConnections() {
 			idle = append(idle, c)
 		}
 	}
+	var sockets [2]*quic.Socket
+	if len(t.all)+len(t.dials) == 0 {
+		sockets, t.sockets = t.sockets, sockets
+	}
 	t.mu.Unlock()
 	for _, c := range idle {
 		c.close()
 	}
+	closeSockets(sockets)
 	if f, ok := t.Fallback.(interface{ CloseIdleConnections() }); ok {
 		f.CloseIdleConnections()
 	}
@@ -149,12 +155,17 @@ func (t *Transport) Close() error {
 	for _, c := range list {
 		_ = c.s.CloseWithError(NoError, "") // it may be over
 	}
+	closeSockets(sockets)
+	return nil
+}
+
+// closeSockets lets sockets go when their sessions have said good-bye.
+func closeSockets(sockets [2]*quic.Socket) {
 	for _, s := range sockets {
 		if s != nil {
-			_ = s.Close() // goes when its sessions have said good-bye
+			_ = s.Close() // it may be over
 		}
 	}
-	return nil
 }
 
 func (t *Transport) time() time.Time {

@@ -123,7 +123,8 @@ func TestStreamOfResponse(t *testing.T) {
 	for _, cancel := range []chan struct{}{nil, make(chan struct{})} {
 		for _, body := range []string{"", "x"} {
 			r := newRequest(t, "GET", s.url, nil)
-			r.Cancel = cancel //nolint:staticcheck // old programs use it
+			//lint:ignore SA1019 old programs use it
+			r.Cancel = cancel
 			r.Header.Set("X-Body", body)
 			resp, err := tr.RoundTrip(r)
 			must(t, err)

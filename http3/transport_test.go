@@ -10,6 +10,7 @@ import (
 	"net/http"
 	"net/http/httptrace"
 	"net/netip"
+	"runtime"
 	"slices"
 	"strings"
 	"sync"
@@ -149,7 +150,7 @@ func waitFor(t testing.TB, done func() bool) {
 		if ctx.Err() != nil {
 			t.Fatal("it does not happen")
 		}
-		time.Sleep(time.Millisecond)
+		runtime.Gosched()
 	}
 }
 
@@ -460,5 +461,40 @@ func TestInterleave(t *testing.T) {
 		if got := interleave(parse(c.in), worked); !slices.Equal(got, parse(c.want)) {
 			t.Errorf("%s: %v", c.in, got)
 		}
+	}
+}
+
+// A response that is being read costs no goroutine, nor does an idle session.
+func TestTransportGoroutines(t *testing.T) {
+	hold := make(chan struct{})
+	s, tr := newRawServer(t, Options{}, func(st *Stream) {
+		_, _ = st.Headers()
+		_ = st.SubmitInitialHeaders(Headers{{Name: ":status", Value: "200"}}, HeaderOptions{})
+		_, _ = io.WriteString(st, "x")
+		<-hold
+	})
+	defer close(hold)
+	for range 10 {
+		ctx, cancel := context.WithCancel(testContext(t))
+		defer cancel()
+		resp, err := tr.RoundTrip(newRequest(t, "GET", s.url, nil).WithContext(ctx))
+		must(t, err)
+		defer resp.Body.Close()
+	}
+	stacks := make([]byte, 1<<20)
+	stacks = stacks[:runtime.Stack(stacks, true)]
+	for _, frame := range []string{"http3.(*exchange)", "http3.(*clientConn)", "http3.(*upload)", "http3.(*Transport)"} {
+		if strings.Contains(string(stacks), frame) {
+			t.Errorf("a goroutine is in %s:\n%s", frame, stacks)
+		}
+	}
+}
+
+func BenchmarkTransport(b *testing.B) {
+	s, tr := newRawServer(b, Options{}, func(st *Stream) { answer(st, "200", "x") })
+	r := newRequest(b, "GET", s.url, nil)
+	b.ReportAllocs()
+	for b.Loop() {
+		fetch(b, tr, r)
 	}
 }
