@@ -13,7 +13,7 @@ import (
 type netHTTP struct{}
 
 func (netHTTP) name() string   { return "Cinnabar" }
-func (netHTTP) traits() traits { return traits{} }
+func (netHTTP) traits() traits { return traits{inside: true} }
 
 func (netHTTP) serve(d *duel) (*origin, error) {
 	listening := make(chan struct{})
@@ -92,13 +92,19 @@ func (c *transport) run(ctx context.Context, to netip.AddrPort, p plan) (report,
 	}
 	defer socket.Destroy(nil)
 	defer t.Close()
-	resumed := false
+	var resumed bool
+	var early *bool
 	answers, err := trip(ctx, t, to, p, func(r *http.Request, a ask, _ bool) error {
 		if a.protocol != "" {
 			r.Header.Set(":protocol", a.protocol)
 		}
 		return nil
-	}, func(resp *http.Response) { resumed = resp.TLS.DidResume })
+	}, func(resp *http.Response) {
+		resumed = resp.TLS.DidResume
+		if st, ok := http3.StreamOfResponse(resp); ok {
+			early = new(st.Session().QUIC().EarlyDataAccepted())
+		}
+	})
 	if err != nil {
 		return report{}, err
 	}
@@ -107,5 +113,5 @@ func (c *transport) run(ctx context.Context, to netip.AddrPort, p plan) (report,
 			return report{}, err
 		}
 	}
-	return report{answers: answers, connections: int(socket.Stats().ClientSessions), resumed: resumed}, nil
+	return report{answers: answers, connections: int(socket.Stats().ClientSessions), resumed: resumed, early: early}, nil
 }

@@ -30,6 +30,7 @@ type implementation interface {
 type traits struct {
 	slow        bool // large bodies should not be as large as they might
 	staticTable bool // its QPACK has no dynamic table
+	inside      bool // as a client it is in this process, and calls plan.sent
 	strictHead  bool // as a client it wants a body as long as Content-Length of HEAD, too
 }
 
@@ -78,11 +79,12 @@ type client interface {
 // plan is what a client does on one connection.
 type plan struct {
 	asks     []ask
-	together bool // all requests at once, else one after the other
-	early    bool // the first request leaves as 0-RTT
-	ticket   bool // the connection stays until it has brought a ticket
-	settled  bool // it begins when both ends know each other's settings, and ends when all is acknowledged
-	pushes   int  // the connection stays until so many pushes have come
+	together bool   // all requests at once, else one after the other
+	early    bool   // the first request leaves as 0-RTT
+	sent     func() // called when the first request has been sent, by clients in this process
+	ticket   bool   // the connection stays until it has brought a ticket
+	settled  bool   // it begins when both ends know each other's settings, and ends when all is acknowledged
+	pushes   int    // the connection stays until so many pushes have come
 }
 
 // ask is a request.

@@ -16,7 +16,7 @@ import (
 type quicGo struct{}
 
 func (quicGo) name() string   { return "quic-go" }
-func (quicGo) traits() traits { return traits{staticTable: true} }
+func (quicGo) traits() traits { return traits{staticTable: true, inside: true} }
 
 func (quicGo) serve(d *duel) (*origin, error) {
 	udp, err := net.ListenUDP("udp4", &net.UDPAddr{IP: net.IPv4(127, 0, 0, 1)})

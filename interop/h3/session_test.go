@@ -74,8 +74,9 @@ func zeroRTT(d *duel) error {
 	if err != nil {
 		return err
 	}
-	to := o.addr
-	if o.site == nil { // a program says by itself what came when
+	to, p := o.addr, plan{early: true}
+	if o.site == nil && !d.client.traits().inside {
+		// Two programs: what the client sends first leaves before anything comes.
 		if err := d.earn(c, to); err != nil {
 			return err
 		}
@@ -89,19 +90,24 @@ func zeroRTT(d *duel) error {
 			return err
 		}
 		g.hold()
-		go func() {
-			select {
-			case <-o.site.asked:
-			case <-d.ctx.Done():
-			}
-			g.release()
-		}()
+		if o.site == nil {
+			p.sent = g.release
+		} else {
+			go func() {
+				select {
+				case <-o.site.asked:
+				case <-d.ctx.Done():
+				}
+				g.release()
+			}()
+		}
 	}
 	path := "/early"
 	if !o.saysEarly {
 		path = "/small.txt"
 	}
-	r, err := c.run(d.ctx, to, plan{asks: gets(path), early: true})
+	p.asks = gets(path)
+	r, err := c.run(d.ctx, to, p)
 	if err != nil {
 		return fmt.Errorf("the second connection: %w", err)
 	}

@@ -24,7 +24,7 @@ import (
 type sessions struct{}
 
 func (sessions) name() string   { return "Cinnabar" }
-func (sessions) traits() traits { return traits{} }
+func (sessions) traits() traits { return traits{inside: true} }
 
 func (sessions) serve(d *duel) (*origin, error) {
 	socket, err := quic.NewSocket(quic.SocketOptions{Endpoint: quic.EndpointOptions{Address: "127.0.0.1"}})
@@ -308,7 +308,11 @@ func (c *sessionClient) all(ctx context.Context, s *http3.Session, to netip.Addr
 	answers, errs := make([]answer, len(p.asks)), make([]error, len(p.asks))
 	var group sync.WaitGroup
 	for i, a := range p.asks {
-		one := func() { answers[i], errs[i] = exchange(ctx, s, to, a) }
+		sent := p.sent
+		if sent == nil || i > 0 {
+			sent = func() {}
+		}
+		one := func() { answers[i], errs[i] = exchange(ctx, s, to, a, sent) }
 		if p.together {
 			group.Go(one)
 			continue
@@ -327,7 +331,7 @@ func (c *sessionClient) all(ctx context.Context, s *http3.Session, to netip.Addr
 }
 
 // exchange makes one request and reads its response, while the request's body leaves.
-func exchange(ctx context.Context, s *http3.Session, to netip.AddrPort, a ask) (answer, error) {
+func exchange(ctx context.Context, s *http3.Session, to netip.AddrPort, a ask, headed func()) (answer, error) {
 	var got answer
 	told := make(chan struct{}) // that there are no more informational ones
 	st, err := s.OpenStream(ctx, http3.StreamOptions{Hooks: http3.StreamHooks{
@@ -360,6 +364,7 @@ func exchange(ctx context.Context, s *http3.Session, to netip.AddrPort, a ask) (
 	if err := st.SubmitInitialHeaders(block(h, a.header), http3.HeaderOptions{Terminal: bare}); err != nil {
 		return got, err
 	}
+	headed()
 	if a.priority != "" {
 		p, _ := http3.ParsePriority(a.priority)
 		if err := st.UpdatePriority(p); err != nil {

@@ -30,6 +30,10 @@ func trip(ctx context.Context, rt http.RoundTripper, to netip.AddrPort, p plan, 
 	var all sync.WaitGroup
 	errs := make([]error, len(p.asks))
 	for i, a := range p.asks {
+		ctx := ctx
+		if p.sent != nil && i == 0 {
+			ctx = httptrace.WithClientTrace(ctx, &httptrace.ClientTrace{WroteRequest: func(httptrace.WroteRequestInfo) { p.sent() }})
+		}
 		one := func() {
 			answers[i], errs[i] = roundTrip(ctx, rt, to, a, func(r *http.Request) error {
 				return prepare(r, a, p.early && i == 0)
