@@ -108,24 +108,37 @@ func (c *compression) onEncoderStream(p []byte) *fault {
 func (c *compression) decode(st *Stream, section []byte) (h Headers, moved <-chan struct{}, err error) {
 	limit := qpack.Limit{Size: uint64(c.s.opts.MaxHeaderListSize), Fields: c.s.opts.MaxHeaderPairs}
 	c.dmu.Lock()
-	defer c.dmu.Unlock()
+	hooked, ended := st.reader()
+	if ended { // cancel has been here, or will be
+		c.dmu.Unlock()
+		return nil, nil, errReadingEnded
+	}
 	h, err = c.dec.Decode(make(Headers, 0, 16), st.ID(), section, limit)
 	if err == qpack.ErrBlocked {
-		if c.moved == nil {
-			c.moved = make(chan struct{})
-		}
-		if st.isHooked() { // under the lock, or the table could grow unnoticed
-			if c.pumps == nil {
-				c.pumps = make(map[*Stream]bool)
-			}
-			c.pumps[st] = true
-		}
-		return nil, c.moved, err
+		moved = c.wait(st, hooked)
 	}
-	if f := c.sendAcks(); f != nil {
-		err = f.error()
+	owed := c.sendAcks()
+	c.dmu.Unlock()
+	if owed != nil {
+		c.s.fail(owed)
+		return nil, nil, owed.error()
 	}
-	return h, nil, err
+	return h, moved, err
+}
+
+// wait returns a channel that is closed when the table grows, and makes that pump the stream if
+// it has hooks: both under the lock, so that nothing goes unnoticed.
+func (c *compression) wait(st *Stream, hooked bool) <-chan struct{} {
+	if c.moved == nil {
+		c.moved = make(chan struct{})
+	}
+	if hooked {
+		if c.pumps == nil {
+			c.pumps = make(map[*Stream]bool)
+		}
+		c.pumps[st] = true
+	}
+	return c.moved
 }
 
 // cancel tells the peer that blocks of a stream will not be read (RFC 9204 §2.2.2.2).

@@ -136,8 +136,11 @@ func wrap(err error) error {
 	if err == nil {
 		return nil
 	}
-	if f, ok := err.(*destruction); ok {
-		return f.err
+	if f := (*destruction)(nil); errors.As(err, &f) {
+		if err == error(f) {
+			return f.err
+		}
+		return err // it is net.ErrClosed besides
 	}
 	var ours *Error
 	if errors.As(err, &ours) {

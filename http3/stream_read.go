@@ -66,6 +66,9 @@ const readAhead = 2048
 
 var aheads = sync.Pool{New: func() any { return new([readAhead]byte) }}
 
+// errReadingEnded is what a read fails with whose block nobody will decode any more.
+var errReadingEnded error = &Error{ErrorCode: RequestCancelled, Reason: "reading was ended here"}
+
 // errTooLarge says that a header block goes over a limit of this end's.
 var errTooLarge = &fault{code: ExcessiveLoad, reason: "header block over a limit of this end"}
 
@@ -431,7 +434,7 @@ func (st *Stream) block() (part, <-chan struct{}, error) {
 	case f != nil:
 		return partNone, nil, st.fault(f)
 	case err != nil:
-		return partNone, nil, err
+		return partNone, nil, st.broken(err)
 	}
 	if r.typ == framePushPromise {
 		if f := st.s.onPromise(st, id, h); f != nil {
@@ -559,11 +562,11 @@ func (st *Stream) await(moved <-chan struct{}) error {
 	if st.nudge == nil {
 		st.nudge = make(chan struct{})
 	}
-	nudge, by, ended := st.nudge, st.readBy, st.ended
-	st.mu.Unlock()
-	if ended {
-		return st.broken(&Error{ErrorCode: RequestCancelled, Reason: "reading was ended here"})
+	nudge, by := st.nudge, st.readBy
+	if st.ended {
+		st.poke()
 	}
+	st.mu.Unlock()
 	st.watch()
 	var late <-chan time.Time
 	if !by.IsZero() {
