@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/cinnabar-quic/cinnabar/quic"
+	"github.com/cinnabar-quic/cinnabar/securecontext"
 )
 
 // needsEntry is a request whose block needs the first entry of the dynamic table, and
@@ -315,7 +316,13 @@ func TestALPNDecidedLate(t *testing.T) {
 func TestEarlyData(t *testing.T) {
 	ctx := testContext(t)
 	sessions := make(chan *Session, 2)
-	socket, err := quic.Listen(ctx, "127.0.0.1:0", quic.ListenOptions{ALPN: ALPN, TLS: serverTLS(), MaxStreamsUni: 3, Handler: func(q *quic.ServerSession) error {
+	gate := make(chan struct{}, 2) // the handshake waits for it
+	gate <- struct{}{}
+	hello := func(context.Context, *quic.ServerSession, quic.ClientHello) (*securecontext.Context, error) {
+		<-gate
+		return nil, nil
+	}
+	socket, err := quic.Listen(ctx, "127.0.0.1:0", quic.ListenOptions{ALPN: ALPN, TLS: serverTLS(), MaxStreamsUni: 3, ClientHelloHandler: hello, Handler: func(q *quic.ServerSession) error {
 		s, err := NewSession(&q.Session, Options{})
 		sessions <- s
 		return err
@@ -346,6 +353,7 @@ func TestEarlyData(t *testing.T) {
 	st, err := s.TryOpenStream(StreamOptions{})
 	must(t, err)
 	must(t, st.SubmitInitialHeaders(post, HeaderOptions{Terminal: true}))
+	gate <- struct{}{}
 	server := <-sessions
 	sv, err := server.AcceptStream(ctx)
 	must(t, err)

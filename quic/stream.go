@@ -420,40 +420,46 @@ func (st *Stream) extra() *streamExtra {
 	return st.x
 }
 
-// tell queues an edge notice if there is a hook for it and none is queued.
+// tell queues an edge notice if there is a hook for it and none is queued. It is for the hook
+// that the stream has when its turn comes.
 func (st *Stream) tell(n notice) {
-	if st.x == nil || st.noticed&n != 0 {
-		return
-	}
-	var hook func() error
-	switch h := &st.x.hooks; n {
-	case noticeReadable:
-		hook = h.Readable
-	case noticeDrained:
-		hook = h.Drained
-	case noticeAcknowledged:
-		if f := h.Acknowledged; f != nil {
-			hook = func() error { return f(st.acknowledged()) }
-		}
-	case noticeBlocked:
-		hook = h.Blocked
-	case noticeAborted:
-		if f := h.Aborted; f != nil {
-			hook = func() error { return f(st.abortion()) }
-		}
-	}
-	if hook == nil {
+	if st.x == nil || st.noticed&n != 0 || st.hook(n) == nil {
 		return
 	}
 	st.noticed |= n
 	st.s.post(true, func() {
 		st.s.mu.Lock()
 		st.noticed &^= n
+		hook := st.hook(n)
 		st.s.unlock(flushNone)
+		if hook == nil {
+			return
+		}
 		if err := call(hook); err != nil {
 			st.Destroy(err)
 		}
 	})
+}
+
+// hook returns what is to be called for a notice, nil if there is none.
+func (st *Stream) hook(n notice) func() error {
+	switch h := &st.x.hooks; n {
+	case noticeReadable:
+		return h.Readable
+	case noticeDrained:
+		return h.Drained
+	case noticeAcknowledged:
+		if f := h.Acknowledged; f != nil {
+			return func() error { return f(st.acknowledged()) }
+		}
+	case noticeBlocked:
+		return h.Blocked
+	case noticeAborted:
+		if f := h.Aborted; f != nil {
+			return func() error { return f(st.abortion()) }
+		}
+	}
+	return nil
 }
 
 // finish is the end of the stream for everybody: both sides are over, or it was
