@@ -306,7 +306,7 @@ func TestServerShrinkingFile(t *testing.T) {
 		errs <- err
 	})
 	st := newRaw(t, s, Options{}).open(requestBlock("GET", "/"), StreamHooks{})
-	must(t, st.CloseWrite())
+	_ = st.CloseWrite() // the server may have lost interest already
 	if err := <-errs; !errors.Is(err, io.ErrUnexpectedEOF) {
 		t.Errorf("sendFile: %v", err)
 	}
