@@ -1,2 +1,55 @@
-// Package http3 is HTTP/3 (RFC 9114) on sessions of package quic.
+// Package http3 is HTTP/3: RFC 9114 with QPACK (RFC 9204), priorities (RFC 9218), extended CONNECT
+// (RFC 9220) and HTTP datagrams (RFC 9297), on sessions of package quic.
+//
+// There are two floors. [Server] and [Transport] are an http.Handler's server and an
+// http.RoundTripper; who knows net/http needs nothing else. Below them are [Session] and [Stream], which
+// speak in header blocks: what the Node document calls header events, submit methods and pushes.
+//
+// # Sessions
+//
+// [NewSession] makes HTTP/3 of a quic.Session whose ALPN is "h3", at both ends: in a
+// quic.ListenOptions.Handler, after Accept, or after Dial or Connect, before the handshake too. From then on the
+// session's streams, its Stream hook and its error codes are the package's; with Options.Datagrams
+// the Datagram hook is as well. Secure and Close hooks that were there before are still called. The peer should
+// be allowed at least three unidirectional streams (quic's MaxStreamsUni, 3 by default), and a client that
+// takes pushes allows some for these.
+//
+// A client opens requests with [Session.OpenStream], a server takes them from [Session.AcceptStream] or the
+// Stream hook. [Session.Close] and [Session.Shutdown] end in peace: GOAWAY goes out, what is under way is finished.
+//
+// # Header blocks
+//
+// A message is an initial header block, a body and perhaps trailers; before the initial block of a response
+// there can be informational ones. [Headers] keeps fields in order, pseudo-header fields first, names in
+// lower case. The three Submit methods send blocks, and refuse with a [HeaderError] what HTTP/3 does not
+// allow; [Stream.Headers], [Stream.Read] and [Stream.Trailers] receive. A message of the peer's that is malformed
+// cancels its stream, and no byte of it counts as whole.
+//
+// # Waiting and hooks
+//
+// Methods wait, within deadlines, as those of net.Conn do. A program that must not wait gives its
+// streams [StreamHooks]: header blocks, data, room and ends are told, one at a time and in order, and
+// goes on with TryRead and TryWrite. On such a stream header blocks and ends do not wait for room either. Hooks
+// may call all methods but those that wait.
+//
+// # Pushes
+//
+// A server promises a response with [Stream.PushStream] on the stream of a request, and writes it to
+// the stream that returns. The client's hooks are told the promise there; the push itself comes as a stream of
+// its own, from AcceptStream or the Stream hook, when both its promise and its stream are here.
+// [Stream.Promised] is the request that it answers: a client that uses it checks that the server speaks for its
+// :authority. [Session.CancelPush] takes a push back.
+//
+// # Priorities
+//
+// A server sends what it writes in the order of the requests' priority fields and PRIORITY_UPDATE frames
+// (RFC 9218 §10); [Stream.SetPriority] overrules them, and [Stream.UpdatePriority] is a client's frame.
+//
+// # Limits
+//
+// What a peer can make grow is bounded: header blocks by [Options] in three ways, and a block over a limit fails
+// its message alone; pushes under way; 1xx responses of a request (64); what waits because the peer does not read
+// our control stream or decoder stream (64 KiB each); queued datagrams (128 of a stream). What is legal and
+// of no use, such as unknown frames, empty DATA or requests that are taken back at once, comes out of a budget
+// of 1,000 that fills by 100 a second; who overdraws it is left with H3_EXCESSIVE_LOAD. [Session.Stats] has the counts.
 package http3
