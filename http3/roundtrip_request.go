@@ -226,9 +226,12 @@ func requestPath(r *http.Request, host string) (string, error) {
 // about connections of HTTP/1.1, is left out.
 func (f *requestFields) ordinary(h http.Header) {
 	for name, values := range h {
-		lower := lowerName(name)
+		lower, ok := fieldName(name)
+		if !ok {
+			continue // :protocol, which is no field; all others have been checked
+		}
 		switch lower {
-		case "host", "content-length", "connection", "proxy-connection", "transfer-encoding", "upgrade", "keep-alive", protocolField:
+		case "host", "content-length", "connection", "proxy-connection", "transfer-encoding", "upgrade", "keep-alive":
 			continue
 		case "user-agent":
 			if len(values) > 0 && values[0] != "" {
@@ -288,46 +291,4 @@ func (f *requestFields) implied(r *http.Request, gzip bool, alternative string) 
 func (t *Transport) wantsGzip(r *http.Request) bool {
 	return !t.DisableCompression && len(r.Header["Accept-Encoding"]) == 0 && len(r.Header["Range"]) == 0 &&
 		r.Method != http.MethodHead && r.Method != http.MethodConnect
-}
-
-// commonNames are the canonical names of fields that need no memory to be translated.
-var commonNames = []string{
-	"Accept", "Accept-Charset", "Accept-Encoding", "Accept-Language", "Accept-Ranges", "Age", "Access-Control-Allow-Credentials",
-	"Access-Control-Allow-Headers", "Access-Control-Allow-Methods", "Access-Control-Allow-Origin", "Access-Control-Expose-Headers",
-	"Access-Control-Max-Age", "Access-Control-Request-Headers", "Access-Control-Request-Method", "Allow", "Alt-Svc", "Authorization",
-	"Cache-Control", "Content-Disposition", "Content-Encoding", "Content-Language", "Content-Length", "Content-Location",
-	"Content-Range", "Content-Security-Policy", "Content-Type", "Cookie", "Date", "Early-Data", "Etag", "Expect", "Expires", "Forwarded",
-	"From", "Grpc-Encoding", "Grpc-Message", "Grpc-Status", "Host", "If-Match", "If-Modified-Since", "If-None-Match", "If-Range",
-	"If-Unmodified-Since", "Last-Modified", "Link", "Location", "Max-Forwards", "Origin", "Pragma", "Priority", "Proxy-Authenticate",
-	"Proxy-Authorization", "Purpose", "Range", "Referer", "Refresh", "Retry-After", "Server", "Set-Cookie", "Strict-Transport-Security",
-	"Te", "Timing-Allow-Origin", "Traceparent", "Tracestate", "Trailer", "Transfer-Encoding", "Upgrade-Insecure-Requests", "User-Agent",
-	"Vary", "Via", "Www-Authenticate", "X-Content-Type-Options", "X-Forwarded-For", "X-Forwarded-Host", "X-Forwarded-Proto",
-	"X-Frame-Options", "X-Request-Id", "X-Xss-Protection",
-}
-
-var canonicalOf, lowerOf = nameTables()
-
-func nameTables() (canonical, lower map[string]string) {
-	canonical, lower = make(map[string]string, len(commonNames)), make(map[string]string, len(commonNames))
-	for _, name := range commonNames {
-		l := strings.ToLower(name)
-		canonical[l], lower[name] = name, l
-	}
-	return canonical, lower
-}
-
-// canonicalName returns the name that an http.Header has for a field.
-func canonicalName(lower string) string {
-	if name, ok := canonicalOf[lower]; ok {
-		return name
-	}
-	return http.CanonicalHeaderKey(lower)
-}
-
-// lowerName returns a field's name as it is sent.
-func lowerName(name string) string {
-	if lower, ok := lowerOf[name]; ok {
-		return lower
-	}
-	return strings.ToLower(name)
 }

@@ -101,7 +101,7 @@ func headerOf(fields []Field) http.Header {
 	h := make(http.Header, len(fields))
 	values := make([]string, len(fields))
 	for i := range fields {
-		name := canonicalName(fields[i].Name)
+		name := headerKey(fields[i].Name)
 		if old := h[name]; old != nil {
 			h[name] = append(old, fields[i].Value)
 			continue
@@ -207,7 +207,7 @@ func (x *exchange) trailers() {
 		if x.resp.Trailer == nil {
 			x.resp.Trailer = make(http.Header)
 		}
-		name := canonicalName(f.Name)
+		name := headerKey(f.Name)
 		x.resp.Trailer[name] = append(x.resp.Trailer[name], f.Value)
 	}
 }

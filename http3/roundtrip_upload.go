@@ -127,11 +127,12 @@ func (u *upload) send() error {
 func (u *upload) finish() error {
 	var h Headers
 	for name, values := range u.x.r.Trailer {
+		lower, ok := fieldName(name)
 		for _, v := range values {
-			if !httpguts.ValidTrailerHeader(http.CanonicalHeaderKey(name)) || !httpguts.ValidHeaderFieldValue(v) {
+			if !ok || !httpguts.ValidTrailerHeader(http.CanonicalHeaderKey(name)) || !httpguts.ValidHeaderFieldValue(v) {
 				return fmt.Errorf("http3: invalid trailer field %q", name)
 			}
-			h = append(h, Field{Name: lowerName(name), Value: v})
+			h = append(h, Field{Name: lower, Value: v})
 		}
 	}
 	if len(h) > 0 {
