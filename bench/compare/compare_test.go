@@ -98,11 +98,11 @@ func TestOptions(t *testing.T) {
 			t.Errorf("%q accepted", args)
 		}
 	}
-	o, err := parseOptions([]string{"-workloads", "bulk, rr100,bulk", "-mb", "64"})
+	o, err := parseOptions([]string{"-workloads", "bulk, rr100,bulk,h3", "-mb", "64"})
 	if err != nil {
 		t.Fatal(err)
 	}
-	if want := []string{"bulk", "rr100"}; !slices.Equal(o.workloads, want) || o.spec.Bytes != 64e6 {
+	if want := []string{"bulk", "rr100", "h3-1", "h3-100"}; !slices.Equal(o.workloads, want) || o.spec.Bytes != 64e6 {
 		t.Errorf("workloads %q, %d bytes", o.workloads, o.spec.Bytes)
 	}
 	if !slices.Equal(o.impls, implNames()) {

@@ -98,14 +98,26 @@ func pick(kind, list string, all []string) ([]string, error) {
 	var names []string
 	for name := range strings.SplitSeq(list, ",") {
 		name = strings.TrimSpace(name)
-		if !slices.Contains(all, name) {
-			return nil, fmt.Errorf("unknown %s %q (have %s)", kind, name, strings.Join(all, ", "))
+		parts := groups[name]
+		if parts == nil {
+			parts = []string{name}
 		}
-		if !slices.Contains(names, name) {
-			names = append(names, name)
+		for _, name := range parts {
+			if !slices.Contains(all, name) {
+				return nil, fmt.Errorf("unknown %s %q (have %s)", kind, name, strings.Join(all, ", "))
+			}
+			if !slices.Contains(names, name) {
+				names = append(names, name)
+			}
 		}
 	}
 	return names, nil
+}
+
+// groups are names for several workloads.
+var groups = map[string][]string{
+	"rr": {"rr1", "rr100"},
+	"h3": {"h3-1", "h3-100"},
 }
 
 // compare is the parent: it starts one child a measurement and reports.
