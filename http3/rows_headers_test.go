@@ -156,7 +156,7 @@ func TestRowSubmit(t *testing.T) {
 		t.Errorf("request %s, %v", h.text(), err)
 	}
 	covers(t, "STR-051")
-	wantCode(t, "informational at a client", st.SubmitInformationalHeaders(block(":status", "103")), "ERR_INVALID_STATE")
+	wantCode(t, "informational at a client", p.open(t).SubmitInformationalHeaders(block(":status", "103")), "ERR_INVALID_STATE")
 	wantCode(t, "informational of 200", sv.SubmitInformationalHeaders(block(":status", "200")), "ERR_INVALID_ARG_VALUE")
 	must(t, sv.SubmitInformationalHeaders(block(":status", "103", "link", "</a>")))
 	wantCode(t, "initial of 103", sv.SubmitInitialHeaders(block(":status", "103"), HeaderOptions{}), "ERR_INVALID_ARG_VALUE")

@@ -417,3 +417,32 @@ func TestAllAtOnce(t *testing.T) {
 	all.Wait()
 	must(t, p.client.Shutdown(testContext(t)))
 }
+
+// A peer that closes in order just behind a response has said all that the response needs.
+func TestOrderlyEndBehindBlock(t *testing.T) {
+	ctx := testContext(t)
+	socket, err := quic.Listen(ctx, "127.0.0.1:0", quic.ListenOptions{ALPN: ALPN, TLS: serverTLS()})
+	must(t, err)
+	defer socket.Destroy(nil)
+	q, err := quic.Dial(ctx, socket.Address().String(), quic.ConnectOptions{ALPN: ALPN, TLS: clientTLS(), MaxStreamsUni: 10})
+	must(t, err)
+	defer q.Destroy(nil)
+	victim, err := NewSession(&q.Session, Options{})
+	must(t, err)
+	server, err := socket.Accept(ctx)
+	must(t, err)
+	server.SetErrorCodes(uint64(NoError), 0)
+	a := &attacker{TB: t, ctx: ctx, q: &server.Session, victim: victim}
+	a.message = a.ask(false, "GET")
+	gate := make(chan bool)
+	q.Post(func() { <-gate }) // hooks are slow
+	uni([]byte{streamQPACKEncoder}, firstEntry)(a)
+	whole(frame(frameHeaders, []byte{2, 0, 0xd9, 0x80}), data("ok"))(a)
+	eventually(t, func() bool { return a.last.Buffered()+a.message.Buffered() == 0 }) // the client has it all
+	must(t, server.CloseWithError(uint64(NoError), ""))
+	<-q.Closed()
+	close(gate)
+	if err := <-a.result; err != nil {
+		t.Errorf("the response fails: %v", err)
+	}
+}

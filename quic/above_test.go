@@ -274,3 +274,31 @@ func TestPost(t *testing.T) {
 		j.want(t, "destroyed", "close")
 	})
 }
+
+// What has come on unidirectional streams that are kept can be read after an end in order, whole or not,
+// and then the end is told; after any other end it is lost.
+func TestKeepUnidirectionalBehindTheEnd(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		for code, want := range map[uint64]string{0: "part", 7: ""} {
+			m := newMemNet(t, udp.NetworkOptions{}, SocketOptions{}, ListenOptions{})
+			p := m.pair(ConnectOptions{})
+			p.server.KeepUnidirectional()
+			uni := mustOpen(t, &p.client.Session, StreamOptions{HalfOpen: true})
+			uni.Write([]byte("part"))
+			st := mustAccept(t, &p.server.Session)
+			bidi, other := p.streams(t)
+			bidi.Write([]byte("part"))
+			time.Sleep(time.Second)
+			p.client.CloseWithError(code, "")
+			<-p.server.Closed()
+			b, err := io.ReadAll(st)
+			if string(b) != want || !errors.Is(err, p.server.Err()) {
+				t.Errorf("code %d: %q, %v", code, b, err)
+			}
+			if b, err := io.ReadAll(other); len(b) != 0 || err == nil {
+				t.Errorf("code %d: a stream of the other kind reads %q, %v", code, b, err)
+			}
+			m.close()
+		}
+	})
+}

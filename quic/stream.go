@@ -469,7 +469,7 @@ func (st *Stream) finish(t mono.Time, err error) {
 		return
 	}
 	st.over, st.endedAt = true, t
-	st.rest = err != nil && st.err == nil && st.t.Whole()
+	st.rest = err != nil && st.err == nil && (st.t.Whole() || st.s.keepUni && st.t.Kept())
 	if st.err == nil {
 		st.err = err
 	}

@@ -107,6 +107,10 @@ func (st *Stream) tryRead(p []byte) (n int, done bool, err error) {
 		return 0, false, nil
 	}
 	n, err = st.s.conn.Read(now(), st.t, p)
+	if n == 0 && err == nil && st.err != nil { // what had come before the session's end is read
+		st.rest = false
+		return 0, true, st.err
+	}
 	return n, n > 0 || err != nil, st.streamError(err)
 }
 

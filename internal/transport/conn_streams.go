@@ -125,7 +125,8 @@ type streams struct {
 	wanting [2]bool  // an OpenStream was refused; EventCredit is owed
 	blocked [2]signal
 
-	gaps int // holes in received data, over all streams
+	gaps    int  // holes in received data, over all streams
+	endless bool // unidirectional streams are of use without their end
 
 	peerOpened [2]int64      // highest stream of the peer's plus one
 	untouched  [2]ranges.Set // below that, and no frame has named them yet
@@ -367,14 +368,18 @@ func (s *streams) restart(c *Conn) {
 	c.applyPeerLimits()
 }
 
+// Kept reports whether data that have come can be read, also after the connection.
+func (s *Stream) Kept() bool { return s.canRecv && !s.gone }
+
 // release drops the data of all streams, because the connection is over. With keep
-// what is whole can still be read: the peer has been told that it arrived.
+// what is whole can still be read, and what has come on streams of the peer's that never end, if there are
+// such: the peer has been told that it arrived.
 func (s *streams) release(c *Conn, keep bool) {
 	for _, st := range s.table {
 		if st.canSend {
 			st.send.Release()
 		}
-		if keep && st.Whole() {
+		if keep && (st.Whole() || s.endless && st.Uni() && st.canRecv) {
 			continue
 		}
 		if st.canRecv {
