@@ -99,3 +99,45 @@ func TestServerPushesUnread(t *testing.T) {
 		t.Errorf("%d pushes are taken, then comes %v", pushed, err)
 	}
 }
+
+// A client that cancels each push leaves its handler behind: of those there are no more either.
+func TestServerPushesCancelled(t *testing.T) {
+	const tries = 2 * pushWindow
+	release, results := make(chan struct{}), make(chan error, 1)
+	pushed := 0
+	c := newRaw(t, handler(func(w http.ResponseWriter, r *http.Request) {
+		switch r.URL.Path {
+		case "/probe":
+			tellPushes(w)
+		case "/x":
+			<-release
+		default:
+			s := w.(*responseWriter).x.st.s
+			var err error
+			for err == nil && pushed < tries {
+				if err = w.(http.Pusher).Push("/x", nil); err != nil {
+					break
+				}
+				pushed++
+				w.(http.Flusher).Flush()
+				eventually(t, func() bool {
+					s.mu.Lock()
+					defer s.mu.Unlock()
+					return len(s.pushes.streams) == 0 && s.pushes.limit > s.pushes.next
+				})
+			}
+			results <- err
+		}
+	}), Options{})
+	c.waitPushes(t)
+	st := c.open(requestBlock("GET", "/"), StreamHooks{PushHeaders: func(_ Headers, id int64) error {
+		c.CancelPush(id)
+		return nil
+	}})
+	must(t, st.CloseWrite())
+	err := <-results
+	close(release)
+	if state := (*quic.StateError)(nil); !errors.As(err, &state) || pushed != pushWindow {
+		t.Errorf("%d pushes are taken, then comes %v", pushed, err)
+	}
+}
