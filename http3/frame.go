@@ -54,7 +54,7 @@ const greaseStep, greaseBase = 0x1f, 0x21
 const maxFrameHead = 16
 
 // appendFrameHead appends the type and the length of a frame (RFC 9114 §7.1).
-func appendFrameHead(b []byte, t frameType, length int) []byte {
+func appendFrameHead[N int | int64](b []byte, t frameType, length N) []byte {
 	return varint.Append(varint.Append(b, uint64(t)), uint64(length))
 }
 

@@ -34,27 +34,27 @@ type Options struct {
 // settled returns the options with their defaults, or what is wrong with them.
 func (o Options) settled() (Options, error) {
 	var err error
-	count := func(name string, v *int, def, high int) {
-		switch {
-		case *v < quic.None || *v > high:
-			if err == nil {
-				err = &quic.OptionError{Option: "http3.Options." + name, Value: *v, Want: fmt.Sprintf("1 to %d, 0 for %d, or None for 0", high, def)}
-			}
-		case *v == 0:
-			*v = def
-		case *v == quic.None:
-			*v = 0
-		}
-	}
-	count("QPACKMaxTableCapacity", &o.QPACKMaxTableCapacity, 4096, 1<<20)
-	count("QPACKBlockedStreams", &o.QPACKBlockedStreams, 100, 1000)
-	count("MaxHeaderListSize", &o.MaxHeaderListSize, 65535, 16<<20)
-	count("MaxHeaderPairs", &o.MaxHeaderPairs, 128, 10000)
-	count("MaxHeaderLength", &o.MaxHeaderLength, 16384, 16<<20)
-	pushes := int(o.MaxPushes)
-	count("MaxPushes", &pushes, 65535, 1<<32)
-	o.MaxPushes = int64(pushes)
+	settle(&err, "QPACKMaxTableCapacity", &o.QPACKMaxTableCapacity, 4096, 1<<20)
+	settle(&err, "QPACKBlockedStreams", &o.QPACKBlockedStreams, 100, 1000)
+	settle(&err, "MaxHeaderListSize", &o.MaxHeaderListSize, 65535, 16<<20)
+	settle(&err, "MaxHeaderPairs", &o.MaxHeaderPairs, 128, 10000)
+	settle(&err, "MaxHeaderLength", &o.MaxHeaderLength, 16384, 16<<20)
+	settle(&err, "MaxPushes", &o.MaxPushes, 65535, 1<<32)
 	return o, err
+}
+
+// settle gives an option its default, or notes what is wrong with it unless something was before.
+func settle[N int | int64](err *error, name string, v *N, def, high N) {
+	switch {
+	case *v < quic.None || *v > high:
+		if *err == nil {
+			*err = &quic.OptionError{Option: "http3.Options." + name, Value: *v, Want: fmt.Sprintf("1 to %d, 0 for %d, or None for 0", high, def)}
+		}
+	case *v == 0:
+		*v = def
+	case *v == quic.None:
+		*v = 0
+	}
 }
 
 // settings returns what the peer is told.

@@ -8,8 +8,8 @@ import (
 	"github.com/cinnabar-quic/cinnabar/quic"
 )
 
-// pushWindow is how many pushes a client lets be under way: promised, or on their streams.
-// MAX_PUSH_ID rises as they end.
+// pushWindow is how many pushes may be under way: promised, on their streams, or waiting to be
+// accepted. At a client MAX_PUSH_ID rises as they end; a server that has so many begins no other.
 const pushWindow = 100
 
 // pushes is what an end knows of pushes (RFC 9114 §4.6). It is under the session's lock.
@@ -28,7 +28,8 @@ type promise struct {
 	headers Headers // nil while only the stream is here
 	method  string
 	stream  *Stream
-	whole   bool // the stream has come to its end before the request
+	taken   bool // the program has the stream: before, it counts as under way
+	whole   bool // the stream has come to its end before that
 }
 
 func (p *pushes) init(most int64) {
@@ -82,18 +83,30 @@ func (s *Session) finishPush(id int64) {
 	}
 }
 
-// pushStreamOver is told that a push's stream is over. One that has come whole before its
-// promise waits for that.
+// pushStreamOver is told that a push's stream is over. One that is whole and waits for its promise, or
+// to be accepted, is still under way: else nothing would bound those.
 func (s *Session) pushStreamOver(st *Stream) {
 	s.mu.Lock()
 	p := s.pushes.known[st.push]
-	waits := p != nil && p.stream == st && p.headers == nil && st.q.Err() == nil
+	waits := p != nil && p.stream == st && !p.taken && (p.headers != nil || st.q.Err() == nil)
 	if waits {
 		p.whole = true
 	}
 	s.mu.Unlock()
 	if !waits {
 		s.pushOver(st.push)
+	}
+}
+
+// taken notes that the program has a stream of the peer's, under the session's lock.
+func (s *Session) taken(st *Stream) {
+	p := s.pushes.known[st.push]
+	if p == nil || p.stream != st {
+		return
+	}
+	p.taken = true
+	if p.whole {
+		s.finishPush(st.push)
 	}
 }
 
@@ -144,9 +157,6 @@ func (s *Session) promised(id int64, h Headers, method string) (st *Stream, agai
 	p.headers, p.method = h, method
 	if p.stream != nil {
 		p.stream.take(p)
-	}
-	if p.whole {
-		s.finishPush(id)
 	}
 	return p.stream, false, nil
 }
@@ -209,6 +219,9 @@ func (s *Session) CancelPush(id int64) {
 		st.cancel(RequestCancelled)
 	}
 	s.pushOver(id)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.accepted = slices.DeleteFunc(s.accepted, func(a *Stream) bool { return a == st })
 }
 
 // underWay returns whether a push may still come or go, and its stream if that is here.
@@ -310,6 +323,8 @@ func (s *Session) openPush(op string, headers Headers, method string, o PushOpti
 	switch {
 	case p.limit == 0:
 		return nil, &quic.StateError{Op: op, State: "the client takes no pushes"}
+	case len(p.streams) >= pushWindow: // whatever the client allows, which may read none of them
+		return nil, &quic.StateError{Op: op, State: "100 pushes are under way"}
 	case p.next >= p.limit, s.life.received >= 0 && p.next >= s.life.received:
 		return nil, &quic.StateError{Op: op, State: "the client takes no more pushes"}
 	}

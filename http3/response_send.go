@@ -43,7 +43,7 @@ func (st *Stream) sendMessage(m *message) error {
 		w.phase, w.length, w.bodiless = writeBody, m.length, m.bodiless
 	}
 	if m.size > 0 {
-		b = append(appendFrameHead(b, frameData, int(m.size)), m.buf...)
+		b = append(appendFrameHead(b, frameData, m.size), m.buf...)
 		w.sent += m.size
 	}
 	p := m.p

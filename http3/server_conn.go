@@ -26,6 +26,7 @@ type serverConn struct {
 	mu      sync.Mutex
 	h3      *Session
 	running int
+	pushing int // handlers of pushes
 	waiting []*Stream
 	busy    bool // the watch is set
 	kept    bool // the session is kept alive for its handlers

@@ -7,13 +7,16 @@ import (
 	"strings"
 
 	"golang.org/x/net/http/httpguts"
+
+	"github.com/cinnabar-quic/cinnabar/quic"
 )
 
 // Push promises the client the response to a request that it has not made, and has the
 // server's handler make it on a goroutine of its own: see http.Pusher. The target is an absolute path,
 // or a URL with the scheme of this request. The error is http.ErrNotSupported if the client
 // takes no pushes, if it is a push's own handler that asks, and after this handler has returned; one
-// that names what is wrong with target or options; or that of Stream.PushStream.
+// that names what is wrong with target or options; a *quic.StateError while the handlers of 100 pushes of the
+// session run; or that of Stream.PushStream.
 func (w *responseWriter) Push(target string, o *http.PushOptions) error {
 	x := w.x
 	if x.st.push >= 0 || !x.st.s.takesPushes() {
@@ -26,17 +29,43 @@ func (w *responseWriter) Push(target string, o *http.PushOptions) error {
 	if err != nil {
 		return err
 	}
+	if !x.c.beginPush() {
+		return &quic.StateError{Op: "http.Pusher.Push", State: "handlers of 100 pushes are at work"}
+	}
 	st, err := x.st.PushStream(h, PushOptions{})
 	if err != nil {
+		x.c.endPush()
 		return err
 	}
 	pushed := x.c.begin(st)
 	if f := pushed.promised(h); f != nil {
+		x.c.endPush()
 		st.cancel(InternalError)
 		return fmt.Errorf("http3: push of %q: %s", target, f.reason)
 	}
-	go pushed.run()
+	go func() {
+		defer x.c.endPush()
+		pushed.run()
+	}()
 	return nil
+}
+
+// beginPush counts the handler of a push, and reports false if there are as many as may be: a client
+// can cancel pushes, but not their handlers.
+func (c *serverConn) beginPush() bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.pushing == pushWindow {
+		return false
+	}
+	c.pushing++
+	return true
+}
+
+func (c *serverConn) endPush() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.pushing--
 }
 
 // takesPushes reports whether the client has allowed any push (RFC 9114 §7.2.7).

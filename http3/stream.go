@@ -129,11 +129,17 @@ func (s *Session) deliver(st *Stream) {
 		return
 	}
 	if hook := s.opts.Hooks.Stream; hook != nil {
+		s.mu.Lock()
+		s.taken(st)
+		s.mu.Unlock()
 		st.guard(func() error { return hook(st) })
 		return
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	if p := s.pushes.known[st.push]; st.push >= 0 && (p == nil || p.stream != st) {
+		return // it was cancelled meanwhile
+	}
 	s.accepted = append(s.accepted, st)
 	s.wake()
 }
@@ -150,6 +156,7 @@ func (s *Session) AcceptStream(ctx context.Context) (*Stream, error) {
 		if len(s.accepted) > 0 {
 			st := s.accepted[0]
 			s.accepted = s.accepted[1:]
+			s.taken(st)
 			s.mu.Unlock()
 			return st, nil
 		}

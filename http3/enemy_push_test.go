@@ -1,0 +1,143 @@
+package http3
+
+import (
+	"errors"
+	"io"
+	"net/http"
+	"testing"
+
+	"github.com/cinnabar-quic/cinnabar/quic"
+)
+
+// Pushes that nobody accepts are under way, however whole they are: a server cannot fill a
+// client's memory with them.
+func TestPushesNobodyAccepts(t *testing.T) {
+	ctx := testContext(t)
+	socket, err := quic.Listen(ctx, "127.0.0.1:0", quic.ListenOptions{ALPN: ALPN, TLS: serverTLS(), MaxStreamsUni: 16})
+	must(t, err)
+	t.Cleanup(func() { socket.Destroy(nil) })
+	q, err := quic.Dial(ctx, socket.Address().String(), quic.ConnectOptions{ALPN: ALPN, TLS: clientTLS(), MaxStreamsUni: 50})
+	must(t, err)
+	t.Cleanup(func() { q.Destroy(nil) })
+	victim, err := NewSession(&q.Session, Options{})
+	must(t, err)
+	server, err := socket.Accept(ctx)
+	must(t, err)
+	a := &attacker{TB: t, ctx: ctx, q: &server.Session, victim: victim}
+	a.message = a.ask(false, "GET")
+	ctrl()(a)
+	push := func(id uint64) {
+		msg(promised(id))(a)
+		uni([]byte{streamPush}, num(id), head200, data("hi"))(a)
+		closeLast(a)
+	}
+	for id := range uint64(pushWindow) {
+		push(id)
+	}
+	waiting := func() int {
+		victim.mu.Lock()
+		defer victim.mu.Unlock()
+		return len(victim.accepted)
+	}
+	eventually(t, func() bool { return waiting() == pushWindow })
+	eventually(t, func() bool { return len(q.Streams()) <= 5 }) // all of their streams are over
+	victim.mu.Lock()
+	limit, low := victim.pushes.limit, victim.pushes.low
+	victim.mu.Unlock()
+	if limit != pushWindow || low != 0 {
+		t.Errorf("the limit is %d, and %d pushes count as over, with %d that wait to be accepted", limit, low, waiting())
+	}
+	for range pushWindow { // who accepts them has others
+		st, err := victim.AcceptStream(ctx)
+		must(t, err)
+		if b, err := io.ReadAll(st); string(b) != "hi" || err != nil {
+			t.Fatalf("pushed %q, %v", b, err)
+		}
+	}
+	eventually(t, func() bool {
+		victim.mu.Lock()
+		defer victim.mu.Unlock()
+		return victim.pushes.low == pushWindow && victim.pushes.limit == 2*pushWindow && len(victim.pushes.known) == 0
+	})
+}
+
+// A client that allows any number of pushes and then reads none has no more than so many under
+// way, and handlers at work for them.
+func TestServerPushesUnread(t *testing.T) {
+	const tries = 5 * pushWindow
+	release, results := make(chan struct{}), make(chan error, 1)
+	pushed := 0
+	addr, _ := startServer(t, handler(func(w http.ResponseWriter, r *http.Request) {
+		if r.URL.Path != "/" {
+			<-release
+			return
+		}
+		s := w.(*responseWriter).x.st.s
+		eventually(t, func() bool {
+			s.mu.Lock()
+			defer s.mu.Unlock()
+			return s.pushes.limit == tries
+		})
+		var err error
+		for err == nil && pushed < tries {
+			if err = w.(http.Pusher).Push("/x", nil); err == nil {
+				pushed++
+			}
+		}
+		results <- err
+	}), loopback)
+	c := dialRaw(t, addr, Options{}, quic.ConnectOptions{MaxStreamsUni: tries + 10})
+	c.mu.Lock()
+	c.pushes.limit = tries
+	c.mu.Unlock()
+	must(t, c.control("", appendIDFrame(nil, frameMaxPushID, tries-1)))
+	st := c.open(requestBlock("GET", "/"), StreamHooks{})
+	must(t, st.CloseWrite())
+	err := <-results
+	close(release)
+	if state := (*quic.StateError)(nil); !errors.As(err, &state) || pushed != pushWindow {
+		t.Errorf("%d pushes are taken, then comes %v", pushed, err)
+	}
+}
+
+// A client that cancels each push leaves its handler behind: of those there are no more either.
+func TestServerPushesCancelled(t *testing.T) {
+	const tries = 2 * pushWindow
+	release, results := make(chan struct{}), make(chan error, 1)
+	pushed := 0
+	c := newRaw(t, handler(func(w http.ResponseWriter, r *http.Request) {
+		switch r.URL.Path {
+		case "/probe":
+			tellPushes(w)
+		case "/x":
+			<-release
+		default:
+			s := w.(*responseWriter).x.st.s
+			var err error
+			for err == nil && pushed < tries {
+				if err = w.(http.Pusher).Push("/x", nil); err != nil {
+					break
+				}
+				pushed++
+				w.(http.Flusher).Flush()
+				eventually(t, func() bool {
+					s.mu.Lock()
+					defer s.mu.Unlock()
+					return len(s.pushes.streams) == 0 && s.pushes.limit > s.pushes.next
+				})
+			}
+			results <- err
+		}
+	}), Options{})
+	c.waitPushes(t)
+	st := c.open(requestBlock("GET", "/"), StreamHooks{PushHeaders: func(_ Headers, id int64) error {
+		c.CancelPush(id)
+		return nil
+	}})
+	must(t, st.CloseWrite())
+	err := <-results
+	close(release)
+	if state := (*quic.StateError)(nil); !errors.As(err, &state) || pushed != pushWindow {
+		t.Errorf("%d pushes are taken, then comes %v", pushed, err)
+	}
+}
