@@ -125,6 +125,53 @@ func TestBlockedWithHooks(t *testing.T) {
 	heard(func(s *Session) bool { return s.Stats().QPACKBlocked == 0 })(a)
 }
 
+// What came before an orderly end is not lost to a block that waits, also if nobody has read the
+// insertions yet, or knows the stream that they are on.
+func TestBlockedAtOrderlyEnd(t *testing.T) {
+	for _, known := range []bool{false, true} {
+		held, hold := make(chan struct{}), make(chan struct{})
+		a := rawClient(t, Options{Hooks: SessionHooks{Settings: func(Settings) error {
+			close(held)
+			<-hold
+			return nil
+		}}}, quic.ConnectOptions{})
+		if known {
+			uni([]byte{streamQPACKEncoder})(a)
+			heard(func(s *Session) bool {
+				s.mu.Lock()
+				defer s.mu.Unlock()
+				return s.opened[streamQPACKEncoder]
+			})(a)
+		}
+		encoder := a.last
+		whole(needsEntry)(a)
+		st, err := a.victim.AcceptStream(a.ctx)
+		must(t, err)
+		done := make(chan error, 1)
+		go func() {
+			h, err := st.Headers()
+			if err == nil && h.text() != entryText {
+				t.Errorf("Headers: %s", h.text())
+			}
+			done <- err
+		}()
+		heard(func(s *Session) bool { return s.Stats().QPACKBlocked == 1 })(a)
+		before := a.victim.q.Stats().StreamBytesReceived
+		ctrl()(a)
+		<-held // no hook runs until the session is over
+		if known {
+			_, _ = encoder.Write(firstEntry)
+		} else {
+			uni([]byte{streamQPACKEncoder}, firstEntry)(a)
+		}
+		heard(func(s *Session) bool { return s.q.Stats().StreamBytesReceived >= before+uint64(2+len(firstEntry)) })(a)
+		must(t, a.q.CloseWithError(uint64(NoError), ""))
+		<-a.victim.q.Closed()
+		close(hold)
+		must(t, <-done)
+	}
+}
+
 // RFC 9114 §5.2: what the server has not taken is rejected, what it has is answered.
 func TestGoAwayOfServer(t *testing.T) {
 	goAway := make(chan int64, 1)
