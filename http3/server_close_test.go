@@ -37,8 +37,7 @@ func TestServerShutdown(t *testing.T) {
 		goAway := make(chan int64, 1)
 		c := m.dial(Options{Hooks: SessionHooks{GoAway: func(id int64) error { goAway <- id; return nil }}}, quic.ConnectOptions{KeepAlive: time.Second})
 		idle := m.dialFrom("10.0.0.3:1000", Options{}, quic.ConnectOptions{KeepAlive: time.Second})
-		st := c.open(requestBlock("GET", "/"), StreamHooks{})
-		must(t, st.CloseWrite())
+		st := c.request(requestBlock("GET", "/"), StreamHooks{})
 		synctest.Wait()
 
 		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
@@ -156,8 +155,7 @@ func TestServerConnectionClose(t *testing.T) {
 			_, _ = io.WriteString(w, "hello")
 		})
 		c := newMemNet(t, s).dial(Options{}, quic.ConnectOptions{KeepAlive: time.Second})
-		slow := c.open(requestBlock("GET", "/slow"), StreamHooks{})
-		must(t, slow.CloseWrite())
+		slow := c.request(requestBlock("GET", "/slow"), StreamHooks{})
 		h, body := c.ask(requestBlock("GET", "/"))
 		if body != "hello" || h.Get("connection") != "" {
 			t.Errorf("%v %q", h, body)

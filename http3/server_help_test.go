@@ -122,15 +122,22 @@ func (c *raw) open(h Headers, hooks StreamHooks) *Stream {
 	return st
 }
 
-// ask makes a request without a body, and returns its response.
-func (c *raw) ask(h Headers) (Headers, string) {
+// request sends the header block of a request that ends with it. To end it later may be too late: a
+// server that has answered already asks for no more, and then CloseWrite fails.
+func (c *raw) request(h Headers, hooks StreamHooks) *Stream {
 	c.t.Helper()
-	st, err := c.OpenStream(testContext(c.t), StreamOptions{})
+	st, err := c.OpenStream(testContext(c.t), StreamOptions{Hooks: hooks})
 	if err != nil {
 		c.t.Fatal(err)
 	}
 	must(c.t, st.SubmitInitialHeaders(h, HeaderOptions{Terminal: true}))
-	return response(c.t, st)
+	return st
+}
+
+// ask makes a request without a body, and returns its response.
+func (c *raw) ask(h Headers) (Headers, string) {
+	c.t.Helper()
+	return response(c.t, c.request(h, StreamHooks{}))
 }
 
 // response reads a response to its end.

@@ -89,12 +89,10 @@ func TestServerQueue(t *testing.T) {
 		})
 		s.QUIC.MaxStreamsBidi = 1
 		c := newMemNet(t, s).dial(Options{}, quic.ConnectOptions{}).known()
-		first := c.open(requestBlock("GET", "/1"), StreamHooks{})
-		must(t, first.CloseWrite())
+		first := c.request(requestBlock("GET", "/1"), StreamHooks{})
 		synctest.Wait()
 		first.Stop(RequestCancelled)
-		second := c.open(requestBlock("GET", "/2"), StreamHooks{})
-		must(t, second.CloseWrite())
+		second := c.request(requestBlock("GET", "/2"), StreamHooks{})
 		synctest.Wait()
 		if len(order) != 1 {
 			t.Errorf("%d handlers run", len(order))
@@ -135,8 +133,7 @@ func TestServerSmallResponse(t *testing.T) {
 			<-free
 		}))
 		c := m.dial(Options{}, quic.ConnectOptions{})
-		st := c.open(requestBlock("GET", "/"), StreamHooks{})
-		must(t, st.CloseWrite())
+		st := c.request(requestBlock("GET", "/"), StreamHooks{})
 		synctest.Wait()
 		if n := st.QUIC().Readable(); n != 0 {
 			t.Errorf("%d bytes are there before the handler returns", n)

@@ -36,8 +36,7 @@ func TestServerPush(t *testing.T) {
 	}), Options{})
 	c.waitPushes(t)
 	promises := make(chan Headers, 2)
-	st := c.open(requestBlock("GET", "/"), StreamHooks{PushHeaders: func(h Headers, _ int64) error { promises <- h; return nil }})
-	must(t, st.CloseWrite())
+	st := c.request(requestBlock("GET", "/"), StreamHooks{PushHeaders: func(h Headers, _ int64) error { promises <- h; return nil }})
 	if _, body := response(t, st); body != "page" {
 		t.Errorf("%q", body)
 	}

@@ -105,11 +105,10 @@ func TestServerEarlyHints(t *testing.T) {
 	})
 	s.ErrorLog = log.New(book, "", 0)
 	infos := make(chan Headers, 10)
-	st := newRaw(t, s, Options{}).open(requestBlock("GET", "/"), StreamHooks{InformationalHeaders: func(h Headers) error {
+	st := newRaw(t, s, Options{}).request(requestBlock("GET", "/"), StreamHooks{InformationalHeaders: func(h Headers) error {
 		infos <- h
 		return nil
 	}})
-	must(t, st.CloseWrite())
 	h, body := response(t, st)
 	wantStatus(t, h, "200")
 	if body != "ok" || h.Get("link") != "" {
@@ -305,8 +304,7 @@ func TestServerShrinkingFile(t *testing.T) {
 		_, err := w.(*responseWriter).sendFile(strings.NewReader("short"), 100_000)
 		errs <- err
 	})
-	st := newRaw(t, s, Options{}).open(requestBlock("GET", "/"), StreamHooks{})
-	_ = st.CloseWrite() // the server may have lost interest already
+	st := newRaw(t, s, Options{}).request(requestBlock("GET", "/"), StreamHooks{})
 	if err := <-errs; !errors.Is(err, io.ErrUnexpectedEOF) {
 		t.Errorf("sendFile: %v", err)
 	}

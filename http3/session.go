@@ -72,13 +72,8 @@ func newSession(q *quic.Session, o Options, take func(*Stream)) (*Session, error
 	if err != nil {
 		return nil, err
 	}
-	done := q.HandshakeComplete() // asked first, because it becomes true in between
-	const op = "http3.NewSession"
-	if alpn := q.ALPNProtocol(); alpn != ALPN && (alpn != "" || done) {
-		return nil, &quic.StateError{Op: op, State: "session speaks " + quote(alpn) + ", not h3"}
-	}
-	if err := q.Err(); err != nil {
-		return nil, &quic.StateError{Op: op, State: "session is over", Err: err}
+	if err := usable(q); err != nil {
+		return nil, err
 	}
 	s := &Session{q: q, server: q.Server() != nil, take: take, opts: o, told: make(chan struct{}), over: make(chan struct{})}
 	s.peer.MaxFieldSectionSize = varint.Max
@@ -94,11 +89,27 @@ func newSession(q *quic.Session, o Options, take func(*Stream)) (*Session, error
 	q.SetErrorCodes(uint64(NoError), uint64(RequestRejected))
 	q.KeepUnidirectional()
 	s.hook()
-	if err := q.Err(); err != nil { // before the hooks were there, which would not be told
-		return nil, &quic.StateError{Op: op, State: "session is over", Err: err}
+	done := q.HandshakeComplete()
+	if err := usable(q); err != nil { // since before the hooks were there, which would not be told
+		return nil, err
 	}
-	s.start()
+	if s.start(); done {
+		s.needControl()
+	}
 	return s, nil
+}
+
+// usable says why a session cannot carry HTTP/3, nil if it can or may.
+func usable(q *quic.Session) error {
+	const op = "http3.NewSession"
+	done := q.HandshakeComplete() // asked first, because it becomes true in between
+	if alpn := q.ALPNProtocol(); alpn != ALPN && (alpn != "" || done) {
+		return &quic.StateError{Op: op, State: "session speaks " + quote(alpn) + ", not h3"}
+	}
+	if err := q.Err(); err != nil {
+		return &quic.StateError{Op: op, State: "session is over", Err: err}
+	}
+	return nil
 }
 
 // hook joins our hooks with those that the session has.
@@ -109,9 +120,8 @@ func (s *Session) hook() {
 		if alpn := s.q.ALPNProtocol(); alpn != ALPN {
 			return &quic.StateError{Op: "http3.NewSession", State: "session speaks " + quote(alpn) + ", not h3"}
 		}
-		if s.start(); !s.started() {
-			s.fail(sessionFault(GeneralProtocolError, "no unidirectional stream is allowed, and HTTP/3 needs three")) // RFC 9114 §6.2
-		}
+		s.start()
+		s.needControl()
 		if secure != nil {
 			return secure()
 		}
@@ -140,6 +150,14 @@ func (s *Session) start() {
 		s.out = s.openCritical(streamControl, s.flushControl)
 	}
 	s.sendControl()
+}
+
+// needControl ends a session whose peer allows no control stream: it is called when the handshake
+// is complete.
+func (s *Session) needControl() {
+	if !s.started() {
+		s.fail(sessionFault(GeneralProtocolError, "no unidirectional stream is allowed, and HTTP/3 needs three")) // RFC 9114 §6.2
+	}
 }
 
 func (s *Session) started() bool {

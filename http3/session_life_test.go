@@ -125,6 +125,53 @@ func TestBlockedWithHooks(t *testing.T) {
 	heard(func(s *Session) bool { return s.Stats().QPACKBlocked == 0 })(a)
 }
 
+// What came before an orderly end is not lost to a block that waits, also if nobody has read the
+// insertions yet, or knows the stream that they are on.
+func TestBlockedAtOrderlyEnd(t *testing.T) {
+	for _, known := range []bool{false, true} {
+		held, hold := make(chan struct{}), make(chan struct{})
+		a := rawClient(t, Options{Hooks: SessionHooks{Settings: func(Settings) error {
+			close(held)
+			<-hold
+			return nil
+		}}}, quic.ConnectOptions{})
+		if known {
+			uni([]byte{streamQPACKEncoder})(a)
+			heard(func(s *Session) bool {
+				s.mu.Lock()
+				defer s.mu.Unlock()
+				return s.opened[streamQPACKEncoder]
+			})(a)
+		}
+		encoder := a.last
+		whole(needsEntry)(a)
+		st, err := a.victim.AcceptStream(a.ctx)
+		must(t, err)
+		done := make(chan error, 1)
+		go func() {
+			h, err := st.Headers()
+			if err == nil && h.text() != entryText {
+				t.Errorf("Headers: %s", h.text())
+			}
+			done <- err
+		}()
+		heard(func(s *Session) bool { return s.Stats().QPACKBlocked == 1 })(a)
+		before := a.victim.q.Stats().StreamBytesReceived
+		ctrl()(a)
+		<-held // no hook runs until the session is over
+		if known {
+			_, _ = encoder.Write(firstEntry)
+		} else {
+			uni([]byte{streamQPACKEncoder}, firstEntry)(a)
+		}
+		heard(func(s *Session) bool { return s.q.Stats().StreamBytesReceived >= before+uint64(2+len(firstEntry)) })(a)
+		must(t, a.q.CloseWithError(uint64(NoError), ""))
+		<-a.victim.q.Closed()
+		close(hold)
+		must(t, <-done)
+	}
+}
+
 // RFC 9114 §5.2: what the server has not taken is rejected, what it has is answered.
 func TestGoAwayOfServer(t *testing.T) {
 	goAway := make(chan int64, 1)
@@ -283,17 +330,26 @@ func TestFewUnidirectionalStreams(t *testing.T) {
 	}
 }
 
-// A client that does not know the protocol yet hears of it when it does.
+// A client that does not know the protocol yet hears of it when it does: from its session, or from
+// NewSession if that is slower than the handshake.
 func TestALPNDecidedLate(t *testing.T) {
 	ctx := testContext(t)
 	for _, protocol := range []string{"echo", ALPN} {
-		socket, err := quic.Listen(ctx, "127.0.0.1:0", quic.ListenOptions{ALPN: protocol, TLS: serverTLS(), MaxStreamsUni: 3, Handler: func(q *quic.ServerSession) error {
-			if protocol == ALPN {
-				_, err := NewSession(&q.Session, Options{})
-				return err
-			}
-			return nil
-		}})
+		gate := make(chan struct{}) // the handshake waits for it
+		socket, err := quic.Listen(ctx, "127.0.0.1:0", quic.ListenOptions{
+			ALPN: protocol, TLS: serverTLS(), MaxStreamsUni: 3,
+			ClientHelloHandler: func(context.Context, *quic.ServerSession, quic.ClientHello) (*securecontext.Context, error) {
+				<-gate
+				return nil, nil
+			},
+			Handler: func(q *quic.ServerSession) error {
+				if protocol == ALPN {
+					_, err := NewSession(&q.Session, Options{})
+					return err
+				}
+				return nil
+			},
+		})
 		must(t, err)
 		defer socket.Destroy(nil)
 		from, err := quic.NewSocket(quic.SocketOptions{})
@@ -301,14 +357,50 @@ func TestALPNDecidedLate(t *testing.T) {
 		defer from.Destroy(nil)
 		o := clientTLS()
 		o.NextProtos = []string{"echo", ALPN}
-		q, err := from.Connect(ctx, quic.ConnectOptions{Address: "127.0.0.1", Port: int(socket.Address().Port()), TLS: o, ServerName: "localhost", MaxStreamsUni: 3})
-		must(t, err)
-		s, err := NewSession(&q.Session, Options{})
-		must(t, err)
-		_, err = s.Settings(ctx)
-		if protocol == ALPN && err != nil || protocol != ALPN && codeOf(err) != "ERR_INVALID_STATE" {
-			t.Errorf("the server speaks %s: %v", protocol, err)
+		check := func(when string, start func(q *quic.ClientSession) (*Session, error)) {
+			t.Helper()
+			q, err := from.Connect(ctx, quic.ConnectOptions{Address: "127.0.0.1", Port: int(socket.Address().Port()), TLS: o, ServerName: "localhost", MaxStreamsUni: 3})
+			must(t, err)
+			s, err := start(q)
+			if err == nil {
+				_, err = s.Settings(ctx)
+			}
+			if protocol == ALPN && err != nil || protocol != ALPN && codeOf(err) != "ERR_INVALID_STATE" {
+				t.Errorf("the server speaks %s, NewSession comes %s: %v", protocol, when, err)
+			}
+			q.Destroy(nil)
 		}
+		check("before", func(q *quic.ClientSession) (*Session, error) {
+			s, err := NewSession(&q.Session, Options{})
+			must(t, err)
+			gate <- struct{}{}
+			return s, err
+		})
+		check("behind", func(q *quic.ClientSession) (*Session, error) {
+			gate <- struct{}{}
+			must(t, q.Handshake(ctx))
+			return NewSession(&q.Session, Options{})
+		})
+		close(gate)
+		for range 30 {
+			check("meanwhile", func(q *quic.ClientSession) (*Session, error) { return NewSession(&q.Session, Options{}) })
+		}
+	}
+}
+
+// RFC 9114 §6.2, when the handshake is complete before there is a Session.
+func TestNoUnidirectionalStreamsLate(t *testing.T) {
+	ctx := testContext(t)
+	socket, err := quic.Listen(ctx, "127.0.0.1:0", quic.ListenOptions{ALPN: ALPN, TLS: serverTLS(), MaxStreamsUni: quic.None})
+	must(t, err)
+	defer socket.Destroy(nil)
+	q, err := quic.Dial(ctx, socket.Address().String(), quic.ConnectOptions{ALPN: ALPN, TLS: clientTLS()})
+	must(t, err)
+	defer q.Destroy(nil)
+	s, err := NewSession(&q.Session, Options{})
+	must(t, err)
+	if _, err := s.Settings(ctx); !errors.Is(err, &Error{ErrorCode: GeneralProtocolError, Session: true}) {
+		t.Errorf("the session ends with %v", err)
 	}
 }
 

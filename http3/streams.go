@@ -15,6 +15,7 @@ func (s *Session) onStream(q *quic.Stream) error {
 	case q.Unidirectional():
 		u := &incoming{s: s, q: q}
 		q.SetHooks(quic.StreamHooks{Readable: u.readable})
+		return u.readable() // at once: if the session is over, what is told now comes behind that
 	case s.take != nil && s.server: // it was queued for a hook of the program's
 		go s.onRequest(q)
 	case s.server:

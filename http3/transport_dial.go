@@ -68,6 +68,7 @@ func (t *Transport) dial(ctx context.Context, key poolKey, plain bool) (*clientC
 	if ctx.Err() != nil {
 		return nil, ctx.Err()
 	}
+	t.forget(key) // none of the addresses works now
 	return nil, &dialError{key.addr, err}
 }
 

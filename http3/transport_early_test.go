@@ -40,6 +40,21 @@ type register struct{ refuses atomic.Bool }
 
 func (r *register) Use([]byte, time.Time) bool { return !r.refuses.Load() }
 
+// requestSent reports whether something of a request has left: what was written may wait to be
+// sent together with more.
+func requestSent(tr *Transport) bool {
+	tr.mu.Lock()
+	defer tr.mu.Unlock()
+	for c := range tr.all {
+		for _, q := range c.s.q.Streams() {
+			if q.Bidirectional() && q.Stats().BytesSent > 0 {
+				return true
+			}
+		}
+	}
+	return false
+}
+
 // A later session resumes: what is safe to repeat goes early, all else waits for the handshake, what
 // the server does not want early comes again, and early data that was rejected does, too.
 func TestTransportEarlyData(t *testing.T) {
@@ -73,7 +88,10 @@ func TestTransportEarlyData(t *testing.T) {
 			gate.Store(&wait)
 			var once sync.Once
 			r = r.WithContext(httptrace.WithClientTrace(r.Context(), &httptrace.ClientTrace{
-				WroteRequest: func(httptrace.WroteRequestInfo) { once.Do(func() { close(wait) }) },
+				WroteRequest: func(httptrace.WroteRequestInfo) {
+					eventually(t, func() bool { return requestSent(tr) })
+					once.Do(func() { close(wait) })
+				},
 			}))
 		}
 		resp, _ := fetch(t, tr, r)
@@ -85,7 +103,7 @@ func TestTransportEarlyData(t *testing.T) {
 			t.Errorf("session %d: %+v", s.count(), resp.TLS)
 		}
 		last := s.session(s.count() - 1)
-		tr.CloseIdleConnections()
+		closeRested(t, tr)
 		<-last.q.Closed()
 		return resp.Header.Get("X-Early")
 	}
@@ -122,7 +140,7 @@ func TestTransportEarlyDataLost(t *testing.T) {
 	tr.TLSClientConfig.ClientSessionCache = cache
 	fetch(t, tr, newRequest(t, "GET", s.url, nil))
 	<-cache.came
-	tr.CloseIdleConnections()
+	closeRested(t, tr)
 	<-s.session(0).q.Closed()
 	tr.QUIC.HandshakeTimeout = 50 * time.Millisecond
 	s.socket.Destroy(nil)

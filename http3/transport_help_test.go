@@ -127,6 +127,23 @@ func fetch(t testing.TB, rt http.RoundTripper, r *http.Request) (*http.Response,
 	return resp, string(body)
 }
 
+// closeRested closes the sessions of a Transport when their requests are over. A request whose
+// response has been read may still have a body of its own on the way.
+func closeRested(t testing.TB, tr *Transport) {
+	t.Helper()
+	eventually(t, func() bool {
+		tr.mu.Lock()
+		defer tr.mu.Unlock()
+		for c := range tr.all {
+			if c.active > 0 {
+				return false
+			}
+		}
+		return true
+	})
+	tr.CloseIdleConnections()
+}
+
 func wantError(t testing.TB, err error, text string) {
 	t.Helper()
 	if err == nil || !strings.Contains(err.Error(), text) {

@@ -282,8 +282,8 @@ func (s *Session) SetErrorCodes(none, refused uint64) {
 
 // KeepUnidirectional lets both ends go on opening unidirectional streams while the session is
 // closing: in some protocols these are not work but talk about it, as in HTTP/3 (RFC 9114 §6.2). Close
-// waits for them too, unless SetLasting says otherwise. When the peer has closed the session in order, what
-// has come on them can still be read, whole or not, and then the session's error.
+// waits for them too, unless SetLasting says otherwise. When the peer closes the session in order, what
+// came on them before can still be read.
 func (s *Session) KeepUnidirectional() {
 	s.mu.Lock()
 	defer s.unlock(flushNone)

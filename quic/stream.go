@@ -29,7 +29,7 @@ type Stream struct {
 	readers    waitQueue
 	writers    waitQueue
 	over       bool
-	rest       bool  // the session is over, and what the peer has sent is here whole
+	rest       bool  // the session is over, and what the peer has sent before can still be read
 	lasting    bool  // the session's Close does not wait for it
 	closed     bool  // Close or Destroy was called
 	failed     bool  // Destroy was, with an error: whatever that says, it is one to the Error hook
@@ -469,7 +469,7 @@ func (st *Stream) finish(t mono.Time, err error) {
 		return
 	}
 	st.over, st.endedAt = true, t
-	st.rest = err != nil && st.err == nil && (st.t.Whole() || st.s.keepUni && st.t.Kept())
+	st.rest = err != nil && st.err == nil && st.t.Left()
 	if st.err == nil {
 		st.err = err
 	}

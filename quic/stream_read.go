@@ -10,7 +10,8 @@ import (
 // peer has set it returns io.EOF; a stream that was cut off fails with a
 // *StreamError, and with what ended the session if that is over. Data that had come
 // before but was not read is lost then, with one exception: when the peer closes the
-// session in order, streams that have come whole can be read to their end.
+// session in order, streams that have come whole can be read to their end, and with
+// KeepUnidirectional its unidirectional ones as far as they have come.
 func (st *Stream) Read(p []byte) (int, error) {
 	s := st.s
 	s.mu.Lock()

@@ -25,6 +25,7 @@ type Conn struct {
 
 	life    life
 	noError uint64     // the application's code for an end in order
+	keepUni bool       // KeepUnidirectional was called
 	hs      *handshake // nil once the handshake is confirmed
 	waiting waiting
 	oneRTT  protect.OneRTT

@@ -111,9 +111,9 @@ func (c *Conn) end(now mono.Time, state lifeState, reason *CloseReason) {
 // SetNoErrorCode says with which code the application closes when all is well, beside 0.
 func (c *Conn) SetNoErrorCode(code uint64) { c.noError = code }
 
-// KeepUnidirectional makes what has come on unidirectional streams readable after the peer's end in
-// order, whole or not.
-func (c *Conn) KeepUnidirectional() { c.streams.endless = true }
+// KeepUnidirectional lets what has come on the peer's unidirectional streams be read also when the
+// connection has ended in order.
+func (c *Conn) KeepUnidirectional() { c.keepUni = true }
 
 // orderly reports whether the peer has closed without an error, for which the
 // application's protocol may have a code of its own.

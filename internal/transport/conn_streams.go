@@ -29,6 +29,7 @@ type Stream struct {
 	canRecv  bool
 	early    bool // opened by 0-RTT data
 	gone     bool // out of the table
+	left     bool // likewise, with the connection, but what has come can still be read
 	starved  bool // a write was refused; EventWritable is owed
 	noticed  bool // an EventReadable waits in the queue
 	halted   bool // an EventBlocked does
@@ -111,9 +112,9 @@ func (s *Stream) ResetCode() (uint64, bool) {
 // Readable returns how many bytes Read would find.
 func (s *Stream) Readable() int64 { return s.recv.Readable() }
 
-// Whole reports whether all data that the peer will ever send has come. It can be read
-// to io.EOF, also after the connection if that ends in order by the peer's will.
-func (s *Stream) Whole() bool { return s.canRecv && !s.gone && s.recv.Whole() }
+// Left reports whether the connection is over, by the peer's will and in order, and what came
+// before on the stream can still be read.
+func (s *Stream) Left() bool { return s.left }
 
 // streams is the table of streams and the queues of those with something to send.
 type streams struct {
@@ -125,8 +126,7 @@ type streams struct {
 	wanting [2]bool  // an OpenStream was refused; EventCredit is owed
 	blocked [2]signal
 
-	gaps    int  // holes in received data, over all streams
-	endless bool // unidirectional streams are of use without their end
+	gaps int // holes in received data, over all streams
 
 	peerOpened [2]int64      // highest stream of the peer's plus one
 	untouched  [2]ranges.Set // below that, and no frame has named them yet
@@ -368,18 +368,16 @@ func (s *streams) restart(c *Conn) {
 	c.applyPeerLimits()
 }
 
-// Kept reports whether data that have come can be read, also after the connection.
-func (s *Stream) Kept() bool { return s.canRecv && !s.gone }
-
 // release drops the data of all streams, because the connection is over. With keep
-// what is whole can still be read, and what has come on streams of the peer's that never end, if there are
-// such: the peer has been told that it arrived.
+// what is whole can still be read: the peer has been told that it arrived. So can all on the peer's
+// unidirectional streams, if these are talk about the others.
 func (s *streams) release(c *Conn, keep bool) {
 	for _, st := range s.table {
 		if st.canSend {
 			st.send.Release()
 		}
-		if keep && (st.Whole() || s.endless && st.Uni() && st.canRecv) {
+		if keep && st.canRecv && (st.recv.Whole() || c.keepUni && !st.canSend) {
+			st.left = true
 			continue
 		}
 		if st.canRecv {
