@@ -2,6 +2,8 @@ package http3
 
 import (
 	"context"
+	"errors"
+	"fmt"
 	"sync"
 
 	"github.com/cinnabar-quic/cinnabar/internal/varint"
@@ -13,6 +15,10 @@ const (
 	maxQueuedDatagrams = 128 // of one stream
 	maxEarlyDatagrams  = 32  // of a session, for requests that do not use datagrams yet
 )
+
+// defaultDatagramFrame is the MaxDatagramFrameSize of a Server's and a Transport's sessions that
+// have HTTP datagrams: a setting without it would promise what QUIC then refuses.
+const defaultDatagramFrame = 65535
 
 // maxQuarterID is the largest quarter stream ID there is (RFC 9297 §2.1).
 const maxQuarterID = 1<<60 - 1
@@ -241,7 +247,14 @@ func (st *Stream) SendDatagram(p []byte) (id uint64, err error) {
 		return 0, &quic.StateError{Op: op, State: "the message has not begun, or has ended"}
 	}
 	b := varint.Append(make([]byte, 0, varint.Len(uint64(st.ID()>>2))+len(p)), uint64(st.ID()>>2))
-	return st.s.q.SendDatagram(append(b, p...))
+	id, err = st.s.q.SendDatagram(append(b, p...))
+	if tooLong := new(quic.OptionError); errors.As(err, &tooLong) {
+		err = &quic.OptionError{
+			Option: op + ".p", Value: fmt.Sprintf("%d bytes long", len(p)),
+			Want: fmt.Sprintf("up to MaxDatagramSize, now %d", st.MaxDatagramSize()),
+		}
+	}
+	return id, err
 }
 
 // begun reports whether the message has begun and not ended. A write that waits now is part of it.

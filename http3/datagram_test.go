@@ -6,6 +6,8 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net/http"
+	"strings"
 	"testing"
 
 	"github.com/cinnabar-quic/cinnabar/quic"
@@ -60,6 +62,10 @@ func TestDatagrams(t *testing.T) {
 	}
 	if n := client.MaxDatagramSize(); n < 1000 || n > 1500 {
 		t.Errorf("MaxDatagramSize is %d", n)
+	}
+	long := client.MaxDatagramSize() + 1
+	if _, err := client.SendDatagram(make([]byte, long)); err == nil || !strings.Contains(err.Error(), fmt.Sprintf("%d bytes long", long)) {
+		t.Errorf("SendDatagram of %d bytes: %v", long, err)
 	}
 	if s := p.server.Stats(); s.DatagramsReceived != 20 || s.DatagramsDropped != 0 {
 		t.Errorf("stats %+v", s)
@@ -178,6 +184,45 @@ func TestDatagramsNotAgreed(t *testing.T) {
 	}
 	if n := client.MaxDatagramSize(); n != 0 {
 		t.Errorf("MaxDatagramSize is %d", n)
+	}
+}
+
+// A Server and a Transport with HTTP datagrams take what carries them, unless they are told not to.
+func TestDatagramsByDefault(t *testing.T) {
+	for _, c := range []struct{ server, client int }{{0, 0}, {quic.None, 0}, {0, quic.None}} {
+		sizes := make(chan int, 1)
+		s := handler(func(w http.ResponseWriter, r *http.Request) {
+			st, ok := StreamOf(w)
+			if !ok {
+				t.Error("no stream")
+				return
+			}
+			if _, err := st.Session().Settings(r.Context()); err != nil {
+				t.Error(err)
+			}
+			sizes <- st.MaxDatagramSize()
+			<-r.Context().Done()
+		})
+		s.Options, s.QUIC.MaxDatagramFrameSize = withDatagrams, c.server
+		addr, _ := startServer(t, s, loopback)
+		tr := &Transport{TLSClientConfig: clientTLS(), Options: withDatagrams, QUIC: quic.ConnectOptions{MaxDatagramFrameSize: c.client}}
+		r := newRequest(t, "CONNECT", "https://"+addr.String()+"/", nil)
+		r.Header[":protocol"] = []string{"datagrams"}
+		resp, err := tr.RoundTrip(r)
+		must(t, err)
+		st, ok := StreamOfResponse(resp)
+		if !ok {
+			t.Fatal("no stream")
+		}
+		// What one end sends is what the other takes.
+		if n := st.MaxDatagramSize(); (n > 0) != (c.server == 0) {
+			t.Errorf("%+v: MaxDatagramSize of the client is %d", c, n)
+		}
+		if n := <-sizes; (n > 0) != (c.client == 0) {
+			t.Errorf("%+v: MaxDatagramSize of the server is %d", c, n)
+		}
+		must(t, resp.Body.Close())
+		must(t, tr.Close())
 	}
 }
 

@@ -105,7 +105,7 @@ func (m *head) take(h Headers, allowed pseudo) (pseudo, *fault) {
 func (m *head) pseudo(name, value string, allowed pseudo) (pseudo, *fault) {
 	var p pseudo
 	if !httpguts.ValidHeaderFieldValue(value) {
-		return 0, malformed("value of %s", name)
+		return 0, malformed("value of %s has a control character", name)
 	}
 	switch name {
 	case ":method":
@@ -122,7 +122,7 @@ func (m *head) pseudo(name, value string, allowed pseudo) (pseudo, *fault) {
 		p = pseudoStatus
 		n, err := strconv.ParseUint(value, 10, 16)
 		if err != nil || len(value) != 3 || n < 100 || n > 599 {
-			return 0, malformed("status %q", value)
+			return 0, malformed(":status %q, want 100 to 599", value)
 		}
 		m.status = int(n)
 	}
@@ -135,10 +135,10 @@ func (m *head) pseudo(name, value string, allowed pseudo) (pseudo, *fault) {
 // field checks one ordinary field.
 func (m *head) field(name, value string) *fault {
 	if !validName(name) {
-		return malformed("field name %q", name)
+		return malformed("field name %q, want a token in lower case", name)
 	}
 	if !httpguts.ValidHeaderFieldValue(value) {
-		return malformed("value of field %s", name)
+		return malformed("value of field %s has a control character", name)
 	}
 	switch name {
 	case "connection", "proxy-connection", "keep-alive", "transfer-encoding", "upgrade":
@@ -150,7 +150,7 @@ func (m *head) field(name, value string) *fault {
 	case "content-length":
 		n, err := strconv.ParseUint(value, 10, 63)
 		if err != nil || m.length >= 0 {
-			return malformed("content-length %q", value)
+			return malformed("content-length %q, want one number", value)
 		}
 		m.length = int64(n)
 	}

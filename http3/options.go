@@ -6,8 +6,8 @@ import (
 	"github.com/cinnabar-quic/cinnabar/quic"
 )
 
-// Options are the seed's h3 options: what this end tells its peer in SETTINGS, and what
-// it takes. Zero means the default, and quic.None an explicit 0 (CON-028).
+// Options are the choices for HTTP/3 on a session: what this end tells its peer in SETTINGS,
+// and what it takes. Zero means the default, and quic.None an explicit 0 (CON-028).
 type Options struct {
 	QPACKMaxTableCapacity int // bytes of dynamic table for what the peer sends; 0 means 4096, to 1 MiB (CON-029)
 	QPACKBlockedStreams   int // streams that may wait for that table; 0 means 100, to 1000 (CON-030)
@@ -25,7 +25,7 @@ type Options struct {
 	// (CON-032). Servers do not read it.
 	MaxPushes int64
 
-	Datagrams       bool // HTTP datagrams (RFC 9297); the session needs MaxDatagramFrameSize too
+	Datagrams       bool // HTTP datagrams (RFC 9297); for NewSession, the quic.Session must have a MaxDatagramFrameSize
 	ExtendedConnect bool // a server takes CONNECT with a :protocol (RFC 9220)
 
 	Hooks SessionHooks

@@ -28,8 +28,8 @@ type Server struct {
 	TLSConfig *tls.Config  // must have a certificate for Serve and ListenAndServe; ALPN is set to "h3"
 
 	// QUIC holds all other options of the transport. ALPN, TLS and Handler are set by the
-	// server. IdleTimeout is that of the server if zero, MaxStreamsUni 16. MaxStreamsBidi bounds the
-	// handlers that run for one session, too.
+	// server. IdleTimeout is that of the server if zero, MaxStreamsUni 16, and MaxDatagramFrameSize
+	// 65,535 with Options.Datagrams. MaxStreamsBidi bounds the handlers that run for one session, too.
 	QUIC    quic.ListenOptions
 	Options Options // settings of HTTP/3; their Stream hook is not used
 
@@ -206,6 +206,9 @@ func (s *Server) listenOptions(handler func(*quic.ServerSession, Options) error)
 	}
 	if o.MaxStreamsBidi == 0 {
 		o.MaxStreamsBidi = serverStreamsBidi
+	}
+	if o.MaxDatagramFrameSize == 0 && h3.Datagrams {
+		o.MaxDatagramFrameSize = defaultDatagramFrame
 	}
 	o.Handler = func(q *quic.ServerSession) error { return handler(q, h3) }
 	return o, nil

@@ -17,14 +17,14 @@ const ALPN = "h3"
 // Session is HTTP/3 on a quic.Session (RFC 9114 §3): request streams with header blocks,
 // pushes, settings, and an end that both sides agree on. All methods may be called
 // concurrently.
-//
-// Locks are taken in this order, each optional: one turn of a stream's (reading or writing), then
-// the session's or one of QPACK's two, then a stream's, then one of the leaves (datagrams,
-// budget). Package quic is called with any of them held, and never calls back under its own. Hooks run
-// without locks.
 type Session struct {
 	// Value is the program's own: the package does not look at it.
 	Value any
+
+	// Locks are taken in this order, each optional: one turn of a stream's (reading or writing), then
+	// the session's or one of QPACK's two, then a stream's, then one of the leaves (datagrams,
+	// budget). Package quic is called with any of them held, and never calls back under its own.
+	// Hooks run without locks.
 
 	q         *quic.Session
 	server    bool

@@ -36,8 +36,9 @@ type Transport struct {
 	// QUIC holds all other options of the transport: hooks, qlog, timeouts. Address, Port, Type and
 	// ALPN are set by the Transport; an IdleTimeout of zero means 30 s, a KeepAlive of zero that
 	// sessions are kept alive as long as they have requests, and a HandshakeTimeout of
-	// zero 3 s if there is a Fallback, 10 s else. Its Lookup, if any, is asked for one address of
-	// each family, in place of the system's resolver.
+	// zero 3 s if there is a Fallback, 10 s else; a MaxDatagramFrameSize of zero means 65,535 with
+	// Options.Datagrams. Its Lookup, if any, is asked for one address of each family, in place of
+	// the system's resolver.
 	QUIC quic.ConnectOptions
 	// Options are those of HTTP/3. No pushes are taken if MaxPushes is zero.
 	Options Options

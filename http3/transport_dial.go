@@ -253,6 +253,9 @@ func (t *Transport) connectOptions(key poolKey, addr netip.AddrPort, plain bool)
 	if o.MaxStreamsUni == 0 {
 		o.MaxStreamsUni = defaultStreamsUni
 	}
+	if o.MaxDatagramFrameSize == 0 && t.Options.Datagrams {
+		o.MaxDatagramFrameSize = defaultDatagramFrame
+	}
 	o.DisableEarlyData = o.DisableEarlyData || plain
 	return o
 }

@@ -105,8 +105,8 @@ func (s *Session) MaxDatagramSize() int {
 // in order, those that came before are still returned. Only the Datagram hook tells whether a
 // datagram came in 0-RTT, where somebody may have recorded and repeated it.
 //
-// The error is the context's, a *StateError if the session is over or has a Datagram
-// hook, or what ended it meanwhile.
+// Nothing comes if this end's MaxDatagramFrameSize is 0. The error is the context's, a
+// *StateError if the session is over or has a Datagram hook, or what ended it meanwhile.
 func (s *Session) ReceiveDatagram(ctx context.Context) ([]byte, error) {
 	s.mu.Lock()
 	if s.hooks != nil && s.hooks.Datagram != nil {

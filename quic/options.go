@@ -282,7 +282,7 @@ type ListenOptions struct {
 // StreamOptions are the choices for one stream that is opened here.
 type StreamOptions struct {
 	HalfOpen      bool // unidirectional: we write and the peer reads (SES-072)
-	HighWaterMark int  // likewise for this stream; 0 means the session's, None 0 (SES-073)
+	HighWaterMark int  // bytes it takes that are not yet packed: to 65,536, more counts as that; 0 means the session's, None 0 (SES-073)
 	Hooks         StreamHooks
 }
 

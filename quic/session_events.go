@@ -116,8 +116,10 @@ func (s *Session) peerStream(t mono.Time, ts *transport.Stream) {
 }
 
 // HandleStreams gives every bidirectional stream that the peer opens to f, on a goroutine of its
-// own: the shortest way for programs that wait in the streams' methods. Neither AcceptStream nor the
-// Stream hook hears of those streams any more.
+// own: the shortest way for programs that wait in the streams' methods. Those that wait for
+// AcceptStream already are given to it, too; neither AcceptStream nor the Stream hook hears of such
+// streams any more, but of unidirectional ones. A stream does not end when f returns, and a panic of
+// f's is nobody's but the program's.
 func (s *Session) HandleStreams(f func(*Stream)) {
 	s.mu.Lock()
 	defer s.unlock(flushNone)

@@ -57,7 +57,7 @@ func TestGetUsage(t *testing.T) {
 		{"https://x:y/", int(fetch.Malformed), "is no URL"},
 		{"http://x/", int(fetch.Unsupported), "https only"},
 		{"--cacert " + dir + "/none x", badCACert, "cannot read --cacert"},
-		{"--keylog " + dir + " x", exitFailed, "cannot write --keylog"},
+		{"--keylog " + dir + " x", exitFailed, "cannot write --keylog " + dir},
 		{"-T " + dir + "/none x", int(fetch.Read), "none: no such file"},
 		{"-d @" + dir + "/none x", int(fetch.Read), "none: no such file"},
 	} {
@@ -191,7 +191,7 @@ func TestGetShows(t *testing.T) {
 	if data, err := os.ReadFile(log); err != nil || !strings.Contains(string(data), "packet_received") {
 		t.Errorf("qlog: %q, %v", data, err)
 	}
-	s.get("--trace-qlog", filepath.Join(log, "none"), "~/a").wantError(exitFailed, "cannot write --trace-qlog")
+	s.get("--trace-qlog", filepath.Join(log, "none"), "~/a").wantError(exitFailed, "cannot write --trace-qlog "+filepath.Join(log, "none"))
 
 	// Several URLs need one session.
 	t.Chdir(t.TempDir())

@@ -54,7 +54,7 @@ func newTransport(c *getCommand, trace func(string)) (*getTransport, error) {
 	}
 	if c.Keylog != "" {
 		if t.keylog, err = os.OpenFile(c.Keylog, os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600); err != nil {
-			return nil, fmt.Errorf("cannot write --keylog: %w", reason(err))
+			return nil, fmt.Errorf("cannot write --keylog %s: %w", c.Keylog, reason(err))
 		}
 		config.KeyLogWriter = t.keylog
 	}
@@ -166,7 +166,7 @@ func (t *getTransport) writeQlog(log io.Reader) error {
 		if err != nil {
 			t.mu.Lock()
 			defer t.mu.Unlock()
-			t.qlogErr = fmt.Errorf("cannot write --trace-qlog: %w", reason(err))
+			t.qlogErr = fmt.Errorf("cannot write --trace-qlog %s: %w", name, reason(err))
 		}
 	})
 	return nil

@@ -27,7 +27,7 @@ func identity(certFile, keyFile string, names ...string) (tls.Certificate, error
 	}
 	cert, err := tls.LoadX509KeyPair(certFile, keyFile)
 	if err != nil {
-		return cert, fmt.Errorf("cannot use --cert and --key: %w", err)
+		return cert, fmt.Errorf("cannot use --cert %s and --key %s: %w", certFile, keyFile, err)
 	}
 	cert.Leaf, err = x509.ParseCertificate(cert.Certificate[0])
 	return cert, err

@@ -68,25 +68,36 @@ func (c *serveCommand) Run(a *app) error {
 	if err != nil {
 		return err
 	}
-	served := new(atomic.Int64)
+	running, served := new(atomic.Int64), new(atomic.Int64)
 	ports, err := bind(a.ctx, c.Listen)
 	if err != nil {
 		return err
 	}
-	w, err := newWeb(ports, cert, c.handler(a, root, served), a.notef)
+	w, err := newWeb(ports, cert, c.handler(a, root, running, served), a.notef)
 	if err != nil {
 		return err
 	}
 	c.announce(a, ports.address(), cert, names)
+	quiet := context.AfterFunc(a.ctx, func() {
+		if n := int(running.Load()); n > 0 {
+			a.notef("finishing %s, for %v at most; Ctrl-C again stops at once", plural(n, "request"), c.Grace)
+		}
+	})
+	defer quiet()
 	err = w.run(a.ctx, c.Grace)
 	a.notef("stopped; %s served", plural(int(served.Load()), "request"))
 	return err
 }
 
-// handler is the site, with its log.
-func (c *serveCommand) handler(a *app, root *os.Root, served *atomic.Int64) http.Handler {
-	h := site.New(root, site.Options{
+// handler is the site, with its log, which counts requests.
+func (c *serveCommand) handler(a *app, root *os.Root, running, served *atomic.Int64) http.Handler {
+	folder := site.New(root, site.Options{
 		Hidden: c.Hidden, Upload: c.Upload, Overwrite: c.Overwrite, MaxUpload: int64(c.MaxUpload),
+	})
+	h := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		running.Add(1)
+		defer running.Add(-1)
+		folder.ServeHTTP(w, r)
 	})
 	return site.Log(h, func(r *site.Record) {
 		served.Add(1)

@@ -99,7 +99,7 @@ func TestServeBadInput(t *testing.T) {
 	start(t, "serve", dir, "--listen", "8443").wantError(exitUsage, `--listen "8443" is no address`, ":8443")
 	start(t, "serve", dir, "--listen", "127.0.0.1:99999").wantError(exitUsage, "0 to 65535")
 	start(t, "serve", dir, "--log", "xml").wantError(exitUsage, "combined")
-	start(t, "serve", dir, "--cert", file, "--key", file).wantError(exitFailed, "cannot use --cert and --key")
+	start(t, "serve", dir, "--cert", file, "--key", file).wantError(exitFailed, "cannot use --cert "+file+" and --key "+file)
 	start(t, "serve", dir, "--max-upload", "big").wantError(exitUsage, `"big" is no size`)
 	for _, network := range []string{"tcp", "udp"} {
 		address := "127.0.0.1:0"
@@ -139,6 +139,7 @@ func TestServeInterrupted(t *testing.T) {
 		waitForEntry(s.dir)
 		s.interrupt()
 		if tc.status == 0 {
+			s.waitFor(s.stderr, "finishing 1 request, for 1h0m0s at most; Ctrl-C again stops at once\n")
 			out.WriteString(" and half")
 			out.Close()
 			c.want(0)

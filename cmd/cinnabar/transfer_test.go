@@ -110,7 +110,7 @@ func TestReceiveBadInput(t *testing.T) {
 	file, _ := writeFile(t, "file", 1, 0o600)
 	start(t, "receive", "--dir", filepath.Join(dir, "none")).wantError(exitFailed, "cannot store files in", "no such directory", "create it")
 	start(t, "receive", "--dir", file).wantError(exitFailed, "cannot store files in", "not a directory")
-	start(t, "receive", "--cert", file, "--key", file).wantError(exitFailed, "cannot use --cert and --key")
+	start(t, "receive", "--cert", file, "--key", file).wantError(exitFailed, "cannot use --cert "+file+" and --key "+file)
 	taken, err := net.ListenPacket("udp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)

@@ -342,8 +342,8 @@ func TestPost(t *testing.T) {
 		status int
 		text   string
 	}{
-		{"exists", "/in/", func() (*bytes.Buffer, string) { return form("mine", "x") }, nil, 409, "There is a mine already"},
-		{"folder of this name", "/", func() (*bytes.Buffer, string) { return form("in", "x") }, nil, 409, "There is a in already"},
+		{"exists", "/in/", func() (*bytes.Buffer, string) { return form("mine", "x") }, nil, 409, "mine is there already"},
+		{"folder of this name", "/", func() (*bytes.Buffer, string) { return form("in", "x") }, nil, 409, "in is there already"},
 		{"too much", "/in/", func() (*bytes.Buffer, string) { return form("big", strings.Repeat("x", 5000)) }, nil, 413, "3.9 KiB"},
 		{"nothing", "/in/", func() (*bytes.Buffer, string) { return form() }, nil, 400, "No file"},
 		{"no form", "/in/", func() (*bytes.Buffer, string) { return bytes.NewBufferString("x"), "Content-Type: text/plain" }, nil, 415, "multipart/form-data"},
@@ -380,7 +380,7 @@ func TestPut(t *testing.T) {
 		return ask(s, "PUT", path, strings.NewReader(data))
 	}
 	want(t, put("/new%20one.txt", "x"), 201, "", "Location: /new%20one.txt")
-	want(t, put("/mine", "x"), 409, "There is a mine already")
+	want(t, put("/mine", "x"), 409, "mine is there already")
 	want(t, put("/", "x"), 400, "no name")
 	want(t, put("/.hidden", "x"), 400, "no name")
 	want(t, put("/a%5cb", "x"), 400, "no name")

@@ -204,7 +204,7 @@ func (s *Site) clash(name string) (replaces bool, err error) {
 	case err != nil:
 		return false, err
 	case !s.options.Overwrite || !info.Mode().IsRegular():
-		return false, refuse(http.StatusConflict, "There is a %s already; it was not replaced.", path.Base(name))
+		return false, refuse(http.StatusConflict, "%s is there already; it was not replaced.", path.Base(name))
 	}
 	return true, nil
 }
