@@ -30,6 +30,7 @@ type Stream struct {
 	hooked    bool     // SetHooks was called
 	notices   []notice // that the hooks are to be told, in order
 	endTold   bool     // Readable was told that there is nothing more, or a read has said so
+	failTold  bool     // Error was told
 	closing   func()   // the Close hook, when the stream below is over and that was not told
 	closeTold bool
 	method    string        // of the request, once known
