@@ -176,7 +176,7 @@ func (t *Transport) try(ctx context.Context, r *http.Request, to target, plain b
 		}
 		return nil, f
 	}
-	x := &exchange{t: t, c: c, r: r, ctx: ctx, trace: httptrace.ContextClientTrace(ctx), alternative: to.alternative}
+	x := &exchange{t: t, c: c, r: r, ctx: ctx, plain: plain, trace: httptrace.ContextClientTrace(ctx), alternative: to.alternative}
 	x.halves.Store(1)
 	if err := x.ready(); err != nil {
 		c.release()
@@ -189,7 +189,7 @@ func (t *Transport) try(ctx context.Context, r *http.Request, to target, plain b
 	if x.early && resp.StatusCode == http.StatusTooEarly { // RFC 8470 §5.2
 		_ = resp.Body.Close()
 		if err := c.s.q.Handshake(ctx); err == nil {
-			return t.try(ctx, r, to, plain)
+			return t.try(ctx, r, to, true) // never early again, or a server could go on with this for ever
 		}
 	}
 	return resp, nil
@@ -206,7 +206,8 @@ type exchange struct {
 	alternative string
 	up          *upload // nil without a body
 	resp        *http.Response
-	early       bool // it may have gone as early data
+	plain       bool // it must not go as early data
+	early       bool // it may have gone as such
 	gzip        bool // we have asked for that
 	sent        bool // the headers, or some of them
 	heard       bool // something of the response has come
@@ -235,7 +236,7 @@ func (x *exchange) ready() error {
 	if x.c.secure() {
 		return nil
 	}
-	if !hasBody(x.r) && len(x.r.Trailer) == 0 {
+	if !x.plain && !hasBody(x.r) && len(x.r.Trailer) == 0 {
 		switch method(x.r) {
 		case http.MethodGet, http.MethodHead, http.MethodOptions, http.MethodTrace:
 			x.early = true

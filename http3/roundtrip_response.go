@@ -151,19 +151,6 @@ func status(code int) string {
 	return strconv.Itoa(code) + " " + http.StatusText(code)
 }
 
-// declaredTrailers makes the keys of Response.Trailer.
-func declaredTrailers(values []string) http.Header {
-	h := make(http.Header)
-	for _, v := range values {
-		for name := range strings.SplitSeq(v, ",") {
-			if name = strings.TrimSpace(name); name != "" {
-				h[http.CanonicalHeaderKey(name)] = nil
-			}
-		}
-	}
-	return h
-}
-
 // bodiless ends a response without a body, once its end has come.
 func (x *exchange) bodiless(m *head) error {
 	x.resp.Body = http.NoBody

@@ -6,6 +6,8 @@ import (
 	"net/url"
 	"strings"
 	"sync/atomic"
+
+	"golang.org/x/net/http/httpguts"
 )
 
 // request makes an http.Request of a header block that has been checked.
@@ -80,21 +82,33 @@ func requestHeader(h Headers) http.Header {
 // announced returns the map of what the Trailer field declares, whose values come
 // behind the body. nil is none.
 func announced(h http.Header) http.Header {
+	t := declaredTrailers(h["Trailer"])
+	delete(h, "Trailer")
+	return t
+}
+
+// maxTrailers is how many names of trailers are taken from one message: a field of many names costs less
+// than they do.
+const maxTrailers = 1000
+
+// declaredTrailers makes a map of the names that Trailer fields have, nil if there are none. What cannot
+// be a trailer is left out.
+func declaredTrailers(values []string) http.Header {
 	var t http.Header
-	for _, v := range h["Trailer"] {
+	for _, v := range values {
 		for name := range strings.SplitSeq(v, ",") {
 			name = http.CanonicalHeaderKey(strings.Trim(name, " \t"))
-			switch name {
-			case "", "Transfer-Encoding", "Trailer", "Content-Length":
+			if !httpguts.ValidHeaderFieldName(name) || name == "Transfer-Encoding" || name == "Trailer" || name == "Content-Length" {
 				continue
 			}
 			if t == nil {
 				t = make(http.Header)
 			}
-			t[name] = nil
+			if t[name] = nil; len(t) == maxTrailers {
+				return t
+			}
 		}
 	}
-	delete(h, "Trailer")
 	return t
 }
 

@@ -30,6 +30,7 @@ type Stream struct {
 	hooked    bool     // SetHooks was called
 	notices   []notice // that the hooks are to be told, in order
 	endTold   bool     // Readable was told that there is nothing more, or a read has said so
+	failTold  bool     // Error was told
 	closing   func()   // the Close hook, when the stream below is over and that was not told
 	closeTold bool
 	method    string        // of the request, once known
@@ -99,27 +100,30 @@ func (s *Session) open(op string, o StreamOptions, open func(quic.StreamOptions)
 func (s *Session) onRequest(q *quic.Stream) {
 	s.mu.Lock()
 	if s.life.sent >= 0 && q.ID() >= s.life.sent {
-		s.mu.Unlock() // the client has been told that it is not taken
-		q.Stop(uint64(RequestRejected))
-		q.Reset(uint64(RequestRejected))
+		s.mu.Unlock()
+		s.turnAway(q)
 		return
 	}
 	s.next = max(s.next, q.ID()+4)
-	late := s.life.sent >= 0 && q.ID() >= s.life.sent
 	p, ok := s.updates[q.ID()]
 	delete(s.updates, q.ID())
 	s.mu.Unlock()
-	if late { // RFC 9114 §5.2
-		q.Reset(uint64(RequestRejected))
-		q.Stop(uint64(RequestRejected))
-		return
-	}
 	st := newStream(s, q)
 	if ok {
 		_ = st.SetPriority(p)
 		st.updated = true
 	}
 	s.deliver(st)
+}
+
+// turnAway rejects a request of which the client has been told, or is being told, that it is not
+// taken (RFC 9114 §5.2). One that does not mind pays for it.
+func (s *Session) turnAway(q *quic.Stream) {
+	q.Stop(uint64(RequestRejected))
+	q.Reset(uint64(RequestRejected))
+	if f := s.useful.charge("requests after GOAWAY"); f != nil {
+		s.fail(f)
+	}
 }
 
 // deliver hands a stream of the peer's over to the program.

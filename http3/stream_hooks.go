@@ -41,7 +41,7 @@ func (k *StreamHooks) none() bool {
 // a method has returned before.
 func (st *Stream) SetHooks(k StreamHooks) {
 	st.mu.Lock()
-	st.hooks, st.hooked, st.endTold = k, true, false
+	st.hooks, st.hooked, st.endTold, st.failTold = k, true, false, false
 	st.mu.Unlock()
 	st.setHooks()
 	if k.Datagram != nil && st.takesDatagrams() {
@@ -59,8 +59,8 @@ func (st *Stream) setHooks() {
 		h.Readable = st.readable
 		h.Drained = st.drained
 	}
-	if failed := k.Error; failed != nil {
-		h.Error = func(err error) { failed(wrap(err)) }
+	if k.Error != nil {
+		h.Error = st.failed
 	}
 	if k.Close != nil || st.push >= 0 || datagrams {
 		h.Close = st.closed
@@ -89,6 +89,17 @@ func (st *Stream) watch() {
 	st.mu.Unlock()
 	if !known {
 		st.setHooks()
+	}
+}
+
+// failed is told that the stream below has failed: each time that its hooks are set.
+func (st *Stream) failed(err error) {
+	st.mu.Lock()
+	hook, told := st.hooks.Error, st.failTold
+	st.failTold = true
+	st.mu.Unlock()
+	if hook != nil && !told {
+		hook(wrap(err))
 	}
 }
 

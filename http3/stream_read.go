@@ -533,6 +533,7 @@ func (st *Stream) fault(f *fault) error {
 		st.s.fail(f)
 	} else {
 		st.Destroy(st.in.err)
+		st.s.chargeReset(st) // that it was done here was the client's doing
 	}
 	return st.in.err
 }

@@ -135,7 +135,7 @@ func (u *incoming) ended(err error) {
 	}
 }
 
-// chargeReset takes a token for a request that the client has taken back.
+// chargeReset takes a token for a request that the client has taken back, or made useless.
 func (s *Session) chargeReset(st *Stream) {
 	st.mu.Lock()
 	first := s.server && st.push < 0 && !st.charged
@@ -144,7 +144,7 @@ func (s *Session) chargeReset(st *Stream) {
 	if !first {
 		return
 	}
-	if f := s.useful.charge("requests that were taken back"); f != nil {
+	if f := s.useful.charge("requests that were taken back or malformed"); f != nil {
 		s.fail(f)
 	}
 }

@@ -136,7 +136,7 @@ func (c *getCommand) verdict(a *app, p *plan, errs []error) error {
 		if err == nil {
 			continue
 		}
-		e := &codedError{exitFailed, fmt.Sprintf("%s: %v", p.items[i].url.Redacted(), err)}
+		e := &codedError{exitFailed, printableLine(fmt.Sprintf("%s: %v", p.items[i].url.Redacted(), err))}
 		var fetched *fetch.Error
 		if errors.As(err, &fetched) {
 			e.status = int(fetched.Code)

@@ -22,6 +22,7 @@ import (
 	"time"
 
 	"github.com/cinnabar-quic/cinnabar/cmd/cinnabar/internal/fetch"
+	"github.com/cinnabar-quic/cinnabar/http3"
 	"github.com/cinnabar-quic/cinnabar/quic"
 )
 
@@ -365,5 +366,20 @@ func TestTextOnly(t *testing.T) {
 	w.Write([]byte("text"))
 	if _, err := w.Write([]byte("\x00")); err != nil || out.String() != "text\x00" {
 		t.Errorf("%q, %v", &out, err)
+	}
+}
+
+// What a server gives as its reason for an end does nothing to the terminal that shows it.
+func TestGetErrorIsPrintable(t *testing.T) {
+	trust, url := startHTTP3(t, func(w http.ResponseWriter, r *http.Request) {
+		st, _ := http3.StreamOf(w)
+		_ = st.Session().CloseWithError(http3.GeneralProtocolError, "\x1b]0;owned\a\u009b2J")
+	})
+	for _, args := range [][]string{{url}, {url, url + "2"}} {
+		c := start(t, append(slices.Clip(trust), args...)...)
+		<-c.ended
+		if text, _ := c.stderr.text(); strings.ContainsAny(text, "\x1b\a\u009b") || !strings.Contains(text, "owned") {
+			t.Errorf("%q", text)
+		}
 	}
 }

@@ -7,7 +7,10 @@ import (
 	"net"
 	"net/http"
 	"strconv"
+	"strings"
 	"time"
+	"unicode"
+	"unicode/utf16"
 )
 
 // Record is what an access log has of one request.
@@ -67,7 +70,7 @@ func (r *Record) Line() string {
 	return line
 }
 
-// JSON is the record as one line of JSON.
+// JSON is the record as one line of JSON, fit for a terminal.
 func (r *Record) JSON() string {
 	line, err := json.Marshal(struct {
 		Time     time.Time `json:"time"`
@@ -85,8 +88,29 @@ func (r *Record) JSON() string {
 	if err != nil {
 		panic("BUG: " + err.Error())
 	}
-	return string(line)
+	return escaped(string(line))
 }
+
+// escaped writes characters in the strings of a JSON text by their numbers that JSON takes as they are,
+// and that do something to a terminal.
+func escaped(text string) string {
+	if !strings.ContainsFunc(text, unprintable) {
+		return text
+	}
+	var b strings.Builder
+	for _, r := range text {
+		if !unprintable(r) {
+			b.WriteRune(r)
+			continue
+		}
+		for _, unit := range utf16.Encode([]rune{r}) {
+			fmt.Fprintf(&b, `\u%04x`, unit)
+		}
+	}
+	return b.String()
+}
+
+func unprintable(r rune) bool { return !unicode.IsPrint(r) }
 
 func dash(s string) string {
 	if s == "" {

@@ -117,9 +117,10 @@ func (s *Site) name(urlPath string) (string, bool) {
 	return name, true
 }
 
-// hidden reports whether any part of a name begins with a dot.
+// hidden reports whether any part of a name begins with a dot. A backslash counts as a slash: it is one
+// on Windows, where a name with one would reach into hidden folders.
 func hidden(name string) bool {
-	return strings.HasPrefix(name, ".") || strings.Contains(name, "/.")
+	return strings.HasPrefix(name, ".") || strings.Contains(name, "/.") || strings.Contains(name, `\.`)
 }
 
 // canonical returns the one path under which a name is served, so that relative

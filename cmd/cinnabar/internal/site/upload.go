@@ -195,8 +195,16 @@ func (s *Site) publish(temp, name string) error {
 	return s.root.Rename(temp, name)
 }
 
-// clash refuses a name that is in use, and reports whether a file may be replaced.
+// clash refuses a name that is in use, or that of a precompressed twin by which a file would look
+// replaced, and reports whether a file may be replaced.
 func (s *Site) clash(name string) (replaces bool, err error) {
+	for _, e := range encodings {
+		if plain, is := strings.CutSuffix(name, e.suffix); is && !s.options.Overwrite {
+			if _, err := s.root.Lstat(plain); err == nil {
+				return false, refuse(http.StatusConflict, "It would be served in place of %s, which is not replaced.", path.Base(plain))
+			}
+		}
+	}
 	info, err := s.root.Lstat(name)
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
