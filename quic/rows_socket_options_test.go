@@ -287,7 +287,9 @@ func TestServerFallbacks(t *testing.T) {
 				t.Fatal(err)
 			}
 			c := m.connect(ConnectOptions{})
-			if err := c.Handshake(t.Context()); err != nil || c.MaxStreams() != test.most || handled != i+1 {
+			err := c.Handshake(t.Context())
+			synctest.Wait() // for the server's Handler
+			if err != nil || c.MaxStreams() != test.most || handled != i+1 {
 				t.Errorf("%v, %+v, %d handled", err, c.MaxStreams(), handled)
 			}
 			m.close()
