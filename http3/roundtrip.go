@@ -83,7 +83,7 @@ func (t *Transport) send(r *http.Request, to target) (*http.Response, *failure) 
 }
 
 // errCancelled is what requests fail with whose Cancel channel was closed.
-var errCancelled = errors.New("http3: request cancelled by Request.Cancel")
+var errCancelled = errors.New("http3: request cancelled by its Cancel channel or its client's Timeout")
 
 // requestContext returns the context of a request, which ends with its Cancel channel too. stop, if not
 // nil, ends what it takes to know that.
