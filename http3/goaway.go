@@ -101,7 +101,7 @@ func (s *Session) GoAway() {
 }
 
 // Close begins the graceful end and returns: GOAWAY goes out, new requests are rejected, and when
-// the last stream is over the session ends with NoError. The error is a *quic.StateError if
+// the last stream is over, at a server for 250 ms, the session ends with NoError. The error is a *quic.StateError if
 // the session is over already.
 func (s *Session) Close() error {
 	s.GoAway()

@@ -6,6 +6,7 @@ import (
 	"math/rand/v2"
 	"strconv"
 	"sync"
+	"time"
 
 	"github.com/cinnabar-quic/cinnabar/internal/varint"
 	"github.com/cinnabar-quic/cinnabar/quic"
@@ -88,6 +89,9 @@ func newSession(q *quic.Session, o Options, take func(*Stream)) (*Session, error
 	}
 	q.SetErrorCodes(uint64(NoError), uint64(RequestRejected))
 	q.KeepUnidirectional()
+	if s.server {
+		q.SetLinger(linger)
+	}
 	s.hook()
 	done := q.HandshakeComplete()
 	if err := usable(q); err != nil { // since before the hooks were there, which would not be told
@@ -111,6 +115,10 @@ func usable(q *quic.Session) error {
 	}
 	return nil
 }
+
+// linger is how long a server waits at the end for clients to read what has come: some drop it when
+// the session ends.
+const linger = 250 * time.Millisecond
 
 // hook joins our hooks with those that the session has.
 func (s *Session) hook() {

@@ -45,9 +45,12 @@ type Session struct {
 	failed    bool  // the end was an error: for the Error hooks and Shutdown
 	parted    bool  // the hooks have been told of it
 	closeCode CloseCode
-	noError   uint64 // what the application's protocol closes with when all is well
-	refusal   uint64 // and what it turns streams away with
-	keepUni   bool   // it goes on taking unidirectional streams while closing
+	linger    time.Duration // of SetLinger
+	lastOver  mono.Time     // when the last stream ended that Close waits for, 0 before there was one
+	lingering *time.Timer   // nil while nothing is to be waited for
+	noError   uint64        // what the application's protocol closes with when all is well
+	refusal   uint64        // and what it turns streams away with
+	keepUni   bool          // it goes on taking unidirectional streams while closing
 	endedAt   mono.Time
 
 	tls        *tlsRunner // nil once the handshake engine is no longer needed

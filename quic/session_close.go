@@ -48,9 +48,37 @@ func (s *Session) close(op string) error {
 	return nil
 }
 
+// SetLinger makes a session that Close ends wait until its last stream has been over for d. The peer's
+// transport has all of it then, but some implementations drop at the session's end what their program
+// has not read yet. 0, the default, is no wait, and a peer that closes first ends it. Streams that were
+// turned away do not count.
+func (s *Session) SetLinger(d time.Duration) {
+	s.mu.Lock()
+	defer s.unlock(flushNone)
+	s.linger = max(d, 0)
+}
+
+// lingers reports whether the end of the last stream is too recent for the session's, and looks
+// again when it no longer is.
+func (s *Session) lingers() bool {
+	wait := s.lastOver.Add(s.linger).Sub(now())
+	if s.linger == 0 || s.lastOver == 0 || wait <= 0 {
+		return false
+	}
+	if s.lingering == nil {
+		s.lingering = time.AfterFunc(wait, func() {
+			s.mu.Lock()
+			s.lingering = nil
+			s.checkDone()
+			s.unlock(flushNow)
+		})
+	}
+	return true
+}
+
 // checkDone ends a closing session that has no stream left.
 func (s *Session) checkDone() {
-	if s.life == sessionClosing && s.err == nil && s.living == 0 {
+	if s.life == sessionClosing && s.err == nil && s.living == 0 && !s.lingers() {
 		s.conn.Close(now(), true, s.noError, "")
 	}
 }
@@ -171,6 +199,9 @@ func (s *Session) end(t mono.Time, r *transport.CloseReason) {
 	}
 	s.failed = s.failed || !s.orderly(s.err)
 	s.closeCode = closeCode(r)
+	if s.lingering != nil {
+		s.lingering.Stop()
+	}
 	run := s.tls
 	s.tlsStop()
 	s.cutOff(t)

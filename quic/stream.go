@@ -489,6 +489,7 @@ func (st *Stream) finish(t mono.Time, err error) {
 	st.prev, st.next = nil, nil
 	if !st.lasting {
 		s.living--
+		s.lastOver = t
 	}
 	if x := st.x; x != nil {
 		x.read.stop()
