@@ -48,7 +48,6 @@ type reading struct {
 	waited  bool   // for QPACK's table
 
 	phase    readPhase
-	status   int
 	tunnel   bool  // of CONNECT: after the headers only DATA
 	length   int64 // what Content-Length says, -1 if nothing
 	got      int64 // bytes of body
