@@ -37,6 +37,7 @@ type responseWriter struct {
 	late  atomic.Bool // the time to write is over
 	tmu   sync.Mutex
 	timer *time.Timer
+	ended bool // there is nothing to limit any more
 }
 
 // fieldSet says which fields a handler has set that are else set for it.
@@ -221,7 +222,7 @@ func (w *responseWriter) limitTo(t time.Time) {
 		w.timer.Stop()
 		w.timer = nil
 	}
-	if !t.IsZero() {
+	if !t.IsZero() && !w.ended {
 		w.timer = time.AfterFunc(time.Until(t), w.timeOut)
 	}
 }
@@ -300,6 +301,9 @@ func (w *responseWriter) abandon() {
 func (w *responseWriter) release() {
 	w.over = true
 	w.limitTo(time.Time{})
+	w.tmu.Lock()
+	w.ended = true
+	w.tmu.Unlock()
 	if b := w.buf; b != nil {
 		w.buf = nil
 		*b = (*b)[:0]
