@@ -6,6 +6,7 @@ import (
 	"math/rand/v2"
 	"strconv"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/cinnabar-quic/cinnabar/internal/varint"
@@ -34,6 +35,7 @@ type Session struct {
 	fields    compression
 	useful    budget
 	stats     counters
+	held      atomic.Int64 // bytes of header blocks that are not whole, or wait for QPACK
 	datagrams datagrams
 	in        control // the peer's control stream; hooks of quic's run it, one at a time
 

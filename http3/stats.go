@@ -8,6 +8,7 @@ type Stats struct {
 	DatagramsReceived uint64 // HTTP datagrams that streams were given
 	DatagramsDropped  uint64 // those for which there was no stream or no room
 	QPACKInserted     uint64 // entries that the peer has put into this end's dynamic table
+	HeadersHeld       uint64 // bytes of header blocks that are not whole or wait for an entry, now; the most is 1 MiB, or twice MaxHeaderLength
 	QPACKWaited       uint64 // header blocks that had to wait for such an entry
 	QPACKBlocked      int    // streams that wait for one now
 }
@@ -27,6 +28,7 @@ func (s *Session) Stats() Stats {
 		DatagramsReceived: s.stats.datagramsReceived.Load(),
 		DatagramsDropped:  s.stats.datagramsDropped.Load(),
 		QPACKInserted:     inserted,
+		HeadersHeld:       uint64(max(s.held.Load(), 0)),
 		QPACKWaited:       s.stats.waited.Load(),
 		QPACKBlocked:      blocked,
 	}

@@ -3,6 +3,7 @@ package http3
 import (
 	"context"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/cinnabar-quic/cinnabar/quic"
@@ -20,6 +21,7 @@ type Stream struct {
 	push     int64 // the push's ID, -1 if it is none
 	promised Headers
 	in       reading
+	held     atomic.Int64 // bytes of a header block that is not read
 	out      writing
 	onAbort  func(err error) // of the server: the client has given the request up
 
@@ -205,7 +207,9 @@ func (st *Stream) Err() error { return wrap(st.q.Err()) }
 // PushID returns the ID of a push, false for a request.
 func (st *Stream) PushID() (int64, bool) { return st.push, st.push >= 0 }
 
-// Promised returns the request that a push answers, nil for a request stream.
+// Promised returns the request that a push answers, nil for a request stream. Whether the server speaks
+// for its :authority is for the program to check, with x509.Certificate.VerifyHostname, before it uses
+// the response (RFC 9114 §4.6).
 func (st *Stream) Promised() Headers { return st.promised }
 
 // SetPriority says how much what is written here matters beside the session's other streams
@@ -256,6 +260,7 @@ func (st *Stream) endReading() {
 	st.ended = true
 	st.poke()
 	st.mu.Unlock()
+	st.release()
 	if first {
 		st.s.fields.cancel(st)
 	}

@@ -403,12 +403,28 @@ func (st *Stream) collect(wait bool) (more bool, err error) {
 		}
 	}
 	n := min(r.left, uint64(len(r.buf)))
+	if !st.hold(int(n)) {
+		return false, st.tooLarge()
+	}
 	r.section = append(r.section, r.buf[:n]...)
 	r.buf = r.buf[n:]
 	r.left -= n
 	st.drop()
 	return true, nil
 }
+
+// maxHeld bounds the header blocks of a session that are not whole, or wait for QPACK: all of them
+// together. One of the largest size always has room for another.
+func (o *Options) maxHeld() int64 { return max(1<<20, 2*int64(o.MaxHeaderLength)) }
+
+// hold counts n bytes of a header block, and reports whether the session has room for them.
+func (st *Stream) hold(n int) bool {
+	st.held.Add(int64(n))
+	return st.s.held.Add(int64(n)) <= st.s.opts.maxHeld()
+}
+
+// release gives back what was held, because the block is read or will never be.
+func (st *Stream) release() { st.s.held.Add(-st.held.Swap(0)) }
 
 // block decodes the section that has been collected. A channel says that it needs
 // insertions that have not come.
@@ -427,6 +443,7 @@ func (st *Stream) block() (part, <-chan struct{}, error) {
 		return partNone, moved, nil
 	}
 	r.section, r.whole, r.waited, r.open = nil, false, false, false
+	st.release()
 	switch f := qpackFault(err); {
 	case errors.Is(err, qpack.ErrTooLarge):
 		return partNone, nil, st.tooLarge()
@@ -519,6 +536,8 @@ func (st *Stream) setMethod(method string) {
 
 // tooLarge is a header block over a limit.
 func (st *Stream) tooLarge() error {
+	st.in.section = nil
+	st.release()
 	if st.lenient {
 		st.in.err = errHeaderLimit
 		return errHeaderLimit
