@@ -60,7 +60,8 @@ func TestPushesNobodyAccepts(t *testing.T) {
 	eventually(t, func() bool {
 		victim.mu.Lock()
 		defer victim.mu.Unlock()
-		return victim.pushes.low == pushWindow && victim.pushes.limit == 2*pushWindow && len(victim.pushes.known) == 0
+		rises := victim.pushes.limit > 2*pushWindow-pushWindow/4 // in steps, which begin where the first to end are
+		return victim.pushes.low == pushWindow && rises && len(victim.pushes.known) == 0
 	})
 }
 
