@@ -22,7 +22,7 @@ func (s *Server) Close() error {
 
 // Shutdown ends the server in peace: Serve returns http.ErrServerClosed, new sessions are refused, clients
 // are told GOAWAY (RFC 9114 §5.2), requests that have come are answered, later ones rejected
-// with H3_REQUEST_REJECTED, and sessions that carry none end at once. Shutdown waits
+// with H3_REQUEST_REJECTED, and sessions that carry none end, 250 ms after their last at the earliest. Shutdown waits
 // for the last session's end. If the context ends first, its error is returned, and the sessions
 // go on: Shutdown can be called again, or Close. A server that is shut down stays so.
 func (s *Server) Shutdown(ctx context.Context) error {
