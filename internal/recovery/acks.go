@@ -19,6 +19,7 @@ type Acks struct {
 
 	set       ranges.Set // received, from floor on
 	floor     int64      // numbers below are not accepted any more
+	said      int64      // numbers below need no acknowledgment any more, but for those that come late
 	unsaid    int64      // lowest ack-eliciting number since the last ACK; none: past all others
 	taking    int64      // the packet between Taking and Received; none: past all others
 	largest   int64
@@ -64,6 +65,7 @@ func (a *Acks) Received(now mono.Time, pn int64, eliciting bool, ecn dgram.ECN) 
 		a.count.CE++
 	}
 	a.set.Add(pn, pn+1)
+	a.said = min(a.said, pn)
 	if pn > a.largest {
 		a.largest, a.largestAt = pn, now
 	}
@@ -82,7 +84,7 @@ func (a *Acks) Received(now mono.Time, pn int64, eliciting bool, ecn dgram.ECN) 
 func (a *Acks) schedule(now mono.Time, pn int64, ecn dgram.ECN) {
 	a.pending++
 	a.unsaid = min(a.unsaid, pn)
-	inOrder := pn > a.eliciting && a.set.Covers(max(a.eliciting+1, a.floor), pn)
+	inOrder := pn > a.eliciting && a.set.Covers(max(a.eliciting+1, a.said), pn)
 	a.eliciting = max(a.eliciting, pn)
 	delay := a.maxDelay
 	if a.space != App || a.pending >= a.threshold || !inOrder || ecn == dgram.CE {
@@ -112,13 +114,23 @@ func (a *Acks) Deadline() mono.Time { return a.deadline }
 
 // Ranges returns how many ranges the next ACK frame would have. Many of
 // them tell that the peer does not acknowledge our ACKs.
-func (a *Acks) Ranges() int { return len(a.set) }
+func (a *Acks) Ranges() int { return len(a.unacknowledged()) }
+
+// unacknowledged returns the ranges that the peer may not know of yet.
+func (a *Acks) unacknowledged() ranges.Set {
+	i := 0
+	for i < len(a.set) && a.set[i].End <= a.said {
+		i++
+	}
+	return a.set[i:]
+}
 
 // Append appends an ACK frame of at most room bytes to b: the newest ranges
 // that fit, with ECN counts if any mark was seen. It returns false, and b
 // unchanged, if there is nothing to acknowledge or no room.
 func (a *Acks) Append(b []byte, room int, now mono.Time, exponent uint8) ([]byte, bool) {
-	if len(a.set) == 0 {
+	set := a.unacknowledged()
+	if len(set) == 0 {
 		return b, false
 	}
 	delay := uint64(bound(now.Sub(a.largestAt))/time.Microsecond) >> exponent
@@ -126,7 +138,7 @@ func (a *Acks) Append(b []byte, room int, now mono.Time, exponent uint8) ([]byte
 	if a.count != (wire.ECNCounts{}) {
 		ecn = &a.count
 	}
-	return wire.AppendAck(b, room, a.set, delay, ecn)
+	return wire.AppendAck(b, room, set, delay, ecn)
 }
 
 // Sent says that the ACK frame which Append wrote goes out. It returns the
@@ -136,16 +148,24 @@ func (a *Acks) Sent() (largest int64) {
 	return a.largest
 }
 
+// ackMemory is how many numbers below those that the peer may still have to hear of are
+// remembered, so that what was long on its way can be told from what came before: a
+// packet may come a round trip after its successors, by another path.
+const ackMemory = 512
+
 // Acked says that the peer has an ACK frame with this largest number. What it
-// covers needs no acknowledgment any more, and is not accepted any more
-// (RFC 9000 §13.2.4). What came late, after that frame, is not covered.
+// covers needs no acknowledgment any more (RFC 9000 §13.2.4). What came late, after that
+// frame, is not covered.
 func (a *Acks) Acked(largest int64) {
 	largest = min(largest, a.unsaid-1, a.taking-1)
-	if largest < a.floor {
+	if largest < a.said {
 		return
 	}
-	a.floor = largest + 1
-	a.set.Remove(0, a.floor)
+	a.said = largest + 1
+	if forget := a.said - ackMemory; forget > a.floor {
+		a.floor = forget
+		a.set.Remove(0, forget)
+	}
 }
 
 // SetThreshold sets how many ack-eliciting packets of App one ACK may answer,

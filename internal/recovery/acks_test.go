@@ -192,8 +192,8 @@ func TestAckECN(t *testing.T) {
 	r.sends("ACK_ECN delay=0 0-4 ect0=1 ect1=1 ce=2")
 }
 
-// RFC 9000 §13.2.4: what an acknowledged ACK frame covered is forgotten, and
-// not accepted again.
+// RFC 9000 §13.2.4: what an acknowledged ACK frame covered is not said again, but for what
+// came after all.
 func TestAckRangePruning(t *testing.T) {
 	r := newReceiver(t, App)
 	r.got(0, 1, 3, 5)
@@ -205,14 +205,14 @@ func TestAckRangePruning(t *testing.T) {
 	r.a.Sent()
 	r.a.Acked(largest)
 	equal(t, "ranges", r.a.Ranges(), 2)
-	for n := range int64(7) {
-		equal(t, "seen", r.a.Seen(n), true)
-	}
+	equal(t, "seen", r.a.Seen(3), true)
+	equal(t, "seen", r.a.Seen(4), false)
 	equal(t, "seen", r.a.Seen(7), false)
-	r.got(4) // too late
 	r.got(9)
-	r.want(false)
-	r.sends("ACK delay=0 8-9 6")
+	r.sends("ACK delay=0 8-9 5-6")
+	r.got(2) // late, not lost
+	r.want(true)
+	r.sends("ACK delay=0 8-9 5-6 0-3")
 
 	r.a.Acked(3) // an older one, which came late
 	equal(t, "ranges", r.a.Ranges(), 2)
@@ -222,15 +222,28 @@ func TestAckRangePruning(t *testing.T) {
 	if _, ok := r.a.Append(nil, 100, r.now, 3); ok {
 		t.Error("an ACK frame for nothing")
 	}
-	r.got(10) // the gap below what is forgotten is none
+	r.got(10) // the gap below what is not said any more is none
 	r.want(false)
 	r.got(12)
 	r.want(true)
-	r.sends("ACK delay=0 12 10")
+	r.sends("ACK delay=0 12 8-10")
 
 	r.quiet(13, 15)
 	r.a.Acked(15)
 	r.got(16) // nor is what is missing below a quiet packet
+	r.want(false)
+}
+
+// RFC 9000 §13.2.3: what is far below what the peer knows was received is forgotten, and
+// not accepted.
+func TestAckMemory(t *testing.T) {
+	r := newReceiver(t, App)
+	r.got(0, 2, 4, 1000)
+	r.a.Acked(r.a.Sent())
+	equal(t, "seen", r.a.Seen(1000-ackMemory), true)
+	equal(t, "seen", r.a.Seen(1001-ackMemory), false)
+	equal(t, "remembered", len(r.a.set), 1)
+	r.got(3)
 	r.want(false)
 }
 
