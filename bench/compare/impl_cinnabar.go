@@ -4,7 +4,6 @@ import (
 	"context"
 	"crypto/tls"
 	"net/netip"
-	"time"
 
 	"github.com/cinnabar-quic/cinnabar/quic"
 )
@@ -13,7 +12,7 @@ import (
 type cinnabar struct{}
 
 func (cinnabar) socket(b *bench, hooks quic.SocketHooks) (*quic.Socket, error) {
-	b.note("datagrams of %d bytes at most (MaxUDPPayloadSize of both ends); MaxStreamsBidi raised to %d, MaxConnectionsPerHost to %d; windows are the library's (256 KiB growing a stream, 1 MiB a session)", datagramSize, streamLimit, hostLimit)
+	b.note("datagrams of %d bytes at most (MaxUDPPayloadSize of both ends) but in bulk-jumbo; MaxStreamsBidi raised to %d, MaxConnectionsPerHost to %d; windows are the library's (256 KiB growing a stream, 1 MiB a session)", datagramSize, streamLimit, hostLimit)
 	return quic.NewSocket(quic.SocketOptions{
 		Endpoint:              quic.EndpointOptions{Address: "127.0.0.1", ReceiveBuffer: socketBuffer, SendBuffer: socketBuffer},
 		MaxConnectionsPerHost: hostLimit,
@@ -22,12 +21,22 @@ func (cinnabar) socket(b *bench, hooks quic.SocketHooks) (*quic.Socket, error) {
 	})
 }
 
-// idle is the idle timeout for the workload, 0 for the library's.
-func (cinnabar) idle(b *bench) time.Duration {
-	if b.Workload == "mem" {
-		return memIdleTimeout
+// congestion is the congestion control of both ends, "" for the library's, which is Reno.
+func (cinnabar) congestion(b *bench) string {
+	if b.Workload == "bulk-loss" {
+		b.note("bulk-loss: congestion control is CUBIC at both ends (CongestionAlgorithm)")
+		return "cubic"
 	}
-	return 0
+	return ""
+}
+
+// largestDatagram is MaxUDPPayloadSize of both ends. In bulk-jumbo nothing but
+// the path limits datagrams.
+func (cinnabar) largestDatagram(b *bench) int {
+	if b.Workload == "bulk-jumbo" {
+		return 0
+	}
+	return datagramSize
 }
 
 func (c cinnabar) listen(b *bench) (listener, error) {
@@ -36,10 +45,11 @@ func (c cinnabar) listen(b *bench) (listener, error) {
 		return nil, err
 	}
 	err = s.Listen(context.Background(), quic.ListenOptions{
-		TLS:               b.serverTLS.Clone(),
-		MaxUDPPayloadSize: datagramSize,
-		MaxStreamsBidi:    streamLimit,
-		IdleTimeout:       c.idle(b),
+		TLS:                 b.serverTLS.Clone(),
+		CongestionAlgorithm: c.congestion(b),
+		MaxUDPPayloadSize:   c.largestDatagram(b),
+		MaxStreamsBidi:      streamLimit,
+		IdleTimeout:         b.idleTimeout(),
 	})
 	return cinnabarListener{s}, err
 }
@@ -50,10 +60,11 @@ func (c cinnabar) dialer(b *bench) (dialer, error) {
 		return nil, err
 	}
 	return &cinnabarDialer{s, quic.ConnectOptions{
-		TLS:               b.clientTLS.Clone(),
-		ServerName:        serverName,
-		MaxUDPPayloadSize: datagramSize,
-		IdleTimeout:       c.idle(b),
+		TLS:                 b.clientTLS.Clone(),
+		ServerName:          serverName,
+		CongestionAlgorithm: c.congestion(b),
+		MaxUDPPayloadSize:   c.largestDatagram(b),
+		IdleTimeout:         b.idleTimeout(),
 	}}, nil
 }
 
