@@ -22,7 +22,8 @@ type spec struct {
 	Bytes                  int64
 	Requests               int
 	Handshakes             int
-	Pairs, Sessions        int
+	Pairs                  int
+	Sessions, Active       int           // of many
 	Duration               time.Duration // of many
 	RateMbps               int64         // of the path in bulk-loss, as the next two
 	RTT                    time.Duration

@@ -12,10 +12,8 @@ import (
 )
 
 const (
-	// manyActive is how many sessions of many have requests, each one in a manyPeriod.
-	manyActive = 1000
-	manyPeriod = 100 * time.Millisecond
-	manyWarm   = time.Second // of the same load before the measured part, at most
+	manyPeriod = 100 * time.Millisecond // an active session has one request in each
+	manyWarm   = time.Second            // of the same load before the measured part, at most
 )
 
 // setupLimit bounds the making of sessions in many, in time that a child gets beyond its limit.
@@ -30,7 +28,7 @@ func (o overStreams) many(ctx context.Context, b *bench) error {
 	if err != nil {
 		return err
 	}
-	active := min(n, manyActive)
+	active := min(n, b.Active)
 	stride := n / active // the active ones are spread over all
 	isActive := func(number uint64) bool { return int(number)%stride == 0 && int(number)/stride < active }
 	o.active = isActive
@@ -65,7 +63,7 @@ func (o overStreams) many(ctx context.Context, b *bench) error {
 		return err
 	}
 	b.memDone(float64(n), before, readFootprint())
-	b.note("many: of %d sessions %d have a request every %v, at times fixed beforehand; latency counts from these; idle timeouts are %v",
+	b.note("many: of %d sessions %d have a request every %v, at times fixed beforehand; latency counts from these; idle timeouts are %v; no application waits in an idle session",
 		n, active, manyPeriod, longIdleTimeout)
 	return e.stillAlive(ctx, idle)
 }

@@ -60,7 +60,8 @@ func parseOptions(args []string) (options, error) {
 	f.IntVar(&o.spec.Requests, "requests", 20_000, "requests in rr1 and h3-1; rr100 and h3-100 make four times as many")
 	f.IntVar(&o.spec.Handshakes, "handshakes", 2000, "handshakes in hs")
 	f.IntVar(&o.spec.Pairs, "pairs", 2000, "session pairs in mem")
-	f.IntVar(&o.spec.Sessions, "sessions", 20_000, "sessions in many, of which 1000 are active")
+	f.IntVar(&o.spec.Sessions, "sessions", 20_000, "sessions in many")
+	f.IntVar(&o.spec.Active, "active", 1000, "sessions in many that have ten requests a second each; the others idle")
 	f.DurationVar(&o.spec.Duration, "duration", 10*time.Second, "length of the measured part of many")
 	f.Int64Var(&o.spec.RateMbps, "rate", 200, "bottleneck of the path in bulk-loss in `Mbit/s`; its queue holds what it sends in a round trip")
 	f.DurationVar(&o.spec.RTT, "rtt", 40*time.Millisecond, "round trip time of the path in bulk-loss")
@@ -88,7 +89,7 @@ func parseOptions(args []string) (options, error) {
 	if (o.spec.CPUProfile != "" || o.spec.MemProfile != "") && (len(o.workloads) != 1 || len(o.impls) != 1) {
 		return o, fmt.Errorf("a profile needs exactly one -workloads and one -impls")
 	}
-	if o.rounds < 1 || *mb < 1 || o.spec.Requests < 1 || o.spec.Handshakes < 1 || o.spec.Pairs < 1 || o.spec.Sessions < 1 || o.spec.RateMbps < 1 {
+	if o.rounds < 1 || *mb < 1 || o.spec.Requests < 1 || o.spec.Handshakes < 1 || o.spec.Pairs < 1 || o.spec.Sessions < 1 || o.spec.Active < 1 || o.spec.RateMbps < 1 {
 		return o, fmt.Errorf("rounds, sizes and the rate must be at least 1")
 	}
 	if p := o.spec.LossPercent; !(p >= 0 && p < 100) {
@@ -185,8 +186,8 @@ func printEnvironment(out io.Writer, o options) {
 	fmt.Fprintf(out, "peers: %s\n", strings.Join(versions(), ", "))
 	fmt.Fprintf(out, "all: both ends in one process over loopback; ECDSA P-256 certificate, verified; TLS_AES_128_GCM_SHA256; %s; servers issue tickets, clients do not resume\n", o.spec.Curve)
 	fmt.Fprintf(out, "all: socket buffers of %d KiB wanted; application buffers of %d KiB; every byte and every request is compared\n", socketBuffer>>10, ioChunk>>10)
-	fmt.Fprintf(out, "sizes: bulk*, fair and h3bulk %d MB, rr1 and h3-1 %d requests, rr100 and h3-100 %d, hs %d handshakes, mem %d pairs, many %d sessions for %v; %d rounds, seeds from %d\n",
-		o.spec.Bytes/1e6, o.spec.Requests, factor100*o.spec.Requests, o.spec.Handshakes, o.spec.Pairs, o.spec.Sessions, o.spec.Duration, o.rounds, o.spec.Seed)
+	fmt.Fprintf(out, "sizes: bulk*, fair and h3bulk %d MB, rr1 and h3-1 %d requests, rr100 and h3-100 %d, hs %d handshakes, mem %d pairs, many %d sessions, %d of them active, for %v; %d rounds, seeds from %d\n",
+		o.spec.Bytes/1e6, o.spec.Requests, factor100*o.spec.Requests, o.spec.Handshakes, o.spec.Pairs, o.spec.Sessions, o.spec.Active, o.spec.Duration, o.rounds, o.spec.Seed)
 }
 
 // progress overwrites one line of a terminal; it is silent when out is not one.
