@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/tls"
 	"net/netip"
+	"sync/atomic"
 
 	"github.com/cinnabar-quic/cinnabar/quic"
 )
@@ -30,11 +31,11 @@ func (cinnabar) congestion(b *bench) string {
 	return ""
 }
 
-// largestDatagram is MaxUDPPayloadSize of both ends. In bulk-jumbo nothing but
-// the path limits datagrams.
+// largestDatagram is what both ends take at most. In bulk-jumbo that is all that IPv4 carries
+// in one batch, so that nothing but the path limits datagrams.
 func (cinnabar) largestDatagram(b *bench) int {
 	if b.Workload == "bulk-jumbo" {
-		return 0
+		return 65_487
 	}
 	return datagramSize
 }
@@ -51,7 +52,7 @@ func (c cinnabar) listen(b *bench) (listener, error) {
 		MaxStreamsBidi:      streamLimit,
 		IdleTimeout:         b.idleTimeout(),
 	})
-	return cinnabarListener{s}, err
+	return &cinnabarListener{s: s, b: b}, err
 }
 
 func (c cinnabar) dialer(b *bench) (dialer, error) {
@@ -68,17 +69,28 @@ func (c cinnabar) dialer(b *bench) (dialer, error) {
 	}}, nil
 }
 
-type cinnabarListener struct{ s *quic.Socket }
+type cinnabarListener struct {
+	s    *quic.Socket
+	b    *bench
+	last atomic.Pointer[quic.ServerSession]
+}
 
-func (l cinnabarListener) addr() string { return l.s.Address().String() }
-func (l cinnabarListener) close()       { l.s.Destroy(nil) }
+func (l *cinnabarListener) addr() string { return l.s.Address().String() }
 
-func (l cinnabarListener) accept(ctx context.Context) (session, error) {
+func (l *cinnabarListener) accept(ctx context.Context) (session, error) {
 	s, err := l.s.Accept(ctx)
 	if err != nil {
 		return nil, err
 	}
+	l.last.Store(s)
 	return cinnabarSession{&s.Session}, nil
+}
+
+func (l *cinnabarListener) close() {
+	if s := l.last.Load(); s != nil && l.b.Workload == "bulk-jumbo" {
+		l.b.note("bulk-jumbo: datagrams of %d bytes at the end of the transfer", s.Stats().MTU)
+	}
+	l.s.Destroy(nil)
 }
 
 type cinnabarDialer struct {
