@@ -205,6 +205,7 @@ type ConnectOptions struct {
 	MaxStreamsBidi          int64         // streams the peer may have open; 0 means 100, None 0 (CON-026)
 	MaxStreamsUni           int64         // likewise; 0 means 3, None 0 (CON-027)
 	MaxDatagramFrameSize    int           // bytes of the largest DATAGRAM frame we take, with type and length: to 65,535; 0 means that we take none (RFC 9221)
+	MaxDatagramSize         int           // bytes of UDP payload that path MTU discovery tries to send at most: 1200, which is no discovery, to 65,487; 0 means 1452 (RFC 9000 §14.3)
 }
 
 // ListenOptions are the choices for the server sessions of a socket. A
@@ -277,6 +278,7 @@ type ListenOptions struct {
 	MaxStreamsBidi          int64         // streams the peer may have open; 0 means 100, None 0 (LIS-024)
 	MaxStreamsUni           int64         // likewise; 0 means 3, None 0 (LIS-025)
 	MaxDatagramFrameSize    int           // bytes of the largest DATAGRAM frame we take, with type and length: to 65,535; 0 means that we take none (RFC 9221)
+	MaxDatagramSize         int           // bytes of UDP payload that path MTU discovery tries to send at most: 1200, which is no discovery, to 65,487; 0 means 1452 (RFC 9000 §14.3)
 }
 
 // StreamOptions are the choices for one stream that is opened here.
@@ -304,6 +306,7 @@ type sessionOptions struct {
 	maxStreamsBidi          int64
 	maxStreamsUni           int64
 	maxDatagramFrameSize    int
+	maxDatagramSize         int
 }
 
 func (o *ConnectOptions) session() sessionOptions {
@@ -311,7 +314,7 @@ func (o *ConnectOptions) session() sessionOptions {
 		o.ActiveConnectionIDLimit, o.CongestionAlgorithm, o.HighWaterMark, o.IdleTimeout, o.KeepAlive,
 		o.HandshakeTimeout, o.CallbackTimeout, o.MaxAckDelay, o.MaxData, o.MaxUDPPayloadSize,
 		o.MaxStreamDataBidiLocal, o.MaxStreamDataBidiRemote, o.MaxStreamDataUni, o.MaxStreamsBidi, o.MaxStreamsUni,
-		o.MaxDatagramFrameSize,
+		o.MaxDatagramFrameSize, o.MaxDatagramSize,
 	}
 }
 
@@ -320,7 +323,7 @@ func (o *ListenOptions) session() sessionOptions {
 		o.ActiveConnectionIDLimit, o.CongestionAlgorithm, o.HighWaterMark, o.IdleTimeout, o.KeepAlive,
 		o.HandshakeTimeout, o.CallbackTimeout, o.MaxAckDelay, o.MaxData, o.MaxUDPPayloadSize,
 		o.MaxStreamDataBidiLocal, o.MaxStreamDataBidiRemote, o.MaxStreamDataUni, o.MaxStreamsBidi, o.MaxStreamsUni,
-		o.MaxDatagramFrameSize,
+		o.MaxDatagramFrameSize, o.MaxDatagramSize,
 	}
 }
 
@@ -343,6 +346,7 @@ func (o sessionOptions) over(base sessionOptions) sessionOptions {
 		cmp.Or(o.maxStreamsBidi, base.maxStreamsBidi),
 		cmp.Or(o.maxStreamsUni, base.maxStreamsUni),
 		cmp.Or(o.maxDatagramFrameSize, base.maxDatagramFrameSize),
+		cmp.Or(o.maxDatagramSize, base.maxDatagramSize),
 	}
 }
 

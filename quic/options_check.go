@@ -7,6 +7,7 @@ import (
 	"net/netip"
 	"time"
 
+	"github.com/cinnabar-quic/cinnabar/internal/dgram"
 	"github.com/cinnabar-quic/cinnabar/internal/transport"
 	"github.com/cinnabar-quic/cinnabar/internal/wire"
 )
@@ -21,6 +22,7 @@ const (
 	defaultMaxAckDelay         = 25 * time.Millisecond
 	defaultMaxData             = 1 << 20
 	defaultMaxUDPPayload       = 65_527
+	defaultMaxDatagramSize     = 1452 // what an Ethernet frame has room for behind IPv6's header
 	defaultMaxStreamData       = 256 << 10
 	defaultMaxStreamsBidi      = 100
 	defaultMaxStreamsUni       = 3
@@ -199,6 +201,7 @@ func (o sessionOptions) resolved(c *checker) sessionOptions {
 	o.maxStreamsBidi = count(c, "MaxStreamsBidi", o.maxStreamsBidi, defaultMaxStreamsBidi, 0, 1<<60)
 	o.maxStreamsUni = count(c, "MaxStreamsUni", o.maxStreamsUni, defaultMaxStreamsUni, 0, 1<<60)
 	o.maxDatagramFrameSize = count(c, "MaxDatagramFrameSize", o.maxDatagramFrameSize, 0, 0, maxDatagramFrameSize)
+	o.maxDatagramSize = count(c, "MaxDatagramSize", o.maxDatagramSize, defaultMaxDatagramSize, wire.MinInitialSize, dgram.MaxBatchBytes)
 	return o
 }
 
@@ -226,6 +229,7 @@ func (o *sessionOptions) config() transport.Config {
 		CongestionControl: o.congestionAlgorithm,
 		HandshakeTimeout:  o.handshakeTimeout,
 		KeepAlive:         o.keepAlive,
+		MaxDatagram:       o.maxDatagramSize,
 		MTUDiscoveryAfter: discoverAfter,
 	}
 }
