@@ -75,6 +75,10 @@ func TestOptionRanges(t *testing.T) {
 		{connect(ConnectOptions{MaxStreamDataUni: -2}), "ConnectOptions.MaxStreamDataUni", CodeOutOfRange},
 		{connect(ConnectOptions{MaxStreamsBidi: 1<<60 + 1}), "ConnectOptions.MaxStreamsBidi", CodeOutOfRange},
 		{connect(ConnectOptions{MaxDatagramFrameSize: -2}), "ConnectOptions.MaxDatagramFrameSize", CodeOutOfRange},
+		{connect(ConnectOptions{MaxDatagramSize: 1199}), "ConnectOptions.MaxDatagramSize", CodeOutOfRange},
+		{connect(ConnectOptions{MaxDatagramSize: None}), "ConnectOptions.MaxDatagramSize", CodeOutOfRange},
+		{listen(ListenOptions{MaxDatagramSize: 65_488}), "ListenOptions.MaxDatagramSize", CodeOutOfRange},
+		{socket(SocketOptions{Server: ListenOptions{MaxDatagramSize: 9}}), "SocketOptions.Server.MaxDatagramSize", CodeOutOfRange},
 		{listen(ListenOptions{MaxDatagramFrameSize: 65_536}), "ListenOptions.MaxDatagramFrameSize", CodeOutOfRange},
 		{socket(SocketOptions{Server: ListenOptions{MaxDatagramFrameSize: -2}}), "SocketOptions.Server.MaxDatagramFrameSize", CodeOutOfRange},
 		{listen(ListenOptions{MaxStreamsBidi: -2}), "ListenOptions.MaxStreamsBidi", CodeOutOfRange},
@@ -115,7 +119,7 @@ func TestOptionDefaults(t *testing.T) {
 	p.MaxData = 1 << 20
 	p.MaxStreamDataBidiLocal, p.MaxStreamDataBidiRemote, p.MaxStreamDataUni = 256<<10, 256<<10, 256<<10
 	p.MaxStreamsBidi, p.MaxStreamsUni = 100, 3
-	if config.Params != p || config.CongestionControl != "reno" || so.highWaterMark != 16_384 {
+	if config.Params != p || config.CongestionControl != "reno" || so.highWaterMark != 16_384 || config.MaxDatagram != 1452 {
 		t.Errorf("%+v", config)
 	}
 	o = ConnectOptions{
@@ -140,8 +144,8 @@ func TestOptionDefaults(t *testing.T) {
 		t.Errorf("%+v %+v", o, so)
 	}
 	lo := ListenOptions{}
-	so, err = lo.resolve(&ListenOptions{TLS: serverConfig(), MaxStreamsBidi: 5})
-	if err != nil || so.maxStreamsBidi != 5 || lo.TLS == nil {
+	so, err = lo.resolve(&ListenOptions{TLS: serverConfig(), MaxStreamsBidi: 5, MaxDatagramSize: 9000})
+	if err != nil || so.maxStreamsBidi != 5 || so.config().MaxDatagram != 9000 || lo.TLS == nil {
 		t.Errorf("%v %+v", err, so)
 	}
 }
