@@ -5,6 +5,7 @@ import (
 	"io"
 	"math/rand/v2"
 	"strconv"
+	"strings"
 	"testing"
 	"testing/synctest"
 
@@ -98,5 +99,18 @@ func TestMaxDatagramSizeOfDatagrams(t *testing.T) {
 	}
 	if got, err := p.server.ReceiveDatagram(testContext(t)); err != nil || !bytes.Equal(got, data) {
 		t.Errorf("%d bytes, %v", len(got), err)
+	}
+}
+
+// What no datagram can be is refused before anything is sent.
+func TestMaxDatagramSizeRange(t *testing.T) {
+	for _, n := range []int{None, -2, 1, 1199, dgram.MaxBatchBytes + 1, 65_527} {
+		_, err := Dial(t.Context(), "127.0.0.1:1", ConnectOptions{TLS: clientConfig(), MaxDatagramSize: n})
+		wantCode(t, err, CodeOutOfRange)
+		_, err = Listen(t.Context(), "127.0.0.1:0", ListenOptions{TLS: serverConfig(), MaxDatagramSize: n})
+		wantCode(t, err, CodeOutOfRange)
+		if want := "ListenOptions.MaxDatagramSize"; err == nil || !strings.Contains(err.Error(), want) || !strings.Contains(err.Error(), "1200 to 65487") {
+			t.Errorf("%v, want %s and the range in it", err, want)
+		}
 	}
 }
