@@ -130,6 +130,16 @@ type EndpointOptions struct {
 
 	// ReceiveBuffer and SendBuffer are bytes of kernel memory to ask for. 0 means 7 MiB.
 	ReceiveBuffer, SendBuffer int
+
+	// Readers is how many UDP sockets the endpoint opens on its port, each with a goroutine
+	// that reads, for servers with many clients on many cores: 1 to 256, 0 means 1. The kernel
+	// spreads clients over them by a hash of the addresses, so one session is no faster. They are joined by
+	// SO_REUSEPORT when the first has the port for itself: a port that somebody has is
+	// EADDRINUSE as ever, whoever that is, but afterwards programs of the same user that ask
+	// for SO_REUSEPORT could join. Each has buffers of its own, and all get the options of
+	// Endpoint's methods. Systems other than Linux open one, and tell Logf. With a PacketConn
+	// there is no more than one.
+	Readers int
 }
 
 // ConnectOptions are the choices for one client session. At least an ALPN is

@@ -47,6 +47,9 @@ const minKeepAlive = 100 * time.Millisecond
 // (RFC 9000 §7.2).
 const minDCID = 8
 
+// maxReaders bounds sockets and goroutines by something that no machine's cores reach.
+const maxReaders = 256
+
 // maxInt is the largest number that an option can be: what a QUIC varint holds.
 const maxInt = 1<<62 - 1
 
@@ -294,6 +297,10 @@ func (o *EndpointOptions) resolve(name string) error {
 	c.port("Port", o.Port, 0)
 	o.ReceiveBuffer = count(c, "ReceiveBuffer", o.ReceiveBuffer, 0, 1, math.MaxInt32)
 	o.SendBuffer = count(c, "SendBuffer", o.SendBuffer, 0, 1, math.MaxInt32)
+	o.Readers = count(c, "Readers", o.Readers, 1, 1, maxReaders)
+	if o.Readers > 1 && o.PacketConn != nil {
+		c.fail("Readers", o.Readers, CodeInvalidArgValue, "1 with a PacketConn, which is one socket")
+	}
 	return c.result()
 }
 
