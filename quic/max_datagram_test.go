@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"io"
 	"math/rand/v2"
+	"runtime"
 	"strconv"
 	"strings"
 	"testing"
@@ -42,11 +43,15 @@ func (p *pair) bulk(t testing.TB, size int) {
 // Over real loopback, whose MTU is that of no network, each end finds what its
 // MaxDatagramSize lets it, and the peer's MaxUDPPayloadSize.
 func TestMaxDatagramSizeLoopback(t *testing.T) {
+	largest := 8952 // the loopback of some systems carries no more than 16 KiB
+	if runtime.GOOS == "linux" {
+		largest = dgram.MaxBatchBytes
+	}
 	for _, test := range []struct{ client, server, payload, fromClient, fromServer int }{
 		{0, 0, 0, 1452, 1452},
 		{1200, 0, 0, 1200, 1452},
 		{8952, 1300, 0, 8952, 1300},
-		{dgram.MaxBatchBytes, 8952, 0, 8952, 8952}, // the loopback of some systems carries no more than 16 KiB
+		{dgram.MaxBatchBytes, 8952, 0, largest, 8952},
 		{8952, 8952, 4000, 4000, 8952},
 	} {
 		p := newPair(t, ListenOptions{MaxDatagramSize: test.server, MaxUDPPayloadSize: test.payload}, ConnectOptions{MaxDatagramSize: test.client})
