@@ -215,7 +215,7 @@ type ConnectOptions struct {
 	MaxStreamsBidi          int64         // streams the peer may have open; 0 means 100, None 0 (CON-026)
 	MaxStreamsUni           int64         // likewise; 0 means 3, None 0 (CON-027)
 	MaxDatagramFrameSize    int           // bytes of the largest DATAGRAM frame we take, with type and length: to 65,535; 0 means that we take none (RFC 9221)
-	MaxDatagramSize         int           // bytes of UDP payload that path MTU discovery tries to send at most: 1200, which is no discovery, to 65,487; 0 means 1452 (RFC 9000 §14.3)
+	MaxDatagramSize         int           // bytes of UDP payload that path MTU discovery tries to send at most, not those of an application datagram: 1200, which is no discovery, to 65,487; 0 means 1452 (RFC 9000 §14.3)
 }
 
 // ListenOptions are the choices for the server sessions of a socket. A
@@ -288,7 +288,7 @@ type ListenOptions struct {
 	MaxStreamsBidi          int64         // streams the peer may have open; 0 means 100, None 0 (LIS-024)
 	MaxStreamsUni           int64         // likewise; 0 means 3, None 0 (LIS-025)
 	MaxDatagramFrameSize    int           // bytes of the largest DATAGRAM frame we take, with type and length: to 65,535; 0 means that we take none (RFC 9221)
-	MaxDatagramSize         int           // bytes of UDP payload that path MTU discovery tries to send at most: 1200, which is no discovery, to 65,487; 0 means 1452 (RFC 9000 §14.3)
+	MaxDatagramSize         int           // bytes of UDP payload that path MTU discovery tries to send at most, not those of an application datagram: 1200, which is no discovery, to 65,487; 0 means 1452 (RFC 9000 §14.3)
 }
 
 // StreamOptions are the choices for one stream that is opened here.
