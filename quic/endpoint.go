@@ -21,10 +21,12 @@ type Endpoint struct {
 	opts   EndpointOptions
 
 	// From bound on fixed; under the socket's lock until then.
-	conn   udp.Conn
-	out    *outbox        // before conn, if its Send may wait; nil if not
-	local  netip.AddrPort // of conn
-	reader chan struct{}  // closed when the reader has ended
+	conn  udp.Conn
+	conns []udp.Conn     // conn, and those that share its port
+	out   *outbox        // before conn, if its Send may wait; nil if not
+	local netip.AddrPort // of conn
+
+	readers sync.WaitGroup // one a conn
 
 	gone atomic.Bool // it is destroyed
 
@@ -80,7 +82,8 @@ func (e *Endpoint) Closing() bool {
 func (e *Endpoint) Destroyed() bool { return e.gone.Load() }
 
 // FD returns the descriptor of the UDP socket, which stays the endpoint's: it is for
-// options that the package does not know. ok is false before binding, after the
+// options that the package does not know. With several Readers it is that of the first
+// socket. ok is false before binding, after the
 // endpoint's end, on Windows, and for a PacketConn that has none (EP-025).
 func (e *Endpoint) FD() (fd int, ok bool) {
 	e.socket.mu.Lock()
@@ -107,12 +110,23 @@ func (e *Endpoint) send(b *dgram.Batch) error {
 	if e.out != nil {
 		return e.out.push(b)
 	}
-	return e.conn.Send(b)
+	return e.sender(b.Path.Remote).Send(b)
+}
+
+// sender returns the conn that sends to an address: always the same, so that datagrams keep
+// their order, and each has its share.
+func (e *Endpoint) sender(to netip.AddrPort) udp.Conn {
+	if len(e.conns) == 1 {
+		return e.conn
+	}
+	return e.conns[int(to.Port())%len(e.conns)]
 }
 
 // stats returns the figures of a bound endpoint.
-func (e *Endpoint) stats() udp.Stats {
-	u := e.conn.Stats()
+func (e *Endpoint) stats() (u udp.Stats) {
+	for _, c := range e.conns {
+		u.Add(c.Stats())
+	}
 	if e.out != nil {
 		n := e.out.drops()
 		u.SendErrors += n
@@ -121,17 +135,17 @@ func (e *Endpoint) stats() udp.Stats {
 	return u
 }
 
-// read takes datagrams in until the endpoint is closed.
-func (e *Endpoint) read() {
-	defer close(e.reader)
+// read takes datagrams from a conn of the endpoint's until that is closed.
+func (e *Endpoint) read(c udp.Conn) {
+	defer e.readers.Done()
 	r := reader{e: e, reply: dgram.NewBatch(make([]byte, 0, 2048))}
 	p := parcels.Get().(*parcel)
 	for {
-		n, slab, err := e.conn.Receive(&slabs, p.d[:])
+		n, slab, err := c.Receive(&slabs, p.d[:])
 		if err != nil {
 			p.put()
 			if !e.gone.Load() {
-				go e.Destroy(err) // not here: it waits for this goroutine
+				go e.Destroy(err) // not here: it waits for this goroutine, and is called by the first to fail
 			}
 			return
 		}
@@ -141,7 +155,7 @@ func (e *Endpoint) read() {
 	}
 }
 
-// reader is the state of an endpoint's reader.
+// reader is the state of one of an endpoint's readers.
 type reader struct {
 	e     *Endpoint
 	reply *dgram.Batch

@@ -87,15 +87,15 @@ func (e *Endpoint) Bind(ctx context.Context) (netip.AddrPort, error) {
 	e.binding = b
 	s.mu.Unlock()
 
-	c, err := e.open(b.ctx)
+	conns, err := e.open(b.ctx)
 	s.mu.Lock()
 	late := e.gone.Load()
 	switch {
 	case late:
 		err = e.stateError(op)
 	case err == nil:
-		e.bound(c)
-		c = nil
+		e.bound(conns)
+		conns = nil
 		if s.life == socketUnbound {
 			s.allBound()
 		}
@@ -105,7 +105,7 @@ func (e *Endpoint) Bind(ctx context.Context) (netip.AddrPort, error) {
 	}
 	b.settle(e.local, err)
 	s.mu.Unlock()
-	e.drop(c)
+	e.drop(conns)
 	s.notices.kick()
 	if err != nil && !late && ctx.Err() == nil {
 		e.Destroy(err)
@@ -119,8 +119,8 @@ func (e *Endpoint) stateError(op string) error {
 	return &StateError{Op: op, State: "endpoint is closed", Err: e.err, closed: true}
 }
 
-// open takes the port.
-func (e *Endpoint) open(ctx context.Context) (udp.Conn, error) {
+// open takes the port, with as many sockets as there are to be readers.
+func (e *Endpoint) open(ctx context.Context) ([]udp.Conn, error) {
 	s := e.socket
 	o := udp.Options{
 		ReceiveBuffer: e.opts.ReceiveBuffer,
@@ -145,9 +145,13 @@ func (e *Endpoint) open(ctx context.Context) (udp.Conn, error) {
 	}
 	if pc := e.opts.PacketConn; pc != nil {
 		if c, ok := pc.(interface{ UDPConn() udp.Conn }); ok { // the in-memory twin
-			return c.UDPConn(), nil
+			return []udp.Conn{c.UDPConn()}, nil
 		}
-		return udp.Wrap(pc, o)
+		c, err := udp.Wrap(pc, o)
+		if err != nil {
+			return nil, err
+		}
+		return []udp.Conn{c}, nil
 	}
 	network, any := "udp4", netip.IPv4Unspecified()
 	if e.opts.Type != UDP4 {
@@ -163,25 +167,55 @@ func (e *Endpoint) open(ctx context.Context) (udp.Conn, error) {
 	if !ip.IsValid() {
 		ip = any
 	}
-	return udp.Listen(network, netip.AddrPortFrom(ip, uint16(e.opts.Port)), o)
+	c, err := udp.Listen(network, netip.AddrPortFrom(ip, uint16(e.opts.Port)), o)
+	if err != nil {
+		return nil, err
+	}
+	return e.share(c, o)
 }
 
-// drop closes a conn that was opened for nothing. A PacketConn is closed when the
+// share opens what the endpoint has sockets beside the first on its port.
+func (e *Endpoint) share(c udp.Conn, o udp.Options) ([]udp.Conn, error) {
+	more := e.opts.Readers - 1
+	if more > 0 && !udp.CanShare {
+		if o.Logf != nil {
+			o.Logf("quic: %v: one socket reads, and not %d: the system does not spread datagrams", c.LocalAddr(), e.opts.Readers)
+		}
+		more = 0
+	}
+	if more == 0 {
+		return []udp.Conn{c}, nil
+	}
+	others, err := udp.Share(c, more, o)
+	if err != nil {
+		_ = c.Close()
+		return nil, err
+	}
+	return append([]udp.Conn{c}, others...), nil
+}
+
+// drop closes conns that were opened for nothing. A PacketConn is closed when the
 // endpoint is destroyed. It is called without locks, because that is user code.
-func (e *Endpoint) drop(c udp.Conn) {
-	if c != nil && e.opts.PacketConn == nil {
+func (e *Endpoint) drop(conns []udp.Conn) {
+	if e.opts.PacketConn != nil {
+		return
+	}
+	for _, c := range conns {
 		_ = c.Close()
 	}
 }
 
-// bound starts the endpoint's reader. It is called under the socket's lock.
-func (e *Endpoint) bound(c udp.Conn) {
-	e.conn, e.local = c, c.LocalAddr()
-	e.reader = make(chan struct{})
-	if udp.MayBlock(c) {
-		e.out = newOutbox(c)
+// bound starts the endpoint's readers. It is called under the socket's lock.
+func (e *Endpoint) bound(conns []udp.Conn) {
+	e.conns, e.conn = conns, conns[0]
+	e.local = e.conn.LocalAddr()
+	if udp.MayBlock(e.conn) {
+		e.out = newOutbox(e.conn)
 	}
-	go e.read()
+	for _, c := range conns {
+		e.readers.Add(1)
+		go e.read(c)
+	}
 }
 
 // allBound makes the socket a bound one if each of its endpoints is, and reports whether
@@ -242,9 +276,9 @@ func await(ctx context.Context, done <-chan struct{}) error {
 
 // opening is an endpoint that bindAll binds.
 type opening struct {
-	e    *Endpoint
-	b    *binding
-	conn udp.Conn
+	e     *Endpoint
+	b     *binding
+	conns []udp.Conn
 }
 
 // bindAll binds the endpoints that are not bound. If one fails the socket is destroyed with
@@ -254,7 +288,7 @@ func (s *Socket) bindAll(ctx context.Context, op string) error {
 	var failed *Endpoint
 	for i := range list {
 		o := &list[i]
-		if o.conn, err = o.e.open(o.b.ctx); err == nil {
+		if o.conns, err = o.e.open(o.b.ctx); err == nil {
 			continue
 		}
 		if o.e.gone.Load() { // it was destroyed meanwhile; the others go on
@@ -281,7 +315,7 @@ func (s *Socket) bindAll(ctx context.Context, op string) error {
 	close(s.binding)
 	s.mu.Unlock()
 	for _, o := range list {
-		o.e.drop(o.conn)
+		o.e.drop(o.conns)
 	}
 	s.notices.kick()
 	if err != nil && !late && ctx.Err() == nil {
@@ -320,7 +354,7 @@ func (s *Socket) openings(ctx context.Context) ([]opening, error) {
 }
 
 // settle ends one endpoint's part of bindAll. It is called under the socket's lock. The
-// conn is left if it is to be closed.
+// conns are left if they are to be closed.
 func (o *opening) settle(late bool, err error) {
 	e := o.e
 	switch {
@@ -330,8 +364,8 @@ func (o *opening) settle(late bool, err error) {
 		e.binding = nil
 		o.b.settle(netip.AddrPort{}, err)
 	default:
-		e.bound(o.conn)
-		o.conn = nil
+		e.bound(o.conns)
+		o.conns = nil
 		o.b.settle(e.local, nil)
 	}
 }

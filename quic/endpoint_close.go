@@ -104,21 +104,23 @@ func (e *Endpoint) release() {
 	s := e.socket
 	defer s.freeing.Done()
 	s.mu.Lock()
-	c, out := e.conn, e.out
+	bound, out := e.conn != nil, e.out
 	s.mu.Unlock()
 	if out != nil {
 		out.close()
 	}
 	var err error
 	switch {
-	case c != nil:
-		err = c.Close()
-		<-e.reader
+	case bound:
+		for _, c := range e.conns {
+			err = cmp.Or(err, c.Close())
+		}
+		e.readers.Wait()
 	case e.opts.PacketConn != nil:
 		err = e.opts.PacketConn.Close()
 	}
 	s.mu.Lock()
-	if c != nil {
+	if bound {
 		s.counts.add(e.stats())
 		s.leaving = without(s.leaving, e)
 	}

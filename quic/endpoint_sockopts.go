@@ -16,21 +16,25 @@ import (
 // the other family, EOPNOTSUPP for a PacketConn that is no *net.UDPConn, and what
 // the kernel says.
 
-// option calls f with the endpoint's conn.
+// option calls f with each of the endpoint's conns, until one fails: with the first they
+// all do.
 func (e *Endpoint) option(op, what string, f func(c udp.Conn) error) error {
 	s := e.socket
 	s.mu.Lock()
-	c := e.conn
+	conns := e.conns
 	switch {
 	case e.gone.Load():
 		defer s.mu.Unlock()
 		return e.stateError(op)
-	case c == nil:
+	case conns == nil:
 		s.mu.Unlock()
 		return &SystemError{Op: op, Why: "endpoint is not bound: call it after Bind, Listen or Connect", Err: os.NewSyscallError("setsockopt", syscall.EBADF)}
 	}
 	s.mu.Unlock()
-	err := f(c)
+	var err error
+	for i := 0; i < len(conns) && err == nil; i++ {
+		err = f(conns[i])
+	}
 	if err == nil {
 		return nil
 	}
@@ -150,7 +154,8 @@ func (e *Endpoint) dropAll(c udp.Conn, g udp.Group) error {
 	return first
 }
 
-// membership calls f with the group that the addresses stand for.
+// membership calls f with the group that the addresses stand for. Only the first socket is
+// a member, or each would get a copy of what is sent to the group.
 func (e *Endpoint) membership(op, group, iface string, f func(c udp.Conn, g udp.Group) error) error {
 	if group == "" && !e.gone.Load() {
 		return &OptionError{Option: op + ".group", code: CodeMissingArgs}
@@ -160,6 +165,9 @@ func (e *Endpoint) membership(op, group, iface string, f func(c udp.Conn, g udp.
 		what += fmt.Sprintf(" on interface %q", iface)
 	}
 	return e.option(op, what, func(c udp.Conn) error {
+		if c != e.conn {
+			return nil
+		}
 		g, err := udp.GroupOf(c, group, iface)
 		if err != nil {
 			return err

@@ -130,6 +130,16 @@ type EndpointOptions struct {
 
 	// ReceiveBuffer and SendBuffer are bytes of kernel memory to ask for. 0 means 7 MiB.
 	ReceiveBuffer, SendBuffer int
+
+	// Readers is how many UDP sockets the endpoint opens on its port, each with a goroutine
+	// that reads, for servers with many clients on many cores: 1 to 256, 0 means 1. The kernel
+	// spreads clients over them by a hash of the addresses, so one session is no faster. They are joined by
+	// SO_REUSEPORT when the first has the port for itself: a port that somebody has is
+	// EADDRINUSE as ever, whoever that is, but afterwards programs of the same user that ask
+	// for SO_REUSEPORT could join. Each has buffers of its own, and all get the options of
+	// Endpoint's methods. Systems other than Linux open one, and tell Logf. With a PacketConn
+	// there is no more than one.
+	Readers int
 }
 
 // ConnectOptions are the choices for one client session. At least an ALPN is
@@ -205,6 +215,7 @@ type ConnectOptions struct {
 	MaxStreamsBidi          int64         // streams the peer may have open; 0 means 100, None 0 (CON-026)
 	MaxStreamsUni           int64         // likewise; 0 means 3, None 0 (CON-027)
 	MaxDatagramFrameSize    int           // bytes of the largest DATAGRAM frame we take, with type and length: to 65,535; 0 means that we take none (RFC 9221)
+	MaxDatagramSize         int           // bytes of UDP payload that path MTU discovery tries to send at most, not those of an application datagram: 1200, which is no discovery, to 65,487; 0 means 1452 (RFC 9000 §14.3)
 }
 
 // ListenOptions are the choices for the server sessions of a socket. A
@@ -277,6 +288,7 @@ type ListenOptions struct {
 	MaxStreamsBidi          int64         // streams the peer may have open; 0 means 100, None 0 (LIS-024)
 	MaxStreamsUni           int64         // likewise; 0 means 3, None 0 (LIS-025)
 	MaxDatagramFrameSize    int           // bytes of the largest DATAGRAM frame we take, with type and length: to 65,535; 0 means that we take none (RFC 9221)
+	MaxDatagramSize         int           // bytes of UDP payload that path MTU discovery tries to send at most, not those of an application datagram: 1200, which is no discovery, to 65,487; 0 means 1452 (RFC 9000 §14.3)
 }
 
 // StreamOptions are the choices for one stream that is opened here.
@@ -304,6 +316,7 @@ type sessionOptions struct {
 	maxStreamsBidi          int64
 	maxStreamsUni           int64
 	maxDatagramFrameSize    int
+	maxDatagramSize         int
 }
 
 func (o *ConnectOptions) session() sessionOptions {
@@ -311,7 +324,7 @@ func (o *ConnectOptions) session() sessionOptions {
 		o.ActiveConnectionIDLimit, o.CongestionAlgorithm, o.HighWaterMark, o.IdleTimeout, o.KeepAlive,
 		o.HandshakeTimeout, o.CallbackTimeout, o.MaxAckDelay, o.MaxData, o.MaxUDPPayloadSize,
 		o.MaxStreamDataBidiLocal, o.MaxStreamDataBidiRemote, o.MaxStreamDataUni, o.MaxStreamsBidi, o.MaxStreamsUni,
-		o.MaxDatagramFrameSize,
+		o.MaxDatagramFrameSize, o.MaxDatagramSize,
 	}
 }
 
@@ -320,7 +333,7 @@ func (o *ListenOptions) session() sessionOptions {
 		o.ActiveConnectionIDLimit, o.CongestionAlgorithm, o.HighWaterMark, o.IdleTimeout, o.KeepAlive,
 		o.HandshakeTimeout, o.CallbackTimeout, o.MaxAckDelay, o.MaxData, o.MaxUDPPayloadSize,
 		o.MaxStreamDataBidiLocal, o.MaxStreamDataBidiRemote, o.MaxStreamDataUni, o.MaxStreamsBidi, o.MaxStreamsUni,
-		o.MaxDatagramFrameSize,
+		o.MaxDatagramFrameSize, o.MaxDatagramSize,
 	}
 }
 
@@ -343,6 +356,7 @@ func (o sessionOptions) over(base sessionOptions) sessionOptions {
 		cmp.Or(o.maxStreamsBidi, base.maxStreamsBidi),
 		cmp.Or(o.maxStreamsUni, base.maxStreamsUni),
 		cmp.Or(o.maxDatagramFrameSize, base.maxDatagramFrameSize),
+		cmp.Or(o.maxDatagramSize, base.maxDatagramSize),
 	}
 }
 

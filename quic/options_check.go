@@ -7,6 +7,7 @@ import (
 	"net/netip"
 	"time"
 
+	"github.com/cinnabar-quic/cinnabar/internal/dgram"
 	"github.com/cinnabar-quic/cinnabar/internal/transport"
 	"github.com/cinnabar-quic/cinnabar/internal/wire"
 )
@@ -21,6 +22,7 @@ const (
 	defaultMaxAckDelay         = 25 * time.Millisecond
 	defaultMaxData             = 1 << 20
 	defaultMaxUDPPayload       = 65_527
+	defaultMaxDatagramSize     = 1452 // what an Ethernet frame has room for behind IPv6's header
 	defaultMaxStreamData       = 256 << 10
 	defaultMaxStreamsBidi      = 100
 	defaultMaxStreamsUni       = 3
@@ -44,6 +46,9 @@ const minKeepAlive = 100 * time.Millisecond
 // minDCID is how many bytes the first destination connection ID of a client has at least
 // (RFC 9000 §7.2).
 const minDCID = 8
+
+// maxReaders bounds sockets and goroutines by something that no machine's cores reach.
+const maxReaders = 256
 
 // maxInt is the largest number that an option can be: what a QUIC varint holds.
 const maxInt = 1<<62 - 1
@@ -199,6 +204,7 @@ func (o sessionOptions) resolved(c *checker) sessionOptions {
 	o.maxStreamsBidi = count(c, "MaxStreamsBidi", o.maxStreamsBidi, defaultMaxStreamsBidi, 0, 1<<60)
 	o.maxStreamsUni = count(c, "MaxStreamsUni", o.maxStreamsUni, defaultMaxStreamsUni, 0, 1<<60)
 	o.maxDatagramFrameSize = count(c, "MaxDatagramFrameSize", o.maxDatagramFrameSize, 0, 0, maxDatagramFrameSize)
+	o.maxDatagramSize = count(c, "MaxDatagramSize", o.maxDatagramSize, defaultMaxDatagramSize, wire.MinInitialSize, dgram.MaxBatchBytes)
 	return o
 }
 
@@ -226,6 +232,7 @@ func (o *sessionOptions) config() transport.Config {
 		CongestionControl: o.congestionAlgorithm,
 		HandshakeTimeout:  o.handshakeTimeout,
 		KeepAlive:         o.keepAlive,
+		MaxDatagram:       o.maxDatagramSize,
 		MTUDiscoveryAfter: discoverAfter,
 	}
 }
@@ -290,6 +297,10 @@ func (o *EndpointOptions) resolve(name string) error {
 	c.port("Port", o.Port, 0)
 	o.ReceiveBuffer = count(c, "ReceiveBuffer", o.ReceiveBuffer, 0, 1, math.MaxInt32)
 	o.SendBuffer = count(c, "SendBuffer", o.SendBuffer, 0, 1, math.MaxInt32)
+	o.Readers = count(c, "Readers", o.Readers, 1, 1, maxReaders)
+	if o.Readers > 1 && o.PacketConn != nil {
+		c.fail("Readers", o.Readers, CodeInvalidArgValue, "1 with a PacketConn, which is one socket")
+	}
 	return c.result()
 }
 

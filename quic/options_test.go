@@ -115,7 +115,7 @@ func TestOptionDefaults(t *testing.T) {
 	p.MaxData = 1 << 20
 	p.MaxStreamDataBidiLocal, p.MaxStreamDataBidiRemote, p.MaxStreamDataUni = 256<<10, 256<<10, 256<<10
 	p.MaxStreamsBidi, p.MaxStreamsUni = 100, 3
-	if config.Params != p || config.CongestionControl != "reno" || so.highWaterMark != 16_384 {
+	if config.Params != p || config.CongestionControl != "reno" || so.highWaterMark != 16_384 || config.MaxDatagram != 1452 {
 		t.Errorf("%+v", config)
 	}
 	o = ConnectOptions{
@@ -140,8 +140,8 @@ func TestOptionDefaults(t *testing.T) {
 		t.Errorf("%+v %+v", o, so)
 	}
 	lo := ListenOptions{}
-	so, err = lo.resolve(&ListenOptions{TLS: serverConfig(), MaxStreamsBidi: 5})
-	if err != nil || so.maxStreamsBidi != 5 || lo.TLS == nil {
+	so, err = lo.resolve(&ListenOptions{TLS: serverConfig(), MaxStreamsBidi: 5, MaxDatagramSize: 9000})
+	if err != nil || so.maxStreamsBidi != 5 || so.config().MaxDatagram != 9000 || lo.TLS == nil {
 		t.Errorf("%v %+v", err, so)
 	}
 }

@@ -162,6 +162,34 @@ func (l *Loss) Sent(now mono.Time, space Space, p Packet, frames []Frame) {
 	}
 }
 
+// Unsent takes back a packet that was said to leave now and has not left after all:
+// nothing will be heard of it, and no fate told.
+func (l *Loss) Unsent(now mono.Time, space Space, number int64) {
+	s := &l.spaces[space]
+	i := s.sent.after(number)
+	if i == len(s.sent.packets) || s.sent.packets[i].Number != number || s.sent.packets[i].state != outstanding {
+		return
+	}
+	p := &s.sent.packets[i]
+	p.state = settled
+	l.leave(s, p)
+	if p.cut {
+		s.cutAt(i)
+	}
+	if p.Epoch != l.epoch {
+		return
+	}
+	if p.InFlight {
+		l.inFlight -= int(p.Size)
+		if now == l.owedAt {
+			l.owed = max(l.owed-int(p.Size), 0)
+		}
+	}
+	if p.ECN != dgram.NotECT {
+		l.ecn.marked-- // neither arrived nor lost: not tested
+	}
+}
+
 // boundQuiet forgets the oldest packet that is not in flight when there are too
 // many. A peer that only sends never acknowledges those that only acknowledge.
 func (s *space) boundQuiet() {

@@ -281,3 +281,26 @@ func TestNames(t *testing.T) {
 	l.Init(start, Config{})
 	equal(t, "controller", l.Controller().Name(), "cubic")
 }
+
+// A packet that the system refused to send leaves everything as if it had never been:
+// the flight, the pacer's budget, the probe timer and what spans persistent congestion.
+func TestUnsent(t *testing.T) {
+	s := newScript(t)
+	s.measured(100 * ms) // 0
+	s.at(200 * ms)
+	budget := s.l.Pacer().Budget(s.now)
+	n := s.send(App, probe, ect0)
+	s.wantInFlight(1)
+	s.l.Unsent(s.now, App, n)
+	s.wantInFlight(0)
+	s.wantNoDeadline()
+	equal(t, "budget", s.l.Pacer().Budget(s.now), budget)
+	s.l.Unsent(s.now, App, n) // twice is once
+	s.l.Unsent(s.now, App, n+7)
+	s.wantInFlight(0)
+	equal(t, "number", s.send(App), n+1)
+	s.at(250 * ms)
+	s.ack(App, "2")
+	s.want("2 acked")
+	equal(t, "lost", s.l.Stats().ProbesLost, 0)
+}

@@ -97,15 +97,15 @@ func (r *run) drawChanges() []sim.Node {
 		r.say(format, args...)
 	}
 	if r.chance(40) {
-		size := int(r.bytes(1200, 3000))
+		size := int(r.bytes(1200, 20_000))
 		add(sim.MTU(size), "MTU %d", size)
 	}
 	if r.chance(20) {
-		size, at := int(r.bytes(1200, 1452)), r.rand.Float64()
+		size, at := int(r.bytes(1200, 9000)), r.rand.Float64()
 		add(sim.When(r.after(at, forever), sim.MTU(size)), "MTU %d from %.2f", size, at)
 	}
 	if r.chance(20) {
-		size, at, d := int(r.bytes(1200, 1452)), r.rand.Float64(), r.duration(10*time.Millisecond, 10*time.Second)
+		size, at, d := int(r.bytes(1200, 9000)), r.rand.Float64(), r.duration(10*time.Millisecond, 10*time.Second)
 		add(sim.When(r.after(at, d), sim.MTU(size)), "MTU %d from %.2f for %v", size, at, d)
 	}
 	if r.chance(20) {

@@ -8,6 +8,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/cinnabar-quic/cinnabar/internal/dgram"
 	"github.com/cinnabar-quic/cinnabar/internal/mono"
 	"github.com/cinnabar-quic/cinnabar/internal/sim"
 	"github.com/cinnabar-quic/cinnabar/internal/transport"
@@ -203,7 +204,7 @@ func (r *run) drawConfig(c *transport.Config) {
 		r.say("key update after %d packets", c.KeyUpdateAfter)
 	}
 	if r.chance(30) {
-		c.MaxDatagram = int(r.bytes(1200, 9000))
+		c.MaxDatagram = int(r.bytes(1200, dgram.MaxBatchBytes))
 		r.say("datagrams to %d", c.MaxDatagram)
 	}
 	if r.chance(20) {

@@ -28,7 +28,7 @@ func (c *Conn) settle(now mono.Time) {
 			c.idle.progress = now
 		}
 		if p.Epoch == c.loss.Epoch() {
-			c.mtu.settle(c, now, p, arrived)
+			c.mtu.settle(c, p, arrived)
 		}
 		for i := range frames {
 			if !arrived && isRepeated(frames[i].Kind) {

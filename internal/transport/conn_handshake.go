@@ -378,7 +378,7 @@ func (c *Conn) confirm(now mono.Time) {
 	if c.server {
 		c.ids.originalUntil = now.Add(3 * c.loss.PTO(recovery.App))
 	}
-	c.mtu.start(now)
+	c.mtu.start()
 	c.events.push(Event{Kind: EventConfirmed})
 	if c.peer.PreferredAddress != nil && !c.server {
 		c.events.push(Event{Kind: EventPreferredAddress})

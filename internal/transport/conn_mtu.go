@@ -11,7 +11,8 @@ import (
 
 // mtu finds out how large a datagram the path carries, by sending padded ones
 // that may be lost without harm (RFC 8899, RFC 9000 §14.3). It tries the
-// largest first, because most paths carry it, and halves the range after that.
+// largest first, because most paths carry it, and comes down by the sizes that
+// networks have; between the largest that passes and the next it halves the range.
 type mtu struct {
 	size    int // what is known to pass, and used
 	base    int // where discovery starts, and goes back to
@@ -19,10 +20,13 @@ type mtu struct {
 	off     bool
 
 	searching bool
-	failed    int // the smallest size known not to pass
-	probe     int // in flight; 0 if none
-	tries     int // of the present size
-	suspects  int // packets larger than base lost in a row (RFC 8899 §4.3)
+	failed    int   // the smallest size known not to pass
+	below     int   // the smallest size of which a probe was lost; usual sizes below it come first
+	probe     int   // in flight; 0 if none
+	probePN   int64 // its packet number
+	tries     int   // lost of the size tried last
+	lost      int   // in this search
+	suspects  int   // packets larger than base lost in a row (RFC 8899 §4.3)
 	raiseAt   mono.Time
 	raising   bool // a later search: it must not keep an idle connection alive
 
@@ -32,10 +36,16 @@ type mtu struct {
 
 const (
 	mtuTries     = 3                // RFC 8899 §5.1.2 MAX_PROBES
+	mtuLosses    = 5 * mtuTries     // a search that has lost so many probes is over
 	mtuRaise     = 10 * time.Minute // RFC 8899 §5.1.1 PMTU_RAISE_TIMER
-	mtuStep      = 16               // ranges below that are not worth a probe
+	mtuStep      = 20               // ranges up to that are not worth a probe: IPv6's header has 20 bytes more than IPv4's
+	mtuCoarse    = 8                // above an Ethernet frame, nor are ranges up to one in so many
 	mtuBlackHole = 6                // full-size packets lost in a row
 )
+
+// usualSizes are the payloads that frames of common networks have room for, behind IPv6's
+// header or behind either: loopback of some systems, jumbo frames, and Ethernet for each family.
+var usualSizes = [...]int{32_720, 16_336, 8952, 1472, 1452}
 
 func (m *mtu) init(cfg *Config) {
 	m.base = cfg.initialDatagram()
@@ -56,50 +66,93 @@ func (m *mtu) setPeerMax(n int64) {
 }
 
 // start begins the search.
-func (m *mtu) start(mono.Time) {
+func (m *mtu) start() {
 	m.searching, m.raising = !m.off && m.ceiling > m.size, false
-	m.failed, m.probe, m.tries = m.ceiling+1, 0, 0
+	m.failed, m.below = m.ceiling+1, m.ceiling+1
+	m.probe, m.tries, m.lost = 0, 0, 0
 }
 
 // restart begins again from the base, on a path that is not known.
-func (m *mtu) restart(now mono.Time) {
+func (m *mtu) restart() {
 	m.size, m.suspects = m.base, 0
 	m.raiseAt = mono.Never
-	m.start(now)
+	m.start()
 }
 
 // raise tries larger sizes again, long after the search ended.
-func (m *mtu) raise(now mono.Time) {
+func (m *mtu) raise() {
 	m.raiseAt = mono.Never
-	m.start(now)
+	m.start()
 	m.raising = true
 }
 
-// next returns the size to probe, 0 if the search is over.
-func (m *mtu) next(now mono.Time) int {
+// next returns the size to probe, 0 if there is none now. Of the congestion window,
+// free bytes are unused.
+func (m *mtu) next(now mono.Time, free, window int) int {
 	if !m.searching || m.probe != 0 {
 		return 0
 	}
-	if m.failed > m.ceiling {
-		return m.ceiling
-	}
-	if m.failed-m.size <= mtuStep {
+	n, untried := m.usual(free, window)
+	switch {
+	case untried: // the window may have to grow first
+	case n == 0 && (m.lost >= mtuLosses || m.failed-m.size <= m.step()):
 		m.searching = false
 		m.raiseAt = now.Add(mtuRaise)
+	case n == 0:
+		n = m.size + (m.failed-m.size)/2
+	}
+	if !affordable(n, free, window) {
 		return 0
 	}
-	return m.size + (m.failed-m.size)/2
+	return n
+}
+
+// usual returns the size to try next of the ceiling and the usual ones, 0 if there is none
+// in the range: the largest untried that can be afforded, or else the smallest.
+func (m *mtu) usual(free, window int) (n int, untried bool) {
+	if m.lost >= mtuLosses {
+		return 0, false
+	}
+	for i := -1; i < len(usualSizes); i++ {
+		size := m.ceiling
+		if i >= 0 {
+			size = usualSizes[i]
+		}
+		if size >= m.failed || size > m.ceiling || size <= m.size {
+			continue
+		}
+		n = size
+		if size < m.below {
+			untried = true
+			if affordable(size, free, window) {
+				break
+			}
+		}
+	}
+	return n, untried
+}
+
+// affordable reports whether a probe of n bytes fits the congestion window, or is worth
+// waiting for it to have room: half of it at most.
+func affordable(n, free, window int) bool { return n <= free || 2*n <= window }
+
+// step returns how large a range is not worth another probe.
+func (m *mtu) step() int {
+	if m.failed > 1500 {
+		return m.size / mtuCoarse
+	}
+	return mtuStep
 }
 
 // settle takes the fate of a packet on the path in use.
-func (m *mtu) settle(c *Conn, now mono.Time, p *recovery.Packet, arrived bool) {
+func (m *mtu) settle(c *Conn, p *recovery.Packet, arrived bool) {
 	switch {
 	case p.Probe:
 		m.settleProbe(c, int(p.Size), arrived)
 	case arrived:
 		m.onAck(p)
 	default:
-		m.onLoss(c, now, p)
+		m.onLoss(c, p)
 	}
 }
 
@@ -108,15 +161,25 @@ func (m *mtu) settleProbe(c *Conn, n int, arrived bool) {
 		m.probe = 0
 	}
 	switch {
-	case arrived && n > m.size && n < m.failed:
+	case n <= m.size || n >= m.failed:
+	case arrived:
 		m.grow(c, n)
-	case !arrived && m.searching && n < m.failed && n > m.size:
-		if m.tries++; m.tries >= mtuTries {
-			m.failed, m.tries = n, 0
-		}
+	case m.searching:
+		m.miss(n)
 	}
-	if m.size >= m.ceiling && m.searching {
+	if m.size >= m.ceiling {
 		m.searching = false
+	}
+}
+
+// miss takes the loss of a probe. A smaller usual size comes before another try.
+func (m *mtu) miss(n int) {
+	m.lost++
+	if n < m.below {
+		m.below, m.tries = n, 0
+	}
+	if m.tries++; m.tries >= mtuTries {
+		m.failed, m.tries = n, 0
 	}
 }
 
@@ -128,7 +191,7 @@ func (m *mtu) grow(c *Conn, n int) {
 // onLoss watches for a path that stopped carrying large datagrams: several were
 // lost, over longer than congestion takes to let one through, and none arrived.
 // Small ones may arrive all the while.
-func (m *mtu) onLoss(c *Conn, now mono.Time, p *recovery.Packet) {
+func (m *mtu) onLoss(c *Conn, p *recovery.Packet) {
 	if int(p.Size) <= m.base || m.size == m.base {
 		return
 	}
@@ -138,7 +201,7 @@ func (m *mtu) onLoss(c *Conn, now mono.Time, p *recovery.Packet) {
 	m.suspectSize = min(m.suspectSize, int(p.Size))
 	lasting := p.Sent.Sub(m.suspectFrom) > 3*c.loss.PTO(recovery.App)
 	if m.suspects >= mtuBlackHole && (lasting || c.loss.PTOCount() >= 2) {
-		m.blackHole(c, now)
+		m.blackHole(c)
 	}
 }
 
@@ -151,62 +214,70 @@ func (m *mtu) onAck(p *recovery.Packet) {
 
 // onPTO looks whether only large datagrams get lost: two timeouts in a row with
 // nothing acknowledged in between.
-func (m *mtu) onPTO(c *Conn, now mono.Time) {
+func (m *mtu) onPTO(c *Conn) {
 	if c.loss.PTOCount() >= 2 && m.size > m.base {
-		m.blackHole(c, now)
+		m.blackHole(c)
 	}
 }
 
-func (m *mtu) blackHole(c *Conn, now mono.Time) {
-	m.failed = m.ceiling + 1
-	m.size, m.suspects, m.probe, m.tries = m.base, 0, 0, 0
-	m.searching = !m.off
+func (m *mtu) blackHole(c *Conn) {
+	m.restart()
 	c.loss.SetMaxDatagram(m.size)
 }
 
 // TooBig says that the kernel refused to send a datagram of n bytes for its
-// size (RFC 9000 §14.2.1): nothing that large is sent any more.
+// size (RFC 9000 §14.2.1): nothing that large is sent any more. A probe that was refused
+// has cost nothing, so the search goes on at once.
 func (c *Conn) TooBig(now mono.Time, n int) {
 	m := &c.mtu
 	if n <= m.base || c.life.state != active {
 		return
 	}
-	m.failed = min(m.failed, n)
 	if n == m.probe {
+		c.loss.Unsent(now, recovery.App, m.probePN)
 		m.probe, m.tries = 0, 0
 	}
 	if n <= m.size {
-		m.blackHole(c, now)
-		m.failed = n
+		m.blackHole(c)
 	}
+	m.failed = min(m.failed, n)
+	m.below = min(m.below, n)
 }
 
 // transmitMTUProbe writes a datagram that is larger than any before, if it is
-// time to try one.
-func (c *Conn) transmitMTUProbe(now mono.Time, b *dgram.Batch, p *path) bool {
-	if c.stats.streamBytesSent+c.stats.datagramBytesSent < uint64(c.cfg.MTUDiscoveryAfter) {
-		return false
+// time to try one. If the congestion window has no room for it, reserve is what
+// other packets must leave free.
+func (c *Conn) transmitMTUProbe(now mono.Time, b *dgram.Batch, p *path) (some bool, reserve int) {
+	if !c.mtu.searching || c.stats.streamBytesSent+c.stats.datagramBytesSent < uint64(c.cfg.MTUDiscoveryAfter) {
+		return false, 0
 	}
-	n := c.mtu.next(now)
-	if n == 0 || c.mtu.raising && c.loss.InFlight() == 0 || !c.confirmed || !p.validated || c.loss.CanSend() < n {
-		return false
+	if c.mtu.raising && c.loss.InFlight() == 0 || !c.confirmed || !p.validated {
+		return false, 0
+	}
+	free := c.loss.CanSend()
+	n := c.mtu.next(now, free, c.loss.Window())
+	if n == 0 {
+		return false, 0
+	}
+	if free < n {
+		return false, n
 	}
 	room := b.Next(n)
 	if room == nil {
-		return false
+		return false, 0
 	}
 	d := &c.build
 	d.reset(room)
 	pk := c.openPacket(d, recovery.App)
 	if pk == nil {
-		return false
+		return false, 0
 	}
 	d.b = wire.Ping{}.Append(d.b)
 	pk.eliciting, pk.mtuProbe = true, true
 	c.closePacket(d, pk)
 	d.padTo = n
+	c.mtu.probe, c.mtu.probePN = n, pk.pn
 	c.commit(b, p, c.finish(now, d))
 	b.Close()
-	c.mtu.probe = n
-	return true
+	return true, 0
 }

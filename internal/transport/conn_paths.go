@@ -329,7 +329,7 @@ func (s *paths) use(c *Conn, now mono.Time, i int) {
 		c.qlog.used(c, &s.list[i])
 	}
 	if from.Remote.Addr() != to.Remote.Addr() || from.Local.Addr() != to.Local.Addr() {
-		c.mtu.restart(now)
+		c.mtu.restart()
 		c.loss.SetMaxDatagram(c.mtu.size)
 		c.loss.ResetPath(now, c.loss.Epoch()+1, c.newController())
 		if c.qlog != nil {

@@ -127,7 +127,7 @@ func (c *Conn) fire(now mono.Time, t timer) {
 		}
 		c.oneRTT.Discard(now)
 	case timerMTU:
-		c.mtu.raise(now)
+		c.mtu.raise()
 	case timerOriginal:
 		c.ids.originalUntil = mono.Never
 		c.events.push(Event{Kind: EventRetired, Detail: &Detail{CID: c.ids.original}})
@@ -153,7 +153,7 @@ func (c *Conn) probe(now mono.Time) {
 			}
 		}
 	}
-	c.mtu.onPTO(c, now)
+	c.mtu.onPTO(c)
 }
 
 // idle is the idle timeout and keep-alive (RFC 9000 §10.1).

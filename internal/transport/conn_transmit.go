@@ -59,16 +59,17 @@ func (c *Conn) transmit(now mono.Time, b *dgram.Batch) bool {
 	}
 	p := c.paths.active()
 	c.marking = c.codepoint(p)
-	if c.transmitMTUProbe(now, b, p) {
+	some, reserve := c.transmitMTUProbe(now, b, p)
+	if some {
 		return true
 	}
-	c.transmitBatch(now, b, p)
+	c.transmitBatch(now, b, p, reserve)
 	return !b.Empty()
 }
 
-// transmitBatch fills the batch as far as the congestion window, the pacer and
-// the address validation rule let it.
-func (c *Conn) transmitBatch(now mono.Time, b *dgram.Batch, p *path) {
+// transmitBatch fills the batch as far as the congestion window, but for what is
+// reserved, the pacer and the address validation rule let it.
+func (c *Conn) transmitBatch(now mono.Time, b *dgram.Batch, p *path, reserve int) {
 	pace := math.MaxInt
 	if !c.cfg.DisablePacing {
 		pace = c.loss.Pacer().Budget(now)
@@ -93,7 +94,7 @@ func (c *Conn) transmitBatch(now mono.Time, b *dgram.Batch, p *path) {
 		if room == nil {
 			return
 		}
-		open := c.loss.CanSend() >= min(size, c.mtu.size) && pace > 0
+		open := c.loss.CanSend()-reserve >= min(size, c.mtu.size) && pace > 0
 		n := c.writeDatagram(now, room, open)
 		if n == 0 {
 			c.loss.SetAppLimited(open)

@@ -113,6 +113,9 @@ type testConn struct {
 	closed    *CloseReason
 	claimed   bool // a test wanted the close
 	gone      int
+
+	refuse func(size int) bool // the kernel does not send datagrams of that size; nil for none
+	lose   func(size int) bool // a path that carry goes on loses one of that size; nil for none
 }
 
 var (
@@ -214,6 +217,10 @@ func (tc *testConn) pump() {
 		tc.batch.Reset()
 		if !tc.conn.Transmit(tc.now, tc.batch) {
 			break
+		}
+		if n := tc.batch.SegmentSize(); tc.refuse != nil && tc.refuse(n) {
+			tc.conn.TooBig(tc.now, n)
+			continue
 		}
 		for i := 0; i < tc.batch.Count(); i++ {
 			tc.receive(bytes.Clone(tc.batch.Segment(i)), tc.batch.Path, tc.batch.ECN)

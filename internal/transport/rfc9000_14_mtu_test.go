@@ -19,7 +19,7 @@ func (tc *testConn) carry(mtu int, d time.Duration) {
 		tc.pump()
 		arrived := false
 		for _, p := range tc.out {
-			if p.datagram.size > mtu {
+			if n := p.datagram.size; n > mtu || tc.lose != nil && tc.lose(n) {
 				tc.peer.got[spaceOf(p.typ)].Remove(p.pn, p.pn+1)
 				continue
 			}

@@ -12,6 +12,21 @@ type counters struct {
 	sent, sentBytes, sendCalls, gsoFallbacks, sendErrors, sendFull atomic.Uint64
 }
 
+// Add adds the figures of another socket.
+func (s *Stats) Add(o Stats) {
+	s.Received += o.Received
+	s.ReceivedBytes += o.ReceivedBytes
+	s.Sent += o.Sent
+	s.SentBytes += o.SentBytes
+	s.ReceiveCalls += o.ReceiveCalls
+	s.SendCalls += o.SendCalls
+	s.GSOFallbacks += o.GSOFallbacks
+	s.SendErrors += o.SendErrors
+	s.SendFull += o.SendFull
+	s.Truncated += o.Truncated
+	s.Dropped += o.Dropped
+}
+
 func (c *counters) Stats() Stats {
 	return Stats{
 		Received:      c.received.Load(),
