@@ -97,6 +97,7 @@ func (s *Session) tlsInput(t mono.Time, level transport.Level, data []byte) {
 		}
 	}
 	r.queue = append(r.queue, tlsInput{level, data})
+	s.conn.AwaitTLS(t, true)
 	r.start()
 }
 
@@ -155,7 +156,7 @@ func (r *tlsRunner) run() {
 				r.patience.Stop()
 				s.part()
 			}
-			s.unlock(flushNow)
+			s.unlockAfterTurn()
 			if stopped {
 				r.close()
 			}
@@ -213,10 +214,12 @@ func (r *tlsRunner) deliver() {
 	if s.server != nil && s.conn.UsingEarlyData() {
 		s.offer() // its early data is worth reading now
 	}
+	s.conn.AwaitTLS(t, false)
+	s.events(t) // there may be more for TLS already
 	if r.done && !r.stopped {
 		r.retire(t)
 	}
-	s.unlock(flushNow)
+	s.unlockAfterTurn()
 }
 
 // retire ends the engine's life when the handshake is done: a server has sent its
