@@ -25,7 +25,7 @@ func TestHandshakeDatagrams(t *testing.T) {
 				st.End(make([]byte, 1024))
 			}
 		}()
-		var fromClient, fromServer []int // sizes
+		var fromClient, fromServer []int               // sizes
 		m.net.SetFilter(func(d *dgram.Datagram) bool { // called for one at a time
 			if d.Path.Local == memServer {
 				fromClient = append(fromClient, len(d.Data))
