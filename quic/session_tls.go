@@ -146,7 +146,7 @@ const alertUnexpectedMessage = 10
 func (r *tlsRunner) start() {
 	if !r.running {
 		r.running = true
-		go r.run()
+		r.s.socket.crew.run(r)
 	}
 }
 
@@ -181,10 +181,10 @@ func (r *tlsRunner) rest() {
 	s := r.s
 	s.mu.Lock()
 	r.running = len(r.queue) > 0 || r.stopped
-	again := r.running
+	again, crew := r.running, &s.socket.crew
 	s.unlock(flushNow)
 	if again {
-		go r.run()
+		crew.run(r)
 	}
 }
 
