@@ -231,7 +231,7 @@ func TestLateFatesAreStable(t *testing.T) {
 	ack := func(numbers string) { s.l.Ack(s.now, App, wire.MakeAck(parse(numbers), 0, nil), 0) }
 	ack("7")
 	ack("0 2 3")
-	s.want("4 lost, 7 acked, 0 acked, 2 acked, 3 acked")
+	s.want("4 lost, 7 acked, 0 acked, 2-3 acked")
 	equal(t, "remembered", len(s.l.spaces[App].late.live()), firstPackets)
 	ack("1 4-6")
 	s.want("1 acked, 4-5 acked")
