@@ -578,7 +578,9 @@ func TestNoDataBeforeSecure(t *testing.T) {
 		if !c.HandshakeComplete() {
 			t.Error("OpenStream did not wait for the handshake")
 		}
-		st.End([]byte("from the client"))
+		st.Write([]byte("from the ")) // goes with what is held back
+		time.Sleep(time.Millisecond)
+		st.End([]byte("client"))
 		time.Sleep(100 * time.Millisecond)
 		if short.Load() == 0 || server.HandshakeComplete() || len(opened) > 0 {
 			t.Fatalf("%d 1-RTT packets came before the handshake was done: %v", short.Load(), server.HandshakeComplete())

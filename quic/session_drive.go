@@ -1,6 +1,7 @@
 package quic
 
 import (
+	"runtime"
 	"time"
 
 	"github.com/cinnabar-quic/cinnabar/internal/dgram"
@@ -60,6 +61,23 @@ func (s *Session) unlock(f flush) {
 		}
 		f = flushNow
 	}
+}
+
+// unlockAfterTurn is unlock(flushNow), but if sleepers are woken they have a turn before
+// anything is sent: what they write then can share packets with it.
+func (s *Session) unlockAfterTurn() {
+	switch {
+	case s.flushing: // somebody is about to
+		s.unlock(flushSoon)
+		return
+	case s.woken.head == nil:
+		s.unlock(flushNow)
+		return
+	}
+	s.flushing = true
+	s.unlock(flushSoon)
+	runtime.Gosched()
+	s.flushNow()
 }
 
 // drive does one round of the machine's work, and reports whether there is more.

@@ -1,10 +1,12 @@
 package quic
 
 import (
+	"bytes"
 	"context"
 	"crypto/tls"
 	"crypto/x509"
 	"errors"
+	"sync"
 	"time"
 
 	"github.com/cinnabar-quic/cinnabar/internal/mono"
@@ -58,6 +60,7 @@ type tlsRunner struct {
 	insisted bool             // it has been looked at before that, and is good
 	authErr  error            // what came of it
 	out      []transport.TLSEvent
+	data     []byte // of out, pooled
 	state    *tls.ConnectionState
 }
 
@@ -85,7 +88,11 @@ func (s *Session) tlsInput(t mono.Time, level transport.Level, data []byte) {
 	if s.server != nil && level == transport.LevelInitial && r.conn == nil && !r.running {
 		// A tls.QUICConn costs far more than a few bytes, so it is made when the
 		// client's first message is whole.
-		r.hello = append(r.hello, data...)
+		if r.hello == nil {
+			r.hello = data
+		} else {
+			r.hello = append(r.hello, data...)
+		}
 		if !wholeMessage(r.hello) {
 			return
 		}
@@ -97,6 +104,7 @@ func (s *Session) tlsInput(t mono.Time, level transport.Level, data []byte) {
 		}
 	}
 	r.queue = append(r.queue, tlsInput{level, data})
+	s.conn.AwaitTLS(t, true)
 	r.start()
 }
 
@@ -138,7 +146,7 @@ const alertUnexpectedMessage = 10
 func (r *tlsRunner) start() {
 	if !r.running {
 		r.running = true
-		go r.run()
+		r.s.socket.crew.run(r)
 	}
 }
 
@@ -155,7 +163,7 @@ func (r *tlsRunner) run() {
 				r.patience.Stop()
 				s.part()
 			}
-			s.unlock(flushNow)
+			s.unlockAfterTurn()
 			if stopped {
 				r.close()
 			}
@@ -173,10 +181,10 @@ func (r *tlsRunner) rest() {
 	s := r.s
 	s.mu.Lock()
 	r.running = len(r.queue) > 0 || r.stopped
-	again := r.running
+	again, crew := r.running, &s.socket.crew
 	s.unlock(flushNow)
 	if again {
-		go r.run()
+		crew.run(r)
 	}
 }
 
@@ -208,15 +216,16 @@ func (r *tlsRunner) deliver() {
 		r.rejected = false
 		s.client.earlyRejected()
 	}
-	clear(r.out)
-	r.out = r.out[:0]
+	r.emptied()
 	if s.server != nil && s.conn.UsingEarlyData() {
 		s.offer() // its early data is worth reading now
 	}
+	s.conn.AwaitTLS(t, false)
+	s.events(t) // there may be more for TLS already
 	if r.done && !r.stopped {
 		r.retire(t)
 	}
-	s.unlock(flushNow)
+	s.unlockAfterTurn()
 }
 
 // retire ends the engine's life when the handshake is done: a server has sent its
@@ -347,6 +356,9 @@ func (r *tlsRunner) feed(in []tlsInput) {
 // packets that wait for that key must not be given up before.
 func (r *tlsRunner) collect() {
 	done := false
+	if r.out == nil {
+		r.out = make([]transport.TLSEvent, 0, 12) // a server's flight, with its keys
+	}
 	for {
 		e := r.conn.NextEvent()
 		out := transport.TLSEvent{Level: transport.Level(e.Level), Suite: e.Suite}
@@ -390,9 +402,40 @@ func (r *tlsRunner) collect() {
 			r.fail(&securecontext.CipherError{Suite: e.Suite})
 			return
 		}
-		out.Data = append([]byte(nil), e.Data...)
+		out.Data = r.keep(e.Data)
 		r.logEarly(&out)
 		r.out = append(r.out, out)
+	}
+}
+
+// eventBytes is room for what comes out of an engine at a time, most often: a server's
+// flight with a short chain of certificates, and secrets.
+const eventBytes = 4096
+
+// eventBuffers are pooled because an engine needs one only while it is fed.
+var eventBuffers = sync.Pool{New: func() any { return new([eventBytes]byte) }}
+
+// keep copies what an event has lent, until the event is delivered.
+func (r *tlsRunner) keep(b []byte) []byte {
+	if len(r.data)+len(b) > eventBytes {
+		return bytes.Clone(b)
+	}
+	if r.data == nil {
+		r.data = eventBuffers.Get().(*[eventBytes]byte)[:0]
+	}
+	at := len(r.data)
+	r.data = append(r.data, b...)
+	return r.data[at:len(r.data):len(r.data)]
+}
+
+// emptied forgets the events, which are delivered.
+func (r *tlsRunner) emptied() {
+	clear(r.out)
+	r.out = r.out[:0]
+	if r.data != nil {
+		clear(r.data) // there are secrets in it
+		eventBuffers.Put((*[eventBytes]byte)(r.data[:eventBytes]))
+		r.data = nil
 	}
 }
 

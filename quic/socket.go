@@ -26,6 +26,7 @@ type Socket struct {
 	notices dispatcher
 	wait    waiterPool
 	flusher flusher
+	crew    crew
 	created mono.Time
 	block   BlockList
 	loss    atomic.Pointer[DiagnosticPacketLoss] // nil for none
@@ -93,6 +94,7 @@ func NewSocket(o SocketOptions) (*Socket, error) {
 		maxOver: maxLingering,
 	}
 	s.flusher.ended = s.done
+	s.crew = crew{jobs: make(chan *tlsRunner), ended: s.done}
 	s.mux = transport.NewMux(now(), s.muxConfig())
 	s.endpoints = []*Endpoint{{socket: s, opts: o.Endpoint}}
 	return s, nil

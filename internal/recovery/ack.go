@@ -47,7 +47,7 @@ func (s *space) valid(a wire.Ack) bool {
 		return true
 	}
 	for start, end, ok := a.Next(); ok; start, end, ok = a.Next() {
-		for _, n := range s.skipped[:min(s.skips, maxSkipped)] {
+		for _, n := range s.skipped {
 			if start <= n && n < end {
 				return false
 			}

@@ -65,7 +65,7 @@ func (s *space) lostBelow() int64 {
 }
 
 func (s *space) wasSkipped(n int64) bool {
-	for _, k := range s.skipped[:min(s.skips, maxSkipped)] {
+	for _, k := range s.skipped {
 		if k == n {
 			return true
 		}

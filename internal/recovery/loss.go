@@ -65,10 +65,10 @@ type space struct {
 	probes    int
 	keys      bool
 
-	skipped  [maxSkipped]int64 // ring of the latest numbers never used
-	skips    int               // how many there ever were
-	ecnCount counts            // what the peer last reported
-	ecnSent  counts            // what we marked
+	skipped  []int64 // the latest numbers never used: a ring once there are maxSkipped
+	skips    int     // how many there ever were
+	ecnCount counts  // what the peer last reported
+	ecnSent  counts  // what we marked
 }
 
 // fate refers to a packet whose fate is to be pulled.
@@ -119,7 +119,11 @@ func (l *Loss) Next(space Space) int64 { return l.spaces[space].next }
 // acknowledges it is guessing (RFC 9000 §21.4). The latest 16 are remembered.
 func (l *Loss) Skip(space Space) {
 	s := &l.spaces[space]
-	s.skipped[s.skips%maxSkipped] = s.next
+	if len(s.skipped) < maxSkipped {
+		s.skipped = append(s.skipped, s.next)
+	} else {
+		s.skipped[s.skips%maxSkipped] = s.next
+	}
 	s.skips++
 	s.next++
 }

@@ -13,8 +13,8 @@ type store struct {
 }
 
 const (
-	firstPackets = 16
-	firstFrames  = 32
+	firstPackets = 4 // a handshake's spaces hold no more
+	firstFrames  = 8
 )
 
 // push appends one record with a copy of its frames. While pinned, records

@@ -18,6 +18,7 @@ type handshake struct {
 	token    []byte          // client: goes into every Initial
 	deadline mono.Time       // of the whole handshake
 	paused   bool            // user code is running; the deadline waits
+	patience mono.Time       // acknowledgements wait for TLS until then; 0: they do not
 	heard    bool            // client: a packet of the server's was processed
 	held     bool            // client: Begin is still to come
 }
@@ -124,6 +125,31 @@ func (c *Conn) PauseHandshakeDeadline(now mono.Time, paused bool) {
 		c.hs.deadline = now.Add(c.cfg.handshakeTimeout())
 	}
 	c.hs.paused = paused
+}
+
+// AwaitTLS tells whether TLS is at work on what EventTLS has brought. While it is, and for
+// tlsPatience at most, the acknowledgements of Initial and Handshake packets wait for what it
+// has to say, as they would where TLS runs in the same breath: most often that ends the flight.
+func (c *Conn) AwaitTLS(now mono.Time, on bool) {
+	if c.hs == nil {
+		return
+	}
+	c.hs.patience = 0
+	if on {
+		c.hs.patience = now.Add(tlsPatience)
+	}
+}
+
+// ackAt returns when an acknowledgement goes that waits for TLS, mono.Never if none does.
+func (h *handshake) ackAt() mono.Time {
+	if h.patience > 0 {
+		for i := range h.spaces {
+			if s := &h.spaces[i]; s.sealer != nil && s.acks.Deadline() < mono.Never {
+				return h.patience
+			}
+		}
+	}
+	return mono.Never
 }
 
 // Handshake takes what the TLS engine says.

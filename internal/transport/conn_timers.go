@@ -13,7 +13,7 @@ type timer uint8
 
 const (
 	timerLoss      timer = iota // a packet counts as lost, or a probe is due (RFC 9002 §6)
-	timerAck                    // a delayed ACK is due (RFC 9000 §13.2.1)
+	timerAck                    // an ACK is due that was delayed (RFC 9000 §13.2.1) or waited for TLS
 	timerPace                   // the pacer lets the next batch go (RFC 9002 §7.7)
 	timerIdle                   // nothing heard for too long (RFC 9000 §10.1)
 	timerProgress               // the peer talks but acknowledges nothing
@@ -52,6 +52,11 @@ func (c *Conn) when(t timer) mono.Time {
 	case timerLoss:
 		return c.loss.Deadline()
 	case timerAck:
+		if c.hs != nil {
+			if at := c.hs.ackAt(); at < mono.Never {
+				return at
+			}
+		}
 		if p := c.paths.active(); c.oneRTT.CanWrite() && p.allowance() >= c.smallestDatagram() {
 			return c.acks.Deadline()
 		}
@@ -108,6 +113,9 @@ func (c *Conn) fire(now mono.Time, t timer) {
 		}
 		c.settle(now)
 	case timerAck: // Transmit sees that the ACK is due
+		if c.hs != nil && c.hs.patience <= now {
+			c.hs.patience = 0
+		}
 	case timerPace:
 		c.paceUntil = mono.Never
 	case timerIdle:

@@ -170,6 +170,7 @@ func (c *Conn) writeHandshakePacket(now mono.Time, d *datagram, sp recovery.Spac
 		return
 	}
 	c.appendAck(now, d, pk, &s.acks, 0)
+	pk.ackDue = pk.ackDue && c.hs.patience <= now
 	probe := c.loss.Probes(sp) > 0
 	if open || probe || c.handshakeStuck(sp) {
 		c.appendCrypto(d, pk, &s.crypto)

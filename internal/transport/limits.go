@@ -31,6 +31,8 @@ const (
 
 	maxTokenLen = 1000 // of the peer's tokens: an Initial packet must have room for more
 
+	tlsPatience = 5 * time.Millisecond // for which acknowledgements wait for TLS
+
 	ackOnlyPing = 20 // after so many packets that ask for no ACK, one does (RFC 9000 §13.2.4)
 )
 
