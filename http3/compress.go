@@ -2,6 +2,7 @@ package http3
 
 import (
 	"sync"
+	"time"
 
 	"github.com/cinnabar-quic/cinnabar/qpack"
 	"github.com/cinnabar-quic/cinnabar/quic"
@@ -23,6 +24,8 @@ type compression struct {
 	dmu   sync.Mutex
 	dec   *qpack.Decoder
 	acks  *quic.Stream     // the decoder stream; nil until first needed
+	hush  *time.Timer      // at whose end acknowledgements go that have waited for company
+	holds bool             // it runs
 	moved chan struct{}    // closed when the table grows; nil while nobody waits
 	pumps map[*Stream]bool // streams with hooks that wait for the table
 }
@@ -106,24 +109,36 @@ func (c *compression) onEncoderStream(p []byte) *fault {
 // decode decodes a block of a stream. If it needs insertions that have not come, moved is
 // closed when some have, and a stream with hooks is pumped.
 func (c *compression) decode(st *Stream, section []byte) (h Headers, moved <-chan struct{}, err error) {
-	limit := qpack.Limit{Size: uint64(c.s.opts.MaxHeaderListSize), Fields: c.s.opts.MaxHeaderPairs}
 	c.dmu.Lock()
 	hooked, ended := st.reader()
 	if ended { // cancel has been here, or will be
 		c.dmu.Unlock()
 		return nil, nil, errReadingEnded
 	}
-	h, err = c.dec.Decode(make(Headers, 0, 16), st.ID(), section, limit)
+	h, err = c.decodeBlock(st.ID(), section)
 	if err == qpack.ErrBlocked {
 		moved = c.wait(st, hooked)
 	}
-	owed := c.sendAcks()
+	owed := c.holdAcks()
 	c.dmu.Unlock()
 	if owed != nil {
 		c.s.fail(owed)
 		return nil, nil, owed.error()
 	}
 	return h, moved, err
+}
+
+// decodeBlock decodes a block into memory that is just as large.
+func (c *compression) decodeBlock(id int64, section []byte) (h Headers, err error) {
+	limit := qpack.Limit{Size: uint64(c.s.opts.MaxHeaderListSize), Fields: c.s.opts.MaxHeaderPairs}
+	scratch := fieldBuffers.Get().(*Headers)
+	block, err := c.dec.Decode(*scratch, id, section, limit)
+	if err == nil {
+		h = make(Headers, len(block))
+		copy(h, block)
+	}
+	putFields(scratch, block)
+	return h, err
 }
 
 // wait returns a channel that is closed when the table grows, and makes that pump the stream if
@@ -160,6 +175,37 @@ func (c *compression) flushDecoder() {
 	if f != nil {
 		c.s.fail(f)
 	}
+}
+
+// Acknowledgements of sections that refer to nothing new wait for others: for so many bytes, or so
+// long. The peer keeps a few entries longer for it, and neither end wakes up for each.
+const (
+	ackBytes = 32
+	ackDelay = 20 * time.Millisecond
+)
+
+// holdAcks is sendAcks for what need not go at once.
+func (c *compression) holdAcks() *fault {
+	if c.dec.Pressing() || c.dec.Pending() >= ackBytes {
+		return c.sendAcks()
+	}
+	switch {
+	case c.holds || c.dec.Pending() == 0:
+		return nil
+	case c.hush == nil:
+		c.hush = time.AfterFunc(ackDelay, c.endHush)
+	default:
+		c.hush.Reset(ackDelay)
+	}
+	c.holds = true
+	return nil
+}
+
+func (c *compression) endHush() {
+	c.dmu.Lock()
+	c.holds = false
+	c.dmu.Unlock()
+	c.flushDecoder()
 }
 
 // sendAcks hands over what the decoder stream takes.

@@ -104,7 +104,7 @@ func (m *head) take(h Headers, allowed pseudo) (pseudo, *fault) {
 
 func (m *head) pseudo(name, value string, allowed pseudo) (pseudo, *fault) {
 	var p pseudo
-	if !httpguts.ValidHeaderFieldValue(value) {
+	if !validValue(value) {
 		return 0, malformed("value of %s has a control character", name)
 	}
 	switch name {
@@ -137,7 +137,7 @@ func (m *head) field(name, value string) *fault {
 	if !validName(name) {
 		return malformed("field name %q, want a token in lower case", name)
 	}
-	if !httpguts.ValidHeaderFieldValue(value) {
+	if !validValue(value) {
 		return malformed("value of field %s has a control character", name)
 	}
 	switch name {
@@ -157,14 +157,38 @@ func (m *head) field(name, value string) *fault {
 	return nil
 }
 
-// validName reports whether a name is a token in lower case.
-func validName(name string) bool {
-	for i := 0; i < len(name); i++ {
-		if c := name[i]; 'A' <= c && c <= 'Z' || c >= 0x80 || !httpguts.IsTokenRune(rune(c)) {
+// What a byte may stand in.
+const (
+	inName  = 1 << iota // a field's name: a token in lower case
+	inValue             // a field's value: no control character but the tab
+)
+
+// places is where each byte may stand.
+var places = func() (t [256]byte) {
+	for i := range t {
+		c := byte(i)
+		if c < 0x80 && httpguts.IsTokenRune(rune(c)) && (c < 'A' || c > 'Z') {
+			t[i] |= inName
+		}
+		if c >= ' ' && c != 0x7f || c == '\t' {
+			t[i] |= inValue
+		}
+	}
+	return t
+}()
+
+func validName(name string) bool { return name != "" && all(name, inName) }
+
+func validValue(value string) bool { return all(value, inValue) }
+
+// all reports whether all bytes may stand in a place.
+func all(s string, place byte) bool {
+	for i := 0; i < len(s); i++ {
+		if places[s[i]]&place == 0 {
 			return false
 		}
 	}
-	return name != ""
+	return true
 }
 
 // parseRequest checks the header block of a request (RFC 9114 §4.3.1, §4.4). extended

@@ -21,10 +21,11 @@ type responseWriter struct {
 	status   int      // 0 until WriteHeader
 	fields   *Headers // of a pool: what goes out, as it was at WriteHeader; nil when it is not to go any more
 	has      fieldSet
-	length   int64 // what Content-Length says, -1 if nothing
-	bodiless bool  // the response has none by its status
-	head     bool  // or because it answers HEAD
-	sent     bool  // the header block has gone
+	length   int64  // what Content-Length says, -1 if nothing
+	declared string // the same in words
+	bodiless bool   // the response has none by its status
+	head     bool   // or because it answers HEAD
+	sent     bool   // the header block has gone
 	written  int64
 	buf      *[]byte // of a pool: the body that waits; nil if none does
 	trailers []string
@@ -313,12 +314,20 @@ func (w *responseWriter) release() {
 }
 
 func (w *responseWriter) dropFields() {
-	if h := w.fields; h != nil && cap(*h) <= 256 {
-		clear(*h)
-		*h = (*h)[:0]
-		fieldBuffers.Put(h)
+	if w.fields != nil {
+		putFields(w.fields, *w.fields)
+		w.fields = nil
 	}
-	w.fields = nil
+}
+
+// putFields gives memory of fieldBuffers back; h is what it has grown to.
+func putFields(buf *Headers, h Headers) {
+	if cap(h) > 256 {
+		return
+	}
+	clear(h[:cap(h)]) // what was tried and dropped, too
+	*buf = h[:0]
+	fieldBuffers.Put(buf)
 }
 
 var (

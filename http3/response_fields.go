@@ -64,12 +64,13 @@ func (w *responseWriter) own(name string, values []string) bool {
 }
 
 func (w *responseWriter) declare(length string) {
-	n, err := strconv.ParseUint(strings.Trim(length, " \t"), 10, 63)
+	length = strings.Trim(length, " \t")
+	n, err := strconv.ParseUint(length, 10, 63)
 	if err != nil {
 		w.notef("set an invalid Content-Length of %q", length)
 		return
 	}
-	w.length = int64(n)
+	w.length, w.declared = int64(n), length
 }
 
 // prioritize merges what the response says of its priority into what the client wants (RFC
@@ -86,7 +87,7 @@ func (w *responseWriter) prioritize(values []string) {
 // net/http does with HTTP/2.
 func appendField(h Headers, name string, values []string) Headers {
 	for _, v := range values {
-		if httpguts.ValidHeaderFieldValue(v) && (name != "te" || v == "trailers") {
+		if validValue(v) && (name != "te" || v == "trailers") {
 			h = append(h, Field{Name: name, Value: v})
 		}
 	}
@@ -99,9 +100,10 @@ func (w *responseWriter) complete(body []byte, last bool) {
 	h := *w.fields
 	if w.length < 0 && last && !w.bodiless && (len(body) > 0 || !w.head) && w.x.req.Method != "CONNECT" {
 		w.length = int64(len(body))
+		w.declared = strconv.FormatInt(w.length, 10)
 	}
 	if w.length >= 0 && w.status != http.StatusNoContent { // RFC 9110 §8.6
-		h = append(h, Field{Name: "content-length", Value: strconv.FormatInt(w.length, 10)})
+		h = append(h, Field{Name: "content-length", Value: w.declared})
 	}
 	if w.has&(hasContentType|hasContentEncoding) == 0 && !w.bodiless && len(body) > 0 {
 		h = append(h, Field{Name: "content-type", Value: http.DetectContentType(body)})

@@ -89,11 +89,14 @@ var errCancelled = errors.New("http3: request cancelled by its Cancel channel or
 // nil, ends what it takes to know that.
 func requestContext(r *http.Request) (ctx context.Context, stop func()) {
 	//lint:ignore SA1019 old programs use it
-	cancelled := r.Cancel
-	if cancelled == nil {
-		return r.Context(), nil
+	if cancelled := r.Cancel; cancelled != nil {
+		return cancelledBy(r.Context(), cancelled)
 	}
-	ctx, cancel := context.WithCancelCause(r.Context())
+	return r.Context(), nil
+}
+
+func cancelledBy(ctx context.Context, cancelled <-chan struct{}) (_ context.Context, stop func()) {
+	ctx, cancel := context.WithCancelCause(ctx)
 	go func() {
 		select {
 		case <-cancelled:

@@ -203,6 +203,26 @@ func (st *Stream) noticeReadable() {
 	})
 }
 
+// noticeBlock tells of a header block, if there are hooks.
+func (st *Stream) noticeBlock(p part, h Headers) {
+	if !st.isHooked() {
+		return
+	}
+	st.notice(func(k *StreamHooks) error {
+		hook := k.InitialHeaders
+		switch p {
+		case partInfo:
+			hook = k.InformationalHeaders
+		case partTrailer:
+			hook = k.TrailingHeaders
+		}
+		if hook == nil {
+			return nil
+		}
+		return hook(h)
+	})
+}
+
 // notice is a call of one of the hooks.
 type notice func(k *StreamHooks) error
 

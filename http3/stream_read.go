@@ -1,6 +1,7 @@
 package http3
 
 import (
+	"bytes"
 	"errors"
 	"io"
 	"os"
@@ -45,6 +46,7 @@ type reading struct {
 
 	section []byte // the payload of a HEADERS or PUSH_PROMISE frame, so far
 	whole   bool   // all of it
+	lent    bool   // it lies in mem
 	waited  bool   // for QPACK's table
 
 	phase    readPhase
@@ -364,6 +366,9 @@ func (st *Stream) nextBlock(wait bool) (part, error) {
 		if moved == nil {
 			return p, err
 		}
+		if !st.keepBlock() {
+			return partNone, st.tooLarge()
+		}
 		if !r.waited {
 			r.waited = true
 			st.s.stats.waited.Add(1)
@@ -403,6 +408,11 @@ func (st *Stream) collect(wait bool) (more bool, err error) {
 		}
 	}
 	n := min(r.left, uint64(len(r.buf)))
+	if n == r.left && len(r.section) == 0 { // as most are: it is decoded where it lies
+		r.section, r.buf, r.left = r.buf[:n], r.buf[n:], 0
+		r.whole, r.lent = true, true
+		return true, nil
+	}
 	if !st.hold(int(n)) {
 		return false, st.tooLarge()
 	}
@@ -411,6 +421,20 @@ func (st *Stream) collect(wait bool) (more bool, err error) {
 	r.left -= n
 	st.drop()
 	return true, nil
+}
+
+// keepBlock copies a block that has to wait, and reports whether the session has room for it.
+func (st *Stream) keepBlock() bool {
+	r := &st.in
+	if !r.lent {
+		return true
+	}
+	if !st.hold(len(r.section)) {
+		return false
+	}
+	r.section, r.lent = bytes.Clone(r.section), false
+	st.drop()
+	return true
 }
 
 // maxHeld bounds the header blocks of a session that are not whole, or wait for QPACK: all of them
@@ -442,7 +466,8 @@ func (st *Stream) block() (part, <-chan struct{}, error) {
 	if moved != nil {
 		return partNone, moved, nil
 	}
-	r.section, r.whole, r.waited, r.open = nil, false, false, false
+	r.section, r.whole, r.lent, r.waited, r.open = nil, false, false, false, false
+	st.drop()
 	st.release()
 	switch f := qpackFault(err); {
 	case errors.Is(err, qpack.ErrTooLarge):
@@ -473,7 +498,7 @@ func (st *Stream) onBlock(h Headers) (part, *fault) {
 			return partNone, f
 		}
 		r.phase, r.trailers = readTail, h
-		st.notice(func(k *StreamHooks) error { return told(k.TrailingHeaders, h) })
+		st.noticeBlock(partTrailer, h)
 		return partTrailer, nil
 	}
 	var m head
@@ -495,7 +520,7 @@ func (st *Stream) onBlock(h Headers) (part, *fault) {
 		if r.infos++; r.infos > maxInformational {
 			return partNone, streamFault(ExcessiveLoad, "more than %d informational responses", maxInformational)
 		}
-		st.notice(func(k *StreamHooks) error { return told(k.InformationalHeaders, h) })
+		st.noticeBlock(partInfo, h)
 		return partInfo, nil
 	default:
 		r.tunnel = st.requestMethod() == "CONNECT" && m.status < 300
@@ -507,15 +532,8 @@ func (st *Stream) onBlock(h Headers) (part, *fault) {
 	if r.tunnel {
 		r.length = -1 // RFC 9110 §8.6: it means nothing there
 	}
-	st.notice(func(k *StreamHooks) error { return told(k.InitialHeaders, h) })
+	st.noticeBlock(partInitial, h)
 	return partInitial, nil
-}
-
-func told(hook func(Headers) error, h Headers) error {
-	if hook == nil {
-		return nil
-	}
-	return hook(h)
 }
 
 // maxInformational is how many responses of 1xx may come before the final one.
@@ -536,7 +554,8 @@ func (st *Stream) setMethod(method string) {
 
 // tooLarge is a header block over a limit.
 func (st *Stream) tooLarge() error {
-	st.in.section = nil
+	st.in.section, st.in.lent = nil, false
+	st.drop()
 	st.release()
 	if st.lenient {
 		st.in.err = errHeaderLimit

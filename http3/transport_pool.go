@@ -48,8 +48,9 @@ type clientConn struct {
 	stateOnce sync.Once
 	state     *tls.ConnectionState
 
-	aliveMu sync.Mutex // orders changes of the next
-	alive   bool       // the session is kept alive
+	watch    *time.Timer // looks after a session with requests from time to time
+	watching bool        // it runs
+	kept     bool        // the session is kept alive
 }
 
 // dialing is an attempt to get a session that all wait for who need it.
@@ -78,7 +79,6 @@ func (t *Transport) acquire(ctx context.Context, key poolKey, plain bool) (*clie
 	if c := t.conns[key]; c != nil {
 		got = c.takeLocked()
 		t.mu.Unlock()
-		c.stayAlive()
 		return c, got, nil
 	}
 	d := t.dials[key]
@@ -131,6 +131,7 @@ func (t *Transport) dialled(key poolKey, d *dialing, c *clientConn, err error) {
 		err = errClosed
 	case c != nil && d.waiters > 0:
 		d.c, c.active, c.ready, unwanted = c, d.waiters, true, nil
+		c.watchLocked()
 		if t.conns == nil {
 			t.conns = make(map[poolKey]*clientConn)
 		}
@@ -145,8 +146,6 @@ func (t *Transport) dialled(key poolKey, d *dialing, c *clientConn, err error) {
 	t.mu.Unlock()
 	if unwanted != nil {
 		c.close()
-	} else if c != nil {
-		c.stayAlive()
 	}
 	close(d.done)
 }
@@ -175,6 +174,7 @@ func (c *clientConn) takeLocked() httptrace.GotConnInfo {
 	}
 	c.active++
 	c.used = true
+	c.watchLocked()
 	if c.idle != nil {
 		c.idle.Stop()
 	}
@@ -195,11 +195,8 @@ func (c *clientConn) release() {
 		c.restLocked()
 	}
 	t.mu.Unlock()
-	switch {
-	case closes:
+	if closes {
 		c.close()
-	case rests:
-		c.stayAlive()
 	}
 }
 
@@ -265,6 +262,9 @@ func (t *Transport) dropLocked(c *clientConn) {
 	if c.idle != nil {
 		c.idle.Stop()
 	}
+	if c.watch != nil {
+		c.watch.Stop()
+	}
 }
 
 // close ends a session without requests in order: streams that are on their way still arrive.
@@ -274,25 +274,40 @@ func (c *clientConn) close() { _ = c.s.Close() } // it may be over
 // there: a response may take longer than QUIC's idle timeout.
 const aliveInterval = 15 * time.Second
 
-// stayAlive keeps a session alive that has requests, and lets any other go to sleep.
-func (c *clientConn) stayAlive() {
-	if c.t.QUIC.KeepAlive != 0 {
+// watchLocked makes a session be looked at in a while. Requests that are answered sooner cost no more
+// than that.
+func (c *clientConn) watchLocked() {
+	switch {
+	case c.watching || c.over || c.t.QUIC.KeepAlive != 0:
 		return
+	case c.watch == nil:
+		c.watch = time.AfterFunc(watchEvery, c.look)
+	default:
+		c.watch.Reset(watchEvery)
 	}
-	c.aliveMu.Lock()
-	defer c.aliveMu.Unlock()
-	c.t.mu.Lock()
-	on := c.active > 0
-	c.t.mu.Unlock()
-	if on == c.alive {
-		return
+	c.watching = true
+}
+
+// look keeps a session alive that has requests, and lets any other go to sleep.
+func (c *clientConn) look() {
+	t := c.t
+	t.mu.Lock()
+	on := c.active > 0 && !c.over
+	turned := on != c.kept
+	c.kept = on
+	t.mu.Unlock()
+	if turned {
+		var d time.Duration
+		if on {
+			d = aliveInterval
+		}
+		c.s.q.SetKeepAlive(d)
 	}
-	c.alive = on
-	var d time.Duration
-	if on {
-		d = aliveInterval
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if c.watching = false; c.active > 0 || c.kept {
+		c.watchLocked()
 	}
-	c.s.q.SetKeepAlive(d)
 }
 
 // secure reports whether the handshake is complete.

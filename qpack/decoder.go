@@ -14,6 +14,7 @@ type Decoder struct {
 
 	out      outbox
 	reported uint64 // the Known Received Count that the peer has when it has read out
+	news     bool   // out raises that
 
 	// As long as the last instruction in out is an Insert Count Increment of which
 	// nothing is sent, it is raised instead of followed by another one.
@@ -194,8 +195,15 @@ func (d *Decoder) Cancel(streamID int64) {
 func (d *Decoder) acknowledge(streamID int64, required uint64) {
 	d.incrementSize = 0
 	d.out.b = appendInt(d.out.b, 0x80, 7, uint64(streamID))
-	d.reported = max(d.reported, required)
+	if required > d.reported {
+		d.reported, d.news = required, true
+	}
 }
+
+// Pressing reports whether Instructions has something that the peer waits for: that insertions
+// have arrived, which it can then refer to without risk. All else only makes it forget, and can wait
+// for company.
+func (d *Decoder) Pressing() bool { return d.news || d.table.inserted > d.reported }
 
 // Instructions returns what is to be written to the decoder stream. The slice is
 // borrowed until the next call that changes the decoder. Insertions are reported when
@@ -208,15 +216,21 @@ func (d *Decoder) Instructions() []byte {
 		at := len(d.out.b) - d.incrementSize
 		d.out.b = appendInt(d.out.b[:at], 0x00, 6, d.table.inserted-d.incrementFrom)
 		d.incrementSize = len(d.out.b) - at
-		d.reported = d.table.inserted
+		d.reported, d.news = d.table.inserted, true
 	}
 	return d.out.pending()
 }
 
+// Pending returns how many bytes of instructions wait, without insertions that are yet to be
+// reported.
+func (d *Decoder) Pending() int { return len(d.out.pending()) }
+
 // Sent says that the first n bytes of Instructions were handed over.
 func (d *Decoder) Sent(n int) {
 	d.out.take(n)
-	if len(d.out.pending()) < d.incrementSize {
+	left := len(d.out.pending())
+	if left < d.incrementSize {
 		d.incrementSize = 0
 	}
+	d.news = d.news && left > 0
 }

@@ -279,3 +279,34 @@ func TestLiteralsAreMadeOnce(t *testing.T) {
 		t.Errorf("%v allocations for three strings", allocs)
 	}
 }
+
+// What is pressing is that insertions have arrived, whatever it is that says so, until it is handed
+// over.
+func TestPressing(t *testing.T) {
+	d := tableOf4(t)
+	if !d.Pressing() {
+		t.Error("insertions are not pressing")
+	}
+	if d.Instructions(); !d.Pressing() || d.Pending() != 1 {
+		t.Errorf("an increment that was not handed over: %v, %d bytes", d.Pressing(), d.Pending())
+	}
+	if d.Sent(d.Pending()); d.Pressing() || d.Pending() != 0 {
+		t.Errorf("after it: %v, %d bytes", d.Pressing(), d.Pending())
+	}
+	decode := func() {
+		t.Helper()
+		if _, err := d.Decode(nil, 8, []byte{6, 0, 0x80}, Limit{}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if decode(); d.Pressing() || d.Pending() != 1 {
+		t.Errorf("a section of what is known: %v, %d bytes", d.Pressing(), d.Pending())
+	}
+	d = tableOf4(t)
+	if decode(); !d.Pressing() {
+		t.Error("a section of what is news is not pressing")
+	}
+	if d.Sent(d.Pending()); d.Pressing() {
+		t.Error("it is when it is handed over")
+	}
+}

@@ -101,6 +101,7 @@ func (d *dispatcher) kick() {
 
 // deliver runs notices until there are none.
 func (d *dispatcher) deliver() {
+	deepen(false)
 	for {
 		d.mu.Lock()
 		if len(d.queue) == 0 {

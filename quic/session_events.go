@@ -144,10 +144,31 @@ func begin(fresh *Stream, handler func(*Stream)) {
 	for st := list; st != nil; {
 		next := st.fresh
 		st.fresh = nil
-		go handler(st)
+		go handle(st, handler)
 		st = next
 	}
 }
+
+// handle runs the handler of HandleStreams.
+func handle(st *Stream, handler func(*Stream)) {
+	deepen(false)
+	handler(st)
+}
+
+// deepen makes the stack of a goroutine as deep as one needs it that reads, answers and sends:
+// in one step while there is nothing on it to copy, and not in three with all the frames then. Its
+// own frame is what does that, whether it is filled or not.
+//
+//go:noinline
+func deepen(fill bool) {
+	if fill {
+		var frame [6 << 10]byte
+		use(&frame)
+	}
+}
+
+//go:noinline
+func use(*[6 << 10]byte) {}
 
 // tellStream gives a stream of the peer's to the Stream hook.
 func (s *Session) tellStream(st *Stream) {
