@@ -202,6 +202,7 @@ func (c *Conn) transmitMTUProbe(now mono.Time, b *dgram.Batch, p *path) bool {
 		return false
 	}
 	d.b = wire.Ping{}.Append(d.b)
+	c.appendImmediateAck(d, pk)
 	pk.eliciting, pk.mtuProbe = true, true
 	c.closePacket(d, pk)
 	d.padTo = n
