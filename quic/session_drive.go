@@ -75,7 +75,7 @@ func (s *Session) drive(f flush, advanced *bool) (again bool) {
 	switch f {
 	case flushCredit:
 		if s.conn.CreditDue() {
-			s.flushLater()
+			again = s.transmit(t) || s.arm(t, advanced)
 		}
 	case flushSoon:
 		s.flushLater()

@@ -20,7 +20,7 @@ const (
 	// (RFC 9406 §4.2), keep the window open while one of them is lost, and are few.
 	acksPerWindow = 16
 	fewestPackets = 4  // below that it is not worth a frame
-	mostPackets   = 64 // above that ACKs cost next to nothing
+	mostPackets   = 256 // above that ACKs cost next to nothing
 
 	// A delay below this many round trips delays nobody who waits for a window; it only
 	// bounds how long the end of a flight goes unanswered, and the probe timeout with it.
