@@ -23,6 +23,12 @@ type spec struct {
 	Requests               int
 	Handshakes             int
 	Pairs                  int
+	Sessions, Active       int           // of many
+	Duration               time.Duration // of many
+	RateMbps               int64         // of the path in bulk-loss, as the next two
+	RTT                    time.Duration
+	LossPercent            float64
+	Seed                   uint64 // of what is random
 	Settle, Timeout        time.Duration
 	Cert, Key              []byte // DER
 	Curve                  string
@@ -48,7 +54,7 @@ func runChild(ctx context.Context, s spec) (result, error) {
 	if err != nil {
 		return res, err
 	}
-	ctx, cancel := context.WithTimeout(ctx, s.Timeout)
+	ctx, cancel := context.WithTimeout(ctx, s.limit())
 	defer cancel()
 	cmd := exec.CommandContext(ctx, self, childFlag)
 	cmd.Cancel = func() error { return cmd.Process.Signal(syscall.SIGQUIT) } // prints its goroutines
@@ -65,6 +71,14 @@ func runChild(ctx context.Context, s spec) (result, error) {
 		return res, fmt.Errorf("the child's answer %q: %w", out.Bytes(), err)
 	}
 	return res, nil
+}
+
+// limit is how long the child may take.
+func (s spec) limit() time.Duration {
+	if s.Workload == "many" {
+		return s.Timeout + setupLimit(s.Sessions)
+	}
+	return s.Timeout
 }
 
 // childMain is the whole life of a child.

@@ -28,8 +28,8 @@ func TestEveryPair(t *testing.T) {
 	dir := t.TempDir()
 	jsonFile, benchstatFile := filepath.Join(dir, "out.json"), filepath.Join(dir, "out.txt")
 	var out bytes.Buffer
-	err := compare(t.Context(), []string{"-rounds", "1", "-mb", "2", "-requests", "50", "-handshakes", "10",
-		"-pairs", "5", "-settle", "0s", "-timeout", "1m", "-json", jsonFile, "-benchstat", benchstatFile}, &out)
+	err := compare(t.Context(), []string{"-workloads", "all", "-rounds", "1", "-mb", "2", "-requests", "50", "-handshakes", "10",
+		"-pairs", "5", "-sessions", "20", "-active", "7", "-duration", "200ms", "-loss", "0", "-rtt", "4ms", "-settle", "0s", "-timeout", "1m", "-json", jsonFile, "-benchstat", benchstatFile}, &out)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -72,9 +72,10 @@ func TestEveryPair(t *testing.T) {
 }
 
 func TestProfile(t *testing.T) {
-	for _, workload := range []string{"bulk", "h3-1", "h3bulk"} {
+	for _, workload := range []string{"bulk", "bulk-up", "fair", "many", "h3-1", "h3bulk"} {
 		file := filepath.Join(t.TempDir(), "cpu.out")
-		err := compare(t.Context(), []string{"-workloads", workload, "-impls", "tls", "-rounds", "1", "-mb", "1", "-requests", "20", "-cpuprofile", file}, io.Discard)
+		err := compare(t.Context(), []string{"-workloads", workload, "-impls", "tls", "-rounds", "1", "-mb", "1", "-requests", "20",
+			"-sessions", "4", "-duration", "100ms", "-settle", "0s", "-cpuprofile", file}, io.Discard)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -90,6 +91,14 @@ func TestOptions(t *testing.T) {
 		{"-impls", "fish"},
 		{"-rounds", "0"},
 		{"-mb", "0"},
+		{"-sessions", "0"},
+		{"-active", "0"},
+		{"-rate", "0"},
+		{"-rtt", "-1ms"},
+		{"-loss", "100"},
+		{"-loss", "NaN"},
+		{"-workloads", "fish*"},
+		{"-workloads", "[bulk"},
 		{"-curve", "fish"},
 		{"-cpuprofile", "x"},
 		{"fish"},
@@ -107,6 +116,17 @@ func TestOptions(t *testing.T) {
 	}
 	if !slices.Equal(o.impls, implNames()) {
 		t.Errorf("implementations %q, want all", o.impls)
+	}
+	for list, want := range map[string][]string{
+		"":      {"bulk", "rr1", "rr100", "fair", "hs", "mem", "h3-1", "h3-100", "h3bulk"},
+		"all":   workloadNames(),
+		"bulk*": {"bulk", "bulk-up", "bulk-8", "bulk-n", "bulk-jumbo", "bulk-loss"},
+		"rr,h3": {"rr1", "rr100", "h3-1", "h3-100"},
+	} {
+		o, err := parseOptions([]string{"-workloads", list})
+		if err != nil || !slices.Equal(o.workloads, want) {
+			t.Errorf("workloads %q are %q, %v; want %q", list, o.workloads, err, want)
+		}
 	}
 }
 

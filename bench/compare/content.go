@@ -82,6 +82,9 @@ func (r request) check(got int64, b []byte) error {
 // readRequest reads a request; if whole, the stream must end behind it.
 func readRequest(s io.Reader, buf []byte, whole bool) (request, error) {
 	buf = buf[:requestSize+1]
+	if !whole {
+		buf = buf[:requestSize] // what follows is the next request's, or the upload's
+	}
 	n := 0
 	for n < requestSize || whole {
 		m, err := s.Read(buf[n:])

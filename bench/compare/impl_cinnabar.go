@@ -4,7 +4,7 @@ import (
 	"context"
 	"crypto/tls"
 	"net/netip"
-	"time"
+	"sync/atomic"
 
 	"github.com/cinnabar-quic/cinnabar/quic"
 )
@@ -13,7 +13,7 @@ import (
 type cinnabar struct{}
 
 func (cinnabar) socket(b *bench, hooks quic.SocketHooks) (*quic.Socket, error) {
-	b.note("datagrams of %d bytes at most (MaxUDPPayloadSize of both ends); MaxStreamsBidi raised to %d, MaxConnectionsPerHost to %d; windows are the library's (256 KiB growing a stream, 1 MiB a session)", datagramSize, streamLimit, hostLimit)
+	b.note("datagrams of %d bytes at most (MaxUDPPayloadSize of both ends) but in bulk-jumbo; MaxStreamsBidi raised to %d, MaxConnectionsPerHost to %d; windows are the library's (256 KiB growing a stream, 1 MiB a session)", datagramSize, streamLimit, hostLimit)
 	return quic.NewSocket(quic.SocketOptions{
 		Endpoint:              quic.EndpointOptions{Address: "127.0.0.1", ReceiveBuffer: socketBuffer, SendBuffer: socketBuffer},
 		MaxConnectionsPerHost: hostLimit,
@@ -22,12 +22,22 @@ func (cinnabar) socket(b *bench, hooks quic.SocketHooks) (*quic.Socket, error) {
 	})
 }
 
-// idle is the idle timeout for the workload, 0 for the library's.
-func (cinnabar) idle(b *bench) time.Duration {
-	if b.Workload == "mem" {
-		return memIdleTimeout
+// congestion is the congestion control of both ends, "" for the library's, which is Reno.
+func (cinnabar) congestion(b *bench) string {
+	if b.Workload == "bulk-loss" {
+		b.note("bulk-loss: congestion control is CUBIC at both ends (CongestionAlgorithm)")
+		return "cubic"
 	}
-	return 0
+	return ""
+}
+
+// largestDatagram is what both ends take at most. In bulk-jumbo that is all that IPv4 carries
+// in one batch, so that nothing but the path limits datagrams.
+func (cinnabar) largestDatagram(b *bench) int {
+	if b.Workload == "bulk-jumbo" {
+		return 65_487
+	}
+	return datagramSize
 }
 
 func (c cinnabar) listen(b *bench) (listener, error) {
@@ -36,12 +46,13 @@ func (c cinnabar) listen(b *bench) (listener, error) {
 		return nil, err
 	}
 	err = s.Listen(context.Background(), quic.ListenOptions{
-		TLS:               b.serverTLS.Clone(),
-		MaxUDPPayloadSize: datagramSize,
-		MaxStreamsBidi:    streamLimit,
-		IdleTimeout:       c.idle(b),
+		TLS:                 b.serverTLS.Clone(),
+		CongestionAlgorithm: c.congestion(b),
+		MaxUDPPayloadSize:   c.largestDatagram(b),
+		MaxStreamsBidi:      streamLimit,
+		IdleTimeout:         b.idleTimeout(),
 	})
-	return cinnabarListener{s}, err
+	return &cinnabarListener{s: s, b: b}, err
 }
 
 func (c cinnabar) dialer(b *bench) (dialer, error) {
@@ -50,24 +61,36 @@ func (c cinnabar) dialer(b *bench) (dialer, error) {
 		return nil, err
 	}
 	return &cinnabarDialer{s, quic.ConnectOptions{
-		TLS:               b.clientTLS.Clone(),
-		ServerName:        serverName,
-		MaxUDPPayloadSize: datagramSize,
-		IdleTimeout:       c.idle(b),
+		TLS:                 b.clientTLS.Clone(),
+		ServerName:          serverName,
+		CongestionAlgorithm: c.congestion(b),
+		MaxUDPPayloadSize:   c.largestDatagram(b),
+		IdleTimeout:         b.idleTimeout(),
 	}}, nil
 }
 
-type cinnabarListener struct{ s *quic.Socket }
+type cinnabarListener struct {
+	s    *quic.Socket
+	b    *bench
+	last atomic.Pointer[quic.ServerSession]
+}
 
-func (l cinnabarListener) addr() string { return l.s.Address().String() }
-func (l cinnabarListener) close()       { l.s.Destroy(nil) }
+func (l *cinnabarListener) addr() string { return l.s.Address().String() }
 
-func (l cinnabarListener) accept(ctx context.Context) (session, error) {
+func (l *cinnabarListener) accept(ctx context.Context) (session, error) {
 	s, err := l.s.Accept(ctx)
 	if err != nil {
 		return nil, err
 	}
+	l.last.Store(s)
 	return cinnabarSession{&s.Session}, nil
+}
+
+func (l *cinnabarListener) close() {
+	if s := l.last.Load(); s != nil && l.b.Workload == "bulk-jumbo" {
+		l.b.note("bulk-jumbo: datagrams of %d bytes at the end of the transfer", s.Stats().MTU)
+	}
+	l.s.Destroy(nil)
 }
 
 type cinnabarDialer struct {

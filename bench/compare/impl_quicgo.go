@@ -17,10 +17,14 @@ func (quicGo) config(b *bench) *quicgo.Config {
 		DisablePathMTUDiscovery: true,
 		MaxIncomingStreams:      streamLimit,
 	}
-	b.note("datagrams of %d bytes, path MTU discovery off; MaxIncomingStreams raised to %d; windows are the library's (512 KiB growing to 6 MiB a stream, 15 MiB a connection)", datagramSize, streamLimit)
-	if b.Workload == "mem" {
-		c.MaxIdleTimeout = memIdleTimeout
+	switch b.Workload {
+	case "bulk-jumbo":
+		b.note("bulk-jumbo: datagrams of %d bytes as in bulk, the library's upper limit, which path MTU discovery does not pass", datagramSize)
+	case "bulk-loss":
+		b.note("bulk-loss: congestion control is the library's Reno, which falls to 0.7 of the window and has no setting")
 	}
+	b.note("datagrams of %d bytes, path MTU discovery off; MaxIncomingStreams raised to %d; windows are the library's (512 KiB growing to 6 MiB a stream, 15 MiB a connection)", datagramSize, streamLimit)
+	c.MaxIdleTimeout = b.idleTimeout()
 	return c
 }
 

@@ -3,7 +3,6 @@ package main
 import (
 	"context"
 	"crypto/tls"
-	"errors"
 	"fmt"
 	"net"
 	"net/netip"
@@ -83,8 +82,6 @@ func (raw) hs(ctx context.Context, b *bench) error {
 	b.tickets.n.Store(tickets.Load())
 	return b.handshakesDone()
 }
-
-func (raw) mem(context.Context, *bench) error { return errors.ErrUnsupported }
 
 func shakeHands(ctx context.Context, b *bench, tickets *atomic.Int64) error {
 	server := tls.QUICServer(&tls.QUICConfig{TLSConfig: b.serverTLS})

@@ -13,9 +13,7 @@ type xnet struct{}
 func (xnet) config(b *bench, t *tls.Config) *xquic.Config {
 	c := &xquic.Config{TLSConfig: t.Clone(), MaxBidiRemoteStreams: streamLimit}
 	b.note("datagrams of 1200 bytes, without offload: the library has no setting; MaxBidiRemoteStreams raised to %d; windows are the library's (1 MiB, fixed)", streamLimit)
-	if b.Workload == "mem" {
-		c.MaxIdleTimeout = memIdleTimeout
-	}
+	c.MaxIdleTimeout = b.idleTimeout()
 	return c
 }
 

@@ -17,9 +17,9 @@ const (
 	// hostLimit is how many sessions a server takes from one address, where the
 	// default is below the number of pairs in mem.
 	hostLimit = 1 << 20
-	// memIdleTimeout replaces idle timeouts in mem, whose sessions must outlive
-	// the making of all others.
-	memIdleTimeout = 10 * time.Minute
+	// longIdleTimeout replaces idle timeouts in mem and many, whose sessions must
+	// outlive the making of all others.
+	longIdleTimeout = 10 * time.Minute
 )
 
 // overStreams runs the workloads over a stack.
@@ -28,20 +28,8 @@ type overStreams struct {
 	// persistent says that a session has one stream only, on which requests
 	// follow each other: rr then needs a session for each that is in flight.
 	persistent bool
-}
-
-// bulk asks for one long answer. The handshake is not measured, slow start is.
-func (o overStreams) bulk(ctx context.Context, b *bench) error {
-	e, err := o.start(ctx, b, serveAll)
-	if err != nil {
-		return err
-	}
-	defer e.close()
-	s, err := e.dial(ctx)
-	if err != nil {
-		return err
-	}
-	return b.transfer(func(r request, buf []byte) error { return e.exchange(ctx, s, r, buf) })
+	// active says whether the session with that first request goes on, with serveSome.
+	active func(number uint64) bool
 }
 
 // rr makes requests on fresh streams of one session, or on persistent ones.
@@ -131,8 +119,8 @@ func (o overStreams) mem(ctx context.Context, b *bench) error {
 	}
 	time.Sleep(b.Settle)
 	after := readFootprint()
-	b.memDone(before, after)
-	b.note("mem: idle timeouts are %v, and goroutines are the implementation's: no application waits in a session", memIdleTimeout)
+	b.memDone(float64(b.Pairs), before, after)
+	b.note("mem: idle timeouts are %v, and goroutines are the implementation's: no application waits in a session", longIdleTimeout)
 	return e.stillAlive(ctx, idle)
 }
 
@@ -141,18 +129,30 @@ type endpoints struct {
 	b          *bench
 	l          listener
 	d          dialer
+	to         string // where clients dial
 	persistent bool
+	active     func(number uint64) bool // as in overStreams
 
 	mu     sync.Mutex
-	parked []session // servers' ends, with serveOne
+	parked []session // servers' ends that are left alone
+}
+
+// idleTimeout is the idle timeout for the workload, 0 for the library's.
+func (b *bench) idleTimeout() time.Duration {
+	if b.Workload == "mem" || b.Workload == "many" {
+		return longIdleTimeout
+	}
+	return 0
 }
 
 // serving says what a server does with a session.
 type serving int
 
 const (
-	serveAll serving = iota // answer requests until the session ends
-	serveOne                // answer one and leave the session alone
+	serveAll     serving = iota // answer requests until the session ends
+	serveOne                    // answer one and leave the session alone
+	serveSome                   // answer one, and go on if the session is active
+	serveUploads                // take what follows each request
 )
 
 func (o overStreams) start(ctx context.Context, b *bench, how serving) (*endpoints, error) {
@@ -164,7 +164,7 @@ func (o overStreams) start(ctx context.Context, b *bench, how serving) (*endpoin
 	if err != nil {
 		return nil, fmt.Errorf("client endpoint: %w", err)
 	}
-	e := &endpoints{b: b, l: l, d: d, persistent: o.persistent}
+	e := &endpoints{b: b, l: l, d: d, to: l.addr(), persistent: o.persistent, active: o.active}
 	go func() {
 		for {
 			s, err := l.accept(ctx)
@@ -183,50 +183,73 @@ func (e *endpoints) close() {
 }
 
 func (e *endpoints) dial(ctx context.Context) (session, error) {
-	s, err := e.d.dial(ctx, e.l.addr())
+	s, err := e.d.dial(ctx, e.to)
 	if err != nil {
 		return nil, fmt.Errorf("dial: %w", err)
 	}
 	return s, e.b.sawTLS(s.tls())
 }
 
-// serve answers each stream of a session on a goroutine of its own.
+// serve answers the streams of a session, each on a goroutine of its own
+// unless there can be no other.
 func (e *endpoints) serve(ctx context.Context, s session, how serving) {
 	for {
 		st, err := s.accept(ctx)
-		if err != nil { // the client has closed the session
+		switch {
+		case err != nil: // the client has closed the session
 			s.close()
 			return
-		}
-		if how == serveOne {
-			e.answer(st)
-			e.mu.Lock()
-			e.parked = append(e.parked, s)
-			e.mu.Unlock()
-			return
-		}
-		if e.persistent {
-			for e.answer(st) == nil {
+		case how == serveOne || how == serveSome:
+			r, err := e.answer(st)
+			if how == serveOne || err != nil || !e.active(r.number) {
+				e.park(s)
+				return
+			}
+			how = serveAll
+		case e.persistent:
+			for e.reply(st, how) == nil {
 			}
 			s.close()
 			return
+		default:
+			go e.reply(st, how)
 		}
-		go e.answer(st)
 	}
+}
+
+// park leaves a session alone, without a goroutine that waits in it.
+func (e *endpoints) park(s session) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	e.parked = append(e.parked, s)
+}
+
+// reply does what there is to do on a stream.
+func (e *endpoints) reply(s stream, how serving) error {
+	if how == serveUploads {
+		return e.take(s)
+	}
+	_, err := e.answer(s)
+	return err
 }
 
 // answer serves one request. Only wrong content fails the run here: what a
 // server does not send, a client misses.
-func (e *endpoints) answer(s stream) error {
+func (e *endpoints) answer(s stream) (request, error) {
 	var buf [requestSize + 1]byte
 	r, err := readRequest(s, buf[:], !e.persistent)
 	if errors.Is(err, errContent) {
 		e.b.failServer(err)
 	}
 	if err != nil {
-		return err
+		return r, err
 	}
 	s.done()
+	return r, e.write(s, r)
+}
+
+// write sends what a request asks for.
+func (e *endpoints) write(s stream, r request) error {
 	off, left := r.offset(), r.size
 	for left > ioChunk {
 		if _, err := s.Write(content(off, ioChunk)); err != nil {
@@ -305,21 +328,6 @@ func inParallel(workers, n int, one func(number uint64, buf []byte) error) error
 	return first
 }
 
-// transfer measures one exchange with a long answer, behind one with a short answer.
-func (b *bench) transfer(exchange func(r request, buf []byte) error) error {
-	buf := make([]byte, ioChunk)
-	if err := exchange(request{size: answerSize}, buf); err != nil { // warm
-		return err
-	}
-	if err := b.meter.start(); err != nil {
-		return err
-	}
-	if err := exchange(request{number: 1, size: b.Bytes}, buf); err != nil {
-		return err
-	}
-	return b.bulkDone()
-}
-
 // requests measures as many requests as are wanted, each made by one.
 func (b *bench) requests(atOnce int, one func(number uint64, buf []byte) error) error {
 	if err := inParallel(atOnce, atOnce+b.Requests/20, one); err != nil { // warm
@@ -332,15 +340,6 @@ func (b *bench) requests(atOnce int, one func(number uint64, buf []byte) error) 
 		return err
 	}
 	return b.requestsDone()
-}
-
-// bulkDone stops the meter and stores what bulk and h3bulk report.
-func (b *bench) bulkDone() error {
-	u, err := b.meter.stop()
-	b.set("goodput_mbps", float64(b.Bytes)*8/1e6/u.elapsed.Seconds())
-	b.set("cpu_s_per_gb", u.cpu.Seconds()*1e9/float64(b.Bytes))
-	b.set("allocs_per_mb", float64(u.allocs)*1e6/float64(b.Bytes))
-	return err
 }
 
 // requestsDone stops the meter and stores what workloads of requests report.
@@ -364,8 +363,8 @@ func (b *bench) handshakesDone() error {
 	return err
 }
 
-func (b *bench) memDone(before, after footprint) {
-	n := float64(b.Pairs)
+// memDone stores what n session pairs hold.
+func (b *bench) memDone(n float64, before, after footprint) {
 	b.set("heap_kib_per_pair", (after.heap-before.heap)/1024/n)
 	b.set("stack_kib_per_pair", (after.stack-before.stack)/1024/n)
 	b.set("rss_kib_per_pair", (after.rss-before.rss)/1024/n)

@@ -15,6 +15,7 @@ import (
 	"io"
 	"os"
 	"os/signal"
+	"path"
 	"runtime"
 	"slices"
 	"strings"
@@ -49,18 +50,25 @@ type options struct {
 func parseOptions(args []string) (options, error) {
 	var o options
 	f := flag.NewFlagSet("compare", flag.ContinueOnError)
-	workloads := f.String("workloads", "", "comma-separated `list` of workloads (default all: "+strings.Join(workloadNames(), ",")+")")
+	workloads := f.String("workloads", "", "comma-separated `list` of workloads, groups (rr, h3, all) and patterns (bulk*), out of "+strings.Join(workloadNames(), ",")+" (default "+strings.Join(defaultWorkloads(), ",")+")")
 	impls := f.String("impls", "", "comma-separated `list` of implementations (default all: "+strings.Join(implNames(), ",")+")")
 	f.IntVar(&o.rounds, "rounds", 5, "measurements of each pair; the pairs take turns")
 	f.StringVar(&o.base, "base", "quic-go", "implementation that ratios are given against")
 	f.StringVar(&o.json, "json", "", "write medians to `file`, one JSON object a line")
 	f.StringVar(&o.benchstat, "benchstat", "", "write every single measurement to `file` in the format that benchstat reads")
-	mb := f.Int64("mb", 1000, "size of the transfer in bulk and h3bulk in `MB` of 10^6 bytes")
+	mb := f.Int64("mb", 1000, "bytes in all that are transferred in bulk*, fair and h3bulk, in `MB` of 10^6; a 200th of that in bulk-loss")
 	f.IntVar(&o.spec.Requests, "requests", 20_000, "requests in rr1 and h3-1; rr100 and h3-100 make four times as many")
 	f.IntVar(&o.spec.Handshakes, "handshakes", 2000, "handshakes in hs")
 	f.IntVar(&o.spec.Pairs, "pairs", 2000, "session pairs in mem")
+	f.IntVar(&o.spec.Sessions, "sessions", 20_000, "sessions in many")
+	f.IntVar(&o.spec.Active, "active", 1000, "sessions in many that have ten requests a second each; the others idle")
+	f.DurationVar(&o.spec.Duration, "duration", 10*time.Second, "length of the measured part of many")
+	f.Int64Var(&o.spec.RateMbps, "rate", 200, "bottleneck of the path in bulk-loss in `Mbit/s`; its queue holds what it sends in a round trip")
+	f.DurationVar(&o.spec.RTT, "rtt", 40*time.Millisecond, "round trip time of the path in bulk-loss")
+	f.Float64Var(&o.spec.LossPercent, "loss", 1, "`percent` of the datagrams that the path in bulk-loss loses at random, in each direction")
+	f.Uint64Var(&o.spec.Seed, "seed", 1, "of what bulk-loss loses and when many makes requests in the first round; each other round has the next")
 	f.DurationVar(&o.spec.Settle, "settle", 3*time.Second, "time that sessions idle in mem before memory is read")
-	f.DurationVar(&o.spec.Timeout, "timeout", 5*time.Minute, "limit of one measurement; a child that exceeds it prints its goroutines and the run fails")
+	f.DurationVar(&o.spec.Timeout, "timeout", 5*time.Minute, "limit of one measurement, in many without the making of sessions; a child that exceeds it prints its goroutines and the run fails")
 	f.StringVar(&o.spec.Curve, "curve", "X25519MLKEM768", "key exchange of every implementation: X25519MLKEM768 (crypto/tls's default), X25519 or P-256")
 	f.StringVar(&o.spec.CPUProfile, "cpuprofile", "", "write a CPU profile of the measured part to `file` (one workload and one implementation; the last round's)")
 	f.StringVar(&o.spec.MemProfile, "memprofile", "", "write a profile of every allocation to `file` (the same; it distorts all other figures)")
@@ -72,17 +80,23 @@ func parseOptions(args []string) (options, error) {
 	}
 	o.spec.Bytes = *mb * 1e6
 	var err error
-	if o.workloads, err = pick("workload", *workloads, workloadNames()); err != nil {
+	if o.workloads, err = pick("workload", *workloads, workloadNames(), defaultWorkloads()); err != nil {
 		return o, err
 	}
-	if o.impls, err = pick("implementation", *impls, implNames()); err != nil {
+	if o.impls, err = pick("implementation", *impls, implNames(), implNames()); err != nil {
 		return o, err
 	}
 	if (o.spec.CPUProfile != "" || o.spec.MemProfile != "") && (len(o.workloads) != 1 || len(o.impls) != 1) {
 		return o, fmt.Errorf("a profile needs exactly one -workloads and one -impls")
 	}
-	if o.rounds < 1 || *mb < 1 || o.spec.Requests < 1 || o.spec.Handshakes < 1 || o.spec.Pairs < 1 {
-		return o, fmt.Errorf("rounds and sizes must be at least 1")
+	if o.rounds < 1 || *mb < 1 || o.spec.Requests < 1 || o.spec.Handshakes < 1 || o.spec.Pairs < 1 || o.spec.Sessions < 1 || o.spec.Active < 1 || o.spec.RateMbps < 1 {
+		return o, fmt.Errorf("rounds, sizes and the rate must be at least 1")
+	}
+	if p := o.spec.LossPercent; !(p >= 0 && p < 100) {
+		return o, fmt.Errorf("-loss %g: must be at least 0 and below 100", p)
+	}
+	if o.spec.RTT < 0 || o.spec.RTT > time.Minute {
+		return o, fmt.Errorf("-rtt %v: must be from 0s to 1m", o.spec.RTT)
 	}
 	if _, err := curveByName(o.spec.Curve); err != nil {
 		return o, err
@@ -90,34 +104,40 @@ func parseOptions(args []string) (options, error) {
 	return o, nil
 }
 
-// pick parses a comma-separated list of names; an empty list means all.
-func pick(kind, list string, all []string) ([]string, error) {
+// pick parses a comma-separated list of names, groups and patterns.
+func pick(kind, list string, all, byDefault []string) ([]string, error) {
 	if list == "" {
-		return all, nil
+		return byDefault, nil
 	}
 	var names []string
-	for name := range strings.SplitSeq(list, ",") {
-		name = strings.TrimSpace(name)
-		parts := groups[name]
-		if parts == nil {
-			parts = []string{name}
+	for pattern := range strings.SplitSeq(list, ",") {
+		pattern = strings.TrimSpace(pattern)
+		if group, ok := groups[pattern]; ok {
+			pattern = group
 		}
-		for _, name := range parts {
-			if !slices.Contains(all, name) {
-				return nil, fmt.Errorf("unknown %s %q (have %s)", kind, name, strings.Join(all, ", "))
+		known := false
+		for _, name := range all {
+			ok, err := path.Match(pattern, name)
+			if err != nil {
+				return nil, fmt.Errorf("%s %q: %w", kind, pattern, err)
 			}
-			if !slices.Contains(names, name) {
+			known = known || ok
+			if ok && !slices.Contains(names, name) {
 				names = append(names, name)
 			}
+		}
+		if !known {
+			return nil, fmt.Errorf("unknown %s %q (have %s)", kind, pattern, strings.Join(all, ", "))
 		}
 	}
 	return names, nil
 }
 
-// groups are names for several workloads.
-var groups = map[string][]string{
-	"rr": {"rr1", "rr100"},
-	"h3": {"h3-1", "h3-100"},
+// groups are names for several workloads, as patterns.
+var groups = map[string]string{
+	"rr":  "rr*",
+	"h3":  "h3-*",
+	"all": "*",
 }
 
 // compare is the parent: it starts one child a measurement and reports.
@@ -146,7 +166,7 @@ func compare(ctx context.Context, args []string, out io.Writer) error {
 				}
 				progress(out, "round %d of %d: %s over %s ...", round+1, o.rounds, w, name)
 				s := o.spec
-				s.Workload, s.Impl = w, name
+				s.Workload, s.Impl, s.Seed = w, name, s.Seed+uint64(round)
 				res, err := runChild(ctx, s)
 				progress(out, "")
 				if err != nil {
@@ -166,8 +186,8 @@ func printEnvironment(out io.Writer, o options) {
 	fmt.Fprintf(out, "peers: %s\n", strings.Join(versions(), ", "))
 	fmt.Fprintf(out, "all: both ends in one process over loopback; ECDSA P-256 certificate, verified; TLS_AES_128_GCM_SHA256; %s; servers issue tickets, clients do not resume\n", o.spec.Curve)
 	fmt.Fprintf(out, "all: socket buffers of %d KiB wanted; application buffers of %d KiB; every byte and every request is compared\n", socketBuffer>>10, ioChunk>>10)
-	fmt.Fprintf(out, "sizes: bulk and h3bulk %d MB, rr1 and h3-1 %d requests, rr100 and h3-100 %d, hs %d handshakes, mem %d pairs; %d rounds\n",
-		o.spec.Bytes/1e6, o.spec.Requests, factor100*o.spec.Requests, o.spec.Handshakes, o.spec.Pairs, o.rounds)
+	fmt.Fprintf(out, "sizes: bulk*, fair and h3bulk %d MB, rr1 and h3-1 %d requests, rr100 and h3-100 %d, hs %d handshakes, mem %d pairs, many %d sessions, %d of them active, for %v; %d rounds, seeds from %d\n",
+		o.spec.Bytes/1e6, o.spec.Requests, factor100*o.spec.Requests, o.spec.Handshakes, o.spec.Pairs, o.spec.Sessions, o.spec.Active, o.spec.Duration, o.rounds, o.spec.Seed)
 }
 
 // progress overwrites one line of a terminal; it is silent when out is not one.
