@@ -172,7 +172,7 @@ func (r *reader) deliver(p *parcel) *parcel {
 				}
 			}
 			r.e.socket.took(used, n)
-			r.received(s, n)
+			r.received(s)
 		default:
 			var kept bool
 			if kept = r.post(p, i, s); kept {
@@ -261,13 +261,10 @@ func (r *reader) post(p *parcel, i int, s *Session) bool {
 	return false
 }
 
-// manyDatagrams is how many at a time tell of a transfer, whose reader does not answer each.
-const manyDatagrams = 16
-
-// received lets go of a session that has been given n datagrams. If that woke somebody,
+// received lets go of a session that has been given datagrams. If that woke somebody,
 // what is to be sent waits until they have had a turn: their answer and our
 // acknowledgement can then share packets.
-func (r *reader) received(s *Session, n int) {
+func (r *reader) received(s *Session) {
 	t := now()
 	if s.server != nil && !s.conn.Heard() {
 		s.hooks, s.log = nil, nil // the first packet was no client's: there never was a session

@@ -72,17 +72,29 @@ func (s *Session) drive(f flush, advanced *bool) (again bool) {
 		f = flushNow
 	}
 	s.events(t)
+	if f == flushCredit {
+		f = s.flushCredit()
+	}
 	switch f {
-	case flushCredit:
-		if s.conn.CreditDue() {
-			again = s.transmit(t) || s.arm(t, advanced)
-		}
 	case flushSoon:
 		s.flushLater()
 	case flushNow:
 		again = s.transmit(t) || s.arm(t, advanced)
 	}
 	return again
+}
+
+// flushCredit returns what a read makes worth sending. What a stream, or all of them, may
+// send is told seldom and at once, because the peer may wait for it; news of streams that are over
+// can wait for company.
+func (s *Session) flushCredit() flush {
+	switch {
+	case s.conn.WindowDue():
+		return flushNow
+	case s.conn.CreditDue():
+		return flushSoon
+	}
+	return flushNone
 }
 
 // drain gives the machine what is in the inbox, and reports whether that was something.
@@ -147,7 +159,7 @@ func (s *Session) spares(t mono.Time, n int) bool {
 	streaming := t.Sub(s.fullAt) < spareTime
 	s.fullAt = t
 	switch {
-	case !s.conn.Spare(fullBatch):
+	case !s.conn.Spare():
 		return false
 	case streaming:
 		s.spareAt = t.Add(spareTime)

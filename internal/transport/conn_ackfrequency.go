@@ -19,7 +19,7 @@ const (
 	// Sixteen ACKs a window are twice the samples that HyStart++ needs in a round trip
 	// (RFC 9406 §4.2), keep the window open while one of them is lost, and are few.
 	acksPerWindow = 16
-	fewestPackets = 4  // below that it is not worth a frame
+	fewestPackets = 4   // below that it is not worth a frame
 	mostPackets   = 256 // above that ACKs cost next to nothing
 
 	// A delay below this many round trips delays nobody who waits for a window; it only

@@ -76,11 +76,11 @@ func (c *Conn) SetPriority(s *Stream, urgency uint8, incremental bool) {
 // empty reports whether no stream may send.
 func (s *schedule) empty() bool { return s.busy == 0 && len(s.line) == 0 }
 
-// Spare reports whether all that waits to be sent is fewer than n bytes of one stream, to
-// which more can be written at once: nobody waits for these bytes to leave.
-func (c *Conn) Spare(n int64) bool {
+// Spare reports whether all that waits to be sent is a few bytes of one stream, to which more
+// can be written at once: nobody waits for these bytes to leave.
+func (c *Conn) Spare() bool {
 	st := c.streams.ready.only()
-	return st != nil && !st.starved && !st.stats.finished && st.send.Unsent() < n && c.datagrams.out.count == 0
+	return st != nil && st.send.Unsent() < int64(st.highWater) && !st.stats.finished && c.datagrams.out.count == 0
 }
 
 // only returns the stream that may send if there is just one, nil otherwise.
