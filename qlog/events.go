@@ -234,6 +234,8 @@ type Parameters struct {
 	MaxStreamsBidi, MaxStreamsUni        uint64
 	PreferredAddress                     *PreferredAddress
 	MaxDatagramFrame                     uint64 // 0 is left out
+	HasMinAckDelay                       bool
+	MinAckDelay                          time.Duration // left out if not HasMinAckDelay
 }
 
 // limits writes what a 0-RTT client remembers.
@@ -259,6 +261,9 @@ func (p *Parameters) encode(e *Encoder) {
 	p.limits(e)
 	e.Uint("ack_delay_exponent", p.AckDelayExponent)
 	e.Uint("max_ack_delay", uint64(p.MaxAckDelay.Milliseconds()))
+	if p.HasMinAckDelay {
+		e.Uint("min_ack_delay", uint64(p.MinAckDelay.Microseconds()))
+	}
 	a := p.PreferredAddress
 	if a == nil {
 		return

@@ -25,7 +25,7 @@ func (f PaddingFrame) EncodeFrame(e *Encoder) {
 	e.Close()
 }
 
-// BareFrame is a frame that is nothing but its type: ping or handshake_done.
+// BareFrame is a frame that is nothing but its type: ping, handshake_done or immediate_ack.
 type BareFrame struct{ Type string }
 
 // EncodeFrame writes the frame.
@@ -58,6 +58,23 @@ func (f AckFrame) EncodeFrame(e *Encoder) {
 		e.Uint("ect0", f.ECT0)
 		e.Uint("ce", f.CE)
 	}
+}
+
+// AckFrequencyFrame is an ACK_FREQUENCY frame.
+type AckFrequencyFrame struct {
+	Seq       int64
+	Threshold int64 // ack-eliciting packets
+	MaxDelay  time.Duration
+	Reorder   int64 // packets
+}
+
+// EncodeFrame writes the frame.
+func (f AckFrequencyFrame) EncodeFrame(e *Encoder) {
+	frameType(e, "ack_frequency")
+	e.Uint("sequence_number", uint64(f.Seq))
+	e.Uint("ack_eliciting_threshold", uint64(f.Threshold))
+	e.Duration("requested_max_ack_delay", f.MaxDelay)
+	e.Uint("reordering_threshold", uint64(f.Reorder))
 }
 
 // ResetStreamFrame is a RESET_STREAM frame.

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/cinnabar-quic/cinnabar/internal/dgram"
+	"github.com/cinnabar-quic/cinnabar/internal/recovery"
 	"github.com/cinnabar-quic/cinnabar/internal/transport"
 	"github.com/cinnabar-quic/cinnabar/internal/wire"
 )
@@ -224,6 +225,9 @@ func (o *sessionOptions) config() transport.Config {
 	p.MaxStreamsUni = o.maxStreamsUni
 	p.MaxDatagramFrame = int64(o.maxDatagramFrameSize)
 	p.MaxAckDelay = o.maxAckDelay
+	if o.maxAckDelay >= recovery.MinAckDelay { // whoever wants a shorter delay has asked for every ACK at once
+		p.HasMinAckDelay, p.MinAckDelay = true, recovery.MinAckDelay
+	}
 	p.ActiveCIDLimit = int64(o.activeConnectionIDLimit)
 	return transport.Config{
 		Params:            p,

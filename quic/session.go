@@ -72,8 +72,10 @@ type Session struct {
 	woken     waitQueue // to be woken when the lock is free
 	after     after     // to be done then
 
-	flushing bool  // a flush has been promised
-	lane     uint8 // of the socket's flusher
+	flushing bool      // a flush has been promised
+	lane     uint8     // of the socket's flusher
+	fullAt   mono.Time // when the last full batch left
+	spareAt  mono.Time // when what waits for the next one must leave; mono.Never: nothing does
 	armed    mono.Time
 	timer    *time.Timer
 

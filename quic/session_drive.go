@@ -90,17 +90,29 @@ func (s *Session) drive(f flush, advanced *bool) (again bool) {
 		f = flushNow
 	}
 	s.events(t)
+	if f == flushCredit {
+		f = s.flushCredit()
+	}
 	switch f {
-	case flushCredit:
-		if s.conn.CreditDue() {
-			s.flushLater()
-		}
 	case flushSoon:
 		s.flushLater()
 	case flushNow:
 		again = s.transmit(t) || s.arm(t, advanced)
 	}
 	return again
+}
+
+// flushCredit returns what a read makes worth sending. What a stream, or all of them, may
+// send is told seldom and at once, because the peer may wait for it; news of streams that are over
+// can wait for company.
+func (s *Session) flushCredit() flush {
+	switch {
+	case s.conn.WindowDue():
+		return flushNow
+	case s.conn.CreditDue():
+		return flushSoon
+	}
+	return flushNone
 }
 
 // drain gives the machine what is in the inbox, and reports whether that was something.
@@ -124,8 +136,9 @@ func (s *Session) drain(t mono.Time) bool {
 	return true
 }
 
-// transmit sends one batch, and reports whether there was one.
+// transmit sends one batch, and reports whether another is to follow at once.
 func (s *Session) transmit(t mono.Time) bool {
+	s.spareAt = mono.Never
 	if s.former != nil {
 		s.leaveGone(t)
 	}
@@ -139,15 +152,45 @@ func (s *Session) transmit(t mono.Time) bool {
 			}
 		}
 	}
+	some = some && !s.spares(t, len(b.Bytes()))
 	b.Reset()
 	batches.Put(b)
 	return some
 }
 
+// fullBatch is how many bytes of a batch count as one that is worth its system call.
+const fullBatch = 48 << 10
+
+// spareTime is how long the end of what was written may wait for what is about to follow,
+// and how soon that must come for the writer to count as one that goes on and on.
+const spareTime = time.Millisecond
+
+// spares reports whether what is left to send, after a batch of n bytes, waits for more so that it
+// can leave in a full batch too. It does behind a full one if it is the end of what the only
+// stream that sends was given, and nobody waits for it to leave. Once a writer fills
+// batch after batch it waits for the next of them, or for an acknowledgement; else just for
+// as long as other goroutines have a turn.
+func (s *Session) spares(t mono.Time, n int) bool {
+	if n < fullBatch {
+		return false
+	}
+	streaming := t.Sub(s.fullAt) < spareTime
+	s.fullAt = t
+	switch {
+	case !s.conn.Spare():
+		return false
+	case streaming:
+		s.spareAt = t.Add(spareTime)
+	default:
+		s.flushLater()
+	}
+	return true
+}
+
 // arm sees to it that the machine hears of the time when it wants to. It reports
 // true if that is now and it has been told.
 func (s *Session) arm(t mono.Time, advanced *bool) bool {
-	d := s.conn.Deadline()
+	d := min(s.conn.Deadline(), s.spareAt)
 	if s.tls != nil {
 		d = min(d, s.tls.deadline())
 	}

@@ -244,7 +244,7 @@ func (r *refusals) note(d *dgram.Datagram, count *uint64) {
 func (s *Session) init(socket *Socket, e *Endpoint, c *transport.Conn, o *sessionOptions, h SessionHooks) {
 	s.socket, s.endpoint, s.conn, s.opts = socket, e, c, o
 	s.wait = &socket.wait
-	s.armed = mono.Never
+	s.armed, s.spareAt = mono.Never, mono.Never
 	s.closeCode.Family = CloseApplication
 	if !h.none() {
 		s.hooks = &h

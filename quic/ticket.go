@@ -165,6 +165,7 @@ func rememberedParams(p *wire.Parameters) []byte {
 	d := wire.DefaultParameters()
 	q := *p
 	q.HasOriginalDCID, q.HasInitialSCID, q.HasRetrySCID, q.HasResetToken = false, false, false, false
+	q.HasMinAckDelay, q.MinAckDelay = false, 0
 	q.AckDelayExponent, q.MaxAckDelay, q.PreferredAddress = d.AckDelayExponent, d.MaxAckDelay, nil
 	return q.Append(nil)
 }

@@ -98,6 +98,14 @@ func (s Set) Covers(start, end int64) bool {
 	return i < len(s) && s[i].Start <= start && end <= s[i].End
 }
 
+// FirstMissing returns the smallest value from v on that is not in the set.
+func (s Set) FirstMissing(v int64) int64 {
+	if i := s.find(v + 1); i < len(s) && s[i].Start <= v {
+		return s[i].End
+	}
+	return v
+}
+
 // Min returns the smallest value, or -1 if the set is empty.
 func (s Set) Min() int64 {
 	if len(s) == 0 {

@@ -82,6 +82,11 @@ func TestQueries(t *testing.T) {
 			t.Errorf("Contains(%d) = %v", v, got)
 		}
 	}
+	for v, want := range map[int64]int64{0: 0, 9: 9, 10: 20, 19: 20, 20: 20, 29: 29, 30: 40, 39: 40, 40: 40} {
+		if got := s.FirstMissing(v); got != want {
+			t.Errorf("FirstMissing(%d) = %d, want %d", v, got, want)
+		}
+	}
 	for r, want := range map[Range]bool{
 		{10, 20}: true, {12, 18}: true, {19, 20}: true, {9, 11}: false, {19, 21}: false, {20, 21}: false,
 		{15, 35}: false, {30, 40}: true, {40, 41}: false, {25, 25}: true, {26, 25}: true,
@@ -210,6 +215,9 @@ func compare(t *testing.T, s Set, o *oracle, start, end int64) {
 		all := true
 		for i := q.Start; i < q.End; i++ {
 			all = all && i >= 0 && i < int64(len(o)) && o[i]
+		}
+		if missing := s.FirstMissing(max(q.Start, 0)); s.Contains(missing) || !s.Covers(max(q.Start, 0), missing) {
+			t.Fatalf("FirstMissing(%d) = %d of %v", q.Start, missing, s)
 		}
 		if got := s.Covers(q.Start, q.End); got != all {
 			t.Fatalf("Covers(%d, %d) = %v of %v", q.Start, q.End, got, s)

@@ -13,9 +13,9 @@ import (
 // Acks is the receiver's side of one packet number space: which packets came,
 // and when to say so (RFC 9000 §13.2). Init makes it ready.
 type Acks struct {
-	space     Space
-	threshold int
-	maxDelay  time.Duration
+	space    Space
+	promised time.Duration // our max_ack_delay
+	when     Frequency
 
 	set       ranges.Set // received, from floor on
 	floor     int64      // numbers below are not accepted any more
@@ -26,7 +26,11 @@ type Acks struct {
 	largestAt mono.Time // when it came
 
 	eliciting int64     // largest ack-eliciting number
-	pending   int       // ack-eliciting packets since an ACK was sent
+	told      int64     // largest number in an ACK that was sent
+	pending   int       // ack-eliciting packets since then
+	opened    int       // ranges begun since then
+	urgent    bool      // the packet being taken asks for its ACK at once
+	marked    bool      // the last ack-eliciting packet had a CE mark
 	deadline  mono.Time // when one must go; Never: nothing to answer
 	delayed   bool      // the deadline is that of a delay, not of a packet that is answered at once
 	count     wire.ECNCounts
@@ -36,9 +40,10 @@ type Acks struct {
 // promise, which only App makes use of.
 func (a *Acks) Init(space Space, maxDelay time.Duration) {
 	*a = Acks{
-		space: space, threshold: 2, maxDelay: bound(maxDelay), deadline: mono.Never,
-		largest: -1, eliciting: -1, unsaid: math.MaxInt64, taking: math.MaxInt64,
+		space: space, promised: bound(maxDelay), deadline: mono.Never,
+		largest: -1, eliciting: -1, told: -1, unsaid: math.MaxInt64, taking: math.MaxInt64,
 	}
+	a.when = DefaultFrequency(a.promised)
 }
 
 // Seen reports whether a packet is to be dropped unread: it came before, or it
@@ -64,14 +69,17 @@ func (a *Acks) Received(now mono.Time, pn int64, eliciting bool, ecn dgram.ECN) 
 	case dgram.CE:
 		a.count.CE++
 	}
+	before, resumed := len(a.set), now.Sub(a.largestAt) > a.when.MaxDelay
 	a.set.Add(pn, pn+1)
+	a.opened += max(len(a.set)-before, 0)
 	a.said = min(a.said, pn)
 	if pn > a.largest {
 		a.largest, a.largestAt = pn, now
 	}
 	if eliciting {
-		a.schedule(now, pn, ecn)
+		a.schedule(now, pn, ecn, resumed)
 	}
+	a.urgent = false
 	if extra := len(a.set) - MaxAckRanges; extra > 0 {
 		a.floor = max(a.floor, a.set[extra-1].End)
 		a.set.DropFirst(MaxAckRanges)
@@ -79,20 +87,53 @@ func (a *Acks) Received(now mono.Time, pn int64, eliciting bool, ecn dgram.ECN) 
 }
 
 // schedule sets when the ACK for an ack-eliciting packet must go. Initial and
-// Handshake packets, every second packet, packets out of order and CE marks
-// are answered at once (RFC 9000 §13.2.1, §13.2.2).
-func (a *Acks) schedule(now mono.Time, pn int64, ecn dgram.ECN) {
+// Handshake packets, every second packet, packets out of order and CE marks are
+// answered at once (RFC 9000 §13.2.1, §13.2.2), unless the peer has asked for less.
+// A packet that ends a silence does not wait longer than we promised by ourselves.
+func (a *Acks) schedule(now mono.Time, pn int64, ecn dgram.ECN, resumed bool) {
 	a.pending++
 	a.unsaid = min(a.unsaid, pn)
-	inOrder := pn > a.eliciting && a.set.Covers(max(a.eliciting+1, a.said), pn)
+	congested, disordered := a.congested(ecn), a.disordered(pn)
 	a.eliciting = max(a.eliciting, pn)
-	delay := a.maxDelay
-	if a.space != App || a.pending >= a.threshold || !inOrder || ecn == dgram.CE {
+	delay := a.when.MaxDelay
+	switch {
+	case a.space != App, int64(a.pending) > a.when.Threshold, a.urgent, congested, disordered, a.opened >= MaxAckRanges/2:
 		delay = 0
+	case resumed:
+		delay = min(delay, a.promised)
 	}
 	if at := now.Add(delay); at < a.deadline {
 		a.deadline, a.delayed = at, delay > 0
 	}
+}
+
+// congested reports whether a packet's mark is to be told at once. While the peer
+// wants few ACKs that is so when marks begin, and not while they go on
+// (draft-ietf-quic-ack-frequency §6.4).
+func (a *Acks) congested(ecn dgram.ECN) bool {
+	before := a.marked
+	a.marked = ecn == dgram.CE
+	return a.marked && (a.when.Threshold <= 1 || !before)
+}
+
+// disordered reports whether with packet pn, which is in the set by now, the order
+// is so far from right that the peer is to know at once: by default, if anything is
+// missing or came late. With a threshold, if it can tell from an ACK that a packet
+// counts as lost, and could not from the last one, or if pn itself counted as lost by
+// that (draft-ietf-quic-ack-frequency §6.2).
+func (a *Acks) disordered(pn int64) bool {
+	switch a.when.Reorder {
+	case 0:
+		return false
+	case 1:
+		return pn < a.eliciting || !a.set.Covers(max(a.eliciting+1, a.said), pn)
+	}
+	reported := a.told - a.when.Reorder
+	if pn <= reported {
+		return true
+	}
+	missing := a.set.FirstMissing(max(reported+1, a.floor))
+	return max(a.eliciting, pn)-missing >= a.when.Reorder
 }
 
 // Largest returns the largest packet number received, -1 if none.
@@ -144,7 +185,8 @@ func (a *Acks) Append(b []byte, room int, now mono.Time, exponent uint8) ([]byte
 // Sent says that the ACK frame which Append wrote goes out. It returns the
 // largest number in it, to be given to Acked if that packet arrives.
 func (a *Acks) Sent() (largest int64) {
-	a.pending, a.deadline, a.unsaid = 0, mono.Never, math.MaxInt64
+	a.pending, a.opened, a.deadline, a.unsaid = 0, 0, mono.Never, math.MaxInt64
+	a.told = a.largest
 	return a.largest
 }
 
@@ -167,7 +209,3 @@ func (a *Acks) Acked(largest int64) {
 		a.set.Remove(0, forget)
 	}
 }
-
-// SetThreshold sets how many ack-eliciting packets of App one ACK may answer,
-// 2 by default (RFC 9000 §13.2.2).
-func (a *Acks) SetThreshold(packets int) { a.threshold = max(packets, 1) }

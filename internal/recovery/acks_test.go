@@ -97,14 +97,14 @@ func TestAckEverySecondPacket(t *testing.T) {
 	r.want(true)
 	r.sends("ACK delay=3125 0-2") // 25 ms in units of 8 us
 
-	r.a.SetThreshold(10)
+	r.a.SetFrequency(Frequency{Threshold: 9, MaxDelay: 26 * ms, Reorder: 1})
 	for n := int64(3); n < 12; n++ {
 		r.got(n)
 		r.want(false)
 	}
 	r.got(12)
 	r.want(true)
-	r.a.SetThreshold(0)
+	r.a.SetFrequency(Frequency{Threshold: 0, MaxDelay: 26 * ms, Reorder: 1})
 	r.sends("ACK delay=0 0-12")
 	r.got(13)
 	r.want(true)
@@ -113,7 +113,7 @@ func TestAckEverySecondPacket(t *testing.T) {
 // The delay counts from the first packet that waits, not from the last.
 func TestAckDelayTimer(t *testing.T) {
 	r := newReceiver(t, App)
-	r.a.SetThreshold(3)
+	r.a.SetFrequency(Frequency{Threshold: 2, MaxDelay: 26 * ms, Reorder: 1})
 	r.got(0)
 	r.now = start.Add(20 * ms)
 	r.got(1)

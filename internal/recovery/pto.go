@@ -129,5 +129,8 @@ func (l *Loss) Confirmed() { l.confirmed, l.validated = true, true }
 // only where they can. Initial starts with keys, the others without.
 func (l *Loss) HasKeys(space Space, has bool) { l.spaces[space].keys = has }
 
+// PeerAckDelay returns the max_ack_delay of the peer that timers count with.
+func (l *Loss) PeerAckDelay() time.Duration { return l.peerAckDelay }
+
 // SetPeerAckDelay sets the peer's max_ack_delay.
 func (l *Loss) SetPeerAckDelay(max time.Duration) { l.peerAckDelay = bound(max) }

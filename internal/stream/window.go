@@ -40,12 +40,16 @@ func (w *Window) Size() int64 { return w.size }
 // trip. A sender in slow start sends twice as much in the next one, and its
 // credit for that is on the way when half of the window is left: so the window
 // is never what holds a fast peer back, until it has its maximum size.
-func (w *Window) Consumed(now mono.Time, total int64, rtt time.Duration) (newLimit int64, update bool) {
+//
+// Up to ampleWindow a round trip lasts rtt, as it is now. To go further it counts as shortest,
+// the least that was ever seen: what rtt is above that is a queue, which a larger window
+// would only make longer, for everything that stands in it.
+func (w *Window) Consumed(now mono.Time, total int64, rtt, shortest time.Duration) (newLimit int64, update bool) {
 	if now.Sub(w.since) >= rtt {
 		w.since, w.mark = now, w.total
 	}
 	w.total = total
-	for rtt > 0 && 0 < w.size && w.size < w.max && total-w.mark > w.size/4 {
+	for rtt > 0 && 0 < w.size && w.size < w.max && w.perTrip(total-w.mark, rtt, shortest) > w.size/4 {
 		w.size = min(2*w.size, w.max)
 	}
 	if w.limit-total > w.size/2 {
@@ -57,6 +61,17 @@ func (w *Window) Consumed(now mono.Time, total int64, rtt time.Duration) (newLim
 	}
 	w.limit = limit
 	return limit, true
+}
+
+// ampleWindow keeps a peer on the same host or network busy while the application here has no turn.
+const ampleWindow = 1 << 20
+
+// perTrip returns what is consumed in a round trip, if it is n bytes in the time rtt.
+func (w *Window) perTrip(n int64, rtt, shortest time.Duration) int64 {
+	if w.size < ampleWindow || shortest >= rtt {
+		return n
+	}
+	return int64(float64(n) * float64(shortest) / float64(rtt))
 }
 
 // Extend grants all that Consumed has saved up for a larger step, and reports whether

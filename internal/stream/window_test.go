@@ -13,7 +13,7 @@ const ms = mono.Time(time.Millisecond)
 // wantUpdate consumes, and fails unless the window answers as given.
 func wantUpdate(t *testing.T, reason string, w *Window, now mono.Time, total int64, limit int64, update bool) {
 	t.Helper()
-	gotLimit, gotUpdate := w.Consumed(now, total, 100*time.Millisecond)
+	gotLimit, gotUpdate := w.Consumed(now, total, 100*time.Millisecond, 100*time.Millisecond)
 	if gotLimit != limit || gotUpdate != update || w.Limit() != limit {
 		t.Fatalf("%s: limit %d (%d), update %v; want %d, %v", reason, gotLimit, w.Limit(), gotUpdate, limit, update)
 	}
@@ -58,7 +58,7 @@ func TestWindowGrowth(t *testing.T) {
 	wantUpdate(t, "at the maximum", &w, 4001*ms, 8752, 13_752, true)
 
 	w.Init(1000, 5000)
-	if limit, _ := w.Consumed(5*ms, 1000, 0); limit != 2000 {
+	if limit, _ := w.Consumed(5*ms, 1000, 0, 0); limit != 2000 {
 		t.Errorf("without an RTT the limit is %d", limit)
 	}
 }
@@ -67,18 +67,18 @@ func TestWindowGrowth(t *testing.T) {
 func TestWindowEnds(t *testing.T) {
 	var w Window
 	w.Init(varint.Max-10, varint.Max)
-	if limit, update := w.Consumed(0, varint.Max-10, time.Second); limit != varint.Max || !update {
+	if limit, update := w.Consumed(0, varint.Max-10, time.Second, time.Second); limit != varint.Max || !update {
 		t.Errorf("limit %d, update %v", limit, update)
 	}
-	if limit, update := w.Consumed(1, varint.Max, time.Second); limit != varint.Max || update {
+	if limit, update := w.Consumed(1, varint.Max, time.Second, time.Second); limit != varint.Max || update {
 		t.Errorf("limit %d, update %v", limit, update)
 	}
 	w.Init(0, 0)
-	if limit, update := w.Consumed(0, 0, time.Second); limit != 0 || update {
+	if limit, update := w.Consumed(0, 0, time.Second, time.Second); limit != 0 || update {
 		t.Errorf("a window of nothing: limit %d, update %v", limit, update)
 	}
 	w.Init(100, 50)
-	if limit, _ := w.Consumed(0, 100, time.Second); limit != 200 {
+	if limit, _ := w.Consumed(0, 100, time.Second, time.Second); limit != 200 {
 		t.Errorf("a maximum below the size: limit %d", limit)
 	}
 }
@@ -113,7 +113,7 @@ func TestWindowStaysAheadOfSlowStart(t *testing.T) {
 		acked[now+rtt] = n
 		if arriving[now] > 0 {
 			consumed += arriving[now]
-			if l, update := w.Consumed(mono.Time(now)*ms, consumed, rtt*time.Millisecond); update {
+			if l, update := w.Consumed(mono.Time(now)*ms, consumed, rtt*time.Millisecond, rtt*time.Millisecond); update {
 				limits[now+rtt/2] = l
 			}
 		}
@@ -161,5 +161,30 @@ func TestCredit(t *testing.T) {
 	c = Credit{}
 	if limit, ok := c.Blocked(); limit != 0 || !ok {
 		t.Errorf("without any credit, Blocked is %d, %v", limit, ok)
+	}
+}
+
+// A window that is ample grows only as far as the shortest round trip ever seen makes
+// that worth while: a queue must not feed itself.
+func TestWindowAndQueues(t *testing.T) {
+	for _, c := range []struct {
+		rtt, shortest time.Duration
+		want          int64
+	}{
+		{100 * time.Millisecond, 100 * time.Millisecond, 8 << 20}, // a long path: 4 MiB a round trip, twice that
+		{100 * time.Millisecond, time.Millisecond, ampleWindow},   // a short one behind a queue
+		{100 * time.Millisecond, 12 * time.Millisecond, 2 << 20},  // 0.48 MiB in the shortest round trip
+		{100 * time.Millisecond, 0, ampleWindow},
+	} {
+		var w Window
+		w.Init(256<<10, 8<<20)
+		var total int64
+		for now := mono.Time(0); now < 2000*ms; now += ms {
+			total += 4 << 20 / 100
+			w.Consumed(now, total, c.rtt, c.shortest)
+		}
+		if w.Size() != c.want {
+			t.Errorf("round trips of %v, %v at best: %d bytes, want %d", c.rtt, c.shortest, w.Size(), c.want)
+		}
 	}
 }

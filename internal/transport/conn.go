@@ -38,6 +38,7 @@ type Conn struct {
 	streams streams
 	post    *cryptoStream // 1-RTT CRYPTO; nil until there is any
 	control control
+	asking  ackFrequency
 	skip    skip
 	idle    idle
 	events  eventQueue
@@ -46,17 +47,18 @@ type Conn struct {
 
 	datagrams datagrams
 
-	params     wire.Parameters // ours, as sent
-	peer       wire.Parameters // the peer's; resumed ones until the real ones are here
-	peerKnown  bool            // peer are the real ones
-	early      earlyState
-	earlySent  bool // client: there was a 0-RTT packet
-	secure     bool // handshake complete
-	confirmed  bool // handshake confirmed
-	spin       bool
-	ackOnlyRun int
-	paceUntil  mono.Time // the pacer holds data back until then
-	marking    dgram.ECN // of the datagram being written
+	params           wire.Parameters // ours, as sent
+	peer             wire.Parameters // the peer's; resumed ones until the real ones are here
+	peerKnown        bool            // peer are the real ones
+	early            earlyState
+	earlySent        bool // client: there was a 0-RTT packet
+	secure           bool // handshake complete
+	confirmed        bool // handshake confirmed
+	spin             bool
+	ackOnlyRun       int
+	ackFrequencySeen int64     // sequence number of the latest ACK_FREQUENCY; -1: none
+	paceUntil        mono.Time // the pacer holds data back until then
+	marking          dgram.ECN // of the datagram being written
 
 	qlog *recorder // nil unless there is a log
 
@@ -147,6 +149,7 @@ func newConn(now mono.Time, path dgram.Path, cfg *Config, server bool) *Conn {
 	c.stats.init(now)
 	c.times.init()
 	c.acks.Init(recovery.App, c.params.MaxAckDelay)
+	c.ackFrequencySeen = -1
 	c.mtu.init(cfg)
 	c.loss.Init(now, recovery.Config{
 		Server:      server,
@@ -265,6 +268,7 @@ func (c *Conn) setPeerParameters(now mono.Time, b []byte) *wire.Error {
 		c.qlog.add(&qlog.ParametersSet{Initiator: qlog.Remote, Parameters: parametersOf(&p)})
 	}
 	c.loss.SetPeerAckDelay(p.MaxAckDelay)
+	c.asking.asked = recovery.DefaultFrequency(p.MaxAckDelay)
 	c.mtu.setPeerMax(p.MaxUDPPayload)
 	c.applyPeerLimits()
 	if !c.server {

@@ -62,6 +62,8 @@ func (c *Conn) settleFrame(now mono.Time, sp recovery.Space, n int64, f *recover
 		c.settleCrypto(now, sp, f, arrived)
 	case sentPathProbe:
 		c.paths.probes = max(c.paths.probes-1, 0) // a late ACK tells the fate of a lost packet again
+	case sentAckFrequency:
+		c.asking.settle(c, n, arrived)
 	case sentDatagrams:
 		c.datagrams.settle(c, uint64(f.ID), int(f.Len), arrived)
 	case sentNewConnectionID:
@@ -111,6 +113,8 @@ func (c *Conn) signalOf(f *recovery.Frame) *signal {
 		return &c.control.handshakeDone
 	case sentNewToken:
 		return &c.control.newToken
+	case sentAckFrequency:
+		return &c.asking.signal
 	}
 	return nil
 }

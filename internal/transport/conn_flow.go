@@ -38,9 +38,9 @@ func (f *flow) receive(n int64) bool {
 // consume counts n bytes of a stream that the application is done with. If the peer has no
 // credit left and nothing of the stream is left to read, the peer gets what there is at
 // once: the application may wait for that stream, and leave others unread until it ends.
-func (f *flow) consume(now mono.Time, n int64, rtt time.Duration, s *Stream) {
+func (f *flow) consume(now mono.Time, n int64, rtt, shortest time.Duration, s *Stream) {
 	f.consumed += n
-	_, update := f.in.Consumed(now, f.consumed, rtt)
+	_, update := f.in.Consumed(now, f.consumed, rtt, shortest)
 	if !update && f.received == f.in.Limit() && s.recv.Readable() == 0 {
 		_, update = f.in.Extend()
 	}

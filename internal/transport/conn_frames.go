@@ -91,6 +91,8 @@ func (c *Conn) onFrame(p *received, t wire.FrameType, cur *varint.Cursor) *wire.
 		if f := wire.ParseClose(cur, t); !cur.Failed() {
 			c.onClose(p.now, f)
 		}
+	case wire.FrameImmediateAck, wire.FrameAckFrequency:
+		return c.onAckRequest(t, cur)
 	case wire.FrameDatagram, wire.FrameDatagramLen:
 		if c.params.MaxDatagramFrame == 0 {
 			return frameError(wire.ProtocolViolation, t, "frame was not negotiated") // RFC 9221 §3
@@ -121,6 +123,23 @@ func (c *Conn) onAck(p *received, f wire.Ack) *wire.Error {
 		c.oneRTT.Acked(c.loss.LargestAcked(recovery.App))
 	}
 	c.settle(p.now)
+	c.asking.tune(c)
+	return nil
+}
+
+// onAckRequest takes the frames of draft-ietf-quic-ack-frequency, which to an endpoint
+// that has not offered that extension are as unknown as any.
+func (c *Conn) onAckRequest(t wire.FrameType, cur *varint.Cursor) *wire.Error {
+	if !c.params.HasMinAckDelay {
+		return frameError(wire.FrameEncodingError, t, "frame was not negotiated")
+	}
+	if t == wire.FrameImmediateAck {
+		c.acks.AnswerAtOnce()
+		return nil
+	}
+	if f := wire.ParseAckFrequency(cur); !cur.Failed() {
+		return c.onAckFrequency(f)
+	}
 	return nil
 }
 

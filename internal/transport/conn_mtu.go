@@ -273,6 +273,7 @@ func (c *Conn) transmitMTUProbe(now mono.Time, b *dgram.Batch, p *path) (some bo
 		return false, 0
 	}
 	d.b = wire.Ping{}.Append(d.b)
+	c.appendImmediateAck(d, pk)
 	pk.eliciting, pk.mtuProbe = true, true
 	c.closePacket(d, pk)
 	d.padTo = n

@@ -332,6 +332,7 @@ func (s *paths) use(c *Conn, now mono.Time, i int) {
 		c.mtu.restart()
 		c.loss.SetMaxDatagram(c.mtu.size)
 		c.loss.ResetPath(now, c.loss.Epoch()+1, c.newController())
+		c.asking.renew()
 		if c.qlog != nil {
 			c.qlog.freshPath(c)
 		}

@@ -26,9 +26,10 @@ const (
 	sentRetireConnectionID              // Off: sequence number
 	sentHandshakeDone                   //
 	sentNewToken                        //
-	sentPing                            //
+	sentPing                            // or IMMEDIATE_ACK
 	sentPathProbe                       // on a path not in use
 	sentDatagrams                       // ID: number of the first, Len: how many
+	sentAckFrequency                    //
 )
 
 // Transmit writes the next batch of datagrams, all for b.Path, and reports
@@ -207,6 +208,9 @@ func (c *Conn) writeAppPacket(now mono.Time, d *datagram, open bool) {
 		c.makeRoom(d, pk)
 		if pk.typ == wire.OneRTT {
 			c.appendControl(now, d, pk)
+			if probe {
+				c.appendImmediateAck(d, pk)
+			}
 		}
 		c.flow.append(c, d, pk)
 		c.streams.appendControl(c, now, d, pk)
@@ -301,6 +305,7 @@ func (c *Conn) appendControl(now mono.Time, d *datagram, pk *packet) {
 		d.b = wire.Ping{}.Append(d.b)
 		c.mark(pk, &c.control.ping, recovery.Frame{Kind: sentPing, Off: pk.pn})
 	}
+	c.asking.append(c, d, pk)
 }
 
 // mark notes that a packet carries a control frame.

@@ -117,6 +117,7 @@ func (tc *testConn) tlsParameters() {
 func (tc *testConn) peerParams() wire.Parameters {
 	p := testParams()
 	p.ActiveCIDLimit = 4
+	p.HasMinAckDelay, p.MinAckDelay = false, 0
 	p.HasInitialSCID, p.InitialSCID = true, tc.peer.id
 	if tc.side == clientSide {
 		p.HasOriginalDCID, p.OriginalDCID = true, tc.peer.original

@@ -19,6 +19,7 @@ import (
 
 	"github.com/cinnabar-quic/cinnabar/internal/dgram"
 	"github.com/cinnabar-quic/cinnabar/internal/mono"
+	"github.com/cinnabar-quic/cinnabar/internal/recovery"
 	"github.com/cinnabar-quic/cinnabar/internal/stream"
 	"github.com/cinnabar-quic/cinnabar/internal/wire"
 )
@@ -59,6 +60,7 @@ func testParams() wire.Parameters {
 	p.MaxStreamDataBidiLocal, p.MaxStreamDataBidiRemote, p.MaxStreamDataUni = 256<<10, 256<<10, 256<<10
 	p.MaxStreamsBidi, p.MaxStreamsUni = 100, 100
 	p.ActiveCIDLimit = 4
+	p.HasMinAckDelay, p.MinAckDelay = true, recovery.MinAckDelay
 	return p
 }
 

@@ -282,6 +282,8 @@ func (r *recorder) frameOf(c *Conn, f *recovery.Frame) qlog.Frame {
 		return qlog.BareFrame{Type: "handshake_done"}
 	case sentNewToken:
 		return qlog.NewTokenFrame{}
+	case sentAckFrequency:
+		return loggedAckFrequency(c.asking.frame(c))
 	case sentStream, sentReset, sentStop, sentMaxStreamData, sentStreamBlocked:
 		if st := c.streams.find(f.ID); st != nil {
 			return streamFrameOf(st, f)
@@ -354,6 +356,10 @@ func logged(f wire.Frame, exponent uint8) qlog.Frame {
 		return qlog.ConnectionCloseFrame{App: f.App, Code: f.Code, FrameType: uint64(f.Frame), Reason: f.Reason}
 	case wire.Datagram:
 		return qlog.DatagramFrame{Length: len(f.Data)}
+	case wire.AckFrequency:
+		return loggedAckFrequency(f)
+	case wire.ImmediateAck:
+		return qlog.BareFrame{Type: "immediate_ack"}
 	}
 	return loggedLimit(f)
 }
@@ -364,6 +370,10 @@ func loggedAck(f wire.Ack, delay time.Duration) qlog.Frame {
 		v.Ranges = append(v.Ranges, [2]int64{start, end - 1})
 	}
 	return v
+}
+
+func loggedAckFrequency(f wire.AckFrequency) qlog.Frame {
+	return qlog.AckFrequencyFrame{Seq: f.Seq, Threshold: f.Threshold, MaxDelay: ackDelay(f.MaxDelay, 0), Reorder: f.Reorder}
 }
 
 func loggedLimit(f wire.Frame) qlog.Frame {

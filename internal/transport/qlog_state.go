@@ -182,6 +182,8 @@ func parametersOf(p *wire.Parameters) *qlog.Parameters {
 		MaxStreamsBidi:          uint64(p.MaxStreamsBidi),
 		MaxStreamsUni:           uint64(p.MaxStreamsUni),
 		MaxDatagramFrame:        uint64(p.MaxDatagramFrame),
+		HasMinAckDelay:          p.HasMinAckDelay,
+		MinAckDelay:             p.MinAckDelay,
 	}
 	if p.HasOriginalDCID {
 		v.OriginalDCID = idBytes(&p.OriginalDCID)

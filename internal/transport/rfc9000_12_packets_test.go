@@ -9,9 +9,10 @@ import (
 	"github.com/cinnabar-quic/cinnabar/internal/wire"
 )
 
-// allFrameTypes are the frame types of version 1 and of RFC 9221.
+// allFrameTypes are the frame types of version 1, of RFC 9221 and of
+// draft-ietf-quic-ack-frequency.
 func allFrameTypes() (types []wire.FrameType) {
-	for t := wire.FrameType(0); t <= wire.FrameDatagramLen; t++ {
+	for t := wire.FrameType(0); t <= wire.FrameAckFrequency; t++ {
 		if t.Known() {
 			types = append(types, t)
 		}
@@ -71,6 +72,12 @@ func sampleFrame(t wire.FrameType, s side) wire.Frame {
 	case wire.FrameDatagram, wire.FrameDatagramLen:
 		return wire.Datagram{Data: []byte("x"), HasLen: t == wire.FrameDatagramLen}
 	}
+	switch t {
+	case wire.FrameImmediateAck:
+		return wire.ImmediateAck{}
+	case wire.FrameAckFrequency:
+		return wire.AckFrequency{Threshold: 10, MaxDelay: 10_000, Reorder: 3}
+	}
 	panic(t)
 }
 
@@ -95,6 +102,7 @@ var table3 = map[string]string{
 	"STREAMS_BLOCKED_BIDI": "01", "STREAMS_BLOCKED_UNI": "01", "NEW_CONNECTION_ID": "01",
 	"RETIRE_CONNECTION_ID": "01", "PATH_CHALLENGE": "01", "PATH_RESPONSE": "1", "CONNECTION_CLOSE": "IH01",
 	"APPLICATION_CLOSE": "01", "HANDSHAKE_DONE": "1", "DATAGRAM": "01",
+	"IMMEDIATE_ACK": "1", "ACK_FREQUENCY": "1",
 }
 
 var packetLetters = map[wire.PacketType]string{wire.Initial: "I", wire.Handshake: "H", wire.ZeroRTT: "0", wire.OneRTT: "1"}
@@ -213,7 +221,7 @@ func TestFrameTypes(t *testing.T) {
 			code  wire.ErrorCode
 		}{
 			{"unknown one-byte type", rawFrame{0x20}, wire.FrameEncodingError},
-			{"type after the last", rawFrame{0x1f}, wire.FrameEncodingError},
+			{"type after the last", rawFrame{0x2f}, wire.FrameEncodingError},
 			{"unknown two-byte type", rawFrame{0x40, 0x52}, wire.FrameEncodingError},
 			{"unknown eight-byte type", rawFrame{0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff}, wire.FrameEncodingError},
 			{"PING in two bytes", rawFrame{0x40, 0x01}, wire.ProtocolViolation},

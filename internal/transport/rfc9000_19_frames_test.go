@@ -26,7 +26,7 @@ func TestTruncatedFrames(t *testing.T) {
 				continue // not negotiated, so not even read
 			}
 			whole := sampleFrame(ft, s).Append(nil)
-			for n := 1; n < len(whole); n++ {
+			for n := varint.Len(uint64(ft)); n < len(whole); n++ {
 				if ft.IsStream() && ft&2 == 0 && n >= 2+int(ft>>2&1) || ft == wire.FrameDatagram {
 					continue // the rest of the packet is its data
 				}

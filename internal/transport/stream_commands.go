@@ -231,11 +231,14 @@ func (c *Conn) Stop(now mono.Time, s *Stream, code uint64) {
 	c.reap(s)
 }
 
+// WindowDue reports whether there is a new limit for data to be sent, of the connection or of a stream.
+func (c *Conn) WindowDue() bool { return c.flow.maxData.wanted() || c.streams.ctl.head != nil }
+
 // CreditDue reports whether there is credit, or a control frame of a stream, to be
 // sent: cheap to ask after Read, Discard and Stop.
 func (c *Conn) CreditDue() bool {
 	s := &c.streams
-	return c.flow.maxData.wanted() || s.ctl.head != nil || s.grants[0].wanted() || s.grants[1].wanted()
+	return c.WindowDue() || s.grants[0].wanted() || s.grants[1].wanted()
 }
 
 // readable says that a read would return something.
@@ -253,15 +256,15 @@ func (c *Conn) consumed(now mono.Time, s *Stream) {
 	if total == s.counted || c.life.state != active {
 		return
 	}
-	rtt := c.loss.SmoothedRTT()
+	rtt, shortest := c.loss.SmoothedRTT(), c.loss.RTT().Min
 	if s.recv.FinalSize() < 0 && !s.recv.Stopped() {
-		if limit, update := s.window.Consumed(now, total, rtt); update {
+		if limit, update := s.window.Consumed(now, total, rtt, shortest); update {
 			s.recv.SetLimit(limit)
 			s.maxData.want()
 			c.streams.enqueueControl(s)
 		}
 	}
-	c.flow.consume(now, total-s.counted, rtt, s)
+	c.flow.consume(now, total-s.counted, rtt, shortest, s)
 	s.counted = total
 }
 

@@ -76,6 +76,25 @@ func (c *Conn) SetPriority(s *Stream, urgency uint8, incremental bool) {
 // empty reports whether no stream may send.
 func (s *schedule) empty() bool { return s.busy == 0 && len(s.line) == 0 }
 
+// Spare reports whether all that waits to be sent is a few bytes of one stream, to which more
+// can be written at once: nobody waits for these bytes to leave.
+func (c *Conn) Spare() bool {
+	st := c.streams.ready.only()
+	return st != nil && st.send.Unsent() < int64(st.highWater) && !st.stats.finished && c.datagrams.out.count == 0
+}
+
+// only returns the stream that may send if there is just one, nil otherwise.
+func (s *schedule) only() *Stream {
+	st := s.next()
+	switch {
+	case st == nil || st.next != nil || st.prev != nil || len(s.line) > 1:
+		return nil
+	case len(s.line) == 1 && s.busy != 0 || s.busy&(s.busy-1) != 0:
+		return nil
+	}
+	return st
+}
+
 // next returns the stream whose turn it is, nil if there is none.
 func (s *schedule) next() *Stream {
 	u := uint8(bits.TrailingZeros8(s.busy)) // 8 if all are in the line

@@ -55,6 +55,9 @@ func walk(payload []byte) int {
 			ParseClose(&c, t)
 		case t == FrameDatagram, t == FrameDatagramLen:
 			ParseDatagram(&c, t)
+		case t == FrameImmediateAck:
+		case t == FrameAckFrequency:
+			ParseAckFrequency(&c)
 		default:
 			return -1
 		}

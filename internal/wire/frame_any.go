@@ -94,6 +94,10 @@ func parseBody(c *varint.Cursor, t FrameType) Frame {
 		return HandshakeDone{}
 	case FrameDatagram, FrameDatagramLen:
 		return ParseDatagram(c, t)
+	case FrameImmediateAck:
+		return ImmediateAck{}
+	case FrameAckFrequency:
+		return ParseAckFrequency(c)
 	}
 	if t.IsStream() {
 		return ParseStream(c, t)

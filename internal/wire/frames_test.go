@@ -86,13 +86,23 @@ var frameTests = []struct {
 		frame: Close{Code: 0x178, Frame: FrameCrypto, Reason: []byte("no\n")},
 		wire:  "1c 4178 06 03 6e6f0a", log: `CONNECTION_CLOSE code=CRYPTO_ERROR(0x178) frame=CRYPTO reason="no\n"`, typeIs: 0x1c,
 	},
-	{frame: Close{Code: 7, Frame: 0x1f, Reason: []byte{}}, wire: "1c 07 1f 00", log: `CONNECTION_CLOSE code=FRAME_ENCODING_ERROR frame=0x1f reason=""`, typeIs: 0x1c},
+	{frame: Close{Code: 7, Frame: 0x2f, Reason: []byte{}}, wire: "1c 07 2f 00", log: `CONNECTION_CLOSE code=FRAME_ENCODING_ERROR frame=0x2f reason=""`, typeIs: 0x1c},
 	{frame: Close{App: true, Code: 3004, Reason: []byte("no")}, wire: "1d 4bbc 02 6e6f", log: `APPLICATION_CLOSE code=0xbbc reason="no"`, typeIs: 0x1d},
 	{frame: HandshakeDone{}, wire: "1e", log: "HANDSHAKE_DONE", typeIs: 0x1e},
+	{frame: ImmediateAck{}, wire: "1f", log: "IMMEDIATE_ACK", typeIs: 0x1f},
 	{frame: Datagram{Data: []byte("hi")}, wire: "30 6869", log: "DATAGRAM len=2", typeIs: 0x30, toEnd: true},
 	{frame: Datagram{Data: []byte{}}, wire: "30", log: "DATAGRAM len=0", typeIs: 0x30},
 	{frame: Datagram{Data: []byte("hi"), HasLen: true}, wire: "31 02 6869", log: "DATAGRAM len=2", typeIs: 0x31},
 	{frame: Datagram{Data: []byte{}, HasLen: true}, wire: "31 00", log: "DATAGRAM len=0", typeIs: 0x31},
+	{
+		frame: AckFrequency{Seq: 7, Threshold: 3004, MaxDelay: 257911, Reorder: 3},
+		wire:  "40af 07 4bbc 8003ef77 03", log: "ACK_FREQUENCY seq=7 threshold=3004 delay=257911 reorder=3", typeIs: 0xaf,
+	},
+	{
+		frame: AckFrequency{Seq: 1<<62 - 1, Threshold: 1<<62 - 1, MaxDelay: 1<<62 - 1, Reorder: 1<<62 - 1},
+		wire:  "40af ffffffffffffffff ffffffffffffffff ffffffffffffffff ffffffffffffffff",
+		log:   "ACK_FREQUENCY seq=4611686018427387903 threshold=4611686018427387903 delay=4611686018427387903 reorder=4611686018427387903", typeIs: 0xaf,
+	},
 }
 
 // One row, every view: wire bytes, struct, type, log, and each truncation.
@@ -114,7 +124,7 @@ func TestFrames(t *testing.T) {
 		if err != nil || len(frames) != 1 || !reflect.DeepEqual(frames[0], test.frame) {
 			t.Errorf("ParseFrames(%x) = %v, %v; want %v", b, frames, err, test.frame)
 		}
-		for n := 1; n < len(b); n++ {
+		for n := varint.Len(uint64(test.typeIs)); n < len(b); n++ {
 			c := varint.NewCursor(b[:n])
 			f, err := ParseFrame(&c)
 			switch {
@@ -127,7 +137,7 @@ func TestFrames(t *testing.T) {
 			}
 		}
 	}
-	for ft := range FrameType(0x40) {
+	for ft := range FrameType(0x140) {
 		if ft.Known() != seen[ft] {
 			t.Errorf("%v (%#x) is known %v and tested %v", ft, uint64(ft), ft.Known(), seen[ft])
 		}
@@ -161,13 +171,13 @@ func TestParseFramesRefuses(t *testing.T) {
 		code      ErrorCode
 		frame     FrameType
 	}{
-		{"unknown type", "1f", FrameEncodingError, 0x1f},
+		{"unknown type", "2f", FrameEncodingError, 0x2f},
 		{"h3spec's unknown type", "20", FrameEncodingError, 0x20},
 		{"huge type", max, FrameEncodingError, 1<<62 - 1},
 		{"type cut short", "40", FrameEncodingError, 0},
 		{"PING in two bytes", "4001", ProtocolViolation, 0x01},
 		{"STREAM in eight bytes", "c000000000000008 00", ProtocolViolation, 0x08},
-		{"unknown type in four bytes", "8000001f", ProtocolViolation, 0x1f},
+		{"unknown type in four bytes", "8000002f", ProtocolViolation, 0x2f},
 		{"first range below 0", "02 05 00 00 06", FrameEncodingError, 0x02},
 		{"gap below 0", "02 05 00 01 00 04 00", FrameEncodingError, 0x02},
 		{"second range below 0", "02 05 00 01 00 03 01", FrameEncodingError, 0x02},

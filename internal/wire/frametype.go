@@ -2,7 +2,8 @@ package wire
 
 import "strconv"
 
-// FrameType is the type field of a frame (RFC 9000 §19, RFC 9221 §4).
+// FrameType is the type field of a frame (RFC 9000 §19, RFC 9221 §4,
+// draft-ietf-quic-ack-frequency).
 type FrameType uint64
 
 // The frame types. A STREAM frame has eight: FrameStream with the bits of
@@ -32,8 +33,10 @@ const (
 	FrameConnectionClose    FrameType = 0x1c
 	FrameApplicationClose   FrameType = 0x1d
 	FrameHandshakeDone      FrameType = 0x1e
+	FrameImmediateAck       FrameType = 0x1f
 	FrameDatagram           FrameType = 0x30
 	FrameDatagramLen        FrameType = 0x31
+	FrameAckFrequency       FrameType = 0xaf
 )
 
 // The flags of a STREAM frame's type (RFC 9000 §19.8).
@@ -62,7 +65,8 @@ const (
 )
 
 // frameTypes is RFC 9000 §12.4, table 3, by frame type, with RFC 9221's
-// DATAGRAM. A row without packets is a type that does not exist. The table's one
+// DATAGRAM and the two of draft-ietf-quic-ack-frequency, which are not for 0-RTT
+// because no client remembers that its server took them. A row without packets is a type that does not exist. The table's one
 // row for CONNECTION_CLOSE is two here, as the application's kind is for 0-RTT and
 // 1-RTT packets only.
 var frameTypes = [...]struct {
@@ -101,8 +105,10 @@ var frameTypes = [...]struct {
 	FrameConnectionClose:    {"CONNECTION_CLOSE", inIH01, quiet},
 	FrameApplicationClose:   {"APPLICATION_CLOSE", in01, quiet},
 	FrameHandshakeDone:      {"HANDSHAKE_DONE", in1, 0},
+	FrameImmediateAck:       {"IMMEDIATE_ACK", in1, 0},
 	FrameDatagram:           {"DATAGRAM", in01, 0},
 	FrameDatagramLen:        {"DATAGRAM", in01, 0},
+	FrameAckFrequency:       {"ACK_FREQUENCY", in1, 0},
 }
 
 // Known reports whether the type is one that this package can parse.

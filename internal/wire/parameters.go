@@ -8,7 +8,8 @@ import (
 	"github.com/cinnabar-quic/cinnabar/internal/varint"
 )
 
-// The identifiers of the transport parameters (RFC 9000 §18.2, RFC 9221 §3).
+// The identifiers of the transport parameters (RFC 9000 §18.2, RFC 9221 §3,
+// draft-ietf-quic-ack-frequency).
 const (
 	paramOriginalDCID            = 0x00
 	paramMaxIdleTimeout          = 0x01
@@ -28,6 +29,7 @@ const (
 	paramInitialSCID             = 0x0f
 	paramRetrySCID               = 0x10
 	paramMaxDatagramFrame        = 0x20
+	paramMinAckDelay             = 0xff04de1b
 )
 
 // The limits on their values (RFC 9000 §18.2).
@@ -36,8 +38,9 @@ const (
 	maxAckDelayExp     = 20
 	maxMaxAckDelayMs   = 1<<14 - 1
 	minActiveCIDLimit  = 2
-	maxIdleTimeoutMs   = 1 << 42 // ours: 139 years, where a longer one is cut off so that it fits a time.Duration
-	maxUnknownTracked  = 32      // ours: among how many unknown parameters duplicates are found
+	maxIdleTimeoutMs   = 1 << 42        // ours: 139 years, where a longer one is cut off so that it fits a time.Duration
+	beyondAckDelayUs   = 1 << 14 * 1000 // ours: above any max_ack_delay, where a larger min_ack_delay is cut off
+	maxUnknownTracked  = 32             // ours: among how many unknown parameters duplicates are found
 	defaultUDPPayload  = 65527
 	defaultAckDelayExp = 3
 	defaultAckDelay    = 25 * time.Millisecond
@@ -68,6 +71,8 @@ type Parameters struct {
 	PreferredAddress       *PreferredAddress // nil for none
 	ActiveCIDLimit         int64             // at least 2; default 2
 	MaxDatagramFrame       int64             // bytes, with type and length; default 0: no DATAGRAM frames
+	HasMinAckDelay         bool              // ACK_FREQUENCY and IMMEDIATE_ACK frames are welcome
+	MinAckDelay            time.Duration     // at most MaxAckDelay; whole microseconds on the wire, rounded up
 }
 
 // PreferredAddress is where a server would rather be spoken to (RFC 9000 §9.6).
@@ -122,7 +127,12 @@ func (p *Parameters) Append(b []byte) []byte {
 	if p.HasRetrySCID {
 		b = appendParam(b, paramRetrySCID, p.RetrySCID.Bytes())
 	}
-	return appendIntParam(b, paramMaxDatagramFrame, p.MaxDatagramFrame, 0)
+	b = appendIntParam(b, paramMaxDatagramFrame, p.MaxDatagramFrame, 0)
+	if p.HasMinAckDelay {
+		const none = -1
+		b = appendIntParam(b, paramMinAckDelay, int64((p.MinAckDelay+time.Microsecond-1)/time.Microsecond), none)
+	}
+	return b
 }
 
 // AppendGrease appends one of the parameters that are reserved for keeping
@@ -151,6 +161,9 @@ func ParseParameters(b []byte, fromServer bool) (Parameters, *Error) {
 	}
 	if r.err == nil && r.p.PreferredAddress != nil && r.p.HasInitialSCID && r.p.InitialSCID.Len() == 0 {
 		r.fail("preferred_address from a server with an empty connection ID")
+	}
+	if r.err == nil && r.p.HasMinAckDelay && r.p.MinAckDelay > r.p.MaxAckDelay {
+		r.fail("min_ack_delay %v is above max_ack_delay %v", r.p.MinAckDelay, r.p.MaxAckDelay)
 	}
 	if r.err != nil {
 		return Parameters{}, r.err
@@ -222,12 +235,19 @@ func (r *paramReader) param(id uint64, value []byte) {
 		p.RetrySCID, p.HasRetrySCID = r.serverID("retry_source_connection_id", value), true
 	case paramMaxDatagramFrame:
 		p.MaxDatagramFrame = r.int("max_datagram_frame_size", value, 0, varint.Max)
+	case paramMinAckDelay:
+		us := r.int("min_ack_delay", value, 0, varint.Max)
+		p.MinAckDelay = time.Duration(min(us, beyondAckDelayUs)) * time.Microsecond
+		p.HasMinAckDelay = true
 	}
 }
 
 // seen reports whether the parameter has come before, and notes it. Of unknown
 // parameters, which can be many and mean nothing to us, it remembers only some.
 func (r *paramReader) seen(id uint64) bool {
+	if id == paramMinAckDelay {
+		return r.p.HasMinAckDelay
+	}
 	if id < 64 {
 		was := r.known>>id&1 != 0
 		r.known |= 1 << id

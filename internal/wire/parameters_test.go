@@ -28,6 +28,7 @@ func clientParameters() Parameters {
 	p.DisableActiveMigration = true
 	p.ActiveCIDLimit = 8
 	p.MaxDatagramFrame = 65535
+	p.MinAckDelay, p.HasMinAckDelay = 2*time.Millisecond, true
 	return p
 }
 
@@ -65,7 +66,8 @@ func TestParametersWire(t *testing.T) {
 		"0e 01 08"+
 		"0f 02 0102"+
 		"10 00"+
-		"20 04 8000ffff")
+		"20 04 8000ffff"+
+		"c0000000ff04de1b 02 47d0")
 	if got := p.Append([]byte("x")); got[0] != 'x' || !bytes.Equal(got[1:], want) {
 		t.Errorf("Append\n got %x\nwant %x", got[1:], want)
 	}
@@ -100,10 +102,12 @@ func TestParametersRoundTrip(t *testing.T) {
 		"all of a client":      {clientParameters(), false},
 		"all of a server":      {serverParameters(), true},
 		"zeros for defaults": {with(func(p *Parameters) {
-			p.AckDelayExponent, p.MaxAckDelay = 0, 0
+			p.AckDelayExponent, p.MaxAckDelay, p.MinAckDelay = 0, 0, 0
 		}), true},
-		"no IPv4": {with(func(p *Parameters) { p.PreferredAddress.IPv4 = netip.AddrPort{} }), true},
-		"no IPv6": {with(func(p *Parameters) { p.PreferredAddress.IPv6 = netip.AddrPort{} }), true},
+		"a min_ack_delay of zero":         {with(func(p *Parameters) { p.MinAckDelay = 0 }), true},
+		"a min_ack_delay as large as may": {with(func(p *Parameters) { p.MinAckDelay = p.MaxAckDelay }), true},
+		"no IPv4":                         {with(func(p *Parameters) { p.PreferredAddress.IPv4 = netip.AddrPort{} }), true},
+		"no IPv6":                         {with(func(p *Parameters) { p.PreferredAddress.IPv6 = netip.AddrPort{} }), true},
 		"empty connection ID": {with(func(p *Parameters) {
 			p.InitialSCID, p.PreferredAddress = ConnectionID{}, nil
 		}), true},
@@ -126,9 +130,10 @@ func TestParametersRoundUp(t *testing.T) {
 	p := DefaultParameters()
 	p.MaxIdleTimeout = time.Nanosecond
 	p.MaxAckDelay = 25*time.Millisecond + time.Microsecond
+	p.MinAckDelay, p.HasMinAckDelay = 3*time.Microsecond+time.Nanosecond, true
 	got, err := ParseParameters(p.Append(nil), false)
-	if err != nil || got.MaxIdleTimeout != time.Millisecond || got.MaxAckDelay != 26*time.Millisecond {
-		t.Errorf("got %v and %v, %v", got.MaxIdleTimeout, got.MaxAckDelay, err)
+	if err != nil || got.MaxIdleTimeout != time.Millisecond || got.MaxAckDelay != 26*time.Millisecond || got.MinAckDelay != 4*time.Microsecond {
+		t.Errorf("got %v, %v and %v, %v", got.MaxIdleTimeout, got.MaxAckDelay, got.MinAckDelay, err)
 	}
 	p.MaxIdleTimeout = 1<<63 - 1
 	got, err = ParseParameters(p.Append(nil), false)
@@ -173,6 +178,14 @@ func TestParseParametersRefuses(t *testing.T) {
 		{wire: "0e 01 01", reason: "active_connection_id_limit 1 is below 2"},
 		{wire: "0e 01 00", reason: "active_connection_id_limit 0 is below 2"},
 		{wire: "0c 01 00", reason: "disable_active_migration has 1 bytes, not none"},
+		// draft-ietf-quic-ack-frequency §3: min_ack_delay, beside any max_ack_delay and whichever comes first.
+		{wire: "c0000000ff04de1b 00", reason: "min_ack_delay is not an integer: 0 bytes"},
+		{wire: "c0000000ff04de1b 03 47d000", reason: "min_ack_delay is not an integer: 3 bytes"},
+		{wire: "c0000000ff04de1b 04 800061a9", reason: "min_ack_delay 25.001ms is above max_ack_delay 25ms"},
+		{wire: "c0000000ff04de1b 02 47d1 0b 01 02", reason: "min_ack_delay 2.001ms is above max_ack_delay 2ms"},
+		{wire: "0b 01 00 c0000000ff04de1b 01 01", reason: "min_ack_delay 1µs is above max_ack_delay 0s"},
+		{wire: "c0000000ff04de1b 08 ffffffffffffffff", reason: "min_ack_delay 16.384s is above max_ack_delay 25ms"},
+		{wire: "c0000000ff04de1b 01 00 c0000000ff04de1b 01 00", reason: "transport parameter 0xff04de1b twice"},
 		// Connection IDs and tokens.
 		{wire: "00 15" + zeros(21), reason: "original_destination_connection_id has 21 bytes, above 20"},
 		{wire: "0f 15" + zeros(21), reason: "initial_source_connection_id has 21 bytes, above 20"},
@@ -264,6 +277,7 @@ func FuzzParseParameters(f *testing.F) {
 		}
 		if p.MaxAckDelay >= 1<<14*time.Millisecond || p.AckDelayExponent > 20 || p.ActiveCIDLimit < 2 || p.MaxUDPPayload < 1200 ||
 			p.MaxStreamsBidi > 1<<60 || p.MaxStreamsUni > 1<<60 || p.MaxIdleTimeout < 0 ||
+			p.MinAckDelay < 0 || p.MinAckDelay > p.MaxAckDelay ||
 			!fromServer && (p.HasOriginalDCID || p.HasRetrySCID || p.HasResetToken || p.PreferredAddress != nil) {
 			t.Fatalf("out of range: %+v", p)
 		}
