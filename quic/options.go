@@ -206,7 +206,7 @@ type ConnectOptions struct {
 	KeepAlive               time.Duration // a PING after this much silence, 100 ms or more, or half of the idle timeout in force if that is less; 0 means never
 	HandshakeTimeout        time.Duration // 0 means 10 s
 	CallbackTimeout         time.Duration // for one TLS callback; 0 means 60 s
-	MaxAckDelay             time.Duration // 0 means 25 ms, None 0; below 2^14 ms (CON-020)
+	MaxAckDelay             time.Duration // 0 means 25 ms, None 0; below 2^14 ms; below 2 ms the peer cannot ask for another (CON-020)
 	MaxData                 int64         // bytes the peer may send at first; 0 means 1 MiB, None 0 (CON-021)
 	MaxUDPPayloadSize       int           // bytes of the largest datagram we take: 1200 or more, 0 and above 65527 mean 65527 (CON-022)
 	MaxStreamDataBidiLocal  int64         // bytes on a stream of ours at first; 0 means 256 KiB, None 0 (CON-023)
@@ -279,7 +279,7 @@ type ListenOptions struct {
 	KeepAlive               time.Duration // a PING after this much silence, 100 ms or more, or half of the idle timeout in force if that is less; 0 means never
 	HandshakeTimeout        time.Duration // 0 means 10 s
 	CallbackTimeout         time.Duration // for one TLS callback; 0 means 60 s
-	MaxAckDelay             time.Duration // 0 means 25 ms, None 0; below 2^14 ms (LIS-021)
+	MaxAckDelay             time.Duration // 0 means 25 ms, None 0; below 2^14 ms; below 2 ms the peer cannot ask for another (LIS-021)
 	MaxData                 int64         // bytes the peer may send at first; 0 means 1 MiB, None 0 (LIS-022)
 	MaxUDPPayloadSize       int           // bytes of the largest datagram we take: 1200 or more, 0 and above 65527 mean 65527 (LIS-023)
 	MaxStreamDataBidiLocal  int64         // bytes on a stream of ours at first; 0 means 256 KiB, None 0 (LIS-026)

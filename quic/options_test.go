@@ -101,6 +101,23 @@ func TestBadAddresses(t *testing.T) {
 	}
 }
 
+// The peer may ask for its own delay of acknowledgements where ours is not shorter than
+// the shortest that it may ask for.
+func TestMinAckDelay(t *testing.T) {
+	for d, offered := range map[time.Duration]bool{
+		None: false, 2*time.Millisecond - 1: false, 2 * time.Millisecond: true, 0: true, time.Second: true,
+	} {
+		o := ConnectOptions{Port: 1, TLS: clientConfig(), MaxAckDelay: d}
+		so, err := o.resolve(&ConnectOptions{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if p := so.config().Params; p.HasMinAckDelay != offered || p.MinAckDelay > p.MaxAckDelay {
+			t.Errorf("%v: min_ack_delay of %v is offered: %v", d, p.MinAckDelay, p.HasMinAckDelay)
+		}
+	}
+}
+
 // Zero means the documented default, None an explicit zero, and what an operation
 // leaves out comes from its socket.
 func TestOptionDefaults(t *testing.T) {
@@ -115,6 +132,7 @@ func TestOptionDefaults(t *testing.T) {
 	p.MaxData = 1 << 20
 	p.MaxStreamDataBidiLocal, p.MaxStreamDataBidiRemote, p.MaxStreamDataUni = 256<<10, 256<<10, 256<<10
 	p.MaxStreamsBidi, p.MaxStreamsUni = 100, 3
+	p.HasMinAckDelay, p.MinAckDelay = true, 2*time.Millisecond
 	if config.Params != p || config.CongestionControl != "reno" || so.highWaterMark != 16_384 || config.MaxDatagram != 1452 {
 		t.Errorf("%+v", config)
 	}

@@ -22,7 +22,7 @@ var qlogEvents = map[string]string{
 	"mtu_updated":                     "?old uint, new uint, ?done bool",
 	"version_information":             "?server_versions [+version], ?client_versions [+version], ?chosen_version version",
 	"alpn_information":                "?server_alpns [ALPN], ?client_alpns [ALPN], ?chosen_alpn ALPN",
-	"parameters_set":                  "?initiator Initiator, ?resumption_allowed bool, ?early_data_enabled bool, ?tls_cipher text, ?original_destination_connection_id id, ?initial_source_connection_id id, ?retry_source_connection_id id, ?stateless_reset_token token, ?ack_delay_exponent uint, ?max_ack_delay uint, ?preferred_address PreferredAddress, " + qlogRestored,
+	"parameters_set":                  "?initiator Initiator, ?resumption_allowed bool, ?early_data_enabled bool, ?tls_cipher text, ?original_destination_connection_id id, ?initial_source_connection_id id, ?retry_source_connection_id id, ?stateless_reset_token token, ?ack_delay_exponent uint, ?max_ack_delay uint, ?min_ack_delay uint, ?preferred_address PreferredAddress, " + qlogRestored,
 	"parameters_restored":             qlogRestored,
 	"packet_sent":                     "header Header, ?frames [Frame], ?stateless_reset_token token, ?supported_versions [+version], ?raw Raw, ?is_mtu_probe_packet bool, ?trigger retransmit_reordered|retransmit_timeout|pto_probe|retransmit_crypto|cc_bandwidth_probe",
 	"packet_received":                 "header Header, ?frames [Frame], ?stateless_reset_token token, ?supported_versions [+version], ?raw Raw, ?trigger keys_available",
@@ -99,6 +99,10 @@ var qlogFrames = map[string]string{
 	"handshake_done":       "?raw Raw",
 	"unknown":              "frame_type_bytes uint, ?raw Raw",
 	"datagram":             "?raw Raw",
+
+	// Beyond the draft.
+	"ack_frequency": "sequence_number uint, ack_eliciting_threshold uint, requested_max_ack_delay ms, reordering_threshold uint",
+	"immediate_ack": "?raw Raw",
 }
 
 // checkEvent holds an event against the draft.

@@ -2,6 +2,7 @@ package sim
 
 import (
 	"net/netip"
+	"time"
 
 	"github.com/cinnabar-quic/cinnabar/internal/dgram"
 	"github.com/cinnabar-quic/cinnabar/internal/protect"
@@ -107,6 +108,15 @@ func (a *ear) frame(s *Session, f wire.Frame, pkt []byte, to netip.AddrPort) {
 	case wire.Datagram:
 		if most := s.Peer.End.setup.Config.Params.MaxDatagramFrame; int64(len(f.Append(nil))) > most {
 			s.End.world.Fail("%s: a DATAGRAM frame with %d bytes, but the peer takes frames of %d", s.name(), len(f.Data), most)
+		}
+	case wire.AckFrequency:
+		p := s.Peer.End.setup.Config.Params
+		if d := time.Duration(f.MaxDelay) * time.Microsecond; !p.HasMinAckDelay || d < p.MinAckDelay {
+			s.End.world.Fail("%s: asks for %v of a peer whose min_ack_delay is %v (%v)", s.name(), f, p.MinAckDelay, p.HasMinAckDelay)
+		}
+	case wire.ImmediateAck:
+		if !s.Peer.End.setup.Config.Params.HasMinAckDelay {
+			s.End.world.Fail("%s: asks for an ACK at once, which the peer does not know", s.name())
 		}
 	case wire.PathChallenge:
 		a.challenges[f.Data] = to

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/cinnabar-quic/cinnabar/internal/dgram"
+	"github.com/cinnabar-quic/cinnabar/internal/recovery"
 	"github.com/cinnabar-quic/cinnabar/internal/stream"
 	"github.com/cinnabar-quic/cinnabar/internal/transport"
 	"github.com/cinnabar-quic/cinnabar/internal/wire"
@@ -31,6 +32,7 @@ func DefaultParameters() wire.Parameters {
 	p.MaxStreamDataBidiLocal, p.MaxStreamDataBidiRemote, p.MaxStreamDataUni = 256<<10, 256<<10, 256<<10
 	p.MaxStreamsBidi, p.MaxStreamsUni = 100, 100
 	p.ActiveCIDLimit = 4
+	p.HasMinAckDelay, p.MinAckDelay = true, recovery.MinAckDelay
 	return p
 }
 

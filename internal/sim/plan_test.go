@@ -181,6 +181,10 @@ func (r *run) drawSetup() sim.Setup {
 		p.ActiveCIDLimit = 2 + r.rand.Int64N(7)
 		r.say("ack delay %v << %d", p.MaxAckDelay, p.AckDelayExponent)
 	}
+	if r.chance(30) || p.MaxAckDelay < p.MinAckDelay {
+		p.HasMinAckDelay, p.MinAckDelay = false, 0
+		r.say("no ACK frequency")
+	}
 	c.Params = p
 	r.drawConfig(c)
 	return s
