@@ -40,6 +40,9 @@ func (cinnabar) largestDatagram(b *bench) int {
 	return datagramSize
 }
 
+// triedDatagram is what path MTU discovery tries at most.
+func (c cinnabar) triedDatagram(b *bench) int { return min(c.largestDatagram(b), 65_487) }
+
 func (c cinnabar) listen(b *bench) (listener, error) {
 	s, err := c.socket(b, quic.SocketHooks{})
 	if err != nil {
@@ -49,6 +52,7 @@ func (c cinnabar) listen(b *bench) (listener, error) {
 		TLS:                 b.serverTLS.Clone(),
 		CongestionAlgorithm: c.congestion(b),
 		MaxUDPPayloadSize:   c.largestDatagram(b),
+		MaxDatagramSize:     c.triedDatagram(b),
 		MaxStreamsBidi:      streamLimit,
 		IdleTimeout:         b.idleTimeout(),
 	})
@@ -65,6 +69,7 @@ func (c cinnabar) dialer(b *bench) (dialer, error) {
 		ServerName:          serverName,
 		CongestionAlgorithm: c.congestion(b),
 		MaxUDPPayloadSize:   c.largestDatagram(b),
+		MaxDatagramSize:     c.triedDatagram(b),
 		IdleTimeout:         b.idleTimeout(),
 	}}, nil
 }
