@@ -113,6 +113,7 @@ func TestSessionLimits(t *testing.T) {
 			if want && c.CloseCode() != (CloseCode{2, CloseTransport, true}) {
 				t.Errorf("CloseCode is %+v", c.CloseCode())
 			}
+			synctest.Wait() // the ClientHello has two datagrams, and both count
 		}
 		refused(true)
 		if n := m.server.Stats().ServerBusyCount; n != 1 {
