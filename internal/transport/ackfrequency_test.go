@@ -467,3 +467,15 @@ func TestAckFrequencyFlood(t *testing.T) {
 	}
 	tc.abandon()
 }
+
+// A peer whose max_ack_delay is 0 leaves only one delay to ask for: nothing is asked twice.
+func TestFarFigures(t *testing.T) {
+	for _, c := range []struct {
+		a, b int64
+		want bool
+	}{{0, 0, false}, {0, 1, true}, {1, 0, true}, {1, 1, false}, {2, 3, false}, {2, 4, true}, {5, 2, true}} {
+		if got := far(c.a, c.b); got != c.want {
+			t.Errorf("far(%d, %d) is %v", c.a, c.b, got)
+		}
+	}
+}

@@ -79,7 +79,9 @@ func (f *ackFrequency) tune(c *Conn) {
 	}
 }
 
-func far(a, b int64) bool { return a >= 2*b || b >= 2*a }
+// far reports whether one of them is at least twice the other. A peer may have us ask for no
+// delay at all: 0 is not far from 0.
+func far(a, b int64) bool { return a != b && (a >= 2*b || b >= 2*a) }
 
 // renew makes a peer that was asked for few ACKs hear of it that the path, with its
 // window and its round-trip time, is a new one.

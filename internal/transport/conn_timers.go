@@ -52,14 +52,14 @@ func (c *Conn) when(t timer) mono.Time {
 	case timerLoss:
 		return c.loss.Deadline()
 	case timerAck:
+		at := mono.Never
 		if c.hs != nil {
-			if at := c.hs.ackAt(); at < mono.Never {
-				return at
-			}
+			at = c.hs.ackAt()
 		}
 		if p := c.paths.active(); c.oneRTT.CanWrite() && p.allowance() >= c.smallestDatagram() {
-			return c.acks.Deadline()
+			at = min(at, c.acks.Deadline())
 		}
+		return at
 	case timerPace:
 		return c.paceUntil
 	case timerIdle:
