@@ -45,6 +45,9 @@ type Endpoint struct {
 	OnSession func(*Session) // a client's first packet made a connection
 	Sessions  []*Session     // all there ever were
 
+	Busy    bool                // refuses whoever is new
+	Blocked map[netip.Addr]bool // does not hear what comes from these
+
 	world *World
 	setup Setup
 	rand  *rand.Rand
@@ -111,6 +114,9 @@ func (e *Endpoint) Moved(to netip.AddrPort) { e.world.at[to] = e }
 // receive finds out what to do with a datagram and does it.
 func (e *Endpoint) receive(d *dgram.Datagram) {
 	w := e.world
+	if e.Blocked[d.Path.Remote.Addr()] {
+		return
+	}
 	e.watchIn(d)
 	e.batch.Reset()
 	c, verdict := e.Mux.Route(w.now, d, e.batch)
@@ -127,6 +133,12 @@ func (e *Endpoint) receive(d *dgram.Datagram) {
 		w.Fail("%s: a datagram was routed to a connection that is gone", e.Name)
 	case transport.Initial:
 		e.watchToken(d)
+		if e.Busy {
+			if e.Mux.Refuse(w.now, d, wire.ConnectionRefused, e.batch) {
+				e.send(e.batch)
+			}
+			return
+		}
 		cfg := e.setup.Config
 		s := e.add(e.Mux.Accept(w.now, d, &cfg), true)
 		if e.OnSession != nil {

@@ -3,6 +3,7 @@ package sim
 import (
 	"hash/maphash"
 	"net/netip"
+	"time"
 
 	"github.com/cinnabar-quic/cinnabar/internal/dgram"
 	"github.com/cinnabar-quic/cinnabar/internal/mono"
@@ -14,6 +15,7 @@ import (
 type guard struct {
 	at     mono.Time // of the latest calls to Advance
 	idle   int       // how many of them came to nothing
+	late   int       // how many in a row left a timer in the past
 	stats  transport.Stats
 	probes int    // bytes that may go beyond the window, for an expired probe timeout or a path's validation
 	ptos   uint64 // expired so far
@@ -35,6 +37,20 @@ func (g *guard) advanced(s *Session) {
 	}
 	if g.idle++; g.idle > maxIdle {
 		s.End.world.Fail("%s: wants to be called at %d again and again, and does nothing", s.name(), s.deadline)
+	}
+}
+
+// settled checks, after what was due has been done, that nothing should have been done
+// before. What one timer does can make another due that was later until then: a loss that
+// is found leaves a probe timeout that counts from an older packet.
+func (g *guard) settled(s *Session) {
+	now := s.End.world.now
+	if s.deadline >= now {
+		g.late = 0
+		return
+	}
+	if g.late++; g.late > maxIdle {
+		s.End.world.Fail("%s: a timer of %v is in the past and stays there", s.name(), time.Duration(s.deadline))
 	}
 }
 

@@ -101,6 +101,7 @@ func (s *Session) advance() {
 		s.Conn.Advance(now)
 	}
 	s.flush()
+	s.guard.settled(s)
 }
 
 // Do lets f command the connection, and sends what there is to send then.
