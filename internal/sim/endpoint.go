@@ -45,6 +45,10 @@ type Endpoint struct {
 	OnSession func(*Session) // a client's first packet made a connection
 	Sessions  []*Session     // all there ever were
 
+	// Mutate, if set, changes what connections send that begin from now on. What they
+	// promise and take can no longer be heard then, and is not checked.
+	Mutate Mutation
+
 	Busy    bool                // refuses whoever is new
 	Blocked map[netip.Addr]bool // does not hear what comes from these
 
@@ -102,6 +106,9 @@ func (e *Endpoint) Connect(to netip.AddrPort, edit ...func(*transport.Config)) *
 
 func (e *Endpoint) add(c *transport.Conn, server bool) *Session {
 	s := newSession(e, c, e.setup.Engine(server, e.fill))
+	if e.Mutate != nil {
+		s.scribe = newScribe(e.Mutate)
+	}
 	e.Sessions = append(e.Sessions, s)
 	e.world.active = append(e.world.active, s)
 	return s

@@ -69,7 +69,9 @@ func (g *guard) sent(s *Session, b *dgram.Batch) {
 		g.ptos = was.PTOs
 		g.probes = probesPerPTO * is.MTU
 	}
-	s.ear.hear(s, b)
+	if s.scribe.mutate == nil && (s.Peer == nil || s.Peer.scribe.mutate == nil) {
+		s.ear.hear(s, b)
+	}
 	over := int(is.BytesInFlight) - int(max(was.BytesInFlight, was.Window)) - g.probes
 	if over <= 0 {
 		g.probes = min(g.probes, -over)
