@@ -183,6 +183,15 @@ func (s *Send) Next(maxLen int, connCredit int64) (off int64, n int, fin bool, f
 	return s.sent, int(fresh), s.finAt(s.sent + fresh), fresh, true
 }
 
+// Fresh returns how many new bytes from off on may be packed now, within the stream's limit
+// and connCredit: none while lost ones go first.
+func (s *Send) Fresh(connCredit int64) (off, n int64) {
+	if s.reset != signalNone || len(s.lost) > 0 {
+		return s.sent, 0
+	}
+	return s.sent, min(s.written-s.sent, s.max-s.sent, connCredit)
+}
+
 // finAt reports whether a frame that ends at end carries the FIN. One that is
 // in flight goes along again, for it costs nothing.
 func (s *Send) finAt(end int64) bool {
