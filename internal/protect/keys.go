@@ -130,13 +130,13 @@ func (k *packetKey) setNonce(pn int64) {
 	binary.BigEndian.PutUint64(k.nonce[4:], k.iv^uint64(pn))
 }
 
-// seal encrypts pkt[headerLen:] in place and returns pkt longer by the tag.
-func (k *packetKey) seal(pkt []byte, headerLen int, pn int64) []byte {
-	if cap(pkt)-len(pkt) < Overhead {
+// seal encrypts payload, which may stand behind the header already, and returns the whole packet.
+func (k *packetKey) seal(header, payload []byte, pn int64) []byte {
+	if cap(header)-len(header)-len(payload) < Overhead {
 		panic("BUG: no room for the tag")
 	}
 	k.setNonce(pn)
-	return k.aead.Seal(pkt[:headerLen], k.nonce[:], pkt[headerLen:], pkt[:headerLen])
+	return k.aead.Seal(header, k.nonce[:], payload, header)
 }
 
 // open decrypts pkt[headerLen:] in place and returns the payload.

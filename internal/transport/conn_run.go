@@ -12,6 +12,8 @@ import (
 // each fill a datagram with one STREAM frame of new bytes. What is the same for all
 // of them is found out once, and nobody who has nothing to say is asked for each.
 
+const maxStreamHeaderLen = 1 + 8 + 8 // without a length
+
 // transmitRun adds a run to a batch that begins with a full datagram, within what the congestion
 // window, but for what is reserved, and the pacer allow. It returns how many bytes it has added.
 func (c *Conn) transmitRun(now mono.Time, b *dgram.Batch, p *path, reserve, pace int) int {
@@ -67,17 +69,29 @@ func (c *Conn) writeRunPacket(room []byte, size int, header []byte, pn int64, pn
 		return false
 	}
 	off, left := st.send.Fresh(c.flow.out.Left())
-	at := len(header) + pnLen + wire.StreamHeaderLen(st.id, off, 0, false)
-	n := size - at - protect.Overhead
+	head := wire.StreamHeaderLen(st.id, off, 0, false)
+	n := size - len(header) - pnLen - head - protect.Overhead
 	if left <= int64(n) {
 		return false
 	}
 	pkt := append(room, header...)
 	pkt = wire.AppendPacketNumber(pkt, pn, pnLen)
-	pkt = wire.AppendStreamHeader(pkt, st.id, off, n, false, false)
-	pkt = pkt[:at+n]
-	st.send.Take(pkt[at:], off, n, false)
-	c.oneRTT.Seal(pkt, len(header), pnLen, pn)
+	if lent := st.send.Lend(head, n); lent != nil {
+		var kept [maxStreamHeaderLen]byte
+		copy(kept[:], lent[:head])
+		wire.AppendStreamHeader(lent[:0], st.id, off, n, false, false)
+		sealed := c.oneRTT.SealFrom(pkt, lent, pnLen, pn)
+		copy(lent, kept[:head])
+		if sealed == nil {
+			return false
+		}
+		st.send.TakeLent(n)
+	} else {
+		at := len(pkt) + head
+		pkt = wire.AppendStreamHeader(pkt, st.id, off, n, false, false)[:at+n]
+		st.send.Take(pkt[at:], off, n, false)
+		c.oneRTT.Seal(pkt, len(header), pnLen, pn)
+	}
 	c.flow.out.Take(int64(n))
 	c.stats.streamBytesSent += uint64(n)
 	c.record(recovery.Frame{Kind: sentStream, ID: st.id, Off: off, Len: uint32(n)})
