@@ -289,6 +289,21 @@ func (s *ids) spare() bool {
 	return false
 }
 
+// wanted reports whether a frame about IDs is to be sent.
+func (s *ids) wanted() bool {
+	for i := range s.retire {
+		if s.retire[i].sent.wanted() {
+			return true
+		}
+	}
+	for i := range s.local {
+		if s.local[i].sent.wanted() {
+			return true
+		}
+	}
+	return false
+}
+
 // bySeq returns the peer's ID with that sequence number.
 func (s *ids) bySeq(seq int64) *remoteID {
 	for i := range s.remote {

@@ -109,6 +109,7 @@ func (c *Conn) transmitBatch(now mono.Time, b *dgram.Batch, p *path, reserve int
 		}
 		c.commit(b, p, n)
 		pace -= n
+		pace -= c.transmitRun(now, b, p, reserve, pace)
 	}
 }
 
