@@ -62,8 +62,7 @@ type Conn struct {
 
 	qlog *recorder // nil unless there is a log
 
-	build  datagram // the datagram being written; empty between calls
-	frames []recovery.Frame
+	frames []recovery.Frame // of the datagram being written; empty between calls
 }
 
 // NewClient returns a client's connection on the given path. Its first flight

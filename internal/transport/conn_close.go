@@ -188,7 +188,7 @@ func (c *Conn) transmitClose(now mono.Time, b *dgram.Batch) bool {
 		return false
 	}
 	c.marking = dgram.NotECT
-	d := &c.build
+	d := &datagram{}
 	d.reset(room)
 	for sp := recovery.Initial; sp < recovery.App && c.hs != nil; sp++ {
 		if c.hs.spaces[sp].sealer != nil && !(sp == recovery.Initial && c.confirmedKeys()) {

@@ -401,6 +401,7 @@ func (c *Conn) confirm(now mono.Time) {
 	c.hs = nil
 	c.loss.SetPeerValidated()
 	c.loss.Confirmed()
+	c.loss.AppOnly()
 	if c.server {
 		c.ids.originalUntil = now.Add(3 * c.loss.PTO(recovery.App))
 	}
