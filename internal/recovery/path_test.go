@@ -235,7 +235,7 @@ func TestQuietPacketsAreBounded(t *testing.T) {
 			s.send(App)
 		}
 	}
-	sp := &s.l.spaces[App]
+	sp := s.l.spaces[App]
 	equal(t, "quiet packets", sp.quiet, MaxQuietPackets)
 	equal(t, "ack-eliciting packets", sp.eliciting, 21)
 	if n := cap(sp.sent.packets); n > 4*(MaxQuietPackets+21) {
@@ -266,7 +266,7 @@ func TestTrim(t *testing.T) {
 	s.l.Advance(s.now)
 	s.want("1997-1998 lost")
 	s.l.Trim()
-	sp := &s.l.spaces[App]
+	sp := s.l.spaces[App]
 	equal(t, "memory", cap(sp.sent.packets)+cap(sp.sent.frames)+cap(sp.late.packets)+cap(sp.late.frames)+cap(s.l.fates), 0)
 	s.send(App)
 	s.l.Trim()

@@ -28,6 +28,10 @@ type ids struct {
 	retired       ranges.Set // sequence numbers of the peer's IDs that we gave up: they do not come back
 }
 
+// maxPeerIDs returns how many of the peer's IDs we are ready to know: our
+// active_connection_id_limit.
+func (c *Conn) maxPeerIDs() int64 { return min(max(c.cfg.Params.ActiveCIDLimit, 2), maxRemoteIDs) }
+
 type localID struct {
 	seq  int64
 	id   wire.ConnectionID
@@ -195,7 +199,7 @@ func (s *ids) onNew(c *Conn, f wire.NewConnectionID) *wire.Error {
 		s.retirePriorTo = f.RetirePriorTo
 		c.retireRemoteBelow(f.RetirePriorTo)
 	}
-	if int64(len(s.remote)) > c.params.ActiveCIDLimit {
+	if int64(len(s.remote)) > c.maxPeerIDs() {
 		return frameError(wire.ConnectionIDLimitError, t, "more connection IDs than active_connection_id_limit")
 	}
 	return s.checkRetirements(c)
@@ -215,7 +219,7 @@ func (s *ids) anyFrom(seq int64) bool {
 // checkRetirements bounds the retirements that the peer has not acknowledged by
 // three times what it may have active.
 func (s *ids) checkRetirements(c *Conn) *wire.Error {
-	if int64(len(s.retire)) > 3*c.params.ActiveCIDLimit {
+	if int64(len(s.retire)) > 3*c.maxPeerIDs() {
 		return frameError(wire.ConnectionIDLimitError, wire.FrameNewConnectionID, "retires connection IDs faster than it acknowledges")
 	}
 	return nil

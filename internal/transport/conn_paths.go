@@ -440,7 +440,7 @@ func (c *Conn) writeProbe(now mono.Time, b *dgram.Batch, p *path) bool {
 		return false
 	}
 	c.marking = c.codepoint(p)
-	d := &c.build
+	d := &datagram{}
 	d.reset(room)
 	r := c.ids.bySeq(p.cid)
 	if r == nil {

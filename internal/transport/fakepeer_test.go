@@ -100,6 +100,8 @@ type testConn struct {
 	peer fakePeer
 	pool *stream.List
 
+	params []byte // the Conn's, as TLS carries them
+
 	path  dgram.Path             // of the datagrams that the peer sends, as the Conn sees it
 	heard map[netip.AddrPort]int // bytes that the peer sent from an address; more than any sum once it is validated
 	ecn   dgram.ECN
@@ -181,6 +183,7 @@ func (tc *testConn) start(o Opening) {
 		tc.conn = NewClient(tc.now, tc.path, tc.cfg)
 		tc.peer.dcid, tc.peer.original = tc.conn.ID(), tc.conn.OriginalDCID()
 	}
+	tc.params = tc.conn.LocalParameters()
 	tc.peer.setInitialKeys(tc.peer.original, tc.side)
 	tc.tls.start(tc)
 }

@@ -97,7 +97,7 @@ func TestRetireHandshakeID(t *testing.T) {
 func TestTooManyIDs(t *testing.T) {
 	bothSides(t, func(t *testing.T, s side) {
 		tc := newTestConn(t, s)
-		for seq := int64(1); seq < tc.conn.params.ActiveCIDLimit; seq++ {
+		for seq := int64(1); seq < tc.conn.maxPeerIDs(); seq++ {
 			tc.write(wire.OneRTT, newID(seq, 0))
 			tc.wantEvent("its token", EventTokenKnown)
 		}
@@ -211,7 +211,7 @@ func TestRetirePriorToFlood(t *testing.T) {
 				t.Fatal("no end of it")
 			}
 			tc.write(wire.OneRTT, newID(1<<61+i, 1<<61+i))
-			if n := len(tc.conn.ids.remote); int64(n) > tc.conn.params.ActiveCIDLimit {
+			if n := len(tc.conn.ids.remote); int64(n) > tc.conn.maxPeerIDs() {
 				t.Fatalf("%d IDs kept", n)
 			}
 		}

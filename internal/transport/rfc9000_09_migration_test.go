@@ -400,7 +400,7 @@ func TestPreferredAddressServer(t *testing.T) {
 		c.Params.PreferredAddress = &wire.PreferredAddress{IPv4: preferred}
 	})
 	tc.write(wire.OneRTT, newID(1, 0))
-	p, err := wire.ParseParameters(tc.conn.LocalParameters(), true)
+	p, err := wire.ParseParameters(tc.params, true)
 	if err != nil || p.PreferredAddress == nil || p.PreferredAddress.IPv4 != preferred {
 		t.Fatalf("%+v, %v", p, err)
 	}

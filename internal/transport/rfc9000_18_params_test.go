@@ -166,7 +166,7 @@ func TestOddParameterLists(t *testing.T) {
 func TestOwnParameters(t *testing.T) {
 	bothSides(t, func(t *testing.T, s side) {
 		tc := newTestConn(t, s)
-		b := tc.conn.LocalParameters()
+		b := tc.params
 		seen, grease := map[uint64]bool{}, false
 		for c := varint.NewCursor(b); c.Len() > 0; {
 			id := c.Varint()
