@@ -441,3 +441,14 @@ func Opened(r *Run) error {
 	}
 	return nil
 }
+
+// All joins checks.
+func All(list ...Check) Check {
+	return func(r *Run) error {
+		var errs []error
+		for _, check := range list {
+			errs = append(errs, check(r))
+		}
+		return errors.Join(errs...)
+	}
+}
