@@ -16,6 +16,7 @@ import (
 	"math/big"
 	mrand "math/rand/v2"
 	"net/netip"
+	"os"
 	"strings"
 	"sync"
 	"testing"
@@ -51,6 +52,10 @@ type setup struct {
 	serve    func(w *world, s *quic.Socket) // nil is HTTP/0.9
 }
 
+// seedVariable is the environment variable with the seed of the network's faults. Keys and
+// connection IDs are new each time, so that it repeats them nearly and not to the byte.
+const seedVariable = "CINNABAR_CASES_SEED"
+
 // world is a server that serves files, and a client's socket, with the network between.
 type world struct {
 	t      *testing.T
@@ -78,10 +83,13 @@ func (w *world) log(line []byte) error {
 // case, nobody may get more than three times what came from an address without validation.
 func play(t *testing.T, o setup, client func(w *world) error, checks ...trace.Check) {
 	t.Helper()
-	if o.seed == 0 {
-		o.seed = mrand.Uint64()
+	o.seed = mrand.Uint64()
+	if text := os.Getenv(seedVariable); text != "" {
+		if _, err := fmt.Sscan(text, &o.seed); err != nil {
+			t.Fatalf("%s=%s: %v", seedVariable, text, err)
+		}
 	}
-	t.Logf("seed %d", o.seed)
+	t.Logf("the network's faults: %s=%d", seedVariable, o.seed)
 	var run *trace.Run
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t, &o)
