@@ -49,7 +49,7 @@ type setup struct {
 	listen   quic.ListenOptions
 	limit    time.Duration // of virtual time; 0 is 60 s
 	seed     uint64
-	serve    func(w *world, s *quic.Socket) // nil is HTTP/0.9
+	serve    func(w *world, o *setup) // nil is HTTP/0.9
 }
 
 // seedVariable is the environment variable with the seed of the network's faults. Keys and
@@ -66,6 +66,7 @@ type world struct {
 	at     netip.AddrPort
 	tls    *tls.Config // the client's
 	files  sync.Map    // content by path
+	stop   func()      // ends the server, if its socket's Destroy does not
 
 	keysMu sync.Mutex
 	keys   bytes.Buffer
@@ -104,7 +105,9 @@ func play(t *testing.T, o setup, client func(w *world) error, checks ...trace.Ch
 		took := time.Since(w.net.start)
 		synctest.Wait()
 		w.client.Destroy(nil)
-		w.server.Destroy(nil)
+		if w.server.Destroy(nil); w.stop != nil {
+			w.stop()
+		}
 		synctest.Wait()
 		w.keysMu.Lock()
 		defer w.keysMu.Unlock()
@@ -168,7 +171,7 @@ func (w *world) listen(o *setup) {
 	o.listen.HandshakeTimeout, o.listen.IdleTimeout = 30*time.Second, 30*time.Second
 	w.tls = &tls.Config{RootCAs: id.roots, NextProtos: []string{hq.ALPN}}
 	if o.serve != nil {
-		o.serve(w, w.server)
+		o.serve(w, o)
 		return
 	}
 	if err := w.server.Listen(w.t.Context(), o.listen); err != nil {
@@ -232,7 +235,7 @@ func (w *world) dial(o quic.ConnectOptions) (*quic.ClientSession, error) {
 	if w.at.Addr().Is6() {
 		o.Type = quic.UDP6
 	}
-	if o.TLS == nil {
+	if o.TLS == nil && o.SecureContext == nil {
 		o.TLS = w.tls
 	}
 	o.HandshakeTimeout, o.IdleTimeout = 30*time.Second, 30*time.Second
