@@ -10,6 +10,7 @@ import (
 	"io/fs"
 	"net"
 	"net/http"
+	"net/netip"
 	"net/url"
 	"os"
 	"path"
@@ -77,29 +78,43 @@ func (e *endpoint) secureContext(suite string) (*securecontext.Context, error) {
 	return securecontext.New(o)
 }
 
+// socketTo opens a socket of the family that a URL's server is reached by, at the address that
+// it returns.
+func (e *endpoint) socketTo(ctx context.Context, u *url.URL) (*quic.Socket, netip.AddrPort, error) {
+	ip, err := net.DefaultResolver.LookupNetIP(ctx, "ip", u.Hostname())
+	if err != nil {
+		return nil, netip.AddrPort{}, err
+	}
+	port, err := net.DefaultResolver.LookupPort(ctx, "udp", portOf(u))
+	if err != nil {
+		return nil, netip.AddrPort{}, err
+	}
+	at := netip.AddrPortFrom(ip[0].Unmap(), uint16(port))
+	so := e.socketOptions()
+	so.Endpoint.Type = family(at.Addr())
+	s, err := quic.NewSocket(so)
+	return s, at, err
+}
+
+func family(a netip.Addr) string {
+	if a.Is6() {
+		return quic.UDP6
+	}
+	return quic.UDP4
+}
+
 // dial starts a session with the server of a URL, from a socket of its own, which the caller
 // destroys.
 func (e *endpoint) dial(ctx context.Context, u *url.URL, o quic.ConnectOptions) (*quic.Socket, *quic.ClientSession, error) {
-	ip, err := net.DefaultResolver.LookupNetIP(ctx, "ip", u.Hostname())
+	o, err := e.connectOptions(u, o)
 	if err != nil {
 		return nil, nil, err
 	}
-	if o, err = e.connectOptions(u, o); err != nil {
-		return nil, nil, err
-	}
-	at := ip[0].Unmap()
-	if o.Address, o.Type = at.String(), quic.UDP4; at.Is6() {
-		o.Type = quic.UDP6
-	}
-	if o.Port, err = net.DefaultResolver.LookupPort(ctx, "udp", portOf(u)); err != nil {
-		return nil, nil, err
-	}
-	so := e.socketOptions()
-	so.Endpoint.Type = o.Type
-	s, err := quic.NewSocket(so)
+	s, at, err := e.socketTo(ctx, u)
 	if err != nil {
 		return nil, nil, err
 	}
+	o.Address, o.Port, o.Type = at.Addr().String(), int(at.Port()), family(at.Addr())
 	c, err := s.Connect(ctx, o)
 	if err != nil {
 		s.Destroy(nil)
@@ -115,12 +130,17 @@ func portOf(u *url.URL) string {
 	return "443"
 }
 
+// target returns the URL whose server all requests are for.
+func (e *endpoint) target() (*url.URL, error) {
+	if len(e.requests) == 0 {
+		return nil, errors.New("REQUESTS has no URL")
+	}
+	return url.Parse(e.requests[0])
+}
+
 // once fetches files over one session, while something happens to it.
 func (e *endpoint) once(ctx context.Context, o quic.ConnectOptions, requests []string, meanwhile func(context.Context, *quic.ClientSession) error) error {
-	if len(requests) == 0 {
-		return errors.New("REQUESTS has no URL")
-	}
-	u, err := url.Parse(requests[0])
+	u, err := e.target()
 	if err != nil {
 		return err
 	}
@@ -230,13 +250,21 @@ func (e *endpoint) save(u *url.URL, write func(io.Writer) error) error {
 
 // http3 fetches all files at once over HTTP/3.
 func (e *endpoint) http3(ctx context.Context) error {
-	config := &tls.Config{ServerName: e.serverName}
+	u, err := e.target()
+	if err != nil {
+		return err
+	}
 	roots, err := e.roots()
 	if err != nil {
 		return err
 	}
-	config.RootCAs, config.InsecureSkipVerify = roots, roots == nil
-	t := &http3.Transport{TLSClientConfig: config, QUIC: quic.ConnectOptions{
+	socket, _, err := e.socketTo(ctx, u)
+	if err != nil {
+		return err
+	}
+	defer socket.Destroy(nil)
+	config := &tls.Config{ServerName: e.serverName, RootCAs: roots, InsecureSkipVerify: roots == nil}
+	t := &http3.Transport{TLSClientConfig: config, Socket: socket, QUIC: quic.ConnectOptions{
 		Hooks: e.hooks(), HandshakeTimeout: patience, IdleTimeout: patience, PreferredAddressPolicy: "accept", QLog: e.qlogDir != "",
 	}}
 	defer t.Close()

@@ -75,10 +75,7 @@ func (e *endpoint) listenOptions(o *serverOptions) (quic.ListenOptions, error) {
 			if err != nil {
 				return listen, fmt.Errorf("-preferred: %w", err)
 			}
-			p := quic.PreferredAddress{Address: a.Addr().String(), Port: int(a.Port()), Type: quic.UDP4}
-			if a.Addr().Is6() {
-				p.Type = quic.UDP6
-			}
+			p := quic.PreferredAddress{Address: a.Addr().String(), Port: int(a.Port()), Type: family(a.Addr())}
 			listen.PreferredAddress = append(listen.PreferredAddress, p)
 		}
 	}
