@@ -22,6 +22,7 @@ func (c testcase) play(e *endpoint) func(context.Context) error {
 		return func(ctx context.Context) error {
 			var o serverOptions
 			c.server(e, &o)
+			o.http3 = o.http3 || e.always3
 			return e.serve(ctx, &o)
 		}
 	}
@@ -69,12 +70,21 @@ var clientCases = map[string]testcase{
 
 // transfer fetches all files at once, over one session.
 func (e *endpoint) transfer(ctx context.Context) error {
+	if e.always3 {
+		return e.http3(ctx)
+	}
 	return e.once(ctx, quic.ConnectOptions{}, e.requests, nil)
 }
 
 // multiconnect fetches each file over a session of its own.
 func (e *endpoint) multiconnect(ctx context.Context) error {
 	for _, r := range e.requests {
+		if e.always3 {
+			if err := e.once3(ctx, []string{r}); err != nil {
+				return err
+			}
+			continue
+		}
 		if err := e.once(ctx, quic.ConnectOptions{}, []string{r}, nil); err != nil {
 			return err
 		}
@@ -84,13 +94,27 @@ func (e *endpoint) multiconnect(ctx context.Context) error {
 
 // resumption fetches the first file, and the others over a session that resumes that one.
 func (e *endpoint) resumption(ctx context.Context) error {
+	if e.always3 {
+		return e.again3(ctx, quic.ConnectOptions{DisableEarlyData: true})
+	}
 	return e.again(ctx, quic.ConnectOptions{DisableEarlyData: true})
 }
 
 // zeroRTT is resumption with requests that are early data.
-func (e *endpoint) zeroRTT(ctx context.Context) error { return e.again(ctx, quic.ConnectOptions{}) }
+func (e *endpoint) zeroRTT(ctx context.Context) error {
+	if e.always3 {
+		return e.again3(ctx, quic.ConnectOptions{})
+	}
+	return e.again(ctx, quic.ConnectOptions{})
+}
+
+// http3 fetches all files at once, over one session and HTTP/3.
+func (e *endpoint) http3(ctx context.Context) error { return e.once3(ctx, e.requests) }
 
 // keyUpdate fetches all files, and updates the keys meanwhile.
 func (e *endpoint) keyUpdate(ctx context.Context) error {
+	if e.always3 {
+		return errUnsupported // a Transport's sessions are its own
+	}
 	return e.once(ctx, quic.ConnectOptions{}, e.requests, update)
 }

@@ -9,7 +9,6 @@ import (
 	"io"
 	"io/fs"
 	"net"
-	"net/http"
 	"net/netip"
 	"net/url"
 	"os"
@@ -17,7 +16,6 @@ import (
 	"path/filepath"
 	"time"
 
-	"github.com/cinnabar-quic/cinnabar/http3"
 	"github.com/cinnabar-quic/cinnabar/internal/hq"
 	"github.com/cinnabar-quic/cinnabar/quic"
 	"github.com/cinnabar-quic/cinnabar/securecontext"
@@ -246,57 +244,4 @@ func (e *endpoint) save(u *url.URL, write func(io.Writer) error) error {
 		return err
 	}
 	return f.Close()
-}
-
-// http3 fetches all files at once over HTTP/3.
-func (e *endpoint) http3(ctx context.Context) error {
-	u, err := e.target()
-	if err != nil {
-		return err
-	}
-	roots, err := e.roots()
-	if err != nil {
-		return err
-	}
-	socket, _, err := e.socketTo(ctx, u)
-	if err != nil {
-		return err
-	}
-	defer socket.Destroy(nil)
-	config := &tls.Config{ServerName: e.serverName, RootCAs: roots, InsecureSkipVerify: roots == nil}
-	t := &http3.Transport{TLSClientConfig: config, Socket: socket, QUIC: quic.ConnectOptions{
-		Hooks: e.hooks(), HandshakeTimeout: patience, IdleTimeout: patience, PreferredAddressPolicy: "accept", QLog: e.qlogDir != "",
-	}}
-	defer t.Close()
-	client := &http.Client{Transport: t}
-	errs := make(chan error, len(e.requests))
-	for _, r := range e.requests {
-		go func() { errs <- e.request(ctx, client, r) }()
-	}
-	for range e.requests {
-		if err := <-errs; err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
-// request fetches one file over HTTP/3.
-func (e *endpoint) request(ctx context.Context, c *http.Client, request string) error {
-	r, err := http.NewRequestWithContext(ctx, http.MethodGet, request, nil)
-	if err != nil {
-		return err
-	}
-	res, err := c.Do(r)
-	if err != nil {
-		return err
-	}
-	defer res.Body.Close()
-	if res.StatusCode != http.StatusOK {
-		return fmt.Errorf("%s: %s", request, res.Status)
-	}
-	return e.save(r.URL, func(w io.Writer) error {
-		_, err := io.Copy(w, res.Body)
-		return err
-	})
 }

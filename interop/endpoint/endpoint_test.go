@@ -56,24 +56,31 @@ var serverOf = map[string]string{"keyupdate": "transfer"}
 // Every case works between the two roles of the program.
 func TestCases(t *testing.T) {
 	for _, name := range slices.Sorted(maps.Keys(clientCases)) {
-		t.Run(name, func(t *testing.T) {
-			t.Parallel()
-			w := newSite(t)
-			server := name
-			if s, ok := serverOf[name]; ok {
-				server = s
-			}
-			done := w.serve(server)
-			if code := w.fetch(name, 3); code != exitDone {
-				t.Fatalf("the client's exit code is %d", code)
-			}
-			w.stop()
-			if code := <-done; code != exitDone {
-				t.Errorf("the server's exit code is %d", code)
-			}
-			w.check(3)
-		})
+		t.Run(name, func(t *testing.T) { playCase(t, name) })
 	}
+	// And with peers that speak HTTP/3 only.
+	for _, name := range []string{"transfer", "multiconnect", "resumption", "zerortt", "retry"} {
+		t.Run(name+" over HTTP/3", func(t *testing.T) { playCase(t, name, "-http3") })
+	}
+}
+
+func playCase(t *testing.T, name string, args ...string) {
+	t.Parallel()
+	w := newSite(t)
+	w.args = args
+	server := name
+	if s, ok := serverOf[name]; ok {
+		server = s
+	}
+	done := w.serve(server)
+	if code := w.fetch(name, 3); code != exitDone {
+		t.Fatalf("the client's exit code is %d", code)
+	}
+	w.stop()
+	if code := <-done; code != exitDone {
+		t.Errorf("the server's exit code is %d", code)
+	}
+	w.check(3)
 }
 
 // A file that does not exist is a failure.
@@ -93,6 +100,7 @@ type site struct {
 	t    *testing.T
 	dir  string
 	port uint16
+	args []string // of both ends
 	ctx  context.Context
 	stop context.CancelFunc
 	log  output
@@ -150,7 +158,7 @@ func (w *site) run(ctx context.Context, role, testcase, requests string, args ..
 		"ROLE": role, "TESTCASE": testcase, "REQUESTS": requests,
 		"SSLKEYLOGFILE": filepath.Join(w.dir, role+".keys"), "QLOGDIR": filepath.Join(w.dir, "qlog-"+role),
 	}
-	args = append(args, "-www", filepath.Join(w.dir, "www"), "-downloads", filepath.Join(w.dir, "downloads"), "-certs", filepath.Join(w.dir, "certs"))
+	args = append(append(args, w.args...), "-www", filepath.Join(w.dir, "www"), "-downloads", filepath.Join(w.dir, "downloads"), "-certs", filepath.Join(w.dir, "certs"))
 	return run(ctx, args, func(k string) string { return env[k] }, &w.log)
 }
 
