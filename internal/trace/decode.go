@@ -106,7 +106,7 @@ func (d *decoder) initial(p *Packet) {
 		}
 		return
 	}
-	if p.FromClient && len(p.DCID) >= 8 && d.byID[p.DCID] == nil {
+	if p.FromClient && (len(p.DCID) >= 8 || d.retries[p.DCID] != nil) && d.byID[p.DCID] == nil {
 		k := initialKeys(p.Version, p.DCID)
 		if d.open(p, k[0], -1) {
 			c := d.retries[p.DCID]

@@ -2,6 +2,7 @@ package cases
 
 import (
 	"errors"
+	"flag"
 	"fmt"
 	"net/netip"
 	"os"
@@ -28,6 +29,10 @@ func TestMain(m *testing.M) {
 		os.Exit(1)
 	}
 	program.path = filepath.Join(dir, "endpoint")
+	flag.Parse()
+	if err := flag.Set("test.parallel", fmt.Sprint(atOnce)); err != nil {
+		panic(err)
+	}
 	code := m.Run()
 	os.RemoveAll(dir)
 	os.Exit(code)

@@ -43,6 +43,7 @@ type round struct {
 	id    *kit.Chain
 }
 
+// limit is how long a case may take, also where the runner gives 300 s.
 const limit = time.Minute
 
 // play plays a case, and returns what was wrong.

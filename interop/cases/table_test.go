@@ -51,32 +51,31 @@ func nat(address bool) func() (up, down []sim.Node) {
 	}
 }
 
-// What takes the runner long is smaller here: transfers of 10 MB are of 5 or 3, blackholes begin
-// after one second and not five, and last one and not two, and there are ten connections and
-// not 50 through losses.
+// Everything is as the runner has it, but there are ten connections and not 50 through losses and
+// corruption, which the slowest implementation needs half a minute for.
 var table = []testcase{
 	{name: "handshake", client: "handshake", sizes: []int{kib}, checks: trace.All(single, trace.NoRetry)},
-	{name: "transfer", client: "transfer", sizes: []int{mib, 3 * mib / 2, 5 * mib / 2}, checks: single},
+	{name: "transfer", client: "transfer", sizes: []int{2 * mib, 3 * mib, 5 * mib}, checks: single},
 	{name: "longrtt", client: "handshake", sizes: []int{kib}, delay: 750 * time.Millisecond, checks: trace.All(single, trace.ClientHellos(2))},
-	{name: "chacha20", client: "chacha20", sizes: []int{mib}, checks: trace.All(single, trace.OnlySuite(0x1303))},
+	{name: "chacha20", client: "chacha20", sizes: []int{3 * mib}, checks: trace.All(single, trace.OnlySuite(0x1303))},
 	{name: "multiplexing", client: "transfer", sizes: many(1999, 32), checks: trace.All(single, trace.StreamLimit(1000))},
 	{name: "retry", client: "retry", sizes: []int{10 * kib}, checks: trace.All(single, trace.Retried)},
 	{name: "resumption", client: "resumption", sizes: []int{5 * kib, 10 * kib}, checks: trace.All(trace.Handshakes(2), trace.OnlyVersion1, trace.Resumed)},
 	{name: "zerortt", client: "zerortt", sizes: many(40, 32), long: true, checks: trace.All(trace.Handshakes(2), trace.OnlyVersion1, trace.Early(40*250/2))},
 	{name: "http3", client: "http3", sizes: []int{5 * kib, 10 * kib, 500 * kib}, checks: single},
-	{name: "blackhole", client: "transfer", sizes: []int{3 * mib}, faults: both(func() sim.Node { return sim.Blackhole(time.Second, time.Second) }), checks: single},
-	{name: "keyupdate", client: "keyupdate", server: "transfer", sizes: []int{mib}, checks: trace.All(single, trace.KeysUpdated)},
+	{name: "blackhole", client: "transfer", sizes: []int{10 * mib}, faults: both(func() sim.Node { return sim.Blackhole(5*time.Second, 2*time.Second) }), checks: single},
+	{name: "keyupdate", client: "keyupdate", server: "transfer", sizes: []int{3 * mib}, checks: trace.All(single, trace.KeysUpdated)},
 	{name: "ecn", client: "ecn", sizes: []int{100 * kib}, checks: trace.All(single, trace.Marked)},
 	{name: "amplificationlimit", client: "transfer", sizes: []int{5 * kib}, chain: 8,
 		faults: func() (up, down []sim.Node) { return []sim.Node{sim.DropList(2, 3, 4, 5, 6, 7)}, nil }, checks: trace.All(single, trace.LongChain(7500))},
 	{name: "handshakeloss", client: "multiconnect", sizes: many(10, kib), faults: both(func() sim.Node { return sim.Loss(30, 3) }), checks: trace.All(trace.Handshakes(10), trace.OnlyVersion1)},
-	{name: "transferloss", client: "transfer", sizes: []int{mib}, faults: both(func() sim.Node { return sim.Loss(2, 3) }), checks: single},
+	{name: "transferloss", client: "transfer", sizes: []int{2 * mib}, faults: both(func() sim.Node { return sim.Loss(2, 3) }), checks: single},
 	{name: "handshakecorruption", client: "multiconnect", sizes: many(10, kib), faults: both(func() sim.Node { return sim.Corrupt(30, 3) }), checks: trace.All(trace.Handshakes(10), trace.OnlyVersion1)},
-	{name: "transfercorruption", client: "transfer", sizes: []int{mib}, faults: both(func() sim.Node { return sim.Corrupt(2, 3) }), checks: single},
+	{name: "transfercorruption", client: "transfer", sizes: []int{2 * mib}, faults: both(func() sim.Node { return sim.Corrupt(2, 3) }), checks: single},
 	{name: "ipv6", client: "transfer", sizes: []int{5 * kib, 10 * kib}, ipv6: true, checks: trace.All(single, trace.OnlyIPv6)},
-	{name: "rebind-port", client: "transfer", sizes: []int{3 * mib}, faults: nat(false), checks: trace.All(single, trace.Validated(2))},
-	{name: "rebind-addr", client: "transfer", sizes: []int{3 * mib}, faults: nat(true), checks: trace.All(single, trace.Validated(2), trace.Addresses(2))},
-	{name: "connectionmigration", client: "transfer", server: "connectionmigration", sizes: []int{mib}, moves: true, checks: trace.All(single, trace.Validated(2), trace.FreshIDs)},
+	{name: "rebind-port", client: "transfer", sizes: []int{10 * mib}, faults: nat(false), checks: trace.All(single, trace.Validated(2))},
+	{name: "rebind-addr", client: "transfer", sizes: []int{10 * mib}, faults: nat(true), checks: trace.All(single, trace.Validated(2), trace.Addresses(2))},
+	{name: "connectionmigration", client: "transfer", server: "connectionmigration", sizes: []int{2 * mib}, moves: true, checks: trace.All(single, trace.Validated(2), trace.FreshIDs)},
 }
 
 // serverName is the case's name at servers.

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"net/netip"
+	"strings"
 	"time"
 
 	xquic "golang.org/x/net/quic"
@@ -12,7 +13,7 @@ import (
 )
 
 // xnet is golang.org/x/net/quic, in this process. It has neither tickets nor HTTP/3 for others,
-// no ECN, and as a client it neither follows its server nor updates keys when told.
+// no ECN, follows no client to another address and no server, and updates keys only by itself.
 type xnet struct{}
 
 func (xnet) name() string { return "x/net/quic" }
@@ -22,7 +23,7 @@ func (xnet) config() *xquic.Config {
 }
 
 func (x xnet) serve(r *round) ([]netip.AddrPort, error) {
-	if r.http3 || r.moves || r.client == "resumption" || r.client == "zerortt" || r.name == "ecn" || r.name == "v2" {
+	if r.http3 || r.moves || r.client == "resumption" || r.client == "zerortt" || r.name == "ecn" || r.name == "v2" || strings.HasPrefix(r.name, "rebind") {
 		return nil, errUnsupported
 	}
 	config := x.config()
@@ -46,8 +47,9 @@ func (x xnet) serve(r *round) ([]netip.AddrPort, error) {
 						return
 					}
 					go func() {
-						defer s.CloseWrite()
 						send(r, s, s)
+						s.CloseRead()
+						s.CloseWrite()
 					}()
 				}
 			}()

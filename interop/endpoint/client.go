@@ -186,12 +186,17 @@ func update(ctx context.Context, s *quic.ClientSession) error {
 	}
 }
 
+// wholeSeconds is the clock of clients that resume. crypto/tls knows when a ticket came to the
+// second only, and makes it older than it is by up to one: some servers take that for a replay,
+// and refuse early data.
+func wholeSeconds() time.Time { return time.Now().Truncate(time.Second) }
+
 // again fetches the first file, and the others over a session that resumes that one.
 func (e *endpoint) again(ctx context.Context, o quic.ConnectOptions) error {
 	if len(e.requests) < 2 {
 		return errors.New("REQUESTS has less than two URLs")
 	}
-	o.TLS = &tls.Config{NextProtos: []string{hq.ALPN}, ClientSessionCache: tls.NewLRUClientSessionCache(1)}
+	o.TLS = &tls.Config{NextProtos: []string{hq.ALPN}, ClientSessionCache: tls.NewLRUClientSessionCache(1), Time: wholeSeconds}
 	tickets := make(chan struct{}, 1)
 	o.Hooks.SessionTicket = func(_, _ []byte) error {
 		select {

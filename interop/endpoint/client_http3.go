@@ -37,7 +37,7 @@ func (e *endpoint) browser(ctx context.Context, o quic.ConnectOptions, cache tls
 	o.PreferredAddressPolicy = "accept"
 	o.QLog = e.qlogDir != ""
 	return &browser{e, socket, &http3.Transport{
-		TLSClientConfig: &tls.Config{ServerName: e.serverName, RootCAs: roots, InsecureSkipVerify: roots == nil, ClientSessionCache: cache},
+		TLSClientConfig: &tls.Config{ServerName: e.serverName, RootCAs: roots, InsecureSkipVerify: roots == nil, ClientSessionCache: cache, Time: wholeSeconds},
 		Socket:          socket,
 		QUIC:            o,
 	}}, nil
