@@ -14,7 +14,7 @@ type room struct {
 	leaf  bool // on a low floor, yet near the machine: it may have locks, clocks or sockets
 }
 
-// testFloor is above everything: what only tests use.
+// testFloor is above everything: what only tests use. What they share is right below it.
 const testFloor = 9
 
 var rooms = []room{
@@ -47,6 +47,9 @@ var rooms = []room{
 	{dir: "examples/keylog", floor: 6},
 	{dir: "examples/multicast", floor: 6},
 	{dir: "examples/secure", floor: 6},
+	{dir: "internal/trace", floor: testFloor - 1},
+	{dir: "internal/hq", floor: testFloor - 1},
+	{dir: "internal/cases", floor: testFloor},
 	{dir: "internal/sim", floor: testFloor},
 	{dir: "internal/house", floor: testFloor},
 }

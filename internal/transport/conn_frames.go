@@ -81,7 +81,7 @@ func (c *Conn) onFrame(p *received, t wire.FrameType, cur *varint.Cursor) *wire.
 		}
 	case wire.FramePathChallenge:
 		if f := wire.ParsePathChallenge(cur); !cur.Failed() {
-			c.paths.onChallenge(c, p.d, f.Data)
+			c.paths.onChallenge(c, p.now, p.d, f.Data)
 		}
 	case wire.FramePathResponse:
 		if f := wire.ParsePathResponse(cur); !cur.Failed() {
