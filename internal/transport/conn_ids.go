@@ -164,12 +164,13 @@ func (s *ids) addPreferred(c *Conn, p *wire.PreferredAddress) {
 }
 
 // onNew takes NEW_CONNECTION_ID (RFC 9000 §5.1.1, §5.1.2, §19.15).
-func (s *ids) onNew(c *Conn, f wire.NewConnectionID) *wire.Error {
+func (s *ids) onNew(c *Conn, p *received, f wire.NewConnectionID) *wire.Error {
 	const t = wire.FrameNewConnectionID
 	if s.peer.Len() == 0 {
 		return frameError(wire.ProtocolViolation, t, "new connection ID from a peer whose IDs are empty")
 	}
 	if f.Seq < s.retirePriorTo {
+		p.waste(t, 1)
 		s.retireSeq(f.Seq)
 		return s.checkRetirements(c)
 	}
@@ -183,6 +184,7 @@ func (s *ids) onNew(c *Conn, f wire.NewConnectionID) *wire.Error {
 			return frameError(wire.ProtocolViolation, t, "connection ID, sequence number and token do not belong together")
 		}
 	}
+	p.wasteUnless(!known && f.RetirePriorTo <= s.retirePriorTo, t)
 	if !known {
 		s.remote = append(s.remote, remoteID{seq: f.Seq, id: f.ID, token: f.Token, hasToken: true})
 		c.events.push(Event{Kind: EventTokenKnown, Detail: &Detail{Token: f.Token}})

@@ -235,7 +235,7 @@ func (s *paths) dropOldestResponse() {
 }
 
 // onResponse takes the answer to a challenge, on whatever path it comes (RFC 9000 §8.2.3).
-func (s *paths) onResponse(c *Conn, now mono.Time, data [8]byte) {
+func (s *paths) onResponse(c *Conn, now mono.Time, data [8]byte) (expected bool) {
 	for i := range s.list {
 		p := &s.list[i]
 		if !p.challenged || p.tries == 0 || p.challenge != data {
@@ -248,7 +248,7 @@ func (s *paths) onResponse(c *Conn, now mono.Time, data [8]byte) {
 		p.serial = s.serial
 		if p.narrow = small; small {
 			p.validate(c, now) // once more, with the size that QUIC needs (RFC 9000 §8.2.1)
-			return
+			return true
 		}
 		c.events.push(Event{Kind: EventPathValidation, Detail: &Detail{Path: p.addr}, OK: true})
 		if c.qlog != nil {
@@ -265,8 +265,9 @@ func (s *paths) onResponse(c *Conn, now mono.Time, data [8]byte) {
 			s.use(c, now, i)
 			s.dropOthers(c)
 		}
-		return
+		return true
 	}
+	return false
 }
 
 // dropOthers forgets every path but the one in use.

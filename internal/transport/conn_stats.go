@@ -18,6 +18,7 @@ type counters struct {
 	datagramFramesSent, datagramFramesReceived               uint64
 	datagramFramesLost, datagramFramesDropped                uint64
 	datagramBytesSent                                        uint64
+	useless                                                  uint64
 }
 
 func (s *counters) init(now mono.Time) {
@@ -69,6 +70,7 @@ type Stats struct {
 	DatagramFramesReceived          uint64
 	DatagramFramesLost              uint64 // with those that were never sent
 	DatagramFramesDropped           uint64 // received, and dropped for newer ones
+	UselessFrames                   uint64 // tokens that legal frames without effect have cost
 
 	RTT recovery.RTT
 }
@@ -94,7 +96,8 @@ func (c *Conn) Stats() Stats {
 		PeerBidiStreamsOpened: s.peerBidiOpened, PeerUniStreamsOpened: s.peerUniOpened,
 		DatagramFramesSent: s.datagramFramesSent, DatagramFramesReceived: s.datagramFramesReceived,
 		DatagramFramesLost: s.datagramFramesLost, DatagramFramesDropped: s.datagramFramesDropped,
-		RTT: c.loss.RTT(),
+		UselessFrames: s.useless,
+		RTT:           c.loss.RTT(),
 	}
 }
 

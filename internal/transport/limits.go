@@ -29,6 +29,10 @@ const (
 	zombiePTOs = 8                // probe timeouts in a row, and
 	zombieTime = 30 * time.Second // time, without an acknowledgement that end a connection
 
+	uselessBurst = 10_000 // frames that change nothing, all at once, and
+	uselessRate  = 330    // a second, beyond one for every packet of use
+	uselessCut   = 4      // what a stream costs that is opened and cut off before anybody used it
+
 	maxTokenLen = 1000 // of the peer's tokens: an Initial packet must have room for more
 
 	tlsPatience = 5 * time.Millisecond // for which acknowledgements wait for TLS
