@@ -40,7 +40,6 @@ type socketCounts struct {
 	received                       uint64 // bytes, without what screen drops
 	ignored, busy                  uint64
 	clientSessions, serverSessions uint64
-	limitErrors                    uint64
 	udp                            udp.Stats
 }
 
@@ -93,7 +92,7 @@ func (s *Socket) Stats() SocketStats {
 		InvalidTokens:       m.InvalidTokens,
 		RepliesSuppressed:   m.RepliesSuppressed,
 		Overloaded:          m.Overloaded,
-		LimitErrors:         c.limitErrors,
+		LimitErrors:         s.pastLimit.Load(),
 		SendErrors:          c.udp.SendErrors,
 		GSOFallbacks:        c.udp.GSOFallbacks,
 	}

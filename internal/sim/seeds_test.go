@@ -153,6 +153,9 @@ func (r *run) play() error {
 		return fmt.Errorf("%w\n%s", err, r.figures())
 	}
 	r.count()
+	if err := thrifty(r.client, r.server); err != nil {
+		return err
+	}
 	if err := r.complete(); err != nil {
 		return err
 	}
@@ -338,6 +341,19 @@ func (r *run) count() {
 	r.stats["connections that came to nothing"] += uint64(len(r.server.Sessions) - len(r.pairs))
 }
 
+// thrifty: honest ends, whatever the network does to them, stay below a tenth of what
+// a connection may waste on frames that change nothing.
+func thrifty(ends ...*sim.Endpoint) error {
+	for _, end := range ends {
+		for _, s := range end.Sessions {
+			if n := s.Conn.Stats().UselessFrames; n >= 1000 {
+				return fmt.Errorf("%s: %d useless frames among %d packets", end.Name, n, s.Conn.Stats().PacketsReceived)
+			}
+		}
+	}
+	return nil
+}
+
 func (r *run) countEnd(s *sim.Session) {
 	st := s.Conn.Stats()
 	r.stats["NEW_TOKEN tokens"] += uint64(s.Seen[transport.EventNewToken])
@@ -354,6 +370,7 @@ func (r *run) countEnd(s *sim.Session) {
 	r.stats["blocked by the stream limit"] += uint64(s.Seen[transport.EventCredit])
 	r.stats["undecryptable or malformed packets"] += st.PacketsIgnored
 	r.stats["duplicate packets"] += st.Duplicates
+	r.stats["useless frames"] += st.UselessFrames
 	r.stats["datagrams enlarged"] += uint64(s.Grown)
 	r.stats["datagrams made smaller again"] += uint64(s.Shrunk)
 }
