@@ -144,6 +144,7 @@ type SessionStats struct {
 	DatagramFramesReceived  uint64 // datagrams that have come, with those that were dropped
 	DatagramFramesLost      uint64 // datagrams of SendDatagram with the status DatagramLost
 	DatagramFramesDropped   uint64 // datagrams that came and made room for newer ones, because too many waited to be taken
+	PathsDropped            uint64 // addresses of the peer that were given up because there were too many
 	UselessFrames           uint64 // cost of the peer's frames that changed nothing; too many of them are past a limit
 	QLogDropped             uint64 // events that are missing from the log because it was not read
 
@@ -200,6 +201,7 @@ func (s *Session) Stats() SessionStats {
 		DatagramFramesReceived:  c.DatagramFramesReceived,
 		DatagramFramesLost:      c.DatagramFramesLost,
 		DatagramFramesDropped:   c.DatagramFramesDropped,
+		PathsDropped:            c.PathsDropped,
 		UselessFrames:           c.UselessFrames,
 		QLogDropped:             s.log.dropped(),
 		CongestionAlgorithm:     s.conn.CongestionControl(),

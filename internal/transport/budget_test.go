@@ -4,15 +4,17 @@ import (
 	"testing"
 	"time"
 
+	"github.com/cinnabar-quic/cinnabar/internal/limits"
 	"github.com/cinnabar-quic/cinnabar/internal/mono"
 	"github.com/cinnabar-quic/cinnabar/internal/wire"
 )
 
 // The bucket by itself: what fits at once, what time gives back, and what use does.
 func TestBudget(t *testing.T) {
+	burst, rate := limits.Bound(t, "useless-burst"), limits.Bound(t, "useless-rate")
 	var b budget
 	now := mono.Time(time.Hour)
-	for i := range uselessBurst {
+	for i := range burst {
 		if !b.settle(now, 1) {
 			t.Fatalf("empty after %d", i)
 		}
@@ -21,7 +23,7 @@ func TestBudget(t *testing.T) {
 		t.Error("more than the bucket holds")
 	}
 	now = now.Add(time.Second)
-	for i := range uselessRate - 1 {
+	for i := range rate - 1 {
 		if !b.settle(now, 1) {
 			t.Fatalf("a second gave back %d", i)
 		}
@@ -36,10 +38,10 @@ func TestBudget(t *testing.T) {
 		t.Error("ten packets of use are worth ten")
 	}
 	now = now.Add(time.Hour)
-	for range 10 * uselessBurst {
+	for range 10 * burst {
 		b.settle(now, -1)
 	}
-	if !b.settle(now, uselessBurst) || b.settle(now, 1) {
+	if !b.settle(now, burst) || b.settle(now, 1) {
 		t.Error("a full bucket holds no more")
 	}
 }
@@ -67,7 +69,7 @@ var useless = map[string]struct {
 	"connection ID again": {1, func(int64) []wire.Frame {
 		return []wire.Frame{wire.NewConnectionID{Seq: 1, ID: wire.MakeConnectionID([]byte("again")), Token: testToken}}
 	}},
-	"stale retirement": {1, func(int64) []wire.Frame { return []wire.Frame{wire.RetireConnectionID{Seq: 1}} }},
+	"stale retirement": {4, func(int64) []wire.Frame { return []wire.Frame{wire.RetireConnectionID{Seq: 1}} }},
 	"unasked answer":   {1, func(int64) []wire.Frame { return []wire.Frame{wire.PathResponse{}} }},
 	"old crypto":       {1, func(int64) []wire.Frame { return []wire.Frame{wire.Crypto{}} }},
 	"old stop":         {1, func(int64) []wire.Frame { return []wire.Frame{wire.StopSending{ID: 12}} }},
@@ -82,20 +84,21 @@ func repeat(f wire.Frame, n int) (list []wire.Frame) {
 
 // Each kind of useless frame ends the connection when there were too many, and not
 // before; and a second of silence is worth some.
-func TestUselessFrames(t *testing.T) {
+func TestS49UselessFrames(t *testing.T) {
+	burst := limits.Bound(t, "useless-burst")
 	for name, kind := range useless {
 		t.Run(name, func(t *testing.T) {
 			tc := newTestConn(t, serverSide)
 			tc.write(wire.OneRTT, wire.Stream{ID: 4, Data: []byte("x"), HasLen: true})
 			tc.write(wire.OneRTT, wire.Stream{ID: 8, Fin: true, Data: []byte("x"), HasLen: true}, wire.StopSending{ID: 12})
 			for n := int64(0); tc.closed == nil; n++ {
-				if int(n)*kind.cost > uselessBurst+100 {
+				if int(n)*kind.cost > burst+100 {
 					t.Fatalf("open after %d packets", n)
 				}
 				tc.write(wire.OneRTT, kind.frame(n)...)
 				tc.out, tc.datagrams, tc.events = nil, nil, nil
 			}
-			if got := tc.conn.Stats().UselessFrames; got < uselessBurst || got > uselessBurst+100 {
+			if got := tc.conn.Stats().UselessFrames; got < uint64(burst) || got > uint64(burst)+100 {
 				t.Errorf("closed after %d", got)
 			}
 			tc.claimed = true

@@ -65,7 +65,7 @@ func (p *received) cut(s *Stream, t wire.FrameType, again bool) {
 	case again:
 		p.waste(t, 1)
 	case !s.local && s.recvUnused() && s.sendUnused():
-		p.waste(t, uselessCut)
+		p.waste(t, uselessWork)
 	}
 }
 

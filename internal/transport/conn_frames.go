@@ -79,12 +79,12 @@ func (c *Conn) onFrame(p *received, t wire.FrameType, cur *varint.Cursor) *wire.
 			return frameError(wire.ProtocolViolation, t, "a client in 0-RTT has no connection ID to retire") // RFC 9000 §12.5
 		}
 		if f := wire.ParseRetireConnectionID(cur); !cur.Failed() {
-			p.waste(t, 1) // it makes us issue another one, or is old
+			p.waste(t, uselessWork) // it makes us issue another one, or is old
 			return c.ids.onRetire(c, f.Seq, p.own(c))
 		}
 	case wire.FramePathChallenge:
 		if f := wire.ParsePathChallenge(cur); !cur.Failed() {
-			p.waste(t, 1) // an answer of full size for a few bytes
+			p.waste(t, uselessWork) // an answer of full size for a few bytes
 			c.paths.onChallenge(c, p.d, f.Data)
 		}
 	case wire.FramePathResponse:

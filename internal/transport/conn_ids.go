@@ -184,7 +184,12 @@ func (s *ids) onNew(c *Conn, p *received, f wire.NewConnectionID) *wire.Error {
 			return frameError(wire.ProtocolViolation, t, "connection ID, sequence number and token do not belong together")
 		}
 	}
-	p.wasteUnless(!known && f.RetirePriorTo <= s.retirePriorTo, t)
+	switch {
+	case f.RetirePriorTo > s.retirePriorTo:
+		p.waste(t, uselessWork)
+	case known:
+		p.waste(t, 1)
+	}
 	if !known {
 		s.remote = append(s.remote, remoteID{seq: f.Seq, id: f.ID, token: f.Token, hasToken: true})
 		c.events.push(Event{Kind: EventTokenKnown, Detail: &Detail{Token: f.Token}})
@@ -217,7 +222,7 @@ func (s *ids) anyFrom(seq int64) bool {
 // checkRetirements bounds the retirements that the peer has not acknowledged by
 // three times what it may have active.
 func (s *ids) checkRetirements(c *Conn) *wire.Error {
-	if int64(len(s.retire)) > 3*c.params.ActiveCIDLimit {
+	if int64(len(s.retire)) > retirementsPerID*c.params.ActiveCIDLimit {
 		return frameError(wire.ConnectionIDLimitError, wire.FrameNewConnectionID, "retires connection IDs faster than it acknowledges")
 	}
 	return nil

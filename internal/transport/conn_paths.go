@@ -124,8 +124,11 @@ func (s *paths) ensure(c *Conn, d *dgram.Datagram) int {
 	if i := s.find(d.Path); i >= 0 {
 		return i
 	}
-	if len(s.list) == maxPaths && !s.evict(c) {
-		return -1
+	if len(s.list) == maxPaths {
+		c.stats.pathsDropped++
+		if !s.evict(c) {
+			return -1
+		}
 	}
 	return s.add(c, d.Path, int64(len(d.Data)))
 }

@@ -18,6 +18,7 @@ type counters struct {
 	datagramFramesSent, datagramFramesReceived               uint64
 	datagramFramesLost, datagramFramesDropped                uint64
 	datagramBytesSent                                        uint64
+	pathsDropped                                             uint64
 	useless                                                  uint64
 }
 
@@ -70,6 +71,7 @@ type Stats struct {
 	DatagramFramesReceived          uint64
 	DatagramFramesLost              uint64 // with those that were never sent
 	DatagramFramesDropped           uint64 // received, and dropped for newer ones
+	PathsDropped                    uint64 // new ones, or older ones for them, because there were too many
 	UselessFrames                   uint64 // tokens that legal frames without effect have cost
 
 	RTT recovery.RTT
@@ -96,8 +98,8 @@ func (c *Conn) Stats() Stats {
 		PeerBidiStreamsOpened: s.peerBidiOpened, PeerUniStreamsOpened: s.peerUniOpened,
 		DatagramFramesSent: s.datagramFramesSent, DatagramFramesReceived: s.datagramFramesReceived,
 		DatagramFramesLost: s.datagramFramesLost, DatagramFramesDropped: s.datagramFramesDropped,
-		UselessFrames: s.useless,
-		RTT:           c.loss.RTT(),
+		PathsDropped: s.pathsDropped, UselessFrames: s.useless,
+		RTT: c.loss.RTT(),
 	}
 }
 
