@@ -23,6 +23,7 @@ var rooms = []room{
 	{dir: "internal/ranges", floor: 0},
 	{dir: "internal/dgram", floor: 0},
 	{dir: "internal/histogram", floor: 0},
+	{dir: "internal/limits", floor: 0},
 	{dir: "internal/wire", floor: 1},
 	{dir: "internal/congestion", floor: 1},
 	{dir: "internal/udp", floor: 1, leaf: true},

@@ -193,6 +193,9 @@ func (r *run) play() error {
 		return fmt.Errorf("%w\n%s", err, r.figures())
 	}
 	r.count()
+	if err := thrifty(r.w.Now(), r.endpoints()...); err != nil {
+		return err
+	}
 	for _, p := range r.pairs {
 		if !p.ending {
 			r.end(p)
@@ -423,6 +426,20 @@ func (r *run) count() {
 	r.stats["connections that came to nothing"] += uint64(len(r.server.Sessions) - r.known())
 }
 
+// thrifty: honest ends, whatever the network does to them, stay below a tenth of what
+// a connection may waste on frames that change nothing.
+func thrifty(now mono.Time, ends ...*sim.Endpoint) error {
+	for _, end := range ends {
+		for _, s := range end.Sessions {
+			lived := uint64(time.Duration(now) / time.Second)
+			if n := s.Conn.Stats().UselessFrames; n >= 1000+33*lived {
+				return fmt.Errorf("%s: %d useless frames among %d packets", end.Name, n, s.Conn.Stats().PacketsReceived)
+			}
+		}
+	}
+	return nil
+}
+
 func (r *run) countEnd(s *sim.Session) {
 	st := s.Conn.Stats()
 	if log := s.Conn.QLog(); log != nil {
@@ -444,6 +461,7 @@ func (r *run) countEnd(s *sim.Session) {
 	r.stats["blocked by the stream limit"] += uint64(s.Seen[transport.EventCredit])
 	r.stats["undecryptable or malformed packets"] += st.PacketsIgnored
 	r.stats["duplicate packets"] += st.Duplicates
+	r.stats["useless frames"] += st.UselessFrames
 	r.stats["datagrams enlarged"] += uint64(s.Grown)
 	r.stats["datagrams made smaller again"] += uint64(s.Shrunk)
 }

@@ -278,12 +278,15 @@ func (c *Conn) cryptoStream(level Level) *cryptoStream {
 }
 
 // onCrypto takes a CRYPTO frame and hands what is in order to TLS.
-func (c *Conn) onCrypto(now mono.Time, sp recovery.Space, f wire.Crypto) *wire.Error {
+func (c *Conn) onCrypto(p *received, f wire.Crypto) *wire.Error {
+	now, sp := p.now, p.space
 	level := levelOf(sp)
 	s := c.cryptoStream(level)
 	if s == nil {
+		p.waste(wire.FrameCrypto, 1)
 		return nil
 	}
+	held := s.in.Held()
 	_, code := s.in.Grow(f.Offset, len(f.Data), false)
 	if code == wire.NoError {
 		if sp != recovery.App && c.levelEnded(sp) && f.Offset+int64(len(f.Data)) > s.in.Highest() {
@@ -294,6 +297,7 @@ func (c *Conn) onCrypto(now mono.Time, sp recovery.Space, f wire.Crypto) *wire.E
 	if code != wire.NoError {
 		return frameError(wire.CryptoBufferExceeded, wire.FrameCrypto, "too many handshake bytes")
 	}
+	p.wasteUnless(s.in.Held() > held, wire.FrameCrypto)
 	if sp != recovery.App && len(f.Data) > 0 {
 		c.times.note(HandshakePieces, now, c.stats.datagramsReceived)
 	}

@@ -211,7 +211,7 @@ func TestTLSAlert(t *testing.T) {
 
 // Handshake bytes come in any order and any pieces; TLS gets them in order, once
 // (RFC 9000 §7.5, §19.6).
-func TestCryptoReassembly(t *testing.T) {
+func TestS04CryptoReassembly(t *testing.T) {
 	bothSides(t, func(t *testing.T, s side) {
 		tc := newTestConn(t, s, stageStart, func(s *scriptedTLS) { s.manual = true })
 		tc.clear()
@@ -237,7 +237,7 @@ func TestCryptoReassembly(t *testing.T) {
 
 // Beyond the buffer, in bytes or in holes, the connection ends, at every level
 // (RFC 9000 §7.5).
-func TestCryptoBuffer(t *testing.T) {
+func TestS04CryptoBuffer(t *testing.T) {
 	bothSides(t, func(t *testing.T, s side) {
 		for _, typ := range []wire.PacketType{wire.Initial, wire.Handshake, wire.OneRTT} {
 			reader := func() *testConn {

@@ -134,7 +134,7 @@ func TestFrameExtremes(t *testing.T) {
 }
 
 // A client takes a token for later, and refuses an empty one (RFC 9000 §19.7).
-func TestNewToken(t *testing.T) {
+func TestS22NewToken(t *testing.T) {
 	tc := newTestConn(t, clientSide)
 	tc.write(wire.OneRTT, wire.NewToken{Token: []byte("for later")})
 	if e := tc.wantEvent("a token", EventNewToken); string(e.Data) != "for later" {

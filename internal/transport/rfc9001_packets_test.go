@@ -5,6 +5,7 @@ package transport
 import (
 	"testing"
 
+	"github.com/cinnabar-quic/cinnabar/internal/limits"
 	"github.com/cinnabar-quic/cinnabar/internal/wire"
 )
 
@@ -63,12 +64,13 @@ func TestUndecryptableOneRTT(t *testing.T) {
 }
 
 // S-17: no more than ten packets or 16 KiB wait for their keys.
-func TestUndecryptableBounded(t *testing.T) {
+func TestS17UndecryptablePackets(t *testing.T) {
+	packets, bytes := limits.Bound(t, "undecryptable-packets"), limits.Bound(t, "undecryptable-bytes")
 	bothSides(t, func(t *testing.T, s side) {
 		for _, size := range []int{60, 1200, 4000} {
 			tc := newTestConn(t, s, stageHello)
 			tc.clear()
-			count := min(maxUndecryptable, maxUndecryptableBytes/size)
+			count := min(packets, bytes/size)
 			for i := range 1000 {
 				peer := !s
 				f := wire.Stream{ID: peer.streamID(uni, int64(i%100)), Data: []byte{1}, HasLen: true}
@@ -217,7 +219,7 @@ func TestEarlyPacketsToClient(t *testing.T) {
 
 // S-16: junk behind a packet, packets for other IDs and Initials in small
 // datagrams are ignored, and nothing of them is kept.
-func TestCoalescedJunk(t *testing.T) {
+func TestS16CoalescedJunk(t *testing.T) {
 	tc := newTestConn(t, serverSide, stageHello)
 	tc.clear()
 	other := wire.MakeConnectionID([]byte("somebody"))
