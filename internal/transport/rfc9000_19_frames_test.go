@@ -4,18 +4,13 @@ import (
 	"fmt"
 	"testing"
 
+	"github.com/cinnabar-quic/cinnabar/internal/evil"
 	"github.com/cinnabar-quic/cinnabar/internal/varint"
 	"github.com/cinnabar-quic/cinnabar/internal/wire"
 )
 
 // encode returns a frame of a type and integers, each in its shortest form.
-func encode(t wire.FrameType, fields ...uint64) rawFrame {
-	b := varint.Append(nil, uint64(t))
-	for _, v := range fields {
-		b = varint.Append(b, v)
-	}
-	return b
-}
+func encode(t wire.FrameType, fields ...uint64) rawFrame { return evil.Encode(t, fields...) }
 
 // A frame that ends before all of its fields are there is a FRAME_ENCODING_ERROR,
 // wherever it is cut, and has no effect (RFC 9000 §12.4, §19).
