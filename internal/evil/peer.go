@@ -96,23 +96,30 @@ func (p *Peer) Say(typ wire.PacketType, frames ...wire.Frame) []byte {
 // Receive opens a datagram of the other end, and notes its packet numbers and, of
 // a server's first, its ID. The packets before the one at fault come with the error.
 func (p *Peer) Receive(now mono.Time, datagram []byte) (packets []Received, err error) {
+	err = p.ReceiveEach(now, datagram, func(r Received) { packets = append(packets, r) })
+	return packets, err
+}
+
+// ReceiveEach is Receive for those who get the keys of one packet from another in
+// the same datagram: each calls take before the next is opened.
+func (p *Peer) ReceiveEach(now mono.Time, datagram []byte, take func(Received)) error {
 	for b := bytes.Clone(datagram); len(b) > 0; {
 		r, n, err := p.Open(now, b, p.ID.Len(), func(typ wire.PacketType) int64 { return p.Got[SpaceOf(typ)].Max() })
 		if err != nil {
-			return packets, err
+			return err
 		}
 		got := &p.Got[SpaceOf(r.Type)]
 		if got.Contains(r.PN) {
-			return packets, fmt.Errorf("packet number %d of %v used twice", r.PN, r.Type)
+			return fmt.Errorf("packet number %d of %v used twice", r.PN, r.Type)
 		}
 		got.Add(r.PN, r.PN+1)
 		if r.Type != wire.OneRTT && p.DCID == p.Original {
 			p.DCID = r.SCID
 		}
-		packets = append(packets, r)
+		take(r)
 		b = b[n:]
 	}
-	return packets, nil
+	return nil
 }
 
 // Ack returns an ACK of all that arrived in the space of a packet type; ok is false

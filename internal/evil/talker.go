@@ -35,9 +35,10 @@ type Talker struct {
 }
 
 // NewTalker returns a peer that makes its handshake with these transport parameters,
-// whatever they are. The config needs NextProtos, and of a server Certificates.
-func NewTalker(p *Peer, config *tls.Config, params []byte) *Talker {
-	t := &Talker{Peer: p}
+// whatever they are. The config needs NextProtos, and of a server Certificates. edit
+// may be nil; it sees a client's first message as well.
+func NewTalker(p *Peer, config *tls.Config, params []byte, edit func(wire.PacketType, []byte) []byte) *Talker {
+	t := &Talker{Peer: p, Edit: edit}
 	config = config.Clone()
 	config.MinVersion = tls.VersionTLS13
 	if p.Role == Client {
@@ -96,20 +97,20 @@ var levelOf = map[wire.PacketType]tls.QUICEncryptionLevel{
 
 // Hear takes a datagram of the other end.
 func (t *Talker) Hear(now mono.Time, datagram []byte) {
-	packets, err := t.Receive(now, datagram)
-	t.fail(err)
-	for _, p := range packets {
-		t.Heard = append(t.Heard, p)
-		sp := SpaceOf(p.Type)
-		for _, f := range p.Frames {
-			t.unsaid[sp] = t.unsaid[sp] || f.Type().AckEliciting()
-			switch f := f.(type) {
-			case wire.Crypto:
-				t.take(p.Type, f)
-			case wire.Close:
-				if t.Closed == nil {
-					t.Closed = &f
-				}
+	t.fail(t.ReceiveEach(now, datagram, t.hear))
+}
+
+func (t *Talker) hear(p Received) {
+	t.Heard = append(t.Heard, p)
+	sp := SpaceOf(p.Type)
+	for _, f := range p.Frames {
+		t.unsaid[sp] = t.unsaid[sp] || f.Type().AckEliciting()
+		switch f := f.(type) {
+		case wire.Crypto:
+			t.take(p.Type, f)
+		case wire.Close:
+			if t.Closed == nil {
+				t.Closed = &f
 			}
 		}
 	}

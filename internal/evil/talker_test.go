@@ -31,10 +31,10 @@ func certificate(t *testing.T) tls.Certificate {
 func TestTalkers(t *testing.T) {
 	original := wire.MakeConnectionID([]byte("original"))
 	client := NewTalker(NewPeer(Client, original, wire.MakeConnectionID([]byte("client"))),
-		&tls.Config{NextProtos: []string{"x"}, InsecureSkipVerify: true}, []byte("of the client"))
+		&tls.Config{NextProtos: []string{"x"}, InsecureSkipVerify: true}, []byte("of the client"), nil)
 	defer client.Close()
 	server := NewTalker(NewPeer(Server, original, wire.MakeConnectionID([]byte("server"))),
-		&tls.Config{NextProtos: []string{"x"}, Certificates: []tls.Certificate{certificate(t)}}, []byte("of the server"))
+		&tls.Config{NextProtos: []string{"x"}, Certificates: []tls.Certificate{certificate(t)}}, []byte("of the server"), nil)
 	defer server.Close()
 	server.DCID = client.ID
 	for range 4 {
