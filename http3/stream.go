@@ -87,6 +87,10 @@ func (s *Session) open(op string, o StreamOptions, open func(quic.StreamOptions)
 	if err != nil {
 		return nil, wrap(err)
 	}
+	s.useful.earn()
+	s.mu.Lock()
+	s.asked++
+	s.mu.Unlock()
 	st := newStream(s, q)
 	if !o.Hooks.none() {
 		st.SetHooks(o.Hooks)
@@ -110,6 +114,7 @@ func (s *Session) onRequest(q *quic.Stream) {
 	p, ok := s.updates[q.ID()]
 	delete(s.updates, q.ID())
 	s.mu.Unlock()
+	s.useful.earn()
 	st := newStream(s, q)
 	if ok {
 		_ = st.SetPriority(p)
