@@ -39,8 +39,8 @@
 // A server promises a response with [Stream.PushStream] on the stream of a request, and writes it to
 // the stream that returns. The client's hooks are told the promise there; the push itself comes as a stream of
 // its own, from AcceptStream or the Stream hook, when both its promise and its stream are here.
-// [Stream.Promised] is the request that it answers: a client that uses it checks that the server speaks for its
-// :authority. [Session.CancelPush] takes a push back.
+// [Stream.Promised] is the request that it answers. A promise for a host for which the server does not speak is
+// cancelled: one that is neither that of the request here nor in the server's certificate. [Session.CancelPush] takes a push back.
 //
 // # Priorities
 //

@@ -28,6 +28,7 @@ type SocketStats struct {
 	InvalidTokens       uint64 // tokens of clients that proved nothing
 	RepliesSuppressed   uint64 // answers without a session that were not sent because there were too many
 	Overloaded          uint64 // first packets dropped because of too many handshakes
+	BlockedPorts        uint64 // datagrams to a server from a port that reflects what is sent there, such as 53 or 123, dropped unread
 
 	SendErrors   uint64 // batches that the network did not take whole
 	GSOFallbacks uint64 // batches sent one datagram at a time after they failed as one
@@ -91,6 +92,7 @@ func (s *Socket) Stats() SocketStats {
 		InvalidTokens:       m.InvalidTokens,
 		RepliesSuppressed:   m.RepliesSuppressed,
 		Overloaded:          m.Overloaded,
+		BlockedPorts:        m.BlockedPorts,
 		SendErrors:          c.udp.SendErrors,
 		GSOFallbacks:        c.udp.GSOFallbacks,
 	}
