@@ -365,7 +365,7 @@ func TestMuxRoutesEveryID(t *testing.T) {
 			t.Errorf("%s: %d IDs, %d routes, want %d", n.name, len(n.conn.ids.local), len(n.mux.conns), maxLocalIDs)
 		}
 		for _, l := range n.conn.ids.local {
-			d := &dgram.Datagram{Data: append(append([]byte{0x40}, l.id.Bytes()...), make([]byte, 30)...)}
+			d := &dgram.Datagram{Data: append(append([]byte{0x40}, l.id.Bytes()...), make([]byte, 30)...), Path: n.conn.Path()}
 			if c, v := n.mux.Route(p.now, d, n.batch); c != n.conn || v != Deliver {
 				t.Errorf("%s: ID %v: verdict %v", n.name, l.id, v)
 			}

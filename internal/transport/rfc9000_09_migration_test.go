@@ -378,10 +378,13 @@ func TestS50PreferredAddressDeclined(t *testing.T) {
 			p.PreferredAddress = &wire.PreferredAddress{ID: peerID(1)}
 		}},
 		"a multicast group": {acceptPreferred, func(p *wire.Parameters) {
-			p.PreferredAddress = &wire.PreferredAddress{IPv4: addrPort("224.0.0.251:5353"), ID: peerID(1)}
+			p.PreferredAddress = &wire.PreferredAddress{IPv4: addrPort("224.0.0.251:444"), ID: peerID(1)}
+		}},
+		"a port that reflects": {acceptPreferred, func(p *wire.Parameters) {
+			p.PreferredAddress = &wire.PreferredAddress{IPv4: addrPort("192.0.2.200:123"), ID: peerID(1)}
 		}},
 		"a port of the client's own host": {acceptPreferred, func(p *wire.Parameters) {
-			p.PreferredAddress = &wire.PreferredAddress{IPv4: addrPort("127.0.0.1:53"), ID: peerID(1)}
+			p.PreferredAddress = &wire.PreferredAddress{IPv4: addrPort("127.0.0.1:444"), ID: peerID(1)}
 		}},
 	} {
 		t.Run(name, func(t *testing.T) {
