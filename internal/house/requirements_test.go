@@ -1,0 +1,272 @@
+package house
+
+import (
+	"fmt"
+	"go/ast"
+	"go/token"
+	"os"
+	"path"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strings"
+	"testing"
+)
+
+// requirementsTable has a line for each MUST of the RFCs that the stack is made from: the
+// RFC, its section, what is required in our words, tests that prove it beside those that
+// cite the section, and why it is not for us, if it is not. Its order is that of the RFCs.
+const requirementsTable = "docs/requirements.tsv"
+
+// requirementsReport is made from the table and from the sectionCites in code and tests.
+const requirementsReport = "docs/rfc-coverage.md"
+
+// requirement is a line of the table.
+type requirement struct {
+	line               int
+	rfc, section, text string
+	tests              []string // named in the table, then those that cite the section
+	code               []string // files that cite the section, or the nearest one around it
+	exception          string
+}
+
+// sectionCites are the places that cite a section, by "9000 §4.1".
+type sectionCites struct {
+	code  map[string][]string // files
+	tests map[string][]string // "transport.TestStreams"
+}
+
+var (
+	sectionCite = regexp.MustCompile(`RFC (\d{4}) ((?:§ ?[0-9A-Z]+(?:\.[0-9]+)*(?:, | and |, and )?)+)`)
+	section  = regexp.MustCompile(`[0-9A-Z]+(?:\.[0-9]+)*`)
+	wrapped  = regexp.MustCompile(`\n\s*// ?`)
+)
+
+func citationsOf(sources []*source) sectionCites {
+	c := sectionCites{map[string][]string{}, map[string][]string{}}
+	for _, s := range sources {
+		if s.nested && !strings.HasPrefix(s.dir, "interop") || strings.HasPrefix(s.dir, "internal/house") {
+			continue
+		}
+		if !s.isTest() {
+			cite(c.code, string(s.text), s.path)
+			continue
+		}
+		for _, d := range s.file.Decls {
+			if f, ok := d.(*ast.FuncDecl); ok && isTestName(f.Name.Name) {
+				cite(c.tests, s.between(start(f), f.End()), path.Base(s.dir)+"."+f.Name.Name)
+			}
+		}
+	}
+	return c
+}
+
+func isTestName(name string) bool {
+	return strings.HasPrefix(name, "Test") || strings.HasPrefix(name, "Fuzz")
+}
+
+func start(f *ast.FuncDecl) token.Pos {
+	if f.Doc != nil {
+		return f.Doc.Pos()
+	}
+	return f.Pos()
+}
+
+func (s *source) between(from, to token.Pos) string {
+	return string(s.text[s.fset.Position(from).Offset:s.fset.Position(to).Offset])
+}
+
+func cite(to map[string][]string, text, who string) {
+	for _, m := range sectionCite.FindAllStringSubmatch(wrapped.ReplaceAllString(text, " "), -1) {
+		for _, sec := range section.FindAllString(m[2], -1) {
+			key := m[1] + " §" + sec
+			if !slices.Contains(to[key], who) {
+				to[key] = append(to[key], who)
+			}
+		}
+	}
+}
+
+// nearest returns who cites a section, or else one that it is in.
+func nearest(of map[string][]string, rfc, sec string) []string {
+	for {
+		if list := of[rfc+" §"+sec]; len(list) > 0 {
+			return list
+		}
+		i := strings.LastIndexByte(sec, '.')
+		if i < 0 {
+			return nil
+		}
+		sec = sec[:i]
+	}
+}
+
+// parseRequirements reads the table.
+func parseRequirements(table string) (list []requirement, problems []string) {
+	for i, line := range strings.Split(strings.TrimSuffix(table, "\n"), "\n") {
+		cells := strings.Split(line, "\t")
+		if len(cells) != 5 {
+			problems = append(problems, fmt.Sprintf("%s:%d: %d cells, want rfc, section, requirement, tests, exception", requirementsTable, i+1, len(cells)))
+			continue
+		}
+		if i == 0 {
+			continue
+		}
+		r := requirement{line: i + 1, rfc: cells[0], section: cells[1], text: cells[2], exception: cells[4]}
+		if cells[3] != "" {
+			r.tests = strings.Split(cells[3], ",")
+		}
+		if r.text == "" || section.FindString(r.section) != r.section {
+			problems = append(problems, fmt.Sprintf("%s:%d: no requirement, or no section %q", requirementsTable, i+1, r.section))
+		}
+		list = append(list, r)
+	}
+	return list, problems
+}
+
+// requirements: every MUST has code and a test, or says why not.
+func requirements(table string, sources []*source) (list []requirement, problems []string) {
+	list, problems = parseRequirements(table)
+	cites, tests := citationsOf(sources), testNames(sources)
+	for i := range list {
+		r := &list[i]
+		at := fmt.Sprintf("%s:%d: RFC %s §%s", requirementsTable, r.line, r.rfc, r.section)
+		for _, t := range r.tests {
+			if !tests[t] {
+				problems = append(problems, at+": no test "+t)
+			}
+		}
+		for _, t := range cites.tests[r.rfc+" §"+r.section] {
+			if !slices.Contains(r.tests, t) {
+				r.tests = append(r.tests, t)
+			}
+		}
+		r.code = nearest(cites.code, r.rfc, r.section)
+		if r.exception == "" && len(r.tests) == 0 {
+			problems = append(problems, at+": no test cites it, none is named, and there is no exception")
+		}
+		if r.exception == "" && len(r.code) == 0 {
+			problems = append(problems, at+": no code cites it")
+		}
+	}
+	return list, problems
+}
+
+// testNames returns the tests that there are, as "transport.TestStreams".
+func testNames(sources []*source) map[string]bool {
+	names := make(map[string]bool)
+	for _, s := range sources {
+		for _, d := range s.file.Decls {
+			if f, ok := d.(*ast.FuncDecl); ok && s.isTest() && f.Recv == nil && isTestName(f.Name.Name) {
+				names[path.Base(s.dir)+"."+f.Name.Name] = true
+			}
+		}
+	}
+	return names
+}
+
+// report writes the list for readers.
+func coverageReport(list []requirement) string {
+	var b strings.Builder
+	b.WriteString("# What the RFCs require, and where that is\n\n" +
+		"Made from [requirements.tsv](requirements.tsv) and the sectionCites in code and tests; `go test ./internal/house -run Requirements -update` writes it anew.\n" +
+		"A row is a MUST of the RFC, in our words; code is the files that cite its section, or the nearest one around it.\n\n" +
+		"| RFC | requirements | with tests | not for us |\n|---|---|---|---|\n")
+	var rfcs []string
+	for _, r := range list {
+		if !slices.Contains(rfcs, r.rfc) {
+			rfcs = append(rfcs, r.rfc)
+		}
+	}
+	for _, rfc := range rfcs {
+		var all, tested, not int
+		for _, r := range list {
+			if r.rfc != rfc {
+				continue
+			}
+			all++
+			if r.exception != "" {
+				not++
+			} else if len(r.tests) > 0 {
+				tested++
+			}
+		}
+		fmt.Fprintf(&b, "| [%s](#rfc-%s) | %d | %d | %d |\n", rfc, rfc, all, tested, not)
+	}
+	for _, rfc := range rfcs {
+		fmt.Fprintf(&b, "\n## RFC %s\n\n| § | requirement | code | tests |\n|---|---|---|---|\n", rfc)
+		for _, r := range list {
+			if r.rfc != rfc {
+				continue
+			}
+			if r.exception != "" {
+				fmt.Fprintf(&b, "| %s | %s | | %s |\n", r.section, r.text, r.exception)
+				continue
+			}
+			fmt.Fprintf(&b, "| %s | %s | %s | %s |\n", r.section, r.text, few(r.code, 3), few(r.tests, 5))
+		}
+	}
+	return b.String()
+}
+
+// few names the first of a list, and says how many more there are.
+func few(list []string, most int) string {
+	list = slices.Clone(list)
+	slices.Sort(list)
+	more := ""
+	if len(list) > most {
+		list, more = list[:most], fmt.Sprintf(" and %d more", len(list)-most)
+	}
+	return "`" + strings.Join(list, "`, `") + "`" + more
+}
+
+func TestRequirements(t *testing.T) {
+	r := everything(t)
+	table, err := os.ReadFile(filepath.Join(r.root, filepath.FromSlash(requirementsTable)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	list, problems := requirements(string(table), r.sources)
+	report(t, problems)
+	file := filepath.Join(r.root, filepath.FromSlash(requirementsReport))
+	if *update {
+		if err := os.WriteFile(file, []byte(coverageReport(list)), 0o666); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if was, err := os.ReadFile(file); err != nil || string(was) != coverageReport(list) {
+		t.Errorf("%s is not up to date: go test ./internal/house -run Requirements -update (%v)", requirementsReport, err)
+	}
+}
+
+func mustParse(t *testing.T, name, text string) *source {
+	s, err := parseSource(name, []byte(text))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return s
+}
+
+// The rule finds what it is there to find.
+func TestRequirementsRule(t *testing.T) {
+	sources := []*source{
+		mustParse(t, "internal/a/a.go", "package a\n\n// F does as RFC 9000\n// §4.1 and §4.2 say.\nfunc F() {}\n"),
+		mustParse(t, "internal/a/a_test.go", "package a\n\n// RFC 9000 §4.1.\nfunc TestF(t *testing.T) {}\n"),
+	}
+	head := "rfc\tsection\trequirement\ttests\texception\n"
+	for line, want := range map[string]int{
+		"9000\t4.1\tis so\t\t":          0,
+		"9000\t4.2\tis so\ta.TestF\t":   0,
+		"9000\t4.2.7\tis so\ta.TestF\t": 0,
+		"9000\t4.2\tis so\t\t":          1,
+		"9000\t4.2\tis so\ta.TestG\t":   1,
+		"9000\t5\tis so\t\t":            2,
+		"9000\t5\tis so\t\tnot for us":  0,
+		"9000\t4.1\t\t\t":               1,
+		"9000\t4.1\tis so\t":            1,
+	} {
+		if _, problems := requirements(head+line+"\n", sources); len(problems) != want {
+			t.Errorf("%q: %q, want %d problems", line, problems, want)
+		}
+	}
+}
