@@ -77,6 +77,17 @@ var clientAttacks = []attack{
 	{"SETTINGS twice", []step{ctrl(frame(frameSettings))}, ends(FrameUnexpected)},
 	{"control begins with GOAWAY", []step{uni([]byte{streamControl}, frame(frameGoAway, num(0)))}, ends(MissingSettings)},
 	{"setting 0x2 of HTTP/2", []step{uni([]byte{streamControl}, frame(frameSettings, num(2, 1)))}, ends(SettingsError)},
+	{"a setting twice", []step{uni([]byte{streamControl}, frame(frameSettings, num(6, 1, 6, 1)))}, ends(SettingsError)},
+	{"H3_DATAGRAM of 2", []step{uni([]byte{streamControl}, frame(frameSettings, num(0x33, 2)))}, ends(SettingsError)},
+	{"HEADERS on control", []step{ctrl(head200)}, ends(FrameUnexpected)},
+	{"CANCEL_PUSH on a response", []step{msg(head200, frame(frameCancelPush, num(0)))}, ends(FrameUnexpected)},
+	{"pseudo-header field that is none", []step{msg(fields(":status", "200", ":foo", "x"))}, cuts(MessageError)},
+	{"insertion without capacity", []step{uni([]byte{streamQPACKEncoder, 0xc0, 0x01, 'a'})}, ends(QPACKEncoderStreamError)},
+	{"one blocked stream too many", []step{msg(blocked), func(a *attacker) { a.message = a.ask(false, "GET") }, msg(blocked)}, ends(QPACKDecompressionFailed)},
+	{"cancellation flood", []step{uni([]byte{streamQPACKDecoder}, bytes.Repeat([]byte{0x44}, 5*budgetBurst))}, ends(ExcessiveLoad)},
+	{"unknown frames flood on control", []step{ctrl(bytes.Repeat(frame(0x21), 5*budgetBurst))}, ends(ExcessiveLoad)},
+	{"GOAWAY storm", []step{ctrl(bytes.Repeat(frame(frameGoAway, num(1<<40)), 5*budgetBurst))}, ends(ExcessiveLoad)},
+	{"CANCEL_PUSH storm", []step{ctrl(bytes.Repeat(frame(frameCancelPush, num(0)), 5*budgetBurst))}, ends(ExcessiveLoad)},
 	{"control closed", []step{ctrl(), closeLast}, ends(ClosedCriticalStream)},
 	{"control stopped", []step{ctrl(), stopPeer}, ends(ClosedCriticalStream)},
 	{"a second control stream", []step{ctrl(), uni([]byte{streamControl})}, ends(StreamCreationError)},
@@ -89,6 +100,9 @@ var clientAttacks = []attack{
 	// RFC 9114 §4.6, §7.2.5: pushes. The victim lets five come.
 	{"a promise", []step{whole(promised(0), head200)}, fine},
 	{"a promise behind everything", []step{whole(head200, data("x"), fields("a", "1"), promised(4))}, fine},
+	{"a promise for another host", []step{whole(promised(0, ":method", "GET", ":scheme", "https", ":authority", "bank.example", ":path", "/"), pushedByName, head200), wantCancelled}, fine},
+	{"a promise of the port of another service", []step{whole(promised(0, ":method", "GET", ":scheme", "http", ":authority", "a", ":path", "/"), head200), wantCancelled}, fine},
+	{"a promise for a name in the certificate", []step{whole(pushedByName, head200), wantPromised}, fine},
 	{"a promise beyond the limit", []step{msg(promised(5))}, ends(IDError)},
 	{"a promise without an ID", []step{msg(frame(framePushPromise))}, ends(FrameError)},
 	{"a promise twice", []step{whole(promised(0), promised(0), head200)}, fine},
@@ -116,6 +130,28 @@ var clientAttacks = []attack{
 	{"PUSH_PROMISE that lies", []step{msg(lie(framePushPromise), grown)}, cuts(ExcessiveLoad)},
 	{"unknown frames flood", []step{msg(head200, bytes.Repeat(frame(0x21), 5*budgetBurst))}, ends(ExcessiveLoad)},
 	{"empty DATA flood", []step{msg(head200, bytes.Repeat(data(""), 5*budgetBurst))}, ends(ExcessiveLoad)},
+}
+
+// pushedByName promises a request to a host that is in the server's certificate.
+var pushedByName = promised(1, ":method", "GET", ":scheme", "https", ":authority", "example.com:8443", ":path", "/")
+
+// wantCancelled waits until the first push is over, as the victim does not want it.
+func wantCancelled(a *attacker) {
+	eventually(a, func() bool {
+		a.victim.mu.Lock()
+		defer a.victim.mu.Unlock()
+		return a.victim.pushes.ended(0) && a.victim.pushes.known[0] == nil
+	})
+}
+
+// wantPromised waits until a push is promised that the victim wants.
+func wantPromised(a *attacker) {
+	eventually(a, func() bool {
+		a.victim.mu.Lock()
+		defer a.victim.mu.Unlock()
+		p := a.victim.pushes.known[1]
+		return p != nil && p.headers != nil
+	})
 }
 
 // readPush makes the victim read a push.

