@@ -8,7 +8,7 @@ import (
 type control struct {
 	s       *Session
 	buf     []byte // the beginning of a frame
-	skip    uint64 // bytes of an unknown frame that are still to come
+	skip    uint64 // bytes of an unknown frame that are still to come (RFC 9114 §9)
 	settled bool   // SETTINGS has come
 }
 
@@ -76,6 +76,7 @@ func (c *control) frame(b []byte) (rest []byte, more bool, f *fault) {
 	return b[end:], false, c.s.onControlFrame(t, b[n:end])
 }
 
+// oversized returns the error for a frame that is longer than what it can hold (RFC 9114 §10.8).
 func oversized(t frameType) ErrorCode {
 	if t == frameSettings || t == framePriorityStream || t == framePriorityPush {
 		return ExcessiveLoad

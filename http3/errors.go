@@ -9,7 +9,8 @@ import (
 )
 
 // ErrorCode is an error code of HTTP/3 (RFC 9114 §8.1), QPACK (RFC 9204 §6) or HTTP
-// datagrams (RFC 9297 §5.2), as QUIC carries it when a stream or a session is cut off.
+// datagrams (RFC 9297 §5.2), as QUIC carries it when a stream or a session is cut off. One
+// that is not known means no more than NoError does (RFC 9114 §8).
 type ErrorCode uint64
 
 // The codes that have names.

@@ -74,7 +74,7 @@ const (
 
 func malformed(format string, a ...any) *fault { return streamFault(MessageError, format, a...) }
 
-// take reads the pseudo-header fields and checks all others (RFC 9114 §4.2, §4.3). allowed
+// take reads the pseudo-header fields and checks all others (RFC 9114 §4.2, §4.3, §10.3). allowed
 // are those that a message of this kind may have.
 func (m *head) take(h Headers, allowed pseudo) (pseudo, *fault) {
 	var have pseudo

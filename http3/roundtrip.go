@@ -189,7 +189,7 @@ func (t *Transport) try(ctx context.Context, r *http.Request, to target, plain b
 	if err != nil {
 		return nil, x.failed(err)
 	}
-	if x.early && resp.StatusCode == http.StatusTooEarly { // RFC 8470 §5.2
+	if x.early && resp.StatusCode == http.StatusTooEarly { // RFC 8470 §5.2, RFC 9114 §10.9
 		_ = resp.Body.Close()
 		if err := c.s.q.Handshake(ctx); err == nil {
 			return t.try(ctx, r, to, true) // never early again, or a server could go on with this for ever

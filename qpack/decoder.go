@@ -211,7 +211,7 @@ func (d *Decoder) acknowledge(streamID int64, required uint64) {
 // for company.
 func (d *Decoder) Pressing() bool { return d.news || d.table.inserted > d.reported }
 
-// Instructions returns what is to be written to the decoder stream. The slice is
+// Instructions returns what is to be written to the decoder stream (RFC 9204 §2.2.2). The slice is
 // borrowed until the next call that changes the decoder. Insertions are reported when
 // this is called and not before, so that acknowledged sections can do it for less.
 func (d *Decoder) Instructions() []byte {

@@ -13,8 +13,8 @@ const defaultCapacity = 4096
 // beyond these do without the dynamic table.
 const maxSections = 512
 
-// maxAtRisk is how many streams may be at risk of being blocked, whatever the peer
-// allows.
+// maxAtRisk is how many streams may be at risk of being blocked (RFC 9204 §2.1.2), whatever
+// the peer allows.
 const maxAtRisk = 256
 
 // Encoder is the sending end: it decides what enters the table of the peer's decoder,
@@ -84,7 +84,7 @@ func (e *Encoder) SetLimits(maxTableCapacity, blockedStreams uint64) {
 	e.budget = int(e.table.capacity)
 }
 
-// AppendSection appends an encoded field section to b. Instructions that it may need
+// AppendSection appends an encoded field section to b, its fields in their order (RFC 9204 §2.1). Instructions that it may need
 // are in Instructions afterwards: they go out before the section or with it. The
 // section has to be sent, or its stream to be reset; either way the peer lets go of
 // what it refers to.
@@ -115,7 +115,7 @@ func (e *Encoder) Sent(n int) { e.out.take(n) }
 // choose decides how a field is encoded, and inserts it into the table if that pays.
 func (e *Encoder) choose(f *Field) line {
 	static, exact, named := findStatic(f.Name, f.Value)
-	secret := f.Sensitive || isSecret(f)
+	secret := f.Sensitive || isSecret(f) // RFC 9204 §7.1.3, RFC 9114 §10.6
 	if !secret {
 		if exact {
 			return line{form: indexedStatic, index: static}

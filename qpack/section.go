@@ -5,7 +5,7 @@ import (
 	"math"
 )
 
-// Decode decodes a field section and appends its fields. Names and values of table
+// Decode decodes a field section and appends its fields (RFC 9204 §2.2). Names and values of table
 // entries are shared, literal ones are made once; nothing borrows from section.
 //
 // The sections of a stream are decoded in order. For ErrBlocked the caller keeps the
@@ -52,7 +52,7 @@ func (d *Decoder) block(streamID int64, required uint64) error {
 type sectionReader struct {
 	c        cursor
 	table    *table
-	required uint64 // the Required Insert Count
+	required uint64 // the Required Insert Count (RFC 9204 §2.2.1)
 	base     uint64
 }
 
@@ -185,7 +185,7 @@ func (s *sectionReader) literal(first byte, left uint64) (f Field, err error) {
 	return f, s.err()
 }
 
-// entry returns an entry of the static table, or of the dynamic one by its distance
+// entry returns an entry of the static table (RFC 9204 §3.1), or of the dynamic one by its distance
 // from the Base (RFC 9204 §3.2.5).
 func (s *sectionReader) entry(static bool, index uint64) Field {
 	if static {

@@ -57,7 +57,7 @@ func (c *cursor) fail(format string, args ...any) {
 	}
 }
 
-// integer reads an integer with a prefix of so many bits.
+// integer reads an integer with a prefix of so many bits; one that is too large is an error (RFC 9204 §7.4).
 func (c *cursor) integer(bits uint) uint64 {
 	if c.failed() {
 		return 0

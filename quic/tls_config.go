@@ -53,6 +53,7 @@ func forced(c, base *tls.Config) *tls.Config {
 	if c == nil {
 		c = new(tls.Config)
 	}
+	// A QUICConn of TLS 1.3 asks for no compatibility mode (RFC 9001 §8.4).
 	c.MinVersion, c.MaxVersion = tls.VersionTLS13, 0
 	if base != nil {
 		c.GetConfigForClient = nil

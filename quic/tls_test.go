@@ -453,3 +453,26 @@ func wantCode(t testing.TB, err error, code string) {
 		t.Errorf("error is %v, want one with code %s", err, code)
 	}
 }
+
+// A client does not ask for TLS's compatibility mode: its legacy session ID is empty
+// (RFC 9001 §8.4).
+func TestNoCompatibilityMode(t *testing.T) {
+	c := tls.QUICClient(&tls.QUICConfig{TLSConfig: forced(&tls.Config{ServerName: "localhost", NextProtos: []string{"test"}}, nil)})
+	defer c.Close()
+	c.SetTransportParameters(nil)
+	if err := c.Start(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	for e := c.NextEvent(); ; e = c.NextEvent() {
+		switch e.Kind {
+		case tls.QUICWriteData:
+			// The type and length of the message, the version, 32 random bytes; then the session ID.
+			if n := e.Data[4+2+32]; n != 0 {
+				t.Errorf("a session ID of %d bytes", n)
+			}
+			return
+		case tls.QUICNoEvent:
+			t.Fatal("no ClientHello")
+		}
+	}
+}

@@ -38,8 +38,8 @@ type sectionCites struct {
 
 var (
 	sectionCite = regexp.MustCompile(`RFC (\d{4}) ((?:§ ?[0-9A-Z]+(?:\.[0-9]+)*(?:, | and |, and )?)+)`)
-	section  = regexp.MustCompile(`[0-9A-Z]+(?:\.[0-9]+)*`)
-	wrapped  = regexp.MustCompile(`\n\s*// ?`)
+	section     = regexp.MustCompile(`[0-9A-Z]+(?:\.[0-9]+)*`)
+	wrapped     = regexp.MustCompile(`\n\s*// ?`)
 )
 
 func citationsOf(sources []*source) sectionCites {

@@ -34,7 +34,7 @@ func (w *Window) Size() int64 { return w.size }
 
 // Consumed says that the application has consumed total bytes by now. It
 // returns the new limit, and whether it is time to tell the peer: that is when
-// half of the window is used. The limit counts as granted from then on.
+// half of the window is used, whether it is blocked or not (RFC 9000 §4.2). The limit counts as granted from then on.
 //
 // The size doubles until it is at least four times what is consumed in a round
 // trip. A sender in slow start sends twice as much in the next one, and its

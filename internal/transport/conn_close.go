@@ -45,7 +45,7 @@ func (c *Conn) Destroy(now mono.Time) {
 	c.enterGone(now, &CloseReason{Kind: CloseSilent})
 }
 
-// fail closes the connection because the peer broke a rule.
+// fail closes the connection because the peer broke a rule (RFC 9000 §11.1).
 func (c *Conn) fail(now mono.Time, err *wire.Error) {
 	c.enterClosing(now, CloseReason{Kind: CloseLocal, Code: uint64(err.Code), Frame: err.Frame, Reason: err.Reason, Limit: pastLimit(err)})
 }

@@ -10,7 +10,7 @@ import (
 	"github.com/cinnabar-quic/cinnabar/qlog"
 )
 
-// datagrams is the application's unreliable datagrams, both ways (RFC 9221). Those that
+// datagrams is the application's unreliable datagrams, both ways (RFC 9221 §5, §6). Those that
 // leave are congestion controlled and are never sent again; each has a number, from 1 on,
 // under which its fate is told, once. Those that come wait in a bounded queue, from
 // which the oldest has to go when a newer one needs its place.

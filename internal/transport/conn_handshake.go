@@ -10,7 +10,7 @@ import (
 	"github.com/cinnabar-quic/cinnabar/qlog"
 )
 
-// handshake is what a connection holds only until the handshake is confirmed.
+// handshake is what a connection holds only until the handshake is confirmed (RFC 9000 §7).
 type handshake struct {
 	params   wire.Parameters // ours, as sent
 	spaces   [2]space        // recovery.Initial, recovery.Handshake

@@ -10,7 +10,8 @@ import (
 )
 
 // Stream is one stream of a connection. Its owner passes it to the Conn's
-// commands; it stays valid, if dead, after EventStreamDone.
+// commands; it stays valid, if dead, after EventStreamDone. Each half has its flow control
+// until it is over (RFC 9000 §4.4).
 type Stream struct {
 	// Value is the owner's: the connection does not look at it.
 	Value any

@@ -155,7 +155,7 @@ func (c *Conn) writeDatagram(now mono.Time, room []byte, open bool) int {
 		c.writeAppPacket(now, d, open)
 	}
 	if d.n > 0 && d.pkts[0].typ == wire.Initial && (!c.server || d.pkts[0].eliciting) {
-		d.padTo = wire.MinInitialSize // RFC 9000 §14.1
+		d.padTo = wire.MinInitialSize // RFC 9000 §14.1, RFC 9001 §9.3
 	}
 	return c.finish(now, d)
 }

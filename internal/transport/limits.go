@@ -24,7 +24,7 @@ const (
 	maxQueuedDatagrams = 1024      // application datagrams that came and were not taken, or wait to be sent
 	maxQueuedBytes     = 512 << 10 // and their bytes
 
-	cryptoWindow = 64 << 10 // CRYPTO bytes past what was handed to TLS, per level
+	cryptoWindow = 64 << 10 // CRYPTO bytes past what was handed to TLS, per level (RFC 9000 §7.5)
 
 	maxIdleEvents = 256 // no limit: an event queue that grew past this is given back when empty
 

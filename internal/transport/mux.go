@@ -129,7 +129,8 @@ func (m *Mux) Conns() int { return len(m.owned) }
 func (m *Mux) Handshakes() int { return m.handshakes }
 
 // ResetToken returns the stateless reset token of one of our connection IDs:
-// a pure function of it and the secret, so that it outlives the connection.
+// a pure function of it and the secret, so that it outlives the connection. Who shares the
+// secret must send packets of a connection where it is (RFC 9000 §21.11).
 func (m *Mux) ResetToken(cid wire.ConnectionID) wire.ResetToken {
 	mac := hmac.New(sha256.New, m.cfg.ResetSecret[:])
 	mac.Write(cid.Bytes())

@@ -28,7 +28,7 @@ func put(reply *dgram.Batch, d *dgram.Datagram, size int, write func([]byte) []b
 	return true
 }
 
-// negotiate answers a version that we do not speak (RFC 9000 §6.1).
+// negotiate answers a version that we do not speak (RFC 9000 §6.1, §21.12).
 func (m *Mux) negotiate(now mono.Time, d *dgram.Datagram, inv *wire.Invariant, reply *dgram.Batch) Verdict {
 	if !m.listening || len(d.Data) < wire.MinInitialSize || !m.allowed(now, &m.replies) {
 		return Drop
@@ -105,7 +105,7 @@ func (m *Mux) close(now mono.Time, d *dgram.Datagram, h *wire.LongHeader, code w
 	})
 }
 
-// reset answers a packet for a connection that is not here (RFC 9000 §10.3):
+// reset answers a packet for a connection that is not here (RFC 9000 §10.3, §11):
 // smaller than what came, so that two endpoints cannot keep each other busy.
 func (m *Mux) reset(now mono.Time, d *dgram.Datagram, inv *wire.Invariant, reply *dgram.Batch) Verdict {
 	const smallest, usual = 5 + 16, 43

@@ -95,7 +95,8 @@ func (c *Conn) CloseWrite(s *Stream) error {
 	return nil
 }
 
-// Reset ends the sending half at once with an application's code; unsent data is dropped.
+// Reset ends the sending half at once with an application's code, which is nobody else's
+// to choose (RFC 9000 §11.2); unsent data is dropped.
 func (c *Conn) Reset(s *Stream, code uint64) {
 	if c.life.state != active || !s.canSend || s.gone {
 		return
