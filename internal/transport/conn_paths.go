@@ -124,8 +124,11 @@ func (s *paths) ensure(c *Conn, d *dgram.Datagram) int {
 	if i := s.find(d.Path); i >= 0 {
 		return i
 	}
-	if len(s.list) == maxPaths && !s.evict(c) {
-		return -1
+	if len(s.list) == maxPaths {
+		c.stats.pathsDropped++
+		if !s.evict(c) {
+			return -1
+		}
 	}
 	return s.add(c, d.Path, int64(len(d.Data)))
 }
@@ -246,7 +249,7 @@ func (s *paths) dropOldestResponse() {
 }
 
 // onResponse takes the answer to a challenge, on whatever path it comes (RFC 9000 §8.2.3).
-func (s *paths) onResponse(c *Conn, now mono.Time, data [8]byte) {
+func (s *paths) onResponse(c *Conn, now mono.Time, data [8]byte) (expected bool) {
 	for i := range s.list {
 		p := &s.list[i]
 		if !p.challenged || p.tries == 0 || p.challenge != data {
@@ -259,7 +262,7 @@ func (s *paths) onResponse(c *Conn, now mono.Time, data [8]byte) {
 		p.serial = s.serial
 		if p.narrow = small; small {
 			p.validate(c, now) // once more, with the size that QUIC needs (RFC 9000 §8.2.1)
-			return
+			return true
 		}
 		c.events.push(Event{Kind: EventPathValidation, Detail: &Detail{Path: p.addr}, OK: true})
 		if c.qlog != nil {
@@ -276,8 +279,9 @@ func (s *paths) onResponse(c *Conn, now mono.Time, data [8]byte) {
 			s.use(c, now, i)
 			s.dropOthers(c)
 		}
-		return
+		return true
 	}
+	return false
 }
 
 // dropOthers forgets every path but the one in use.
@@ -461,7 +465,7 @@ func (c *Conn) writeProbe(now mono.Time, b *dgram.Batch, p *path) bool {
 		return false
 	}
 	c.marking = c.codepoint(p)
-	d := &c.build
+	d := &datagram{}
 	d.reset(room)
 	r := c.ids.bySeq(p.cid)
 	if r == nil {

@@ -41,7 +41,7 @@ type NetworkOptions struct {
 }
 
 const (
-	maxPayload       = 65_507
+	maxPayload       = 65_507 // no limit: of UDP
 	defaultQueue     = 4096
 	firstDynamicPort = 49_152
 )
