@@ -43,7 +43,7 @@ func (p *Packet) side() int {
 // split finds the packets of a datagram by what is not protected.
 func (d *decoder) split(g *Datagram) {
 	for b := g.Data; len(b) > 0; {
-		p := &Packet{Datagram: g, Type: OneRTT, PN: -1, First: len(b) == len(g.Data)}
+		p := &Packet{Datagram: g, Type: OneRTT, PN: -1}
 		if b[0]&0x80 == 0 {
 			if b[0]&0x40 != 0 {
 				p.Size = len(b)

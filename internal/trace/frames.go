@@ -5,10 +5,8 @@ import "fmt"
 // Frame is one frame, with those of its fields that checks ask for.
 type Frame struct {
 	Type   uint64
-	ID     int64 // of a stream
 	Offset int64
-	Data   []byte // CRYPTO, STREAM, PATH_CHALLENGE, PATH_RESPONSE, DATAGRAM; a connection ID; a token
-	Fin    bool
+	Data   []byte   // CRYPTO, STREAM, PATH_CHALLENGE, PATH_RESPONSE, DATAGRAM; a connection ID; a token
 	ECN    [3]int64 // ACK: counts of ECT(0), ECT(1), CE
 }
 
@@ -100,13 +98,13 @@ func (f *Frame) read(r *reader) bool {
 	case t >= frameStream && t <= 0x0f:
 		f.stream(r)
 	case t == 0x04, t == 0x1c: // RESET_STREAM; CONNECTION_CLOSE has two numbers and a text
-		f.ID = r.varint()
+		r.varint()
 		r.varint()
 		if n := r.varint(); t == 0x1c {
 			r.bytes(n)
 		}
 	case t == 0x05, t == 0x11, t == 0x15: // STOP_SENDING, MAX_STREAM_DATA, STREAM_DATA_BLOCKED
-		f.ID = r.varint()
+		r.varint()
 		r.varint()
 	case t >= 0x10 && t <= 0x17, t == 0x19: // limits, RETIRE_CONNECTION_ID
 		r.varint()
@@ -135,7 +133,7 @@ func (f *Frame) read(r *reader) bool {
 }
 
 func (f *Frame) stream(r *reader) {
-	f.ID = r.varint()
+	r.varint()
 	if f.Type&4 != 0 {
 		f.Offset = r.varint()
 	}
@@ -143,7 +141,7 @@ func (f *Frame) stream(r *reader) {
 	if f.Type&2 != 0 {
 		n = r.varint()
 	}
-	f.Data, f.Fin = r.bytes(n), f.Type&1 != 0
+	f.Data = r.bytes(n)
 }
 
 // stream puts CRYPTO frames together.

@@ -49,7 +49,6 @@ type Packet struct {
 	SCID    string // bytes; long headers only
 	Token   string // Initial and Retry
 	Size    int    // bytes, with its header
-	First   bool   // of its datagram
 
 	Conn    *Conn // nil if it belongs to none that is known
 	Opened  bool
