@@ -72,7 +72,7 @@ func TestStalledReader(t *testing.T) {
 					Patient(h, time.Minute).ServeHTTP(w, httptest.NewRequest("GET", "/", nil))
 					return
 				}
-				if got, err, _ := serve(50*time.Second, 1000); got != len(big) || err != nil {
+				if got, err, _ := serve(25*time.Second, 1000); got != len(big) || err != nil {
 					t.Errorf("a slow client gets %d bytes of %d, %v", got, len(big), err)
 				}
 				got, err, took := serve(time.Second, 2)
