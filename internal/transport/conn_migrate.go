@@ -33,7 +33,7 @@ func (c *Conn) MayMigrate(rebinding bool) error {
 // young reports whether the peer has not yet sent the connection IDs that it is sure to
 // send after the handshake.
 func (s *ids) young(c *Conn) bool {
-	return s.peer.Len() > 0 && len(s.retired) == 0 && int64(len(s.remote)) < c.params.ActiveCIDLimit
+	return s.peer.Len() > 0 && len(s.retired) == 0 && int64(len(s.remote)) < c.maxPeerIDs()
 }
 
 // preferring reports whether the server's preferred address is being tried, which

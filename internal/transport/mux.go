@@ -40,6 +40,7 @@ type Mux struct {
 	handshakes int // servers' connections whose handshake is not complete, failed ones among them
 	used       usedTokens
 	replies    bucket // stateless replies
+	retries    bucket // those that are Retry
 	resetHosts resetHosts
 	stats      MuxStats
 }
@@ -97,7 +98,8 @@ func NewMux(now mono.Time, cfg MuxConfig) *Mux {
 	if cfg.MaxResetsPerHost == 0 {
 		m.cfg.MaxResetsPerHost = 10
 	}
-	m.replies.init(now)
+	m.replies = newBucket(now, repliesBurst, replyInterval)
+	m.retries = newBucket(now, retriesBurst, retryInterval)
 	return m
 }
 
