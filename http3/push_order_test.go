@@ -29,7 +29,7 @@ func TestPushBeforePromise(t *testing.T) {
 	st, err := c.OpenStream(ctx, StreamOptions{})
 	must(t, err)
 	must(t, st.SubmitInitialHeaders(Headers{
-		{Name: ":method", Value: "GET"}, {Name: ":scheme", Value: "https"}, {Name: ":authority", Value: "a"}, {Name: ":path", Value: "/"},
+		{Name: ":method", Value: "GET"}, {Name: ":scheme", Value: "https"}, {Name: ":authority", Value: "x"}, {Name: ":path", Value: "/"},
 	}, HeaderOptions{Terminal: true}))
 	eventually(t, func() bool {
 		c.mu.Lock()

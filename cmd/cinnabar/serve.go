@@ -27,6 +27,8 @@ type serveCommand struct {
 	Key    string        `and:"identity" placeholder:"FILE" help:"PEM file with the certificate's private key."`
 	Grace  time.Duration `default:"10s" placeholder:"TIME" help:"How long requests may take to finish after Ctrl-C (${default})."`
 
+	Stall time.Duration `default:"1m" placeholder:"TIME" help:"Cut off a client that takes less than 64 KiB of an answer in this time, 0 for never (${default})."`
+
 	Hidden    bool     `help:"Serve names that begin with a dot, too."`
 	Upload    bool     `help:"Take files: by a form on the pages of folders, and by PUT."`
 	Overwrite bool     `help:"Let an upload replace a file of the same name."`
@@ -52,6 +54,9 @@ Examples:
 
 // Run serves until Ctrl-C.
 func (c *serveCommand) Run(a *app) error {
+	if c.Stall < 0 {
+		return usagef("--stall %v is less than nothing; write 30s, or 0 for never", c.Stall)
+	}
 	if c.Overwrite && !c.Upload {
 		return usagef("--overwrite is about uploads; add --upload")
 	}
@@ -99,7 +104,8 @@ func (c *serveCommand) handler(a *app, root *os.Root, running, served *atomic.In
 		defer running.Add(-1)
 		folder.ServeHTTP(w, r)
 	})
-	return site.Log(h, func(r *site.Record) {
+	patient := site.Patient(h, c.Stall)
+	return site.Log(patient, func(r *site.Record) {
 		served.Add(1)
 		switch {
 		case c.Quiet:
