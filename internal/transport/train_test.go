@@ -72,7 +72,7 @@ func (r *trainRig) receive(ds []dgram.Datagram) {
 		}
 		for i := range ds[:n] {
 			if r.singly {
-				r.server.conn.Receive(r.now, &ds[i])
+				r.server.conn.receiveOne(r.now, &ds[i])
 			}
 		}
 		ds = ds[n:]
