@@ -150,15 +150,14 @@ func (k *packetKey) open(pkt []byte, headerLen int, pn int64) ([]byte, bool) {
 // A headerKey makes the mask of header protection. It outlives key updates (RFC 9001 §6.1).
 type headerKey struct {
 	block  cipher.Block // nil for ChaCha20
-	chacha [chacha20.KeySize]byte
+	chacha []byte       // the key of that
 	mask   [aes.BlockSize]byte
 }
 
 func (k *headerKey) init(s *suite, secret []byte) error {
 	key := s.expand(secret, "quic hp", s.keyLen)
 	if s.chacha {
-		k.block = nil
-		copy(k.chacha[:], key)
+		k.block, k.chacha = nil, key
 		return nil
 	}
 	var err error
@@ -173,7 +172,7 @@ func (k *headerKey) setMask(sample []byte) {
 		k.block.Encrypt(k.mask[:], sample)
 		return
 	}
-	stream, err := chacha20.NewUnauthenticatedCipher(k.chacha[:], sample[4:sampleSize])
+	stream, err := chacha20.NewUnauthenticatedCipher(k.chacha, sample[4:sampleSize])
 	if err != nil {
 		panic("BUG: ChaCha20: " + err.Error())
 	}

@@ -29,7 +29,7 @@ type readKeys struct {
 	suite      *suite // nil: no keys
 	secret     []byte // of next
 	header     headerKey
-	previous   packetKey // no aead: gone
+	previous   *packetKey // nil: gone
 	current    packetKey
 	next       packetKey
 	generation int
@@ -163,7 +163,7 @@ func (k *OneRTT) StaleAck(first byte, largest int64) bool {
 // over (RFC 9001 §6.5). That the handshake is confirmed is for the caller to know.
 func (k *OneRTT) CanUpdate() bool {
 	return k.CanRead() && k.CanWrite() && k.write.acked &&
-		k.write.generation == k.read.generation && k.read.previous.aead == nil
+		k.write.generation == k.read.generation && k.read.previous == nil
 }
 
 // Update begins a key update: packets are sealed with the next keys from now on.
@@ -228,7 +228,8 @@ func (w *writeKeys) advance() {
 
 // advance moves to the key phase that packet number pn opened.
 func (r *readKeys) advance(pn int64) {
-	r.previous, r.current = r.current, r.next
+	old := r.current
+	r.previous, r.current = &old, r.next
 	r.secret = r.suite.nextSecret(r.secret)
 	r.next = mustKey(r.suite, r.secret)
 	r.generation++

@@ -118,8 +118,8 @@ func (c countingAEAD) Open(dst, nonce, ciphertext, data []byte) ([]byte, error) 
 // count wraps all read keys of e that there are now.
 func (e *end) count() *openings {
 	c := &openings{}
-	for _, k := range []*packetKey{&e.keys.read.previous, &e.keys.read.current, &e.keys.read.next} {
-		if k.aead != nil {
+	for _, k := range []*packetKey{e.keys.read.previous, &e.keys.read.current, &e.keys.read.next} {
+		if k != nil && k.aead != nil {
 			k.aead = countingAEAD{k.aead, c}
 		}
 	}

@@ -17,7 +17,8 @@ import (
 // NextFate until that returns false.
 type Loss struct {
 	config     Config
-	spaces     [Spaces]space
+	spaces     [Spaces]*space // nil after AppOnly
+	app        space          // the one that stays
 	rtt        RTT
 	controller congestion.Controller
 	pacer      congestion.Pacer
@@ -105,8 +106,9 @@ func (l *Loss) Init(now mono.Time, c Config) {
 	l.rtt.init(c.InitialRTT)
 	l.pacer.Init(now, c.MaxDatagram)
 	l.updatePacer()
-	for i := range l.spaces {
-		s := &l.spaces[i]
+	early := new([App]space)
+	l.spaces = [Spaces]*space{&early[Initial], &early[Handshake], &l.app}
+	for _, s := range l.spaces {
 		s.largestAcked, s.lossTime, s.ackedSent, s.lostFrom = -1, mono.Never, -1, mono.Never
 	}
 	l.spaces[Initial].keys = true
@@ -118,7 +120,7 @@ func (l *Loss) Next(space Space) int64 { return l.spaces[space].next }
 // Skip leaves the next packet number of the space unused. A peer that
 // acknowledges it is guessing (RFC 9000 §21.4). The latest 16 are remembered.
 func (l *Loss) Skip(space Space) {
-	s := &l.spaces[space]
+	s := l.spaces[space]
 	if len(s.skipped) < maxSkipped {
 		s.skipped = append(s.skipped, s.next)
 	} else {
@@ -135,7 +137,7 @@ func (l *Loss) Sent(now mono.Time, space Space, p Packet, frames []Frame) {
 		panic("BUG: too many frames in a packet")
 	}
 	l.count(now, space, &p, 1)
-	s := &l.spaces[space]
+	s := l.spaces[space]
 	s.sent.push(&p, frames, l.fateAt < len(l.fates))
 	if !p.InFlight {
 		s.boundQuiet()
@@ -146,7 +148,7 @@ func (l *Loss) Sent(now mono.Time, space Space, p Packet, frames []Frame) {
 // like p, and have numbers from p's on.
 func (l *Loss) SentRun(now mono.Time, space Space, p Packet, frames []Frame) {
 	l.count(now, space, &p, len(frames))
-	s := &l.spaces[space]
+	s := l.spaces[space]
 	for i := range frames {
 		s.sent.push(&p, frames[i:i+1], l.fateAt < len(l.fates))
 		p.Number++
@@ -160,7 +162,7 @@ func (l *Loss) SentRun(now mono.Time, space Space, p Packet, frames []Frame) {
 
 // count counts n packets like p that leave now, and completes p's record.
 func (l *Loss) count(now mono.Time, space Space, p *Packet, n int) {
-	s := &l.spaces[space]
+	s := l.spaces[space]
 	if p.Number != s.next {
 		panic("BUG: packet numbers out of order")
 	}
@@ -191,7 +193,7 @@ func (l *Loss) count(now mono.Time, space Space, p *Packet, n int) {
 // Unsent takes back a packet that was said to leave now and has not left after all:
 // nothing will be heard of it, and no fate told.
 func (l *Loss) Unsent(now mono.Time, space Space, number int64) {
-	s := &l.spaces[space]
+	s := l.spaces[space]
 	i := s.sent.after(number)
 	if i == len(s.sent.packets) || s.sent.packets[i].Number != number || s.sent.packets[i].state != outstanding {
 		return
@@ -247,7 +249,7 @@ func (l *Loss) NextFate() (space Space, p *Packet, frames []Frame, f Fate, ok bo
 	}
 	r := l.fates[l.fateAt]
 	l.fateAt++
-	s := &l.spaces[r.space]
+	s := l.spaces[r.space]
 	if r.late {
 		l.lateRefs--
 		p = &s.late.packets[r.index]
@@ -280,8 +282,10 @@ func (s *space) remember(p *Packet, frames []Frame, pinned bool) {
 // drained tidies up after the last fate was pulled.
 func (l *Loss) drained() {
 	l.fates, l.fateAt = l.fates[:0], 0
-	for i := range l.spaces {
-		s := &l.spaces[i]
+	for _, s := range l.spaces {
+		if s == nil {
+			continue
+		}
 		s.sent.trim()
 		s.late.trim()
 	}
@@ -291,7 +295,7 @@ func (l *Loss) drained() {
 // space carried, from 0, so that a probe can carry it again. MTU probes are
 // passed over. frames is borrowed until the next call of any method.
 func (l *Loss) Unacked(space Space, i int) (frames []Frame, ok bool) {
-	s := &l.spaces[space]
+	s := l.spaces[space]
 	live := s.sent.live()
 	for k := range live {
 		p := &live[k]
@@ -313,12 +317,11 @@ func (l *Loss) Trim() {
 		return
 	}
 	l.fates, l.fateAt = nil, 0
-	for i := range l.spaces {
-		s := &l.spaces[i]
-		s.late.drop()
-		s.sent.trim()
-		if len(s.sent.packets) == 0 {
-			s.sent.drop()
+	for _, s := range l.spaces {
+		if s != nil {
+			s.late.drop()
+			s.sent.trim()
+			s.sent.shrink()
 		}
 	}
 }

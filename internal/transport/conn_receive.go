@@ -267,6 +267,12 @@ type received struct {
 	eliciting  bool
 	nonProbing bool
 	replayed   bool // it waited for its keys
+
+	says   bool // there is a frame that is more than an ACK or a PING
+	useful bool // something has changed for the better
+	idle   int  // PING frames, and ACK frames without news
+	cost   int  // tokens of the budget
+	wasted wire.FrameType
 }
 
 // own returns the sequence number of our connection ID that the packet was
@@ -311,6 +317,9 @@ func (c *Conn) process(p *received, o *protect.Opened, reserved byte) bool {
 	}
 	if c.life.state != active {
 		return true
+	}
+	if !c.charge(p) {
+		return false
 	}
 	newest := o.PN > acks.Largest()
 	if p.space == recovery.App || c.hs != nil && !c.hs.spaces[p.space].gone {

@@ -42,7 +42,7 @@ func (c *Conn) transmitRun(now mono.Time, b *dgram.Batch, p *path, reserve, pace
 // onlyData reports whether a packet would carry nothing but stream data: no part of the
 // connection has anything else to say.
 func (c *Conn) onlyData() bool {
-	if c.hs != nil || c.qlog != nil || c.acks.Wanted() || c.loss.Probes(recovery.App) > 0 || c.datagrams.out.count > 0 {
+	if c.hs != nil || c.qlog != nil || c.acks.Wanted() || c.loss.Probes(recovery.App) > 0 || c.datagrams.waits() {
 		return false
 	}
 	s := &c.streams
