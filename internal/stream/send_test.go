@@ -1,6 +1,7 @@
 package stream
 
 import (
+	"bytes"
 	"testing"
 )
 
@@ -468,4 +469,61 @@ func TestSendBugs(t *testing.T) {
 		l.Put(c)
 		l.Put(c)
 	})
+}
+
+// What is lent are the stream's bytes in their place, with room before them that can be written over
+// and put back; where they do not lie so, nothing is.
+func TestSendLend(t *testing.T) {
+	const head = 12
+	s := newSender(t, 1<<20)
+	if s.Lend(0, 1) != nil {
+		t.Error("lent out of nothing")
+	}
+	s.write(1000) // most of a chunk of 1 KiB
+	s.write(5000) // the rest of it, and another
+	if s.Lend(head, 100) != nil {
+		t.Error("lent without room before the first byte of a chunk")
+	}
+	if b := s.take100(); b.off != 0 {
+		t.Fatalf("first frame at %d", b.off)
+	}
+	b := s.Lend(head, 500)
+	if len(b) != head+500 || cap(b) != head+500 || !bytes.Equal(b, s.data[100-head:600]) {
+		t.Fatalf("lent %d bytes, or wrong ones", len(b))
+	}
+	var kept [head]byte
+	copy(kept[:], b)
+	clear(b[:head])
+	copy(b, kept[:])
+	if s.Offset() != 100 {
+		t.Fatalf("lending has moved the half to %d", s.Offset())
+	}
+	s.TakeLent(500)
+	if s.Lend(head, 425) != nil {
+		t.Error("lent across the end of a chunk")
+	}
+	lost := frame{0, 600, false}
+	s.lose(lost)
+	if _, n := s.Fresh(plenty); n != 0 {
+		t.Errorf("%d new bytes go before lost ones", n)
+	}
+	s.want("what was lent again, as it was", 0, 600, false)
+	if off, n := s.Fresh(plenty); off != 600 || n != 5400 {
+		t.Errorf("%d new bytes from %d on", n, off)
+	}
+	if off, n := s.Fresh(7); off != 600 || n != 7 {
+		t.Errorf("%d new bytes from %d on with credit for 7", n, off)
+	}
+	defer func() {
+		if recover() == nil {
+			t.Error("took more than is written")
+		}
+	}()
+	s.TakeLent(5401)
+}
+
+// take100 packs 100 bytes.
+func (s *sender) take100() frame {
+	f, _ := s.take(100, plenty)
+	return f
 }

@@ -13,6 +13,17 @@ import (
 // Receive takes a datagram. Its packets are decrypted in place. It reports false if
 // none of them was of use: no key fits, or they are malformed.
 func (c *Conn) Receive(now mono.Time, d *dgram.Datagram) bool {
+	var t train
+	if !c.joins(&t, d) {
+		return c.receiveOne(now, d)
+	}
+	used := c.receiveNext(now, &t, d)
+	c.trainEnds(now, &t)
+	return used
+}
+
+// receiveOne is Receive for a datagram that is part of no train.
+func (c *Conn) receiveOne(now mono.Time, d *dgram.Datagram) bool {
 	if c.life.state == gone {
 		return false
 	}

@@ -29,7 +29,7 @@ func (c *Conn) ReceiveTrain(now mono.Time, ds []dgram.Datagram) (used int) {
 			ok = c.receiveNext(now, &t, d)
 		} else {
 			c.trainEnds(now, &t)
-			ok = c.Receive(now, d)
+			ok = c.receiveOne(now, d)
 		}
 		if ok {
 			used++
