@@ -122,13 +122,7 @@ func (s *Session) drain(t mono.Time) bool {
 		return false
 	}
 	for p != nil {
-		used := 0
-		for i := range p.d[:p.n] {
-			if s.conn.Receive(t, &p.d[i]) {
-				used++
-			}
-		}
-		s.socket.took(used, p.n)
+		s.socket.took(s.conn.ReceiveTrain(t, p.d[:p.n]), p.n)
 		next := p.next
 		p.put()
 		p = next

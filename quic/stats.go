@@ -29,6 +29,7 @@ type SocketStats struct {
 	RepliesSuppressed   uint64 // answers without a session that were not sent because there were too many
 	Overloaded          uint64 // first packets dropped because of too many handshakes
 	LimitErrors         uint64 // sessions that ended because the peer went past a limit of ours
+	BlockedPorts        uint64 // datagrams to a server from a port that reflects what is sent there, such as 53 or 123, dropped unread
 
 	SendErrors   uint64 // batches that the network did not take whole
 	GSOFallbacks uint64 // batches sent one datagram at a time after they failed as one
@@ -93,6 +94,7 @@ func (s *Socket) Stats() SocketStats {
 		RepliesSuppressed:   m.RepliesSuppressed,
 		Overloaded:          m.Overloaded,
 		LimitErrors:         s.pastLimit.Load(),
+		BlockedPorts:        m.BlockedPorts,
 		SendErrors:          c.udp.SendErrors,
 		GSOFallbacks:        c.udp.GSOFallbacks,
 	}

@@ -237,7 +237,7 @@ func TestQuietPacketsAreBounded(t *testing.T) {
 			s.send(App)
 		}
 	}
-	sp := &s.l.spaces[App]
+	sp := s.l.spaces[App]
 	equal(t, "quiet packets", sp.quiet, most)
 	equal(t, "ack-eliciting packets", sp.eliciting, 21)
 	if n := cap(sp.sent.packets); n > 4*(most+21) {
@@ -268,7 +268,7 @@ func TestTrim(t *testing.T) {
 	s.l.Advance(s.now)
 	s.want("1997-1998 lost")
 	s.l.Trim()
-	sp := &s.l.spaces[App]
+	sp := s.l.spaces[App]
 	equal(t, "memory", cap(sp.sent.packets)+cap(sp.sent.frames)+cap(sp.late.packets)+cap(sp.late.frames)+cap(s.l.fates), 0)
 	s.send(App)
 	s.l.Trim()

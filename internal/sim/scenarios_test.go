@@ -96,7 +96,7 @@ func (s *scene) finish() {
 	if err := s.w.Finish(); err != nil {
 		s.Error(err)
 	}
-	if err := thrifty(s.client, s.server); err != nil {
+	if err := thrifty(s.w.Now(), s.client, s.server); err != nil {
 		s.Error(err)
 	}
 }

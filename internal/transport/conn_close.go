@@ -26,8 +26,8 @@ const (
 // life is the end of a connection (RFC 9000 §10).
 type life struct {
 	state  lifeState
-	reason CloseReason // in closing: what CONNECTION_CLOSE says
-	until  mono.Time   // end of closing and draining
+	reason *CloseReason // in closing: what CONNECTION_CLOSE says
+	until  mono.Time    // end of closing and draining
 
 	owed     bool // a CONNECTION_CLOSE is to be sent
 	received int  // packets since the last one
@@ -71,7 +71,7 @@ func (c *Conn) enterClosing(now mono.Time, reason CloseReason) {
 		c.enterGone(now, &reason)
 		return
 	}
-	c.life.reason = reason
+	c.life.reason = &reason
 	c.life.owed, c.life.interval = true, 1
 	c.end(now, closing, &reason)
 }
@@ -201,7 +201,7 @@ func (c *Conn) transmitClose(now mono.Time, b *dgram.Batch) bool {
 		return false
 	}
 	c.marking = dgram.NotECT
-	d := &c.build
+	d := &datagram{}
 	d.reset(room)
 	for sp := recovery.Initial; sp < recovery.App && c.hs != nil; sp++ {
 		if c.hs.spaces[sp].sealer != nil && !(sp == recovery.Initial && c.confirmedKeys()) {

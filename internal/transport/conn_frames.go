@@ -85,7 +85,7 @@ func (c *Conn) onFrame(p *received, t wire.FrameType, cur *varint.Cursor) *wire.
 	case wire.FramePathChallenge:
 		if f := wire.ParsePathChallenge(cur); !cur.Failed() {
 			p.waste(t, uselessWork) // an answer of full size for a few bytes
-			c.paths.onChallenge(c, p.d, f.Data)
+			c.paths.onChallenge(c, p.now, p.d, f.Data)
 		}
 	case wire.FramePathResponse:
 		if f := wire.ParsePathResponse(cur); !cur.Failed() {

@@ -12,6 +12,7 @@ import (
 
 // handshake is what a connection holds only until the handshake is confirmed.
 type handshake struct {
+	params   wire.Parameters // ours, as sent
 	spaces   [2]space        // recovery.Initial, recovery.Handshake
 	early    *protect.Sealer // client: 0-RTT
 	earlyIn  *protect.Opener // server: 0-RTT
@@ -73,7 +74,7 @@ const (
 )
 
 func newHandshake(deadline mono.Time, cfg *Config) *handshake {
-	h := &handshake{deadline: deadline}
+	h := &handshake{params: cfg.Params, deadline: deadline}
 	for i := range h.spaces {
 		h.spaces[i].crypto.init(cfg.Pool)
 	}
@@ -402,9 +403,10 @@ func (c *Conn) confirm(now mono.Time) {
 			c.qlog.keysGone(c, LevelEarly, true, false)
 		}
 	}
-	c.hs = nil
+	c.hs, c.params = nil, &c.cfg.Params
 	c.loss.SetPeerValidated()
 	c.loss.Confirmed()
+	c.loss.AppOnly()
 	if c.server {
 		c.ids.originalUntil = now.Add(3 * c.loss.PTO(recovery.App))
 	}

@@ -445,11 +445,16 @@ func (s *streams) appendStream(c *Conn, d *datagram, pk *packet, st *Stream) boo
 	if c.qlog != nil {
 		c.qlog.streamStates(st, qlog.Local)
 	}
+	s.writable(c, st)
+	return true
+}
+
+// writable tells a writer who waits that the stream takes more, once it does.
+func (s *streams) writable(c *Conn, st *Stream) {
 	if st.starved && st.send.Unsent() < int64(st.highWater) {
 		st.starved = false
 		c.events.push(Event{Kind: EventWritable, Stream: st})
 	}
-	return true
 }
 
 // appendControl writes the control frames of streams.

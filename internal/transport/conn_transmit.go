@@ -109,6 +109,7 @@ func (c *Conn) transmitBatch(now mono.Time, b *dgram.Batch, p *path, reserve int
 		}
 		c.commit(b, p, n)
 		pace -= n
+		pace -= c.transmitRun(now, b, p, reserve, pace)
 	}
 }
 
@@ -144,7 +145,7 @@ func (c *Conn) smallestDatagram() int {
 // writeDatagram writes one datagram and returns its size, 0 if there is nothing
 // to send. With open false only acknowledgements and owed probes may go.
 func (c *Conn) writeDatagram(now mono.Time, room []byte, open bool) int {
-	d := &c.build
+	d := &datagram{}
 	d.reset(room)
 	if c.hs != nil {
 		c.writeHandshakePacket(now, d, recovery.Initial, open)

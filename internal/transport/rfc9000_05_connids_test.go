@@ -97,7 +97,7 @@ func TestS03RetireHandshakeID(t *testing.T) {
 func TestTooManyIDs(t *testing.T) {
 	bothSides(t, func(t *testing.T, s side) {
 		tc := newTestConn(t, s)
-		for seq := int64(1); seq < tc.conn.params.ActiveCIDLimit; seq++ {
+		for seq := int64(1); seq < tc.conn.maxPeerIDs(); seq++ {
 			tc.write(wire.OneRTT, newID(seq, 0))
 			tc.wantEvent("its token", EventTokenKnown)
 		}

@@ -378,10 +378,13 @@ func TestS50PreferredAddressDeclined(t *testing.T) {
 			p.PreferredAddress = &wire.PreferredAddress{ID: peerID(1)}
 		}},
 		"a multicast group": {acceptPreferred, func(p *wire.Parameters) {
-			p.PreferredAddress = &wire.PreferredAddress{IPv4: addrPort("224.0.0.251:5353"), ID: peerID(1)}
+			p.PreferredAddress = &wire.PreferredAddress{IPv4: addrPort("224.0.0.251:444"), ID: peerID(1)}
+		}},
+		"a port that reflects": {acceptPreferred, func(p *wire.Parameters) {
+			p.PreferredAddress = &wire.PreferredAddress{IPv4: addrPort("192.0.2.200:123"), ID: peerID(1)}
 		}},
 		"a port of the client's own host": {acceptPreferred, func(p *wire.Parameters) {
-			p.PreferredAddress = &wire.PreferredAddress{IPv4: addrPort("127.0.0.1:53"), ID: peerID(1)}
+			p.PreferredAddress = &wire.PreferredAddress{IPv4: addrPort("127.0.0.1:444"), ID: peerID(1)}
 		}},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -405,7 +408,7 @@ func TestPreferredAddressServer(t *testing.T) {
 		c.Params.PreferredAddress = &wire.PreferredAddress{IPv4: preferred}
 	})
 	tc.write(wire.OneRTT, newID(1, 0))
-	p, err := wire.ParseParameters(tc.conn.LocalParameters(), true)
+	p, err := wire.ParseParameters(tc.params, true)
 	if err != nil || p.PreferredAddress == nil || p.PreferredAddress.IPv4 != preferred {
 		t.Fatalf("%+v, %v", p, err)
 	}
@@ -415,14 +418,45 @@ func TestPreferredAddressServer(t *testing.T) {
 	}
 	tc.path.Local = preferred
 	tc.peer.dcid = id
-	tc.write(wire.OneRTT, wire.PathChallenge{Data: [8]byte{5}})
-	tc.want("an answer from there", wire.OneRTT, wire.PathResponse{Data: [8]byte{5}})
-	if tc.last.datagram.path != tc.path {
-		t.Errorf("%v", tc.last.datagram.path)
+	home := tc.conn.Path()
+	tc.writePacket(testPacket{typ: wire.OneRTT, frames: []wire.Frame{wire.PathChallenge{Data: [8]byte{5}}}, size: 1200})
+	c := tc.wantType("a challenge from there", wire.OneRTT, wire.FramePathChallenge).(wire.PathChallenge)
+	tc.want("with the answer", wire.OneRTT, wire.PathResponse{Data: [8]byte{5}})
+	if tc.last.datagram.path != tc.path || tc.last.dcid != peerID(1) {
+		t.Errorf("%v", tc.last)
 	}
 	tc.writePacket(testPacket{typ: wire.OneRTT, frames: []wire.Frame{wire.Ping{}}, size: 1200})
+	if tc.conn.Path() != home {
+		t.Errorf("path %v before the new one is validated", tc.conn.Path())
+	}
+	tc.answer(c)
+	tc.wantEvent("valid", EventPathValidation)
+	tc.wantEvent("moved", EventMigrated)
 	if tc.conn.Path() != tc.path {
 		t.Errorf("path %v", tc.conn.Path())
+	}
+	tc.abandon()
+}
+
+// A server stays where it is if nobody answers from its preferred address
+// (RFC 9000 §9.6.2).
+func TestPreferredAddressUnanswered(t *testing.T) {
+	tc := newTestConn(t, serverSide, func(c *Config) {
+		c.Params.PreferredAddress = &wire.PreferredAddress{IPv4: addrPort("192.0.2.200:444")}
+	})
+	tc.write(wire.OneRTT, newID(1, 0))
+	home := tc.conn.Path()
+	tc.path.Local = addrPort("192.0.2.200:444")
+	tc.writePacket(testPacket{typ: wire.OneRTT, frames: []wire.Frame{wire.Ping{}}, size: 1200})
+	tc.ignore(wire.FrameAck, wire.FramePathChallenge, wire.FrameRetireConnectionID)
+	for range 10 {
+		tc.advance(time.Second)
+		if tc.conn.Path() != home {
+			t.Fatalf("path %v", tc.conn.Path())
+		}
+	}
+	if n := len(tc.conn.paths.list); n != 1 {
+		t.Errorf("%d paths, want the one of the handshake", n)
 	}
 	tc.abandon()
 }

@@ -245,24 +245,6 @@ func TestFrameTypes(t *testing.T) {
 	})
 }
 
-// A packet must have a frame (RFC 9000 §12.4): with a four-byte packet number one
-// without any can be protected, and closes the connection.
-func TestPacketWithoutFrames(t *testing.T) {
-	bothSides(t, func(t *testing.T, s side) {
-		for _, typ := range []wire.PacketType{wire.Initial, wire.Handshake, wire.OneRTT} {
-			t.Run(typ.String(), func(t *testing.T) {
-				tc := connFor(t, s, typ)
-				b := tc.build(testPacket{typ: typ, bare: true})
-				if typ == wire.Initial && s == serverSide {
-					b = append(b, make([]byte, wire.MinInitialSize-len(b))...)
-				}
-				tc.inject(b)
-				tc.wantClose("no frame", wire.ProtocolViolation)
-			})
-		}
-	})
-}
-
 // Coalesced packets are taken one by one, and each is acknowledged in its own
 // space (RFC 9000 §12.2, §12.3).
 func TestCoalesced(t *testing.T) {

@@ -203,20 +203,6 @@ func TestTooShortToSample(t *testing.T) {
 	tc.clear()
 }
 
-// §5.6, RFC 9000 §17.2.3: a client drops 0-RTT packets, whatever they hold.
-func TestEarlyPacketsToClient(t *testing.T) {
-	for _, at := range []stage{stageStart, stageHello, stageSecure, stageConfirmed} {
-		tc := newTestConn(t, clientSide, at)
-		tc.clear()
-		ignored := tc.packetsIgnored()
-		tc.write(wire.ZeroRTT, wire.Crypto{Data: []byte{1}})
-		tc.wantOpen("0-RTT at a client")
-		if tc.packetsIgnored() != ignored+1 || len(tc.conn.waiting.list) != 0 {
-			t.Errorf("stage %d: %d ignored, %d wait", at, tc.packetsIgnored()-ignored, len(tc.conn.waiting.list))
-		}
-	}
-}
-
 // S-16: junk behind a packet, packets for other IDs and Initials in small
 // datagrams are ignored, and nothing of them is kept.
 func TestS16CoalescedJunk(t *testing.T) {
