@@ -111,7 +111,7 @@ func TestEndedHandshakesCount(t *testing.T) {
 }
 
 // Sessions that are over are kept for a while, but not any number of them.
-func TestLingering(t *testing.T) {
+func TestS51Lingering(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		m := newMemNet(t, udp.NetworkOptions{Delay: time.Millisecond}, SocketOptions{MaxConnectionsPerHost: 10_000}, ListenOptions{})
 		defer m.close()
