@@ -208,7 +208,7 @@ func (s *Spool) Put(records []byte, dropped uint64) {
 	}
 }
 
-// maxNote is more than the record takes that tells of dropped events.
+// maxNote is no limit: more than the record takes that tells of dropped events.
 const maxNote = 256
 
 func (s *Spool) record(r []byte) {

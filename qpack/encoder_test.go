@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
+	"github.com/cinnabar-quic/cinnabar/internal/limits"
 	"slices"
 	"strings"
 	"testing"
@@ -288,6 +289,7 @@ func TestInsertionsOfOneSectionAreBounded(t *testing.T) {
 // A peer that acknowledges nothing makes the encoder remember a bounded number of
 // sections, and others go without the table.
 func TestOutstandingSectionsAreBounded(t *testing.T) {
+	most := limits.Bound(t, "qpack-sections")
 	e := new(Encoder)
 	e.SetLimits(4096, 100)
 	e.AppendSection(nil, 0, request())
@@ -295,13 +297,13 @@ func TestOutstandingSectionsAreBounded(t *testing.T) {
 	if err := e.Receive(appendInt(nil, 0, 6, e.table.inserted)); err != nil {
 		t.Fatal(err)
 	}
-	for i := range int64(3 * maxSections) {
+	for i := range int64(3 * most) {
 		b := e.AppendSection(nil, i/2, request())
-		if dynamic := b[0] != 0; dynamic != (i < maxSections-1) {
+		if dynamic := b[0] != 0; dynamic != (i < int64(most)-1) {
 			t.Fatalf("section %d refers to the table: %v", i, dynamic)
 		}
 	}
-	if e.outstanding.n != maxSections || len(e.outstanding.nodes) != maxSections {
+	if e.outstanding.n != most || len(e.outstanding.nodes) != most {
 		t.Errorf("%d sections in %d places", e.outstanding.n, len(e.outstanding.nodes))
 	}
 	if err := e.Receive([]byte{0x80}); err != nil { // one of stream 0
@@ -410,10 +412,11 @@ func TestInsertionsThatDoNotPay(t *testing.T) {
 // A stream that the peer has cancelled is not read, so nobody would say when its
 // references are gone.
 func TestSectionsAfterCancellation(t *testing.T) {
+	most := limits.Bound(t, "qpack-cancelled")
 	e, d := new(Encoder), NewDecoder(4096, 100)
 	e.SetLimits(4096, 100)
 	exchange(t, e, d, 0, request())
-	for i := range int64(2 * maxRecent) {
+	for i := range int64(2 * most) {
 		if err := e.Receive(appendInt(nil, 0x40, 6, uint64(4*i))); err != nil {
 			t.Fatal(err)
 		}
@@ -421,7 +424,7 @@ func TestSectionsAfterCancellation(t *testing.T) {
 			t.Fatalf("stream %d: section %x, %d outstanding", 4*i, b, e.outstanding.n)
 		}
 	}
-	if n := len(e.cancelled.streams); n != maxRecent {
+	if n := len(e.cancelled.streams); n != most {
 		t.Errorf("%d streams are remembered", n)
 	}
 }
@@ -429,6 +432,7 @@ func TestSectionsAfterCancellation(t *testing.T) {
 // A second SETTINGS, after remembered ones, may raise the number of streams; the
 // capacity stays.
 func TestSetLimitsAgain(t *testing.T) {
+	most := limits.Bound(t, "qpack-at-risk")
 	e := new(Encoder)
 	e.SetLimits(0, 0)
 	e.SetLimits(100, 0)
@@ -440,7 +444,7 @@ func TestSetLimitsAgain(t *testing.T) {
 	if e.table.capacity != 100 || e.maxRisk != 7 || e.maxEntries != 3 {
 		t.Fatalf("capacity %d, %d streams, %d entries", e.table.capacity, e.maxRisk, e.maxEntries)
 	}
-	if e.SetLimits(4096, 1<<62); e.maxRisk != maxAtRisk {
+	if e.SetLimits(4096, 1<<62); e.maxRisk != most {
 		t.Errorf("%d streams at risk", e.maxRisk)
 	}
 }

@@ -11,7 +11,7 @@ import (
 
 // A datagram that only looks like a client's first one makes no session: not one
 // that is counted against a limit, nor one that a hook hears of.
-func TestJunkInitial(t *testing.T) {
+func TestS15JunkInitial(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		closed := 0
 		m := newMemNet(t, udp.NetworkOptions{}, SocketOptions{MaxConnectionsPerHost: 1},

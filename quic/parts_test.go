@@ -3,14 +3,15 @@ package quic
 import (
 	"bytes"
 	"crypto/tls"
+	"encoding/binary"
 	"fmt"
 	"math/rand/v2"
 	"testing"
 	"time"
 
 	"github.com/cinnabar-quic/cinnabar/internal/dgram"
+	"github.com/cinnabar-quic/cinnabar/internal/limits"
 	"github.com/cinnabar-quic/cinnabar/internal/transport"
-	"github.com/cinnabar-quic/cinnabar/internal/udp"
 	"github.com/cinnabar-quic/cinnabar/internal/wire"
 )
 
@@ -57,9 +58,10 @@ func TestWaitQueue(t *testing.T) {
 
 // The inbox keeps order, and drops what is too much.
 func TestInbox(t *testing.T) {
+	most, slabsHeld := limits.Bound(t, "inbox-datagrams"), limits.Bound(t, "inbox-parcels")
 	var b inbox
 	datagram := func(i int) dgram.Datagram { return dgram.Datagram{Data: fmt.Appendf(nil, "%d", i)} }
-	for i := range inboxDatagrams + 5 {
+	for i := range most + 5 {
 		d := []dgram.Datagram{datagram(-1), datagram(i)}
 		b.copy(d, func(j int) bool { return j == 1 })
 	}
@@ -78,12 +80,12 @@ func TestInbox(t *testing.T) {
 		p.put()
 		p = next
 	}
-	if i != inboxDatagrams || !b.empty() || b.take() != nil {
+	if i != most || !b.empty() || b.take() != nil {
 		t.Errorf("%d came out", i)
 	}
 	// Large ones are bounded by memory instead, and whole parcels count too.
 	pushed := 0
-	for range 20 {
+	for range 200 {
 		p := parcels.Get().(*parcel)
 		p.slab = slabs.Get()
 		p.d[0], p.n = dgram.Datagram{Data: p.slab[:60_000]}, 1
@@ -93,7 +95,7 @@ func TestInbox(t *testing.T) {
 			p.put()
 		}
 	}
-	if pushed != 512<<10/udp.SlabSize {
+	if pushed != slabsHeld {
 		t.Errorf("%d slabs went in", pushed)
 	}
 	for p := b.take(); p != nil; {
@@ -182,9 +184,17 @@ func TestTokenStore(t *testing.T) {
 	if string(s.Take("a")) != "3" || s.Take("a") != nil || string(s.Take("c")) != "4" || s.Len() != 0 {
 		t.Error("a token is used once")
 	}
+	most := limits.Bound(t, "tokens")
+	s = NewTokenStore(0)
+	for i := range 20 * most {
+		s.Put(fmt.Sprint(i), []byte("x"))
+	}
+	if s.Len() != most || s.Take(fmt.Sprint(20*most-1)) == nil {
+		t.Errorf("%d tokens kept", s.Len())
+	}
 }
 
-func TestReplayRegister(t *testing.T) {
+func TestS23ReplayRegister(t *testing.T) {
 	old := time.Now().Add(-time.Second)
 	g := NewReplayRegister(3)
 	id := func(i byte) []byte { return append(make([]byte, 15), i) }
@@ -206,14 +216,25 @@ func TestReplayRegister(t *testing.T) {
 	if g.Use([]byte("short"), time.Now()) {
 		t.Error("not one of our IDs")
 	}
+	most := limits.Bound(t, "tickets-used")
+	g, now = NewReplayRegister(0), time.Now()
+	for i := range most {
+		if !g.Use(binary.BigEndian.AppendUint64(make([]byte, 8), uint64(i)), now) {
+			t.Fatalf("full with %d tickets", i)
+		}
+	}
+	if g.Use(binary.BigEndian.AppendUint64(make([]byte, 8), uint64(most)), now) {
+		t.Error("one more ticket is taken")
+	}
 }
 
 // A dispatcher that is not served drops what is not the end of something.
 func TestDispatcherBound(t *testing.T) {
+	most := limits.Bound(t, "notices")
 	var runs []func()
 	d := dispatcher{run: func(f func()) { runs = append(runs, f) }}
 	n := 0
-	for range maxNotices + 10 {
+	for range most + 10 {
 		d.post(func() { n++ }, false)
 	}
 	d.post(func() { n++ }, true)
@@ -224,7 +245,7 @@ func TestDispatcherBound(t *testing.T) {
 	}
 	d.post(func() { n++ }, true)
 	runs[0]()
-	if n != maxNotices+2 {
+	if n != most+2 {
 		t.Errorf("%d notices came", n)
 	}
 	d.hold()
@@ -235,7 +256,7 @@ func TestDispatcherBound(t *testing.T) {
 	}
 	d.release()
 	runs[1]()
-	if n != maxNotices+3 {
+	if n != most+3 {
 		t.Errorf("%d notices came", n)
 	}
 }

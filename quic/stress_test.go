@@ -16,7 +16,7 @@ import (
 
 // Many goroutines do everything at once: nothing may race, hang, or arrive wrong. On
 // real sockets, and over a network in memory where a hang shows at once.
-func TestEverythingAtOnce(t *testing.T) {
+func TestS55EverythingAtOnce(t *testing.T) {
 	seed := rand.Uint64()
 	t.Logf("seed %d", seed)
 	t.Run("loopback", func(t *testing.T) {

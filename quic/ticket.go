@@ -30,12 +30,15 @@ type ReplayRegister interface {
 	Use(id []byte, issued time.Time) bool
 }
 
+// defaultReplays is how many tickets a register remembers unless told.
+const defaultReplays = 1 << 16
+
 // NewReplayRegister returns a register in memory for at most n tickets, 0 for
 // 65,536. When it is full it forgets them all, and refuses every ticket that was
 // issued before; it begins so too.
 func NewReplayRegister(n int) ReplayRegister {
 	if n <= 0 {
-		n = 1 << 16
+		n = defaultReplays
 	}
 	return &replayRegister{used: make(map[[16]byte]struct{}), most: n, since: time.Now()}
 }

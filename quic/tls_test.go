@@ -209,7 +209,7 @@ func waitFor(t testing.TB, done func() bool) {
 
 // A callback that takes its time holds up its own session and no other, and not
 // the handshake's clock; but it has a limit of its own.
-func TestSlowCallback(t *testing.T) {
+func TestS53SlowCallback(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		cert, _ := identity()
 		wait := map[string]time.Duration{"localhost": 30 * time.Second, "never": time.Hour}
@@ -296,7 +296,7 @@ func TestResumption(t *testing.T) {
 }
 
 // A ticket serves 0-RTT once: somebody who sends the same again gets no data through.
-func TestTicketServesOnce(t *testing.T) {
+func TestS23TicketServesOnce(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		m := newMemNet(t, udp.NetworkOptions{Delay: time.Millisecond}, SocketOptions{}, ListenOptions{})
 		defer m.close()
@@ -352,7 +352,7 @@ func TestTicketServesOnce(t *testing.T) {
 
 // Early data is refused by a server that does not want it, and by one whose limits have
 // fallen; it then goes again.
-func TestEarlyDataRefused(t *testing.T) {
+func TestS23EarlyDataRefused(t *testing.T) {
 	for _, test := range []struct {
 		name   string
 		second ListenOptions

@@ -18,10 +18,13 @@ type TokenStore struct {
 
 type tokenEntry struct{ key, token string }
 
+// defaultTokens is how many servers' tokens a store keeps unless told.
+const defaultTokens = 64
+
 // NewTokenStore returns a store for the newest tokens of at most n servers, 0 for 64.
 func NewTokenStore(n int) *TokenStore {
 	if n <= 0 {
-		n = 64
+		n = defaultTokens
 	}
 	return &TokenStore{most: n, byKey: make(map[string]*list.Element)}
 }

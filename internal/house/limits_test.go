@@ -22,7 +22,7 @@ import (
 // limited are the packages in which every constant with the name of a limit is one of
 // the table's, or says in its comment that it is "no limit".
 var limited = []string{
-	"internal/wire", "internal/stream", "internal/recovery", "internal/transport", "internal/udp", "quic", "http3", "qpack", "qlog",
+	"internal/wire", "internal/stream", "internal/recovery", "internal/transport", "internal/udp", "quic", "qpack", "qlog",
 }
 
 var limitName = regexp.MustCompile(`^[mM](ax|ost)[A-Z]`)
@@ -82,6 +82,12 @@ func evaluate(all map[string]*constSpec, dir string, e ast.Expr) constant.Value 
 	case *ast.SelectorExpr:
 		if x, ok := e.X.(*ast.Ident); ok && x.Name == "time" && units[e.Sel.Name] > 0 {
 			return constant.MakeInt64(int64(units[e.Sel.Name]))
+		} else if ok {
+			for name, c := range all {
+				if strings.HasSuffix("/"+name, "/"+x.Name+"."+e.Sel.Name) {
+					return evaluate(all, c.s.dir, c.expr)
+				}
+			}
 		}
 	case *ast.BinaryExpr:
 		x, y := evaluate(all, dir, e.X), evaluate(all, dir, e.Y)

@@ -101,9 +101,9 @@ func (s *scene) finish() {
 	}
 }
 
-// TestHandshakeLossGrid drops every subset of the first eight datagrams of one
+// TestS54HandshakeLossGrid drops every subset of the first eight datagrams of one
 // direction, or of both: no loss makes the ends wait for each other.
-func TestHandshakeLossGrid(t *testing.T) {
+func TestS54HandshakeLossGrid(t *testing.T) {
 	for _, setup := range []struct {
 		name  string
 		retry bool

@@ -12,7 +12,7 @@ import (
 // each fill a datagram with one STREAM frame of new bytes. What is the same for all
 // of them is found out once, and nobody who has nothing to say is asked for each.
 
-const maxStreamHeaderLen = 1 + 8 + 8 // without a length
+const maxStreamHeaderLen = 1 + 8 + 8 // no limit: without a length
 
 // transmitRun adds a run to a batch that begins with a full datagram, within what the congestion
 // window, but for what is reserved, and the pacer allow. It returns how many bytes it has added.

@@ -37,6 +37,10 @@ const (
 
 	maxTokenLen = 1000 // of the peer's tokens: an Initial packet must have room for more
 
+	retryAbove    = 1000   // handshakes in flight from which on Retry is asked for,
+	refuseAbove   = 10_000 // and from which on first packets are dropped
+	resetsPerHost = 10     // stateless resets to one address
+
 	tlsPatience = 5 * time.Millisecond // for which acknowledgements wait for TLS
 
 	ackOnlyPing = 20 // after so many packets that ask for no ACK, one does (RFC 9000 §13.2.4)

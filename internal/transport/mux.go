@@ -83,10 +83,10 @@ func NewMux(now mono.Time, cfg MuxConfig) *Mux {
 		cfg.RetryTokenTimeout = 10 * time.Second
 	}
 	if cfg.RetryAbove == 0 {
-		cfg.RetryAbove = 1000
+		cfg.RetryAbove = retryAbove
 	}
 	if cfg.RefuseAbove == 0 {
-		cfg.RefuseAbove = 10_000
+		cfg.RefuseAbove = refuseAbove
 	}
 	m := &Mux{
 		cfg:    cfg,
@@ -96,7 +96,7 @@ func NewMux(now mono.Time, cfg MuxConfig) *Mux {
 		owned:  make(map[*Conn]*owned),
 	}
 	if cfg.MaxResetsPerHost == 0 {
-		m.cfg.MaxResetsPerHost = 10
+		m.cfg.MaxResetsPerHost = resetsPerHost
 	}
 	m.replies = newBucket(now, repliesBurst, replyInterval)
 	m.retries = newBucket(now, retriesBurst, retryInterval)

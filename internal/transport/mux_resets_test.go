@@ -14,7 +14,7 @@ func TestS24ResetsPerHost(t *testing.T) {
 		r := newMuxRig(t, func(mc *MuxConfig) { mc.MaxResetsPerHost = most })
 		want := most
 		if want == 0 {
-			want = 10
+			want = limits.Bound(t, "resets-per-host")
 		}
 		burst := func(host string) (n int) {
 			for port := range 50 {

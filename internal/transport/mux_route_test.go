@@ -3,6 +3,7 @@ package transport
 import (
 	"bytes"
 	"encoding/binary"
+	"fmt"
 	"testing"
 	"time"
 
@@ -262,7 +263,13 @@ func TestMuxRefusalReachesClient(t *testing.T) {
 // Past RetryAbove handshakes in flight clients must show their address, past
 // RefuseAbove nothing is answered at all; handshakes that end make room.
 func TestS15HandshakesBounded(t *testing.T) {
-	r := newMuxRig(t, func(mc *MuxConfig) { mc.RetryAbove, mc.RefuseAbove = 3, 5 })
+	retry, refuse := limits.Bound(t, "retry-above"), limits.Bound(t, "refuse-above")
+	r := newMuxRig(t, nil)
+	for handshakes, want := range map[int]Verdict{retry - 1: Initial, retry: Reply, refuse - 1: Reply, refuse: Drop} {
+		r.mux.handshakes = handshakes // as if so many were in flight
+		r.want(fmt.Sprint(handshakes, " in flight"), r.initial(nil, 1200), want)
+	}
+	r = newMuxRig(t, func(mc *MuxConfig) { mc.RetryAbove, mc.RefuseAbove = 3, 5 })
 	var conns []*Conn
 	begin := func(token []byte) {
 		t.Helper()
