@@ -112,17 +112,26 @@ func (k *OneRTT) CanWrite() bool { return k.write.suite != nil }
 // the confidentiality limit forbids another packet in this key phase: ask
 // SendLimit before that.
 func (k *OneRTT) Seal(pkt []byte, pnOff, pnLen int, pn int64) []byte {
+	sealed := k.SealFrom(pkt[:pnOff+pnLen], pkt[pnOff+pnLen:], pnLen, pn)
+	if sealed == nil {
+		clear(pkt[pnOff:])
+	}
+	return sealed
+}
+
+// SealFrom is Seal for a packet whose header ends with the packet number, and whose payload
+// stands elsewhere and is left as it is. Past the limit it writes nothing.
+func (k *OneRTT) SealFrom(header, payload []byte, pnLen int, pn int64) []byte {
 	w := &k.write
 	if w.sealed >= k.confidentialityLimit() {
-		clear(pkt[pnOff:])
 		return nil
 	}
 	if w.sealed == 0 {
 		w.first = pn
 	}
 	w.sealed++
-	pkt = w.packet.seal(pkt, pnOff+pnLen, pn)
-	w.header.apply(pkt, pnOff, pnLen)
+	pkt := w.packet.seal(header, payload, pn)
+	w.header.apply(pkt, len(header)-pnLen, pnLen)
 	return pkt
 }
 

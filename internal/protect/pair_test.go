@@ -75,7 +75,7 @@ func (e *end) cheat(pn int64, phase int) []byte {
 	}
 	key := mustKey(info, secret)
 	pkt := append(make([]byte, 0, 100), 0x41|byte(phase&1)*keyPhaseBit, 'd', 'c', 'i', 'd', byte(pn>>8), byte(pn))
-	pkt = key.seal(append(pkt, "a payload"...), 7, pn)
+	pkt = key.seal(pkt, []byte("a payload"), pn)
 	header.apply(pkt, 5, 2)
 	return pkt
 }

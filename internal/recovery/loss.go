@@ -133,38 +133,60 @@ func (l *Loss) Skip(space Space) {
 // Sent records a packet that leaves now, whose number is Next(space), with what
 // it carries; both are copied. It also charges the pacer for a packet in flight.
 func (l *Loss) Sent(now mono.Time, space Space, p Packet, frames []Frame) {
+	if len(frames) > math.MaxUint16 {
+		panic("BUG: too many frames in a packet")
+	}
+	l.count(now, space, &p, 1)
+	s := l.spaces[space]
+	s.sent.push(&p, frames, l.fateAt < len(l.fates))
+	if !p.InFlight {
+		s.boundQuiet()
+	}
+}
+
+// SentRun is Sent for as many packets as there are frames, each with one of them. They are all
+// like p, and have numbers from p's on.
+func (l *Loss) SentRun(now mono.Time, space Space, p Packet, frames []Frame) {
+	l.count(now, space, &p, len(frames))
+	s := l.spaces[space]
+	for i := range frames {
+		s.sent.push(&p, frames[i:i+1], l.fateAt < len(l.fates))
+		p.Number++
+		p.order++
+		p.cut = false
+		if !p.InFlight {
+			s.boundQuiet()
+		}
+	}
+}
+
+// count counts n packets like p that leave now, and completes p's record.
+func (l *Loss) count(now mono.Time, space Space, p *Packet, n int) {
 	s := l.spaces[space]
 	if p.Number != s.next {
 		panic("BUG: packet numbers out of order")
 	}
-	if len(frames) > math.MaxUint16 {
-		panic("BUG: too many frames in a packet")
-	}
-	s.next++
+	s.next += int64(n)
 	now = max(now, l.latestSent) // send times never fall, whatever the clock does
 	l.latestSent = now
 	p.Sent, p.state, p.order = now, outstanding, uint32(l.order)
 	p.cut, s.cut = s.cut, false
 	p.InFlight = p.InFlight || p.AckEliciting
-	l.order++
+	l.order += int64(n)
 	l.firstSent = min(l.firstSent, now)
-	l.stats.Sent++
-	l.stats.SentBytes += uint64(p.Size)
+	l.stats.Sent += uint64(n)
+	l.stats.SentBytes += uint64(n) * uint64(p.Size)
 	if p.AckEliciting {
-		s.eliciting++
+		s.eliciting += n
 		s.lastSent, l.idleFrom = now, now
 	}
 	if p.InFlight && p.Epoch == l.epoch {
-		l.inFlight += int(p.Size)
+		l.inFlight += n * int(p.Size)
 		l.stats.MaxInFlight = max(l.stats.MaxInFlight, l.inFlight)
-		l.charge(now, int(p.Size))
+		l.charge(now, n*int(p.Size))
 	}
 	if p.ECN != dgram.NotECT {
-		l.marked(s, &p)
-	}
-	s.sent.push(&p, frames, l.fateAt < len(l.fates))
-	if !p.InFlight {
-		s.boundQuiet()
+		l.marked(s, p, n)
 	}
 }
 

@@ -170,3 +170,7 @@ func (l *Loss) Controller() congestion.Controller { return l.controller }
 
 // Stats returns the counts since Init.
 func (l *Loss) Stats() Stats { return l.stats }
+
+// Arrivals counts the packets that are known to have arrived, in time or after they
+// were taken as lost.
+func (l *Loss) Arrivals() uint64 { return l.stats.Acked + l.stats.Spurious }

@@ -43,6 +43,7 @@ type Conn struct {
 	asking  ackFrequency
 	skip    skip
 	idle    idle
+	budget  budget
 	events  eventQueue
 	stats   counters
 	times   connTimes

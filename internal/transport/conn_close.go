@@ -47,7 +47,20 @@ func (c *Conn) Destroy(now mono.Time) {
 
 // fail closes the connection because the peer broke a rule.
 func (c *Conn) fail(now mono.Time, err *wire.Error) {
-	c.enterClosing(now, CloseReason{Kind: CloseLocal, Code: uint64(err.Code), Frame: err.Frame, Reason: err.Reason})
+	c.enterClosing(now, CloseReason{Kind: CloseLocal, Code: uint64(err.Code), Frame: err.Frame, Reason: err.Reason, Limit: pastLimit(err)})
+}
+
+// pastLimit reports whether an error is that the peer sent more than we take. RFC 9000
+// has codes for the limits that are advertised; where a bound is our own affair, the
+// code is INTERNAL_ERROR and a frame has met it.
+func pastLimit(err *wire.Error) bool {
+	switch err.Code {
+	case wire.FlowControlError, wire.StreamLimitError, wire.ConnectionIDLimitError, wire.CryptoBufferExceeded:
+		return true
+	case wire.InternalError:
+		return err.Frame != 0
+	}
+	return false
 }
 
 func (c *Conn) enterClosing(now mono.Time, reason CloseReason) {

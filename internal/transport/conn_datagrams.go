@@ -50,7 +50,7 @@ func (c *Conn) MaxDatagramSize() (n int, known, ok bool) {
 
 const (
 	smallestDatagramFrame = 2       // type and length
-	maxDatagramFrame      = 1 << 16 // nothing larger fits a packet, whatever the peer says
+	maxDatagramFrame      = 1 << 16 // no limit: nothing larger fits a packet, whatever the peer says
 )
 
 // payloadOf returns how many bytes of data fit a DATAGRAM frame of so many bytes with a length.

@@ -295,12 +295,15 @@ func (c *Conn) cryptoIn(sp recovery.Space) *stream.Recv {
 }
 
 // onCrypto takes a CRYPTO frame and hands what is in order to TLS.
-func (c *Conn) onCrypto(now mono.Time, sp recovery.Space, f wire.Crypto) *wire.Error {
+func (c *Conn) onCrypto(p *received, f wire.Crypto) *wire.Error {
+	now, sp := p.now, p.space
 	level := levelOf(sp)
 	s := c.cryptoIn(sp)
 	if s == nil {
+		p.waste(wire.FrameCrypto, 1)
 		return nil
 	}
+	held := s.Held()
 	_, code := s.Grow(f.Offset, len(f.Data), false)
 	if code == wire.NoError {
 		if sp != recovery.App && c.levelEnded(sp) && f.Offset+int64(len(f.Data)) > s.Highest() {
@@ -311,6 +314,7 @@ func (c *Conn) onCrypto(now mono.Time, sp recovery.Space, f wire.Crypto) *wire.E
 	if code != wire.NoError {
 		return frameError(wire.CryptoBufferExceeded, wire.FrameCrypto, "too many handshake bytes")
 	}
+	p.wasteUnless(s.Held() > held, wire.FrameCrypto)
 	if sp != recovery.App && len(f.Data) > 0 {
 		c.times.note(HandshakePieces, now, c.stats.datagramsReceived)
 	}

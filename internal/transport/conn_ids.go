@@ -168,12 +168,13 @@ func (s *ids) addPreferred(c *Conn, p *wire.PreferredAddress) {
 }
 
 // onNew takes NEW_CONNECTION_ID (RFC 9000 §5.1.1, §5.1.2, §19.15).
-func (s *ids) onNew(c *Conn, f wire.NewConnectionID) *wire.Error {
+func (s *ids) onNew(c *Conn, p *received, f wire.NewConnectionID) *wire.Error {
 	const t = wire.FrameNewConnectionID
 	if s.peer.Len() == 0 {
 		return frameError(wire.ProtocolViolation, t, "new connection ID from a peer whose IDs are empty")
 	}
 	if f.Seq < s.retirePriorTo {
+		p.waste(t, 1)
 		s.retireSeq(f.Seq)
 		return s.checkRetirements(c)
 	}
@@ -186,6 +187,12 @@ func (s *ids) onNew(c *Conn, f wire.NewConnectionID) *wire.Error {
 		case sameSeq || sameID:
 			return frameError(wire.ProtocolViolation, t, "connection ID, sequence number and token do not belong together")
 		}
+	}
+	switch {
+	case f.RetirePriorTo > s.retirePriorTo:
+		p.waste(t, uselessWork)
+	case known:
+		p.waste(t, 1)
 	}
 	if !known {
 		s.remote = append(s.remote, remoteID{seq: f.Seq, id: f.ID, token: f.Token, hasToken: true})
@@ -219,7 +226,7 @@ func (s *ids) anyFrom(seq int64) bool {
 // checkRetirements bounds the retirements that the peer has not acknowledged by
 // three times what it may have active.
 func (s *ids) checkRetirements(c *Conn) *wire.Error {
-	if int64(len(s.retire)) > 3*c.maxPeerIDs() {
+	if int64(len(s.retire)) > retirementsPerID*c.maxPeerIDs() {
 		return frameError(wire.ConnectionIDLimitError, wire.FrameNewConnectionID, "retires connection IDs faster than it acknowledges")
 	}
 	return nil
@@ -287,6 +294,21 @@ func (s *ids) take() (seq int64, ok bool) {
 func (s *ids) spare() bool {
 	for i := range s.remote {
 		if !s.remote[i].used {
+			return true
+		}
+	}
+	return false
+}
+
+// wanted reports whether a frame about IDs is to be sent.
+func (s *ids) wanted() bool {
+	for i := range s.retire {
+		if s.retire[i].sent.wanted() {
+			return true
+		}
+	}
+	for i := range s.local {
+		if s.local[i].sent.wanted() {
 			return true
 		}
 	}

@@ -129,7 +129,7 @@ func (c *Conn) goPreferred(now mono.Time) {
 		to = c.peer.PreferredAddress.IPv6
 	}
 	switch ip := to.Addr(); {
-	case !to.IsValid() || to.Port() == 0 || ip.IsUnspecified() || to == from.Remote || !c.ids.spare():
+	case !to.IsValid() || reflects(to.Port()) || ip.IsUnspecified() || to == from.Remote || !c.ids.spare():
 		return
 	case ip.IsMulticast() || ip.IsLoopback() && !from.Remote.Addr().IsLoopback():
 		return // a server must not make us speak to our own host or network (RFC 9000 §21.5.3)

@@ -31,7 +31,6 @@ package transport
 
 import (
 	"bytes"
-	"fmt"
 	mrand "math/rand/v2"
 	"net/netip"
 	"slices"
@@ -39,6 +38,7 @@ import (
 	"time"
 
 	"github.com/cinnabar-quic/cinnabar/internal/dgram"
+	"github.com/cinnabar-quic/cinnabar/internal/evil"
 	"github.com/cinnabar-quic/cinnabar/internal/mono"
 	"github.com/cinnabar-quic/cinnabar/internal/ranges"
 	"github.com/cinnabar-quic/cinnabar/internal/recovery"
@@ -582,8 +582,4 @@ func spaceOf(typ wire.PacketType) recovery.Space {
 }
 
 // rawFrame is bytes that stand for a frame.
-type rawFrame []byte
-
-func (f rawFrame) Append(b []byte) []byte { return append(b, f...) }
-func (f rawFrame) Type() wire.FrameType   { return wire.FrameType(f[0]) }
-func (f rawFrame) String() string         { return fmt.Sprintf("raw %x", []byte(f)) }
+type rawFrame = evil.Raw
