@@ -8,6 +8,7 @@ import (
 	"github.com/cinnabar-quic/cinnabar/internal/mono"
 	"github.com/cinnabar-quic/cinnabar/internal/protect"
 	"github.com/cinnabar-quic/cinnabar/internal/recovery"
+	"github.com/cinnabar-quic/cinnabar/internal/stream"
 	"github.com/cinnabar-quic/cinnabar/internal/wire"
 	"github.com/cinnabar-quic/cinnabar/qlog"
 )
@@ -36,7 +37,8 @@ type Conn struct {
 	mtu     mtu
 	flow    flow
 	streams streams
-	post    *cryptoStream // 1-RTT CRYPTO; nil until there is any
+	postOut *stream.Send // 1-RTT CRYPTO, most often one way only; nil until there is any
+	postIn  *stream.Recv
 	control control
 	asking  ackFrequency
 	skip    skip

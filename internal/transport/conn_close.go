@@ -104,10 +104,13 @@ func (c *Conn) end(now mono.Time, state lifeState, reason *CloseReason) {
 	c.stats.closed = now
 	c.streams.release(c, reason.orderly(c.noError))
 	c.datagrams.release(c, reason.orderly(c.noError))
-	if c.post != nil {
-		c.post.release()
-		c.post = nil
+	if c.postOut != nil {
+		c.postOut.Release()
 	}
+	if c.postIn != nil {
+		c.postIn.Release()
+	}
+	c.postOut, c.postIn = nil, nil
 	c.waiting = waiting{}
 	if c.hs != nil {
 		for i := range c.hs.spaces {

@@ -87,13 +87,13 @@ func (c *Conn) settleCrypto(now mono.Time, sp recovery.Space, f *recovery.Frame,
 	if arrived {
 		c.times.cryptoAcked(now, sp)
 	}
-	s := c.cryptoStream(levelOf(sp))
+	s := c.cryptoOut(levelOf(sp))
 	switch {
 	case s == nil:
 	case arrived:
-		s.out.Acked(f.Off, int(f.Len), false)
+		s.Acked(f.Off, int(f.Len), false)
 	default:
-		s.out.Lost(f.Off, int(f.Len), false)
+		s.Lost(f.Off, int(f.Len), false)
 	}
 }
 

@@ -53,9 +53,12 @@ type cryptoStream struct {
 }
 
 func (s *cryptoStream) init(pool stream.Pool) {
-	s.out.Init(pool, 1<<62-1)
+	s.out.Init(pool, cryptoMost)
 	s.in.Init(pool, cryptoWindow)
 }
+
+// cryptoMost is how many handshake bytes a level could send: there is no flow control.
+const cryptoMost = 1<<62 - 1
 
 func (s *cryptoStream) release() {
 	s.out.Release()
@@ -253,61 +256,75 @@ func (c *Conn) setWriteSecret(e TLSEvent) *wire.Error {
 }
 
 func (c *Conn) writeCrypto(level Level, data []byte) {
-	if s := c.cryptoStream(level); s != nil {
-		s.out.Write(data)
+	if level == LevelApp && c.postOut == nil {
+		c.postOut = new(stream.Send)
+		c.postOut.Init(c.cfg.Pool, cryptoMost)
+	}
+	if s := c.cryptoOut(level); s != nil {
+		s.Write(data)
 	}
 }
 
-// cryptoStream returns the CRYPTO stream of a level, nil where there is none any more.
-func (c *Conn) cryptoStream(level Level) *cryptoStream {
+// cryptoOut returns our handshake bytes of a level, nil where there are none any more.
+func (c *Conn) cryptoOut(level Level) *stream.Send {
 	switch {
 	case level == LevelApp:
-		if c.post == nil {
-			c.post = new(cryptoStream)
-			c.post.init(c.cfg.Pool)
-		}
-		return c.post
+		return c.postOut
 	case c.hs == nil:
 		return nil
 	case level == LevelInitial:
-		return &c.hs.spaces[recovery.Initial].crypto
+		return &c.hs.spaces[recovery.Initial].crypto.out
 	case level == LevelHandshake:
-		return &c.hs.spaces[recovery.Handshake].crypto
+		return &c.hs.spaces[recovery.Handshake].crypto.out
 	}
 	return nil
+}
+
+// cryptoIn returns the peer's handshake bytes of a level that a CRYPTO frame came at.
+func (c *Conn) cryptoIn(sp recovery.Space) *stream.Recv {
+	switch {
+	case sp != recovery.App && c.hs != nil:
+		return &c.hs.spaces[sp].crypto.in
+	case sp != recovery.App:
+		return nil
+	case c.postIn == nil:
+		c.postIn = new(stream.Recv)
+		c.postIn.Init(c.cfg.Pool, cryptoWindow)
+	}
+	return c.postIn
 }
 
 // onCrypto takes a CRYPTO frame and hands what is in order to TLS.
 func (c *Conn) onCrypto(p *received, f wire.Crypto) *wire.Error {
 	now, sp := p.now, p.space
 	level := levelOf(sp)
-	s := c.cryptoStream(level)
+	s := c.cryptoIn(sp)
 	if s == nil {
 		p.waste(wire.FrameCrypto, 1)
 		return nil
 	}
-	held := s.in.Held()
-	_, code := s.in.Grow(f.Offset, len(f.Data), false)
+	held := s.Held()
+	_, code := s.Grow(f.Offset, len(f.Data), false)
 	if code == wire.NoError {
-		if sp != recovery.App && c.levelEnded(sp) && f.Offset+int64(len(f.Data)) > s.in.Highest() {
+		if sp != recovery.App && c.levelEnded(sp) && f.Offset+int64(len(f.Data)) > s.Highest() {
 			return frameError(wire.ProtocolViolation, wire.FrameCrypto, "handshake bytes at a level that is over")
 		}
-		code = s.in.Receive(f.Offset, f.Data, false)
+		code = s.Receive(f.Offset, f.Data, false)
 	}
 	if code != wire.NoError {
 		return frameError(wire.CryptoBufferExceeded, wire.FrameCrypto, "too many handshake bytes")
 	}
-	p.wasteUnless(s.in.Held() > held, wire.FrameCrypto)
+	p.wasteUnless(s.Held() > held, wire.FrameCrypto)
 	if sp != recovery.App && len(f.Data) > 0 {
 		c.times.note(HandshakePieces, now, c.stats.datagramsReceived)
 	}
-	n := s.in.Readable()
+	n := s.Readable()
 	if n == 0 {
 		return nil
 	}
 	data := make([]byte, n)
-	s.in.Read(data)
-	s.in.SetLimit(min(s.in.Consumed()+cryptoWindow, cryptoTotal[level]))
+	s.Read(data)
+	s.SetLimit(min(s.Consumed()+cryptoWindow, cryptoTotal[level]))
 	c.events.push(Event{Kind: EventTLS, Level: level, Detail: &Detail{Data: data}})
 	return nil
 }

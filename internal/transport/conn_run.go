@@ -46,7 +46,7 @@ func (c *Conn) onlyData() bool {
 		return false
 	}
 	s := &c.streams
-	if s.ctl.head != nil || c.post != nil && c.post.out.Pending(1) {
+	if s.ctl.head != nil || c.postOut != nil && c.postOut.Pending(1) {
 		return false
 	}
 	for _, g := range [...]signal{

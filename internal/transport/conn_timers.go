@@ -23,6 +23,7 @@ const (
 	timerKeys                   // the previous 1-RTT keys go (RFC 9001 §6.5)
 	timerMTU                    // discovery tries a larger datagram again (RFC 8899 §5.3)
 	timerOriginal               // late first packets of the client are no longer ours (RFC 9000 §5.2.2)
+	timerRest                   // nothing went on for a while: memory of busier times goes
 	timerGone                   // closing or draining is over (RFC 9000 §10.2)
 	timers
 )
@@ -80,6 +81,8 @@ func (c *Conn) when(t timer) mono.Time {
 		return c.mtu.raiseAt
 	case timerOriginal:
 		return c.ids.originalUntil
+	case timerRest:
+		return c.idle.restAt(c)
 	}
 	return mono.Never
 }
@@ -94,7 +97,7 @@ func (c *Conn) Advance(now mono.Time) {
 	}
 	for t := timer(0); t < timers; t++ {
 		if c.when(t) <= now {
-			if c.qlog != nil {
+			if c.qlog != nil && t != timerRest {
 				c.qlog.expired(t)
 			}
 			c.fire(now, t)
@@ -139,8 +142,25 @@ func (c *Conn) fire(now mono.Time, t timer) {
 	case timerOriginal:
 		c.ids.originalUntil = mono.Never
 		c.events.push(Event{Kind: EventRetired, Detail: &Detail{CID: c.ids.original}})
+	case timerRest:
+		c.rest()
 	case timerGone:
 		c.enterGone(now, nil)
+	}
+}
+
+// rest gives back what memory a connection without anything in flight holds for the next
+// packet: to have it again costs a few allocations, and most connections idle most of the time.
+func (c *Conn) rest() {
+	c.idle.rests = true
+	c.loss.Trim()
+	c.frames = nil
+	c.events.rest()
+	if len(c.streams.table) == 0 {
+		c.streams.table, c.streams.last = make(map[int64]*Stream), nil
+	}
+	if q := c.datagrams; q != nil && q.out.count+q.in.count == 0 {
+		q.out.chunks, q.in.chunks = nil, nil
 	}
 }
 
@@ -171,20 +191,33 @@ type idle struct {
 	last      mono.Time // the same, or the first eliciting one sent since
 	lastPing  mono.Time
 	sent      bool // something eliciting was sent since last
+	rests     bool // nothing was heard or said since Conn.rest
 	keepAlive time.Duration
 }
 
 func (s *idle) init(now mono.Time, keepAlive time.Duration) { s.last, s.keepAlive = now, keepAlive }
 
 // heard restarts the timer: a packet was processed.
-func (s *idle) heard(now mono.Time) { s.heardAt, s.last, s.sent = now, now, false }
+func (s *idle) heard(now mono.Time) { s.heardAt, s.last, s.sent, s.rests = now, now, false, false }
 
 // spoke restarts the timer if this is the first eliciting packet since one was heard.
 func (s *idle) spoke(now mono.Time) {
+	s.rests = false
 	if !s.sent {
 		s.last, s.sent = now, true
 	}
 }
+
+// restAt returns when the connection has had nothing to do for restAfter.
+func (s *idle) restAt(c *Conn) mono.Time {
+	if s.rests || c.hs != nil || c.loss.InFlight() > 0 {
+		return mono.Never
+	}
+	return max(s.last, s.heardAt).Add(restAfter)
+}
+
+// restAfter is how much silence it takes for memory to be given back.
+const restAfter = time.Second
 
 // timeout returns the effective timeout, 0 if there is none: the smaller of
 // both ends' but never less than three PTOs.

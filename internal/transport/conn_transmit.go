@@ -6,6 +6,7 @@ import (
 	"github.com/cinnabar-quic/cinnabar/internal/dgram"
 	"github.com/cinnabar-quic/cinnabar/internal/mono"
 	"github.com/cinnabar-quic/cinnabar/internal/recovery"
+	"github.com/cinnabar-quic/cinnabar/internal/stream"
 	"github.com/cinnabar-quic/cinnabar/internal/wire"
 )
 
@@ -175,7 +176,7 @@ func (c *Conn) writeHandshakePacket(now mono.Time, d *datagram, sp recovery.Spac
 	pk.ackDue = pk.ackDue && c.hs.patience <= now
 	probe := c.loss.Probes(sp) > 0
 	if open || probe || c.handshakeStuck(sp) {
-		c.appendCrypto(d, pk, &s.crypto)
+		c.appendCrypto(d, pk, &s.crypto.out)
 		if probe && !pk.eliciting {
 			c.appendPing(d, pk)
 		}
@@ -246,9 +247,9 @@ func (c *Conn) appendPing(d *datagram, pk *packet) {
 	c.record(recovery.Frame{Kind: sentPing, Off: pk.pn})
 }
 
-func (c *Conn) appendCrypto(d *datagram, pk *packet, s *cryptoStream) {
+func (c *Conn) appendCrypto(d *datagram, pk *packet, s *stream.Send) {
 	for d.room() > 16 {
-		off, n, _, _, ok := s.out.Next(d.room(), math.MaxInt64)
+		off, n, _, _, ok := s.Next(d.room(), math.MaxInt64)
 		if !ok {
 			return
 		}
@@ -256,7 +257,7 @@ func (c *Conn) appendCrypto(d *datagram, pk *packet, s *cryptoStream) {
 		d.b = wire.AppendCryptoHeader(d.b, off, n)
 		at := len(d.b)
 		d.b = d.b[:at+n]
-		s.out.Take(d.b[at:], off, n, false)
+		s.Take(d.b[at:], off, n, false)
 		pk.eliciting = true
 		c.record(recovery.Frame{Kind: sentCrypto, Off: off, Len: uint32(n)})
 	}
@@ -281,8 +282,8 @@ func (c *Conn) appendControl(now mono.Time, d *datagram, pk *packet) {
 		d.b = wire.HandshakeDone{}.Append(d.b)
 		c.mark(pk, &c.control.handshakeDone, recovery.Frame{Kind: sentHandshakeDone})
 	}
-	if c.post != nil {
-		c.appendCrypto(d, pk, c.post)
+	if c.postOut != nil {
+		c.appendCrypto(d, pk, c.postOut)
 	}
 	for i := range c.ids.retire {
 		if r := &c.ids.retire[i]; r.sent.wanted() && d.room() >= maxFrameLen {

@@ -140,6 +140,13 @@ func (q *eventQueue) pushFate(first uint64, n uint32, arrived bool) {
 	q.push(Event{Kind: EventDatagramFate, Code: first, N: n, OK: arrived})
 }
 
+// rest gives the memory of an empty queue back.
+func (q *eventQueue) rest() {
+	if q.head == len(q.list) {
+		*q = eventQueue{}
+	}
+}
+
 func (q *eventQueue) pop() (Event, bool) {
 	if q.head == len(q.list) {
 		return Event{}, false

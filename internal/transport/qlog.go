@@ -243,7 +243,7 @@ func (r *recorder) timerChanges(c *Conn) {
 	for t := timer(0); t < timers; t++ {
 		before, at := r.timers[t], c.when(t)
 		switch {
-		case at == before:
+		case at == before, t == timerRest: // nothing of the protocol's
 			continue
 		case at == mono.Never:
 			r.add(&qlog.TimerUpdated{Type: timerNames[t], Event: "cancelled"})
