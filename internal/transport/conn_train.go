@@ -105,6 +105,7 @@ func (c *Conn) trainEnds(now mono.Time, t *train) {
 	c.trainTells(now, t)
 	c.acks.ReceivedRun(now, t.first, t.n, t.ecn)
 	c.idle.heard(now)
+	c.budget.settle(now, -int(t.n)) // each was of use
 	*t = train{}
 }
 
