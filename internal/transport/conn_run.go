@@ -12,7 +12,7 @@ import (
 // each fill a datagram with one STREAM frame of new bytes. What is the same for all
 // of them is found out once, and nobody who has nothing to say is asked for each.
 
-const maxStreamHeaderLen = 1 + 8 + 8 // no limit: without a length
+const streamHeaderLen = 1 + 8 + 8 // of a STREAM frame without a length, at most
 
 // transmitRun adds a run to a batch that begins with a full datagram, within what the congestion
 // window, but for what is reserved, and the pacer allow. It returns how many bytes it has added.
@@ -77,7 +77,7 @@ func (c *Conn) writeRunPacket(room []byte, size int, header []byte, pn int64, pn
 	pkt := append(room, header...)
 	pkt = wire.AppendPacketNumber(pkt, pn, pnLen)
 	if lent := st.send.Lend(head, n); lent != nil {
-		var kept [maxStreamHeaderLen]byte
+		var kept [streamHeaderLen]byte
 		copy(kept[:], lent[:head])
 		wire.AppendStreamHeader(lent[:0], st.id, off, n, false, false)
 		sealed := c.oneRTT.SealFrom(pkt, lent, pnLen, pn)

@@ -84,7 +84,7 @@ func (c *Conn) takeNext(now mono.Time, t *train, payload []byte) bool {
 	}
 	n := int64(len(f.Data))
 	st := c.streams.find(f.ID)
-	if st == nil || !st.canRecv || !c.flow.allows(n) || !st.recv.Continue(f.Offset, f.Data) {
+	if n == 0 || st == nil || !st.canRecv || !c.flow.allows(n) || !st.recv.Continue(f.Offset, f.Data) {
 		return false
 	}
 	c.flow.received += n
@@ -105,6 +105,7 @@ func (c *Conn) trainEnds(now mono.Time, t *train) {
 	c.trainTells(now, t)
 	c.acks.ReceivedRun(now, t.first, t.n, t.ecn)
 	c.idle.heard(now)
+	c.budget.settle(now, -int(t.n)) // each was of use
 	*t = train{}
 }
 
