@@ -193,8 +193,10 @@ func (a *attacker) ask(hooked bool, method string) *quic.Stream {
 			result <- err
 		}()
 	}
-	h := Headers{{Name: ":method", Value: method}, {Name: ":authority", Value: "a:1"}}
-	if method != "CONNECT" {
+	h := Headers{{Name: ":method", Value: method}, {Name: ":authority", Value: "a"}}
+	if method == "CONNECT" {
+		h[1].Value = "a:1"
+	} else {
 		h = append(h, Field{Name: ":scheme", Value: "https"}, Field{Name: ":path", Value: "/"})
 	}
 	must(a, st.SubmitInitialHeaders(h, HeaderOptions{Terminal: true}))

@@ -77,16 +77,29 @@ func (c *compression) sendInstructions() {
 // onDecoderStream takes a piece of the peer's decoder stream.
 func (c *compression) onDecoderStream(p []byte) *fault {
 	c.emu.Lock()
-	defer c.emu.Unlock()
-	return qpackFault(c.enc.Receive(p))
+	before := c.enc.Cancellations()
+	err := c.enc.Receive(p)
+	after := c.enc.Cancellations()
+	c.emu.Unlock()
+	if err != nil {
+		return qpackFault(err)
+	}
+	// One for each stream is what the peer owes us (RFC 9204 §2.2.2.2).
+	if n := after - max(before, min(after, c.s.streamsSeen())); n > 0 {
+		return c.s.useful.take(n, "QPACK stream cancellations")
+	}
+	return nil
 }
 
 // onEncoderStream takes a piece of the peer's encoder stream, and lets streams go on that
 // have waited for it.
 func (c *compression) onEncoderStream(p []byte) *fault {
 	c.dmu.Lock()
-	before := c.dec.InsertCount()
+	before, resized := c.dec.InsertCount(), c.dec.Resizings()
 	f := qpackFault(c.dec.Receive(p))
+	if n := c.dec.Resizings() - resized; f == nil && n > 0 {
+		f = c.s.useful.take(n, "QPACK table capacities")
+	}
 	var pumps map[*Stream]bool
 	if c.dec.InsertCount() != before {
 		if c.moved != nil {

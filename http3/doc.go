@@ -39,8 +39,8 @@
 // A server promises a response with [Stream.PushStream] on the stream of a request, and writes it to
 // the stream that returns. The client's hooks are told the promise there; the push itself comes as a stream of
 // its own, from AcceptStream or the Stream hook, when both its promise and its stream are here.
-// [Stream.Promised] is the request that it answers: a client that uses it checks that the server speaks for its
-// :authority. [Session.CancelPush] takes a push back.
+// [Stream.Promised] is the request that it answers. A promise for a host for which the server does not speak is
+// cancelled: one that is neither that of the request here nor in the server's certificate. [Session.CancelPush] takes a push back.
 //
 // # Priorities
 //
@@ -52,6 +52,9 @@
 // What a peer can make grow is bounded: header blocks by [Options] in three ways, and a block over a limit fails
 // its message alone; pushes under way; 1xx responses of a request (64); what waits because the peer does not read
 // our control stream or decoder stream (64 KiB each); queued datagrams (128 of a stream). What is legal and
-// of no use, such as unknown frames, empty DATA or requests that are taken back at once, comes out of a budget
-// of 1,000 that fills by 100 a second; who overdraws it is left with H3_EXCESSIVE_LOAD. [Session.Stats] has the counts.
+// of no use comes out of a budget of 1,000 that fills by 33 a second and by one with each request: frames and
+// streams of unknown types, empty DATA, promises of what was promised, CANCEL_PUSH, MAX_PUSH_ID, GOAWAY, PRIORITY_UPDATE beyond
+// four for each request, QPACK cancellations beyond one for each, new QPACK table capacities, datagrams for
+// nobody, and, at two each, requests that are malformed or taken back. Who overdraws it is left with
+// H3_EXCESSIVE_LOAD. [Session.Stats] has the counts.
 package http3

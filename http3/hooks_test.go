@@ -89,7 +89,12 @@ func TestSessionHookFails(t *testing.T) {
 			}
 			return boom
 		}
-		p := newPair(t, Options{}, Options{Hooks: SessionHooks{Settings: func(Settings) error { return fails() }}})
+		made := make(chan struct{})
+		p := newPair(t, Options{}, Options{Hooks: SessionHooks{Settings: func(Settings) error {
+			<-made
+			return fails()
+		}}})
+		close(made)
 		<-p.client.q.Closed()
 		if err := p.client.Err(); err == nil || errors.Is(err, boom) == panics {
 			t.Errorf("with a Settings hook that fails: %v", err)

@@ -2,7 +2,9 @@ package http3
 
 import (
 	"errors"
+	"net"
 	"slices"
+	"strings"
 
 	"github.com/cinnabar-quic/cinnabar/internal/varint"
 	"github.com/cinnabar-quic/cinnabar/quic"
@@ -121,6 +123,9 @@ func (s *Session) onPromise(on *Stream, id int64, h Headers) *fault {
 	switch {
 	case f != nil:
 		return f
+	case !s.speaksFor(on, &m):
+		s.CancelPush(id)
+		return s.useful.charge("promises for others")
 	case again: // or over: the program hears of it, and has nothing to wait for
 		on.tellPush(h, id)
 		return s.useful.charge("promises of one push")
@@ -133,6 +138,23 @@ func (s *Session) onPromise(on *Stream, id int64, h Headers) *fault {
 		s.q.Post(func() { s.deliver(st) })
 	}
 	return nil
+}
+
+// speaksFor reports whether the server may promise a request on a stream (RFC 9114 §4.6): one to where that
+// stream's own went, or to a host that its certificate, which is verified, has too.
+func (s *Session) speaksFor(on *Stream, m *head) bool {
+	if !strings.EqualFold(m.scheme, "https") {
+		return false
+	}
+	if strings.EqualFold(m.authority, on.requestAuthority()) {
+		return true
+	}
+	host := m.authority
+	if h, _, err := net.SplitHostPort(host); err == nil {
+		host = h
+	}
+	shown := s.q.ConnectionState().PeerCertificates
+	return s.q.Authenticated() && len(shown) > 0 && shown[0].VerifyHostname(host) == nil
 }
 
 // promised notes the promise of a push, and returns its stream if that has come before. again

@@ -72,10 +72,7 @@ func (c *serverConn) begin(st *Stream) *handling {
 func (c *serverConn) lost(st *Stream, err error) {
 	var cut *Error
 	if errors.As(err, &cut) && cut.Remote && !cut.Session {
-		if f := st.s.useful.charge("requests that are taken back"); f != nil {
-			st.s.fail(f)
-			return
-		}
+		st.s.chargeReset(st)
 	}
 	st.cancel(RequestRejected) // it is not the first word where the request was malformed
 }

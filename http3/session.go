@@ -52,6 +52,8 @@ type Session struct {
 	life     life
 	pushes   pushes
 	updates  map[int64]Priority // of requests that have not come; bounded
+	updated  int64              // PRIORITY_UPDATE frames that have come
+	asked    int64              // client: requests that were made
 	next     int64              // server: the ID of the first request that has not come
 }
 

@@ -36,6 +36,7 @@ type Stream struct {
 	closing   func()   // the Close hook, when the stream below is over and that was not told
 	closeTold bool
 	method    string        // of the request, once known
+	authority string        // client: the request's own, for which the program has let the server speak
 	readBy    time.Time     // the deadline
 	nudge     chan struct{} // closed to make a read look again that waits for QPACK's table
 	watched   bool          // the peer's reset does that, too
@@ -87,6 +88,10 @@ func (s *Session) open(op string, o StreamOptions, open func(quic.StreamOptions)
 	if err != nil {
 		return nil, wrap(err)
 	}
+	s.useful.earn()
+	s.mu.Lock()
+	s.asked++
+	s.mu.Unlock()
 	st := newStream(s, q)
 	if !o.Hooks.none() {
 		st.SetHooks(o.Hooks)
@@ -110,6 +115,7 @@ func (s *Session) onRequest(q *quic.Stream) {
 	p, ok := s.updates[q.ID()]
 	delete(s.updates, q.ID())
 	s.mu.Unlock()
+	s.useful.earn()
 	st := newStream(s, q)
 	if ok {
 		_ = st.SetPriority(p)
@@ -207,9 +213,8 @@ func (st *Stream) Err() error { return wrap(st.q.Err()) }
 // PushID returns the ID of a push, false for a request.
 func (st *Stream) PushID() (int64, bool) { return st.push, st.push >= 0 }
 
-// Promised returns the request that a push answers, nil for a request stream. Whether the server speaks
-// for its :authority is for the program to check, with x509.Certificate.VerifyHostname, before it uses
-// the response (RFC 9114 §4.6).
+// Promised returns the request that a push answers, nil for a request stream. The server speaks for its
+// :authority: it is that of the request with which it was promised, or the server's certificate has it (RFC 9114 §4.6).
 func (st *Stream) Promised() Headers { return st.promised }
 
 // SetPriority says how much what is written here matters beside the session's other streams

@@ -546,6 +546,19 @@ func (st *Stream) requestMethod() string {
 	return st.method
 }
 
+// setRequest notes the request that is sent here.
+func (st *Stream) setRequest(m *head) {
+	st.mu.Lock()
+	defer st.mu.Unlock()
+	st.method, st.authority = m.method, m.authority
+}
+
+func (st *Stream) requestAuthority() string {
+	st.mu.Lock()
+	defer st.mu.Unlock()
+	return st.authority
+}
+
 func (st *Stream) setMethod(method string) {
 	st.mu.Lock()
 	defer st.mu.Unlock()

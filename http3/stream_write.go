@@ -96,7 +96,7 @@ func (st *Stream) checkInitial(op string, h Headers) (m head, err error) {
 			f = malformed("status %d is informational", m.status)
 		}
 	} else if m, f = parseRequest(h, st.s.peerSettings().ExtendedConnect); f == nil && st.push < 0 {
-		st.setMethod(m.method)
+		st.setRequest(&m)
 	}
 	if f == nil {
 		f = st.within(h)

@@ -135,7 +135,14 @@ func (u *incoming) ended(err error) {
 	}
 }
 
-// chargeReset takes a token for a request that the client has taken back, or made useless.
+// streamsSeen returns how many streams there have been on which this end may have sent header blocks.
+func (s *Session) streamsSeen() uint64 {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return uint64(s.next/4 + s.asked + s.pushes.next)
+}
+
+// chargeReset takes tokens for a request that the client has taken back, or made useless.
 func (s *Session) chargeReset(st *Stream) {
 	st.mu.Lock()
 	first := s.server && st.push < 0 && !st.charged
@@ -144,7 +151,7 @@ func (s *Session) chargeReset(st *Stream) {
 	if !first {
 		return
 	}
-	if f := s.useful.charge("requests that were taken back or malformed"); f != nil {
+	if f := s.useful.take(resetCost, "requests that were taken back or malformed"); f != nil {
 		s.fail(f)
 	}
 }

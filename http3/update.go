@@ -10,7 +10,7 @@ const maxEarlyUpdates = 100
 
 // onPriorityUpdate takes PRIORITY_UPDATE (RFC 9218 §7.1, §7.2).
 func (s *Session) onPriorityUpdate(t frameType, payload []byte) *fault {
-	if f := s.useful.charge("PRIORITY_UPDATE frames"); f != nil {
+	if f := s.chargeUpdate(); f != nil {
 		return f
 	}
 	v, n := varint.Parse(payload)
@@ -41,6 +41,19 @@ func (s *Session) onPriorityUpdate(t frameType, payload []byte) *fault {
 		s.update(id, p)
 	}
 	return nil
+}
+
+// chargeUpdate takes a token for a PRIORITY_UPDATE, if there were more than go with the requests that
+// have come: browsers send one for each image that scrolls into view.
+func (s *Session) chargeUpdate() *fault {
+	s.mu.Lock()
+	s.updated++
+	free := s.updated <= freeUpdates*s.next/4
+	s.mu.Unlock()
+	if free {
+		return nil
+	}
+	return s.useful.charge("PRIORITY_UPDATE frames")
 }
 
 // update gives a request that has come its new priority, if it is not over.

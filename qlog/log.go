@@ -86,7 +86,7 @@ func (l *Log) Take() (records []byte, dropped uint64) {
 }
 
 // maxIdle is how much memory an empty buffer keeps.
-const maxIdle = 64 << 10
+const maxIdle = 64 << 10 // no limit: of a pool
 
 // The identifiers of the schemas that logs are written after.
 const (

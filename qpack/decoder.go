@@ -6,6 +6,7 @@ type Decoder struct {
 	table       table
 	maxCapacity uint64 // what we have advertised
 	maxBlocked  uint64
+	resized     uint64           // Set Dynamic Table Capacity instructions that have come
 	blocked     map[int64]uint64 // streams that wait for insertions, and for how many
 
 	partial []byte // the beginning of an encoder instruction
@@ -87,8 +88,13 @@ func (d *Decoder) setCapacity(c *cursor) {
 	}
 	if !c.failed() {
 		d.table.setCapacity(capacity)
+		d.resized++
 	}
 }
+
+// Resizings returns how often the peer has set the table's capacity. It is of use once, and hardly
+// ever again.
+func (d *Decoder) Resizings() uint64 { return d.resized }
 
 // insertNamed obeys RFC 9204 §4.3.2.
 func (d *Decoder) insertNamed(c *cursor, static bool) {

@@ -40,6 +40,7 @@ type Encoder struct {
 	maxRisk     int
 	risk        []risk // streams that the peer may find blocked
 	cancelled   recent // streams whose sections the peer no longer reads
+	cancels     uint64 // how often it has said so
 
 	out outbox
 	now plan // of the section that is being encoded

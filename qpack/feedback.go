@@ -80,7 +80,12 @@ func (e *Encoder) cancel(stream int64) {
 	if e.seen != nil {
 		e.cancelled.add(stream)
 	}
+	e.cancels++
 }
+
+// Cancellations returns how many Stream Cancellations have come. A peer need send no more than one
+// for each stream: any others are of no use.
+func (e *Encoder) Cancellations() uint64 { return e.cancels }
 
 // increment obeys RFC 9204 §4.4.3.
 func (e *Encoder) increment(c *cursor, n uint64) {

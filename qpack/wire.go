@@ -8,11 +8,11 @@ import (
 
 // maxInt is the largest integer that is accepted (RFC 9204 §4.1.1 asks for 62 bits:
 // stream IDs have as many).
-const maxInt = 1<<62 - 1
+const maxInt = 1<<62 - 1 // no limit: of the format
 
 // maxIntBytes is the length of the longest integer that is accepted: a byte with
 // the prefix, and nine of seven bits each.
-const maxIntBytes = 10
+const maxIntBytes = 10 // no limit: of the format
 
 // appendInt appends v with a prefix of so many bits (RFC 7541 §5.1). The bits above
 // the prefix are those of first.

@@ -175,17 +175,7 @@ func (r *reader) deliver(p *parcel) *parcel {
 		case s == nil:
 		case s.acquire(p.n):
 			s.drain(t) // what came before
-			n, used := 0, 0
-			for j := i; j < p.n; j++ {
-				if r.to[j] == s {
-					if s.conn.Receive(t, &p.d[j]) {
-						used++
-					}
-					n++
-					r.to[j] = nil
-				}
-			}
-			r.e.socket.took(used, n)
+			r.e.socket.took(r.give(t, p, i, s))
 			r.received(s)
 		default:
 			var kept bool
@@ -206,6 +196,23 @@ func (r *reader) deliver(p *parcel) *parcel {
 	}
 	p.n = 0
 	return p
+}
+
+// give hands a session, whose lock is held, its datagrams from i on, train by train. It returns
+// how many were of use, and how many there were.
+func (r *reader) give(t mono.Time, p *parcel, i int, s *Session) (used, n int) {
+	for i < p.n {
+		from := i
+		for ; i < p.n && r.to[i] == s; i++ {
+			r.to[i] = nil
+		}
+		used += s.conn.ReceiveTrain(t, p.d[from:i])
+		n += i - from
+		for i < p.n && r.to[i] != s {
+			i++
+		}
+	}
+	return used, n
 }
 
 // acquire takes the session's lock if that is free, or if its inbox cannot take n

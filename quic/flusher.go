@@ -17,7 +17,7 @@ type flusher struct {
 }
 
 // maxLanes is how many goroutines a socket's flusher may have at most.
-const maxLanes = 8
+const maxLanes = 8 // no limit: of ours
 
 // lane is one goroutine's part of a flusher: always the same sessions.
 type lane struct {

@@ -37,7 +37,7 @@ const (
 // longer than a lifetime is cut off.
 const (
 	minIdleTimeout = time.Millisecond
-	maxIdleTimeout = 1 << 42 * time.Millisecond
+	maxIdleTimeout = 1 << 42 * time.Millisecond // no limit: of an option
 )
 
 // minKeepAlive is the least silence that a PING may be sent after: a number without its
@@ -49,13 +49,13 @@ const minKeepAlive = 100 * time.Millisecond
 const minDCID = 8
 
 // maxReaders bounds sockets and goroutines by something that no machine's cores reach.
-const maxReaders = 256
+const maxReaders = 256 // no limit: of an option
 
 // maxInt is the largest number that an option can be: what a QUIC varint holds.
-const maxInt = 1<<62 - 1
+const maxInt = 1<<62 - 1 // no limit: of the format
 
 // maxCount is the largest limit on sessions and replies: 2^53-1 where an int holds that.
-const maxCount = min(math.MaxInt, 1<<53-1)
+const maxCount = min(math.MaxInt, 1<<53-1) // no limit: of an option
 
 // wantALPN says where the name of the application protocol can be.
 const wantALPN = "a protocol's name here or in TLS.NextProtos"
@@ -210,7 +210,7 @@ func (o sessionOptions) resolved(c *checker) sessionOptions {
 }
 
 // maxDatagramFrameSize is larger than any packet (RFC 9221 §3).
-const maxDatagramFrameSize = 65_535
+const maxDatagramFrameSize = 65_535 // no limit: of the format
 
 // config returns what the machine is told of resolved options.
 func (o *sessionOptions) config() transport.Config {

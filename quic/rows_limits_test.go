@@ -101,7 +101,7 @@ func TestMaxConnectionsPerHost(t *testing.T) {
 			m := newMemNet(t, udp.NetworkOptions{}, SocketOptions{MaxConnectionsPerHost: most}, ListenOptions{})
 			var clients []*ClientSession
 			for i := range limit {
-				c, refused := m.connection("10.0.1.1", uint16(1+i))
+				c, refused := m.connection("10.0.1.1", uint16(5001+i))
 				if refused {
 					t.Fatalf("session %d of %d is refused", i, limit)
 				}
@@ -115,7 +115,7 @@ func TestMaxConnectionsPerHost(t *testing.T) {
 					t.Errorf("session %d is gone", i)
 				}
 			}
-			if _, refused := m.connection("10.0.1.2", 1); refused {
+			if _, refused := m.connection("10.0.1.2", 5001); refused {
 				t.Error("another host is refused")
 			}
 			clients[0].CloseWithError(0, "")
@@ -172,7 +172,7 @@ func TestServerBusy(t *testing.T) {
 		set(true)
 		set(true)
 		j.want(t, "busy true")
-		if _, refused := m.connection("10.0.1.2", 1); !refused || taken != 1 {
+		if _, refused := m.connection("10.0.1.2", 5001); !refused || taken != 1 {
 			t.Errorf("a busy socket takes a session: %d handlers", taken)
 		}
 		covers(t, "SOC-056")

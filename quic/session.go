@@ -52,6 +52,7 @@ type Session struct {
 	refusal   uint64        // and what it turns streams away with
 	keepUni   bool          // it goes on taking unidirectional streams while closing
 	endedAt   mono.Time
+	pastLimit bool // the peer went past a limit of ours
 
 	tls        *tlsRunner // nil once the handshake engine is no longer needed
 	tlsState   *tls.ConnectionState

@@ -199,6 +199,9 @@ func (s *Session) end(t mono.Time, r *transport.CloseReason) {
 	}
 	s.failed = s.failed || !s.orderly(s.err)
 	s.closeCode = closeCode(r)
+	if s.pastLimit = r.Limit; r.Limit {
+		s.socket.pastLimit.Add(1)
+	}
 	if s.lingering != nil {
 		s.lingering.Stop()
 	}

@@ -22,7 +22,7 @@ const (
 // maxRounds is how often a goroutine that lets go of a session's lock takes it
 // again for work that has come meanwhile. What is left then is the flusher's: a call
 // must not turn into the session's driver for as long as a transfer lasts.
-const maxRounds = 8
+const maxRounds = 8 // no limit: of ours
 
 // unlock ends the time that a goroutine holds the session's lock. What the
 // machine wants done is done first: the inbox, events, sending. To bound the time
@@ -122,13 +122,7 @@ func (s *Session) drain(t mono.Time) bool {
 		return false
 	}
 	for p != nil {
-		used := 0
-		for i := range p.d[:p.n] {
-			if s.conn.Receive(t, &p.d[i]) {
-				used++
-			}
-		}
-		s.socket.took(used, p.n)
+		s.socket.took(s.conn.ReceiveTrain(t, p.d[:p.n]), p.n)
 		next := p.next
 		p.put()
 		p = next

@@ -33,6 +33,8 @@ type Socket struct {
 	heard   atomic.Uint64                        // datagrams that sessions could use
 	unheard atomic.Uint64                        // and that they could not
 
+	pastLimit atomic.Uint64 // sessions whose peer went past a limit
+
 	mu        sync.Mutex
 	mux       *transport.Mux
 	life      socketLife

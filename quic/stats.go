@@ -28,6 +28,8 @@ type SocketStats struct {
 	InvalidTokens       uint64 // tokens of clients that proved nothing
 	RepliesSuppressed   uint64 // answers without a session that were not sent because there were too many
 	Overloaded          uint64 // first packets dropped because of too many handshakes
+	LimitErrors         uint64 // sessions that ended because the peer went past a limit of ours
+	BlockedPorts        uint64 // datagrams to a server from a port that reflects what is sent there, such as 53 or 123, dropped unread
 
 	SendErrors   uint64 // batches that the network did not take whole
 	GSOFallbacks uint64 // batches sent one datagram at a time after they failed as one
@@ -91,6 +93,8 @@ func (s *Socket) Stats() SocketStats {
 		InvalidTokens:       m.InvalidTokens,
 		RepliesSuppressed:   m.RepliesSuppressed,
 		Overloaded:          m.Overloaded,
+		LimitErrors:         s.pastLimit.Load(),
+		BlockedPorts:        m.BlockedPorts,
 		SendErrors:          c.udp.SendErrors,
 		GSOFallbacks:        c.udp.GSOFallbacks,
 	}
@@ -142,12 +146,15 @@ type SessionStats struct {
 	DatagramFramesReceived  uint64 // datagrams that have come, with those that were dropped
 	DatagramFramesLost      uint64 // datagrams of SendDatagram with the status DatagramLost
 	DatagramFramesDropped   uint64 // datagrams that came and made room for newer ones, because too many waited to be taken
+	PathsDropped            uint64 // addresses of the peer that were given up because there were too many
+	UselessFrames           uint64 // cost of the peer's frames that changed nothing; too many of them are past a limit
 	QLogDropped             uint64 // events that are missing from the log because it was not read
 
 	CongestionAlgorithm string // the congestion controller's name: "reno" or "cubic" (CON-019, LIS-020)
 
 	IdleTimeout    bool // the session ended for silence (SES-061)
 	StatelessReset bool // the peer had lost its state (SES-093)
+	LimitExceeded  bool // the session ended because the peer went past a limit of ours
 }
 
 // Stats returns the session's figures.
@@ -196,6 +203,8 @@ func (s *Session) Stats() SessionStats {
 		DatagramFramesReceived:  c.DatagramFramesReceived,
 		DatagramFramesLost:      c.DatagramFramesLost,
 		DatagramFramesDropped:   c.DatagramFramesDropped,
+		PathsDropped:            c.PathsDropped,
+		UselessFrames:           c.UselessFrames,
 		QLogDropped:             s.log.dropped(),
 		CongestionAlgorithm:     s.conn.CongestionControl(),
 	}
@@ -207,6 +216,7 @@ func (s *Session) Stats() SessionStats {
 		out.SmoothedRTT, out.RTTVariance = 0, 0 // no sample yet: what is there is RFC 9002's guess
 	}
 	_, out.IdleTimeout = s.err.(*IdleTimeoutError)
+	out.LimitExceeded = s.pastLimit
 	_, out.StatelessReset = s.err.(*StatelessResetError)
 	return out
 }

@@ -14,7 +14,7 @@ type room struct {
 	leaf  bool // on a low floor, yet near the machine: it may have locks, clocks or sockets
 }
 
-// testFloor is above everything: what only tests use.
+// testFloor is above everything: what only tests use. What they share is right below it.
 const testFloor = 9
 
 var rooms = []room{
@@ -23,6 +23,7 @@ var rooms = []room{
 	{dir: "internal/ranges", floor: 0},
 	{dir: "internal/dgram", floor: 0},
 	{dir: "internal/histogram", floor: 0},
+	{dir: "internal/limits", floor: 0},
 	{dir: "internal/wire", floor: 1},
 	{dir: "internal/congestion", floor: 1},
 	{dir: "internal/udp", floor: 1, leaf: true},
@@ -47,7 +48,11 @@ var rooms = []room{
 	{dir: "examples/keylog", floor: 6},
 	{dir: "examples/multicast", floor: 6},
 	{dir: "examples/secure", floor: 6},
+	{dir: "internal/trace", floor: testFloor - 1},
+	{dir: "internal/hq", floor: testFloor - 1},
+	{dir: "internal/cases", floor: testFloor},
 	{dir: "internal/sim", floor: testFloor},
+	{dir: "internal/evil", floor: testFloor},
 	{dir: "internal/house", floor: testFloor},
 }
 
@@ -86,8 +91,8 @@ func ourPackage(importPath string) (dir string, ok bool) {
 	return strings.CutPrefix(importPath, modulePath+"/")
 }
 
-// importLaw: imports point strictly down. A test may also import its own package
-// and the simulator.
+// importLaw: imports point strictly down. A test may also import its own package,
+// the simulator and the evil peer.
 func importLaw(s *source) []string {
 	if s.nested {
 		return nil
@@ -112,7 +117,7 @@ func importLaw(s *source) []string {
 			problems = append(problems, s.at(spec.Pos(), "%s has no floor", dir))
 		case here.dir == "internal/transport" && dir == "internal/udp":
 			problems = append(problems, s.at(spec.Pos(), "transport and udp know only dgram"))
-		case s.isTest() && (dir == s.dir || dir == "internal/sim"):
+		case s.isTest() && (dir == s.dir || dir == "internal/sim" || dir == "internal/evil"):
 		case there.floor >= here.floor:
 			problems = append(problems, s.at(spec.Pos(), "%s, floor %d, imports %s, floor %d", s.dir, here.floor, dir, there.floor))
 		case here.dir == "http3" && !s.isTest() && !slices.Contains(http3Imports, dir):
@@ -134,6 +139,8 @@ func TestImportLawFinds(t *testing.T) {
 		{"internal/transport/a_test.go", "package transport\n" + ours + `internal/udp"`, []string{"know only dgram"}},
 		{"internal/transport/a_test.go", "package transport\n" + ours + `internal/sim"`, nil},
 		{"internal/transport/a.go", "package transport\n" + ours + `internal/sim"`, []string{"imports internal/sim, floor 9"}},
+		{"internal/transport/a_test.go", "package transport\n" + ours + `internal/evil"`, nil},
+		{"internal/transport/a.go", "package transport\n" + ours + `internal/evil"`, []string{"imports internal/evil, floor 9"}},
 		{"quic/a_test.go", "package quic_test\n" + ours + `quic"`, nil},
 		{"quic/a_test.go", "package quic_test\n" + ours + `http3"`, []string{"floor 4, imports http3"}},
 		{"quic/a.go", "package quic\n" + ours + `internal/udp"`, nil},

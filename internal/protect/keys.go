@@ -101,10 +101,11 @@ func (s *suite) padded(key *[maxBlock]byte, pad byte, msg []byte) (sum [sha512.S
 func (s *suite) nextSecret(secret []byte) []byte { return s.expand(secret, "quic ku", s.size) }
 
 // A packetKey is one AEAD key and its IV. The nonce is a field because what is
-// handed to an interface's method would otherwise move to the heap every time.
+// handed to an interface's method would otherwise move to the heap every time. Its first
+// four bytes are always those of the IV.
 type packetKey struct {
 	aead  cipher.AEAD
-	iv    [12]byte
+	iv    uint64 // the last eight bytes
 	nonce [12]byte
 }
 
@@ -119,24 +120,23 @@ func (k *packetKey) init(s *suite, secret []byte) error {
 			k.aead, err = cipher.NewGCM(block)
 		}
 	}
-	copy(k.iv[:], s.expand(secret, "quic iv", len(k.iv)))
+	copy(k.nonce[:], s.expand(secret, "quic iv", len(k.nonce)))
+	k.iv = binary.BigEndian.Uint64(k.nonce[4:])
 	return err
 }
 
 // setNonce combines the IV with the packet number (RFC 9001 §5.3).
 func (k *packetKey) setNonce(pn int64) {
-	k.nonce = k.iv
-	low := k.nonce[4:]
-	binary.BigEndian.PutUint64(low, binary.BigEndian.Uint64(low)^uint64(pn))
+	binary.BigEndian.PutUint64(k.nonce[4:], k.iv^uint64(pn))
 }
 
-// seal encrypts pkt[headerLen:] in place and returns pkt longer by the tag.
-func (k *packetKey) seal(pkt []byte, headerLen int, pn int64) []byte {
-	if cap(pkt)-len(pkt) < Overhead {
+// seal encrypts payload, which may stand behind the header already, and returns the whole packet.
+func (k *packetKey) seal(header, payload []byte, pn int64) []byte {
+	if cap(header)-len(header)-len(payload) < Overhead {
 		panic("BUG: no room for the tag")
 	}
 	k.setNonce(pn)
-	return k.aead.Seal(pkt[:headerLen], k.nonce[:], pkt[headerLen:], pkt[:headerLen])
+	return k.aead.Seal(header, k.nonce[:], payload, header)
 }
 
 // open decrypts pkt[headerLen:] in place and returns the payload.
@@ -150,15 +150,14 @@ func (k *packetKey) open(pkt []byte, headerLen int, pn int64) ([]byte, bool) {
 // A headerKey makes the mask of header protection. It outlives key updates (RFC 9001 §6.1).
 type headerKey struct {
 	block  cipher.Block // nil for ChaCha20
-	chacha [chacha20.KeySize]byte
+	chacha []byte       // the key of that
 	mask   [aes.BlockSize]byte
 }
 
 func (k *headerKey) init(s *suite, secret []byte) error {
 	key := s.expand(secret, "quic hp", s.keyLen)
 	if s.chacha {
-		k.block = nil
-		copy(k.chacha[:], key)
+		k.block, k.chacha = nil, key
 		return nil
 	}
 	var err error
@@ -173,7 +172,7 @@ func (k *headerKey) setMask(sample []byte) {
 		k.block.Encrypt(k.mask[:], sample)
 		return
 	}
-	stream, err := chacha20.NewUnauthenticatedCipher(k.chacha[:], sample[4:sampleSize])
+	stream, err := chacha20.NewUnauthenticatedCipher(k.chacha, sample[4:sampleSize])
 	if err != nil {
 		panic("BUG: ChaCha20: " + err.Error())
 	}

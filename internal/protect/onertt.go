@@ -29,7 +29,7 @@ type readKeys struct {
 	suite      *suite // nil: no keys
 	secret     []byte // of next
 	header     headerKey
-	previous   packetKey // no aead: gone
+	previous   *packetKey // nil: gone
 	current    packetKey
 	next       packetKey
 	generation int
@@ -112,17 +112,26 @@ func (k *OneRTT) CanWrite() bool { return k.write.suite != nil }
 // the confidentiality limit forbids another packet in this key phase: ask
 // SendLimit before that.
 func (k *OneRTT) Seal(pkt []byte, pnOff, pnLen int, pn int64) []byte {
+	sealed := k.SealFrom(pkt[:pnOff+pnLen], pkt[pnOff+pnLen:], pnLen, pn)
+	if sealed == nil {
+		clear(pkt[pnOff:])
+	}
+	return sealed
+}
+
+// SealFrom is Seal for a packet whose header ends with the packet number, and whose payload
+// stands elsewhere and is left as it is. Past the limit it writes nothing.
+func (k *OneRTT) SealFrom(header, payload []byte, pnLen int, pn int64) []byte {
 	w := &k.write
 	if w.sealed >= k.confidentialityLimit() {
-		clear(pkt[pnOff:])
 		return nil
 	}
 	if w.sealed == 0 {
 		w.first = pn
 	}
 	w.sealed++
-	pkt = w.packet.seal(pkt, pnOff+pnLen, pn)
-	w.header.apply(pkt, pnOff, pnLen)
+	pkt := w.packet.seal(header, payload, pn)
+	w.header.apply(pkt, len(header)-pnLen, pnLen)
 	return pkt
 }
 
@@ -154,7 +163,7 @@ func (k *OneRTT) StaleAck(first byte, largest int64) bool {
 // over (RFC 9001 §6.5). That the handshake is confirmed is for the caller to know.
 func (k *OneRTT) CanUpdate() bool {
 	return k.CanRead() && k.CanWrite() && k.write.acked &&
-		k.write.generation == k.read.generation && k.read.previous.aead == nil
+		k.write.generation == k.read.generation && k.read.previous == nil
 }
 
 // Update begins a key update: packets are sealed with the next keys from now on.
@@ -219,7 +228,8 @@ func (w *writeKeys) advance() {
 
 // advance moves to the key phase that packet number pn opened.
 func (r *readKeys) advance(pn int64) {
-	r.previous, r.current = r.current, r.next
+	old := r.current
+	r.previous, r.current = &old, r.next
 	r.secret = r.suite.nextSecret(r.secret)
 	r.next = mustKey(r.suite, r.secret)
 	r.generation++

@@ -65,7 +65,7 @@ func (k *OneRTT) Open(now mono.Time, pkt []byte, pnOff int, largest int64) (Open
 // the next otherwise (RFC 9001 §6.5).
 func (k *OneRTT) openOther(pkt []byte, headerLen int, pn int64) (Opened, OpenResult) {
 	r := &k.read
-	if r.previous.aead != nil && pn < r.low {
+	if r.previous != nil && pn < r.low {
 		payload, ok := r.previous.open(pkt, headerLen, pn)
 		if !ok {
 			return k.fail()
@@ -101,11 +101,11 @@ func (k *OneRTT) openOther(pkt []byte, headerLen int, pn int64) (Opened, OpenRes
 // the packet is then tried with the next key.
 func (k *OneRTT) oldKeyMisused(pkt []byte, headerLen int, pn int64) bool {
 	r := &k.read
-	if r.previous.aead == nil || r.oldProbes == 0 {
+	if r.previous == nil || r.oldProbes == 0 {
 		return false
 	}
 	r.oldProbes--
-	old := &r.previous
+	old := r.previous
 	old.setNonce(pn)
 	_, err := old.aead.Open(nil, old.nonce[:], pkt[headerLen:], pkt[:headerLen])
 	return err == nil
@@ -133,15 +133,15 @@ func (k *OneRTT) KeepPrevious(until mono.Time) { k.discardAt = until }
 
 // Discard drops the previous read key if its time is over.
 func (k *OneRTT) Discard(now mono.Time) {
-	if k.read.previous.aead != nil && now >= k.discardAt {
-		k.read.previous = packetKey{}
+	if k.read.previous != nil && now >= k.discardAt {
+		k.read.previous = nil
 	}
 }
 
 // DiscardAt returns when Discard will have something to do, mono.Never if there
 // is no previous read key.
 func (k *OneRTT) DiscardAt() mono.Time {
-	if k.read.previous.aead == nil {
+	if k.read.previous == nil {
 		return mono.Never
 	}
 	return k.discardAt

@@ -75,7 +75,7 @@ func (e *end) cheat(pn int64, phase int) []byte {
 	}
 	key := mustKey(info, secret)
 	pkt := append(make([]byte, 0, 100), 0x41|byte(phase&1)*keyPhaseBit, 'd', 'c', 'i', 'd', byte(pn>>8), byte(pn))
-	pkt = key.seal(append(pkt, "a payload"...), 7, pn)
+	pkt = key.seal(pkt, []byte("a payload"), pn)
 	header.apply(pkt, 5, 2)
 	return pkt
 }
@@ -118,8 +118,8 @@ func (c countingAEAD) Open(dst, nonce, ciphertext, data []byte) ([]byte, error) 
 // count wraps all read keys of e that there are now.
 func (e *end) count() *openings {
 	c := &openings{}
-	for _, k := range []*packetKey{&e.keys.read.previous, &e.keys.read.current, &e.keys.read.next} {
-		if k.aead != nil {
+	for _, k := range []*packetKey{e.keys.read.previous, &e.keys.read.current, &e.keys.read.next} {
+		if k != nil && k.aead != nil {
 			k.aead = countingAEAD{k.aead, c}
 		}
 	}

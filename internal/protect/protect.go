@@ -55,7 +55,7 @@ func (s *Sealer) Seal(pkt []byte, pnOff, pnLen int, pn int64) []byte {
 		return nil
 	}
 	s.sealed++
-	pkt = s.packet.seal(pkt, pnOff+pnLen, pn)
+	pkt = s.packet.seal(pkt[:pnOff+pnLen], pkt[pnOff+pnLen:], pn)
 	s.header.apply(pkt, pnOff, pnLen)
 	return pkt
 }

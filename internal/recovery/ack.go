@@ -14,7 +14,7 @@ import (
 // peer's exponent applied. It returns false, and changes nothing, if the frame
 // acknowledges a packet that was never sent: a PROTOCOL_VIOLATION.
 func (l *Loss) Ack(now mono.Time, space Space, a wire.Ack, delay time.Duration) bool {
-	s := &l.spaces[space]
+	s := l.spaces[space]
 	if !s.valid(a) {
 		return false
 	}
@@ -77,7 +77,7 @@ type tally struct {
 // outstanding packets plus the packets found: settle leaves no long run of
 // other records behind.
 func (l *Loss) match(space Space, a wire.Ack) tally {
-	s := &l.spaces[space]
+	s := l.spaces[space]
 	t := tally{largest: -1, epochSent: -1}
 	first := len(l.fates)
 	live := s.sent.live()
@@ -151,7 +151,7 @@ func (l *Loss) fullOrder(p *Packet) int64 {
 // lateAcked finds the packets in a that were declared lost before. They do not
 // count for anything but the release of what they carried.
 func (l *Loss) lateAcked(now mono.Time, space Space, a wire.Ack) {
-	s := &l.spaces[space]
+	s := l.spaces[space]
 	keep := latePTOs * (l.rtt.pto() + l.peerAckDelay)
 	for live := s.late.live(); len(live) > 0 && live[0].Sent.Add(keep) <= now; live = s.late.live() {
 		s.late.packets[s.late.head].state = settled

@@ -58,26 +58,39 @@ func (a *Acks) Taking(pn int64) { a.taking = pn }
 // codepoint that its datagram came with.
 func (a *Acks) Received(now mono.Time, pn int64, eliciting bool, ecn dgram.ECN) {
 	a.taking = math.MaxInt64
-	if a.Seen(pn) {
-		return
+	if !a.Seen(pn) {
+		a.add(now, pn, 1, eliciting, ecn)
 	}
+}
+
+// ReceivedRun is Received for n ack-eliciting packets with numbers from first on, above all
+// that came before.
+func (a *Acks) ReceivedRun(now mono.Time, first, n int64, ecn dgram.ECN) {
+	if first <= a.largest {
+		panic("BUG: run of packets below one that came before")
+	}
+	a.add(now, first, n, true, ecn)
+}
+
+// add records n packets with numbers from pn on.
+func (a *Acks) add(now mono.Time, pn, n int64, eliciting bool, ecn dgram.ECN) {
 	switch ecn {
 	case dgram.ECT0:
-		a.count.ECT0++
+		a.count.ECT0 += uint64(n)
 	case dgram.ECT1:
-		a.count.ECT1++
+		a.count.ECT1 += uint64(n)
 	case dgram.CE:
-		a.count.CE++
+		a.count.CE += uint64(n)
 	}
 	before, resumed := len(a.set), now.Sub(a.largestAt) > a.when.MaxDelay
-	a.set.Add(pn, pn+1)
+	a.set.Add(pn, pn+n)
 	a.opened += max(len(a.set)-before, 0)
 	a.said = min(a.said, pn)
-	if pn > a.largest {
-		a.largest, a.largestAt = pn, now
+	if last := pn + n - 1; last > a.largest {
+		a.largest, a.largestAt = last, now
 	}
 	if eliciting {
-		a.schedule(now, pn, ecn, resumed)
+		a.schedule(now, pn, n, ecn, resumed)
 	}
 	a.urgent = false
 	if extra := len(a.set) - MaxAckRanges; extra > 0 {
@@ -86,15 +99,16 @@ func (a *Acks) Received(now mono.Time, pn int64, eliciting bool, ecn dgram.ECN) 
 	}
 }
 
-// schedule sets when the ACK for an ack-eliciting packet must go. Initial and
+// schedule sets when the ACK for n ack-eliciting packets from pn on must go. Initial and
 // Handshake packets, every second packet, packets out of order and CE marks are
 // answered at once (RFC 9000 §13.2.1, §13.2.2), unless the peer has asked for less.
 // A packet that ends a silence does not wait longer than we promised by ourselves.
-func (a *Acks) schedule(now mono.Time, pn int64, ecn dgram.ECN, resumed bool) {
-	a.pending++
+func (a *Acks) schedule(now mono.Time, pn, n int64, ecn dgram.ECN, resumed bool) {
+	a.pending += int(n)
 	a.unsaid = min(a.unsaid, pn)
-	congested, disordered := a.congested(ecn), a.disordered(pn)
-	a.eliciting = max(a.eliciting, pn)
+	last := pn + n - 1
+	congested, disordered := a.congested(ecn), a.disordered(last)
+	a.eliciting = max(a.eliciting, last)
 	delay := a.when.MaxDelay
 	switch {
 	case a.space != App, int64(a.pending) > a.when.Threshold, a.urgent, congested, disordered, a.opened >= MaxAckRanges/2:

@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/cinnabar-quic/cinnabar/internal/dgram"
+	"github.com/cinnabar-quic/cinnabar/internal/limits"
 	"github.com/cinnabar-quic/cinnabar/internal/mono"
 	"github.com/cinnabar-quic/cinnabar/internal/varint"
 	"github.com/cinnabar-quic/cinnabar/internal/wire"
@@ -250,23 +251,24 @@ func TestAckMemory(t *testing.T) {
 // RFC 9000 §13.2.3: 32 ranges are remembered; what is older is neither
 // acknowledged nor accepted.
 func TestAckRangesAreBounded(t *testing.T) {
+	most := limits.Bound(t, "ack-ranges")
 	r := newReceiver(t, App)
 	for n := int64(0); n < 2000; n += 2 {
 		r.got(n)
 	}
-	equal(t, "ranges", r.a.Ranges(), MaxAckRanges)
-	first := int64(2000 - 2*MaxAckRanges)
+	equal(t, "ranges", r.a.Ranges(), most)
+	first := int64(2000 - 2*most)
 	equal(t, "lowest", r.frame(1000).Set().Min(), first)
 	equal(t, "seen", r.a.Seen(first-2), true)
 	equal(t, "seen", r.a.Seen(first-1), false)
 	equal(t, "seen", r.a.Seen(first+1), false)
 	r.got(first - 1)
 	equal(t, "lowest", r.frame(1000).Set().Min(), first-1)
-	if cap(r.a.set) > 4*MaxAckRanges {
+	if cap(r.a.set) > 4*most {
 		t.Errorf("room for %d ranges", cap(r.a.set))
 	}
 	r.got(1 << 61)
-	equal(t, "ranges", r.a.Ranges(), MaxAckRanges)
+	equal(t, "ranges", r.a.Ranges(), most)
 }
 
 // What does not fit is left out, the oldest first; what does not fit at all is

@@ -10,7 +10,7 @@ import (
 // that were sent three packets or 9/8 of a round trip before (RFC 9002 §6.1),
 // and sets the loss timer for the rest, of which there are at most two.
 func (l *Loss) settle(now mono.Time, space Space) {
-	s := &l.spaces[space]
+	s := l.spaces[space]
 	s.lossTime = mono.Never
 	limit, delay := s.lostBelow(), l.rtt.lossDelay()
 	v := verdict{sent: -1}
@@ -81,7 +81,7 @@ type verdict struct {
 
 // lost counts one packet that was declared lost.
 func (l *Loss) lost(space Space, p *Packet, v *verdict) {
-	s := &l.spaces[space]
+	s := l.spaces[space]
 	l.leave(s, p)
 	if p.cut {
 		s.lostFrom = mono.Never
@@ -118,13 +118,13 @@ func (l *Loss) lost(space Space, p *Packet, v *verdict) {
 // the run shows as a cut before the next lost one. In another space it shows by
 // its send time, where the latest stands for all: that errs on the gentle side.
 func (l *Loss) persists(space Space, p *Packet) bool {
-	s := &l.spaces[space]
+	s := l.spaces[space]
 	if p.Sent <= l.rtt.First {
 		return false
 	}
 	from := s.lostFrom
-	for i := range l.spaces {
-		if l.spaces[i].ackedSent > from && i != int(space) {
+	for i, other := range l.spaces {
+		if other != nil && other.ackedSent > from && i != int(space) {
 			from = mono.Never // something sent in between arrived
 		}
 	}

@@ -5,6 +5,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/cinnabar-quic/cinnabar/internal/limits"
 	"github.com/cinnabar-quic/cinnabar/internal/wire"
 )
 
@@ -179,6 +180,7 @@ func TestSpuriousLoss(t *testing.T) {
 
 // A lost packet is remembered for some PTOs, and only so many of them.
 func TestSpuriousLossIsForgotten(t *testing.T) {
+	most := limits.Bound(t, "late-packets")
 	t.Run("time", func(t *testing.T) {
 		s := newScript(t)
 		s.measured(50 * ms)
@@ -193,12 +195,12 @@ func TestSpuriousLossIsForgotten(t *testing.T) {
 	})
 	t.Run("number", func(t *testing.T) {
 		s := newScript(t)
-		s.sendN(maxLate+13, App)
-		s.ack(App, fmt.Sprint(maxLate+12))
-		s.want(fmt.Sprintf("0-%d lost, %d acked", maxLate+9, maxLate+12))
-		s.ack(App, fmt.Sprintf("0-%d", maxLate+12))
-		s.want(fmt.Sprintf("10-%d acked", maxLate+11))
-		equal(t, "spurious", s.l.Stats().Spurious, maxLate)
+		s.sendN(most+13, App)
+		s.ack(App, fmt.Sprint(most+12))
+		s.want(fmt.Sprintf("0-%d lost, %d acked", most+9, most+12))
+		s.ack(App, fmt.Sprintf("0-%d", most+12))
+		s.want(fmt.Sprintf("10-%d acked", most+11))
+		equal(t, "spurious", s.l.Stats().Spurious, uint64(most))
 	})
 }
 
@@ -268,6 +270,7 @@ func TestOptimisticAck(t *testing.T) {
 }
 
 func TestAckOfSkippedNumber(t *testing.T) {
+	most := limits.Bound(t, "skipped-numbers")
 	s := newScript(t)
 	s.sendN(2, App)
 	s.l.Skip(App) // 2
@@ -287,7 +290,7 @@ func TestAckOfSkippedNumber(t *testing.T) {
 	s.wantRefused(App, "2 23-24")
 
 	// The last sixteen traps are kept.
-	for range maxSkipped {
+	for range most {
 		s.send(App)
 		s.l.Skip(App)
 	}

@@ -40,18 +40,18 @@ func (l *Loss) ECN() dgram.ECN {
 	return dgram.NotECT
 }
 
-// marked counts a packet that leaves with a mark.
-func (l *Loss) marked(s *space, p *Packet) {
+// marked counts n packets like p that leave with a mark.
+func (l *Loss) marked(s *space, p *Packet, n int) {
 	switch p.ECN {
 	case dgram.ECT0:
-		s.ecnSent.ect0++
+		s.ecnSent.ect0 += uint64(n)
 	case dgram.ECT1:
-		s.ecnSent.ect1++
+		s.ecnSent.ect1 += uint64(n)
 	default:
 		panic("BUG: packet sent with a CE mark")
 	}
 	if p.Epoch == l.epoch {
-		l.ecn.marked++
+		l.ecn.marked += int64(n)
 	}
 }
 

@@ -17,7 +17,8 @@ import (
 // NextFate until that returns false.
 type Loss struct {
 	config     Config
-	spaces     [Spaces]space
+	spaces     [Spaces]*space // nil after AppOnly
+	app        space          // the one that stays
 	rtt        RTT
 	controller congestion.Controller
 	pacer      congestion.Pacer
@@ -105,8 +106,9 @@ func (l *Loss) Init(now mono.Time, c Config) {
 	l.rtt.init(c.InitialRTT)
 	l.pacer.Init(now, c.MaxDatagram)
 	l.updatePacer()
-	for i := range l.spaces {
-		s := &l.spaces[i]
+	early := new([App]space)
+	l.spaces = [Spaces]*space{&early[Initial], &early[Handshake], &l.app}
+	for _, s := range l.spaces {
 		s.largestAcked, s.lossTime, s.ackedSent, s.lostFrom = -1, mono.Never, -1, mono.Never
 	}
 	l.spaces[Initial].keys = true
@@ -118,7 +120,7 @@ func (l *Loss) Next(space Space) int64 { return l.spaces[space].next }
 // Skip leaves the next packet number of the space unused. A peer that
 // acknowledges it is guessing (RFC 9000 §21.4). The latest 16 are remembered.
 func (l *Loss) Skip(space Space) {
-	s := &l.spaces[space]
+	s := l.spaces[space]
 	if len(s.skipped) < maxSkipped {
 		s.skipped = append(s.skipped, s.next)
 	} else {
@@ -131,45 +133,67 @@ func (l *Loss) Skip(space Space) {
 // Sent records a packet that leaves now, whose number is Next(space), with what
 // it carries; both are copied. It also charges the pacer for a packet in flight.
 func (l *Loss) Sent(now mono.Time, space Space, p Packet, frames []Frame) {
-	s := &l.spaces[space]
-	if p.Number != s.next {
-		panic("BUG: packet numbers out of order")
-	}
 	if len(frames) > math.MaxUint16 {
 		panic("BUG: too many frames in a packet")
 	}
-	s.next++
-	now = max(now, l.latestSent) // send times never fall, whatever the clock does
-	l.latestSent = now
-	p.Sent, p.state, p.order = now, outstanding, uint32(l.order)
-	p.cut, s.cut = s.cut, false
-	p.InFlight = p.InFlight || p.AckEliciting
-	l.order++
-	l.firstSent = min(l.firstSent, now)
-	l.stats.Sent++
-	l.stats.SentBytes += uint64(p.Size)
-	if p.AckEliciting {
-		s.eliciting++
-		s.lastSent, l.idleFrom = now, now
-	}
-	if p.InFlight && p.Epoch == l.epoch {
-		l.inFlight += int(p.Size)
-		l.stats.MaxInFlight = max(l.stats.MaxInFlight, l.inFlight)
-		l.charge(now, int(p.Size))
-	}
-	if p.ECN != dgram.NotECT {
-		l.marked(s, &p)
-	}
+	l.count(now, space, &p, 1)
+	s := l.spaces[space]
 	s.sent.push(&p, frames, l.fateAt < len(l.fates))
 	if !p.InFlight {
 		s.boundQuiet()
 	}
 }
 
+// SentRun is Sent for as many packets as there are frames, each with one of them. They are all
+// like p, and have numbers from p's on.
+func (l *Loss) SentRun(now mono.Time, space Space, p Packet, frames []Frame) {
+	l.count(now, space, &p, len(frames))
+	s := l.spaces[space]
+	for i := range frames {
+		s.sent.push(&p, frames[i:i+1], l.fateAt < len(l.fates))
+		p.Number++
+		p.order++
+		p.cut = false
+		if !p.InFlight {
+			s.boundQuiet()
+		}
+	}
+}
+
+// count counts n packets like p that leave now, and completes p's record.
+func (l *Loss) count(now mono.Time, space Space, p *Packet, n int) {
+	s := l.spaces[space]
+	if p.Number != s.next {
+		panic("BUG: packet numbers out of order")
+	}
+	s.next += int64(n)
+	now = max(now, l.latestSent) // send times never fall, whatever the clock does
+	l.latestSent = now
+	p.Sent, p.state, p.order = now, outstanding, uint32(l.order)
+	p.cut, s.cut = s.cut, false
+	p.InFlight = p.InFlight || p.AckEliciting
+	l.order += int64(n)
+	l.firstSent = min(l.firstSent, now)
+	l.stats.Sent += uint64(n)
+	l.stats.SentBytes += uint64(n) * uint64(p.Size)
+	if p.AckEliciting {
+		s.eliciting += n
+		s.lastSent, l.idleFrom = now, now
+	}
+	if p.InFlight && p.Epoch == l.epoch {
+		l.inFlight += n * int(p.Size)
+		l.stats.MaxInFlight = max(l.stats.MaxInFlight, l.inFlight)
+		l.charge(now, n*int(p.Size))
+	}
+	if p.ECN != dgram.NotECT {
+		l.marked(s, p, n)
+	}
+}
+
 // Unsent takes back a packet that was said to leave now and has not left after all:
 // nothing will be heard of it, and no fate told.
 func (l *Loss) Unsent(now mono.Time, space Space, number int64) {
-	s := &l.spaces[space]
+	s := l.spaces[space]
 	i := s.sent.after(number)
 	if i == len(s.sent.packets) || s.sent.packets[i].Number != number || s.sent.packets[i].state != outstanding {
 		return
@@ -225,7 +249,7 @@ func (l *Loss) NextFate() (space Space, p *Packet, frames []Frame, f Fate, ok bo
 	}
 	r := l.fates[l.fateAt]
 	l.fateAt++
-	s := &l.spaces[r.space]
+	s := l.spaces[r.space]
 	if r.late {
 		l.lateRefs--
 		p = &s.late.packets[r.index]
@@ -258,8 +282,10 @@ func (s *space) remember(p *Packet, frames []Frame, pinned bool) {
 // drained tidies up after the last fate was pulled.
 func (l *Loss) drained() {
 	l.fates, l.fateAt = l.fates[:0], 0
-	for i := range l.spaces {
-		s := &l.spaces[i]
+	for _, s := range l.spaces {
+		if s == nil {
+			continue
+		}
 		s.sent.trim()
 		s.late.trim()
 	}
@@ -269,7 +295,7 @@ func (l *Loss) drained() {
 // space carried, from 0, so that a probe can carry it again. MTU probes are
 // passed over. frames is borrowed until the next call of any method.
 func (l *Loss) Unacked(space Space, i int) (frames []Frame, ok bool) {
-	s := &l.spaces[space]
+	s := l.spaces[space]
 	live := s.sent.live()
 	for k := range live {
 		p := &live[k]
@@ -291,12 +317,11 @@ func (l *Loss) Trim() {
 		return
 	}
 	l.fates, l.fateAt = nil, 0
-	for i := range l.spaces {
-		s := &l.spaces[i]
-		s.late.drop()
-		s.sent.trim()
-		if len(s.sent.packets) == 0 {
-			s.sent.drop()
+	for _, s := range l.spaces {
+		if s != nil {
+			s.late.drop()
+			s.sent.trim()
+			s.sent.shrink()
 		}
 	}
 }

@@ -409,7 +409,7 @@ func (d *duel) compare() {
 				d.t.Fatalf("unacknowledged %v packet %d: %v %v", space, i, frames, ok)
 			}
 		}
-		s := &d.l.spaces[space]
+		s := d.l.spaces[space]
 		live := len(d.o.spaces[space].flying(func(*oraclePacket) bool { return true }))
 		if n := cap(s.sent.packets); n > max(64, 8*(live+len(d.l.fates)+1100)) || cap(s.late.packets) > 4*(maxLate+len(d.l.fates)) {
 			d.t.Fatalf("%v: room for %d packets, %d are outstanding, %d late", space, n, live, len(s.late.live()))

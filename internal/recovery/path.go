@@ -17,13 +17,17 @@ func (l *Loss) DropSpace(now mono.Time, space Space) {
 	l.idleFrom, l.restarted = now, now
 }
 
+// AppOnly gives back the memory of Initial and Handshake. Both were dropped, and are not
+// to be named again but to Probes.
+func (l *Loss) AppOnly() { l.spaces = [Spaces]*space{App: &l.app} }
+
 // EarlyRejected forgets the App packets that went out as 0-RTT and that the
 // server refused: without fates, since their streams start over. Numbers go on.
 func (l *Loss) EarlyRejected() { l.forget(App) }
 
 // forget drops everything outstanding, remembered or undelivered in a space.
 func (l *Loss) forget(space Space) {
-	s := &l.spaces[space]
+	s := l.spaces[space]
 	for i := range s.sent.live() {
 		p := &s.sent.live()[i]
 		if p.state != outstanding || p.Epoch != l.epoch {
@@ -62,7 +66,7 @@ func (l *Loss) forget(space Space) {
 // Initial and no other, it is a first idea of the round-trip time.
 func (l *Loss) RetryRestart(now mono.Time) {
 	for _, space := range [...]Space{Initial, App} {
-		s := &l.spaces[space]
+		s := l.spaces[space]
 		for i := s.sent.head; i < len(s.sent.packets); i++ {
 			if p := &s.sent.packets[i]; p.state == outstanding {
 				p.state = tellAcked // not to be remembered: no ACK can come
@@ -90,8 +94,10 @@ func (l *Loss) ResetPath(now mono.Time, epoch uint16, c congestion.Controller) {
 	l.rtt.init(l.config.InitialRTT)
 	l.ecn = ecn{}
 	l.inFlight = 0
-	for i := range l.spaces {
-		s := &l.spaces[i]
+	for _, s := range l.spaces {
+		if s == nil {
+			continue
+		}
 		for _, p := range s.sent.live() {
 			if p.state != outstanding || p.Epoch != epoch {
 				continue
@@ -164,3 +170,7 @@ func (l *Loss) Controller() congestion.Controller { return l.controller }
 
 // Stats returns the counts since Init.
 func (l *Loss) Stats() Stats { return l.stats }
+
+// Arrivals counts the packets that are known to have arrived, in time or after they
+// were taken as lost.
+func (l *Loss) Arrivals() uint64 { return l.stats.Acked + l.stats.Spurious }

@@ -11,8 +11,8 @@ import (
 // Probes then tells about. It returns true for the latter.
 func (l *Loss) Advance(now mono.Time) (pto bool) {
 	if at := l.lossTime(); at != mono.Never {
-		for i := range l.spaces {
-			if l.spaces[i].lossTime <= now {
+		for i, s := range l.spaces {
+			if s != nil && s.lossTime <= now {
 				l.settle(now, Space(i))
 			}
 		}
@@ -34,12 +34,12 @@ func (l *Loss) Advance(now mono.Time) (pto bool) {
 // with something outstanding: they share a datagram (RFC 9002 §6.2.4). A client
 // that only unblocks its server needs one.
 func (l *Loss) oweProbes(expired Space) {
-	for i := range l.spaces {
-		if s := &l.spaces[i]; s.keys && s.eliciting > 0 {
+	for _, s := range l.spaces {
+		if s.sends() && s.eliciting > 0 {
 			s.probes = max(s.probes, 1)
 		}
 	}
-	s := &l.spaces[expired]
+	s := l.spaces[expired]
 	s.probes = 1
 	if s.eliciting > 0 {
 		s.probes = 2
@@ -48,12 +48,17 @@ func (l *Loss) oweProbes(expired Space) {
 
 // Probes returns how many probe packets are owed in the space. They are
 // ack-eliciting, and neither congestion control nor pacing holds them.
-func (l *Loss) Probes(space Space) int { return l.spaces[space].probes }
+func (l *Loss) Probes(space Space) int {
+	if s := l.spaces[space]; s != nil {
+		return s.probes
+	}
+	return 0
+}
 
 // ProbeSent says that an ack-eliciting packet went out in the space to pay for
 // a probe that was owed, after Sent.
 func (l *Loss) ProbeSent(space Space) {
-	s := &l.spaces[space]
+	s := l.spaces[space]
 	s.probes = max(s.probes-1, 0)
 }
 
@@ -70,7 +75,13 @@ func (l *Loss) Deadline() mono.Time {
 }
 
 func (l *Loss) lossTime() mono.Time {
-	return min(l.spaces[Initial].lossTime, l.spaces[Handshake].lossTime, l.spaces[App].lossTime)
+	at := l.app.lossTime
+	for _, s := range l.spaces[:App] {
+		if s != nil {
+			at = min(at, s.lossTime)
+		}
+	}
+	return at
 }
 
 // ptoTime returns when the probe timeout expires and in which space (RFC 9002 §6.2).
@@ -78,9 +89,8 @@ func (l *Loss) ptoTime() (at mono.Time, space Space, ok bool) {
 	if l.blocked {
 		return // a probe could not be sent
 	}
-	for i := range l.spaces {
-		s := &l.spaces[i]
-		if !s.keys || s.eliciting == 0 || Space(i) == App && !l.confirmed {
+	for i, s := range l.spaces {
+		if !s.sends() || s.eliciting == 0 || Space(i) == App && !l.confirmed {
 			continue
 		}
 		t := max(s.lastSent, l.restarted).Add(backoff(l.PTO(Space(i)), l.ptoCount))
@@ -93,7 +103,7 @@ func (l *Loss) ptoTime() (at mono.Time, space Space, ok bool) {
 	}
 	// The server may be waiting for credit to send: it is for the client to
 	// keep talking, with nothing in flight (RFC 9002 §6.2.2.1).
-	if l.spaces[Handshake].keys {
+	if l.spaces[Handshake].sends() {
 		space = Handshake
 	}
 	return l.idleFrom.Add(backoff(l.PTO(space), l.ptoCount)), space, true
@@ -128,6 +138,9 @@ func (l *Loss) Confirmed() { l.confirmed, l.validated = true, true }
 // HasKeys says whether packets of the space can be sent; probes are asked for
 // only where they can. Initial starts with keys, the others without.
 func (l *Loss) HasKeys(space Space, has bool) { l.spaces[space].keys = has }
+
+// sends reports whether the space is there and has keys.
+func (s *space) sends() bool { return s != nil && s.keys }
 
 // PeerAckDelay returns the max_ack_delay of the peer that timers count with.
 func (l *Loss) PeerAckDelay() time.Duration { return l.peerAckDelay }

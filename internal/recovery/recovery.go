@@ -110,7 +110,7 @@ const (
 	maxLate         = 512 // lost packets remembered for a late acknowledgment, per space
 	latePTOs        = 3   // and for how many PTOs after they were sent
 	maxSkipped      = 16  // skipped packet numbers remembered, per space
-	maxPTOCount     = 62  // the backoff saturates long before
+	maxPTOCount     = 62  // no limit: the backoff saturates long before
 
 	// longest is where durations that come from outside are cut: sums of a few
 	// of them, times four and times three, still fit.

@@ -1,6 +1,9 @@
 package recovery
 
-import "sort"
+import (
+	"slices"
+	"sort"
+)
 
 // store is a run of packet records in ascending packet number, with their
 // frames side by side. Records leave at the front by moving head; the memory
@@ -73,6 +76,16 @@ func (s *store) trim() {
 	if s.head == len(s.packets) {
 		s.packets, s.frames, s.head, s.quietAt = s.packets[:0], s.frames[:0], 0, 0
 	}
+}
+
+// shrink gives back the memory that the records do not need.
+func (s *store) shrink() {
+	s.compact()
+	if len(s.packets) == 0 {
+		s.drop()
+		return
+	}
+	s.packets, s.frames = slices.Clone(s.packets), slices.Clone(s.frames)
 }
 
 // after returns the index of the first record, from head on, whose number is n or more.

@@ -35,8 +35,15 @@
 //
 // TestSeeds runs whole transfers through random combinations of all faults.
 // CINNABAR_SIM_SEEDS says how many seeds it takes, 1 up (100 by default);
-// CINNABAR_SIM_SEED says where to begin, alone it runs that one seed:
+// CINNABAR_SIM_SEED says where to begin, alone it runs that one seed; with
+// CINNABAR_SIM_TIME it goes on for that long. CINNABAR_SIM_QLOG=1 turns all logs on.
+// At the end come the seeds, the virtual hours, and how often what happened:
 //
 //	CINNABAR_SIM_SEEDS=1000 go test -run '^TestSeeds$' -v ./internal/sim
+//	CINNABAR_SIM_TIME=10m go test -timeout 0 -run '^TestSeeds$' -v ./internal/sim
 //	CINNABAR_SIM_SEED=17 go test -run '^TestSeeds$' -v ./internal/sim
+//
+// When its traffic is over, a seed's connections live on for hours of virtual time in
+// which they are mostly idle; some end in the middle of everything instead. TestSeedsTLS
+// does the same with crypto/tls for a hundredth of the seeds.
 package sim

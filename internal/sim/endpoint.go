@@ -45,6 +45,13 @@ type Endpoint struct {
 	OnSession func(*Session) // a client's first packet made a connection
 	Sessions  []*Session     // all there ever were
 
+	// Mutate, if set, changes what connections send that begin from now on. What they
+	// promise and take can no longer be heard then, and is not checked.
+	Mutate Mutation
+
+	Busy    bool                // refuses whoever is new
+	Blocked map[netip.Addr]bool // does not hear what comes from these
+
 	world *World
 	setup Setup
 	rand  *rand.Rand
@@ -99,6 +106,9 @@ func (e *Endpoint) Connect(to netip.AddrPort, edit ...func(*transport.Config)) *
 
 func (e *Endpoint) add(c *transport.Conn, server bool) *Session {
 	s := newSession(e, c, e.setup.Engine(server, e.fill))
+	if e.Mutate != nil {
+		s.scribe = newScribe(e.Mutate)
+	}
 	e.Sessions = append(e.Sessions, s)
 	e.world.active = append(e.world.active, s)
 	return s
@@ -111,6 +121,9 @@ func (e *Endpoint) Moved(to netip.AddrPort) { e.world.at[to] = e }
 // receive finds out what to do with a datagram and does it.
 func (e *Endpoint) receive(d *dgram.Datagram) {
 	w := e.world
+	if e.Blocked[d.Path.Remote.Addr()] {
+		return
+	}
 	e.watchIn(d)
 	e.batch.Reset()
 	c, verdict := e.Mux.Route(w.now, d, e.batch)
@@ -127,6 +140,12 @@ func (e *Endpoint) receive(d *dgram.Datagram) {
 		w.Fail("%s: a datagram was routed to a connection that is gone", e.Name)
 	case transport.Initial:
 		e.watchToken(d)
+		if e.Busy {
+			if e.Mux.Refuse(w.now, d, wire.ConnectionRefused, e.batch) {
+				e.send(e.batch)
+			}
+			return
+		}
 		cfg := e.setup.Config
 		s := e.add(e.Mux.Accept(w.now, d, &cfg), true)
 		if e.OnSession != nil {

@@ -143,23 +143,30 @@ func (e *script) take(level transport.Level, typ byte, msg []byte) {
 		e.fail(51, "Finished differs") // decrypt_error
 		return
 	}
+	var h helloBody
+	if typ == clientHello || typ == serverHello || typ == encryptedExtensions {
+		var ok bool
+		if h, ok = readHello(body); !ok || typ == serverHello && (h.suite < 0x1301 || h.suite > 0x1303) {
+			e.fail(47, "no such hello") // illegal_parameter
+			return
+		}
+	}
 	e.said = append(e.said, msg...)
 	switch typ {
 	case clientHello:
 		e.want = finished
-		e.answer(body)
+		e.answer(h)
 	case serverHello:
 		e.want = encryptedExtensions
-		e.Suite = binary.BigEndian.Uint16(body[randomLen:])
+		e.Suite = h.suite
 		e.secret(transport.TLSWriteSecret, transport.LevelHandshake, "client handshake")
 		e.secret(transport.TLSReadSecret, transport.LevelHandshake, "server handshake")
 	case encryptedExtensions:
 		e.want = certificate
-		_, early, parameters := readHello(body)
-		if e.early && !early {
+		if e.early && !h.early {
 			e.tell(transport.TLSEvent{Kind: transport.TLSEarlyRejected})
 		}
-		e.tell(transport.TLSEvent{Kind: transport.TLSParameters, Data: parameters})
+		e.tell(transport.TLSEvent{Kind: transport.TLSParameters, Data: h.parameters})
 	case certificate:
 		e.want = finished
 	case finished:
@@ -169,10 +176,9 @@ func (e *script) take(level transport.Level, typ byte, msg []byte) {
 }
 
 // answer is the server's flight.
-func (e *script) answer(body []byte) {
-	_, early, parameters := readHello(body)
-	e.early = e.Early && early
-	e.tell(transport.TLSEvent{Kind: transport.TLSParameters, Data: parameters})
+func (e *script) answer(h helloBody) {
+	e.early = e.Early && h.early
+	e.tell(transport.TLSEvent{Kind: transport.TLSParameters, Data: h.parameters})
 	if e.early {
 		e.secret(transport.TLSReadSecret, transport.LevelEarly, "early")
 	}
@@ -235,9 +241,23 @@ func hello(suite uint16, early bool, parameters []byte) []byte {
 	return append(b, parameters...)
 }
 
-func readHello(body []byte) (suite uint16, early bool, parameters []byte) {
+// helloBody is what hello has written.
+type helloBody struct {
+	suite      uint16
+	early      bool
+	parameters []byte
+}
+
+func readHello(body []byte) (h helloBody, ok bool) {
+	if len(body) < randomLen+5 {
+		return h, false
+	}
 	b := body[randomLen:]
-	return binary.BigEndian.Uint16(b), b[2] == 1, b[5 : 5+binary.BigEndian.Uint16(b[3:])]
+	n := int(binary.BigEndian.Uint16(b[3:]))
+	if len(b) < 5+n {
+		return h, false
+	}
+	return helloBody{binary.BigEndian.Uint16(b), b[2] == 1, b[5 : 5+n]}, true
 }
 
 func (e *script) write(level transport.Level, b []byte) {

@@ -13,8 +13,12 @@ import (
 // drawLink links an address of the client's to one of the server's, with faults.
 func (r *run) drawLink(from, to netip.AddrPort) {
 	d := r.duration(100*time.Microsecond, 150*time.Millisecond)
-	r.say("delay %v", d)
-	up, down := r.drawWay(d), r.drawWay(d)
+	hops := max(1, r.later.IntN(6)-2)
+	r.say("delay %v in %d hops", d, hops)
+	var up, down []sim.Node
+	for range hops {
+		up, down = append(up, r.drawWay(d/time.Duration(hops))...), append(down, r.drawWay(d/time.Duration(hops))...)
+	}
 	nat := r.chance(30)
 	if nat {
 		at, also := r.rand.Float64(), r.chance(50)
@@ -145,6 +149,7 @@ func (r *run) drawActions() {
 	}
 	if r.chance(10) {
 		r.drawLink(movedAddr, serverAddr)
+		r.moves = true
 		rebinding := r.chance(30)
 		add("migration", func(p *pair) {
 			r.client.Moved(movedAddr)

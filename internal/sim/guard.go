@@ -3,6 +3,7 @@ package sim
 import (
 	"hash/maphash"
 	"net/netip"
+	"time"
 
 	"github.com/cinnabar-quic/cinnabar/internal/dgram"
 	"github.com/cinnabar-quic/cinnabar/internal/mono"
@@ -14,6 +15,7 @@ import (
 type guard struct {
 	at     mono.Time // of the latest calls to Advance
 	idle   int       // how many of them came to nothing
+	late   int       // how many in a row left a timer in the past
 	stats  transport.Stats
 	probes int    // bytes that may go beyond the window, for an expired probe timeout or a path's validation
 	ptos   uint64 // expired so far
@@ -38,6 +40,20 @@ func (g *guard) advanced(s *Session) {
 	}
 }
 
+// settled checks, after what was due has been done, that nothing should have been done
+// before. What one timer does can make another due that was later until then: a loss that
+// is found leaves a probe timeout that counts from an older packet.
+func (g *guard) settled(s *Session) {
+	now := s.End.world.now
+	if s.deadline >= now {
+		g.late = 0
+		return
+	}
+	if g.late++; g.late > maxIdle {
+		s.End.world.Fail("%s: a timer of %v is in the past and stays there", s.name(), time.Duration(s.deadline))
+	}
+}
+
 func (g *guard) happened() { g.idle = 0 }
 
 func (g *guard) before(s *Session) { g.stats = s.Conn.Stats() }
@@ -53,7 +69,9 @@ func (g *guard) sent(s *Session, b *dgram.Batch) {
 		g.ptos = was.PTOs
 		g.probes = probesPerPTO * is.MTU
 	}
-	s.ear.hear(s, b)
+	if s.scribe.mutate == nil && (s.Peer == nil || s.Peer.scribe.mutate == nil) {
+		s.ear.hear(s, b)
+	}
 	over := int(is.BytesInFlight) - int(max(was.BytesInFlight, was.Window)) - g.probes
 	if over <= 0 {
 		g.probes = min(g.probes, -over)

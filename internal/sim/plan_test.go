@@ -18,6 +18,8 @@ import (
 var (
 	clientAddr    = netip.MustParseAddrPort("10.0.0.1:50000")
 	movedAddr     = netip.MustParseAddrPort("10.0.7.1:50001")
+	secondAddr    = netip.MustParseAddrPort("10.0.2.1:50002")
+	strangerAddr  = netip.MustParseAddrPort("10.0.3.1:50003")
 	serverAddr    = netip.MustParseAddrPort("10.0.1.1:443")
 	preferredAddr = netip.MustParseAddrPort("10.0.9.1:4433")
 )
@@ -29,6 +31,7 @@ type run struct {
 	w       *sim.World
 	server  *sim.Endpoint
 	client  *sim.Endpoint
+	clients []*sim.Endpoint // that one, and others
 	pairs   []*pair
 	script  sim.Script
 	said    []string         // what was drawn
@@ -36,13 +39,21 @@ type run struct {
 	todo    []action
 	babbles bool // the ends send datagrams
 	rebinds bool // there is a NAT: behind it only who speaks is heard
+	moves   bool // the client has a second address
 	stats   totals
+
+	later    *rand.Rand    // what is drawn after the traffic, or was thought of later
+	setup    sim.Setup     // the clients'
+	stranger *stranger     // nil if nobody is turned away
+	life     time.Duration // how long connections stay when the traffic is over
+	breakOff time.Duration // when a connection ends, whatever is going on; 0 never
 }
 
 // pair is a connection with its two ends.
 type pair struct {
 	traffic
 	client, server *sim.Session
+	home           *sim.Endpoint // the client's
 	ending         bool
 	code           uint64 // what it is closed with
 }
@@ -71,9 +82,9 @@ func (r *run) duration(low, high time.Duration) time.Duration {
 
 func (r *run) bytes(low, high int) int64 { return int64(r.between(float64(low), float64(high))) }
 
-// newRun draws everything.
-func newRun(seed uint64) *run {
-	r := &run{seed: seed, rand: rand.New(rand.NewPCG(seed, 99)), w: sim.NewWorld(seed), stats: totals{}}
+// newRun draws everything. Engine is crypto/tls, or nil for a Script.
+func newRun(seed uint64, engine engine) *run {
+	r := &run{seed: seed, rand: rand.New(rand.NewPCG(seed, 99)), later: rand.New(rand.NewPCG(seed, 100)), w: sim.NewWorld(seed), stats: totals{}}
 	if r.chance(30) {
 		r.w.Tick = r.duration(50*time.Microsecond, 2*time.Millisecond)
 		r.say("tick %v", r.w.Tick)
@@ -81,12 +92,17 @@ func newRun(seed uint64) *run {
 	r.drawScript()
 	server, client := r.drawSetup(), r.drawSetup()
 	r.drawDatagrams(&server, &client)
-	r.drawEarly(&server, &client)
+	if engine == nil {
+		r.drawEarly(&server, &client)
+	} else {
+		server.Engine, client.Engine = engine, engine
+	}
 	if r.chance(10) {
 		r.say("preferred address")
 		server.Config.Params.PreferredAddress = &wire.PreferredAddress{IPv4: preferredAddr}
 		client.Config.AcceptPreferred = true
 	}
+	r.setup = client
 	r.server = r.w.Listen("server", serverAddr, server)
 	r.client = r.w.Endpoint("client", clientAddr, client)
 	r.server.OnSession = r.accepted
@@ -99,8 +115,17 @@ func newRun(seed uint64) *run {
 	if r.chance(15) {
 		count = 2
 	}
-	for range count {
-		p := &pair{}
+	r.clients = []*sim.Endpoint{r.client}
+	if count == 2 && r.later.IntN(2) == 0 {
+		r.say("two clients")
+		r.clients = append(r.clients, r.w.Endpoint("second client", secondAddr, client))
+		r.drawLink(secondAddr, serverAddr)
+		if client.Config.AcceptPreferred {
+			r.drawLink(secondAddr, preferredAddr)
+		}
+	}
+	for i := range count {
+		p := &pair{home: r.clients[min(i, len(r.clients)-1)]}
 		if r.babbles {
 			p.babbles = [2]*babble{newBabble(seed, false), newBabble(seed, true)}
 		}
@@ -108,6 +133,7 @@ func newRun(seed uint64) *run {
 		r.pairs = append(r.pairs, p)
 	}
 	r.drawActions()
+	r.drawLater()
 	r.w.Step = r.step
 	return r
 }
@@ -191,6 +217,7 @@ func (r *run) drawSetup() sim.Setup {
 }
 
 func (r *run) drawConfig(c *transport.Config) {
+	c.QLog = logged
 	if r.chance(30) {
 		c.CongestionControl = "reno"
 		r.say("reno")

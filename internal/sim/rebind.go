@@ -11,7 +11,7 @@ import (
 // Rebind returns a NAT that stands in both ways of a link, or of several: on
 // the way up it translates the source, on the way down the destination. Until
 // the time first it leaves addresses alone. Then, and every so often, all
-// mappings are removed and each inner address gets a new random port, with
+// mappings are removed and each inner address gets a new random port, high as a NAT's, with
 // alsoAddress a new host address in its network too (/24, for IPv6 the last 16
 // bits). What is sent to an old mapping is dropped. Every is 0 for one time only.
 func Rebind(first, every time.Duration, alsoAddress bool) Node {
@@ -95,7 +95,7 @@ func (n *rebind) translate(h *hop, p packet) netip.AddrPort {
 		if n.address {
 			addr = neighbour(last.Addr(), h.net.rand.Uint32())
 		}
-		outer = netip.AddrPortFrom(addr, uint16(1+h.net.rand.IntN(65_535)))
+		outer = netip.AddrPortFrom(addr, uint16(16_384+h.net.rand.IntN(49_152)))
 	}
 	n.outer[p.src], n.inner[outer] = outer, p.src
 	h.net.route(p.dst, outer, h.way.back)

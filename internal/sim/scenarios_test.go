@@ -96,6 +96,9 @@ func (s *scene) finish() {
 	if err := s.w.Finish(); err != nil {
 		s.Error(err)
 	}
+	if err := thrifty(s.w.Now(), s.client, s.server); err != nil {
+		s.Error(err)
+	}
 }
 
 // TestHandshakeLossGrid drops every subset of the first eight datagrams of one

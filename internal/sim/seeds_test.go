@@ -3,6 +3,7 @@ package sim_test
 import (
 	"fmt"
 	"maps"
+	"math"
 	"os"
 	"runtime"
 	"runtime/debug"
@@ -12,11 +13,13 @@ import (
 	"sync"
 	"sync/atomic"
 	"testing"
+	"testing/cryptotest"
 	"time"
 
 	"github.com/cinnabar-quic/cinnabar/internal/mono"
 	"github.com/cinnabar-quic/cinnabar/internal/sim"
 	"github.com/cinnabar-quic/cinnabar/internal/transport"
+	"github.com/cinnabar-quic/cinnabar/internal/wire"
 )
 
 // totals counts what happened, over all seeds.
@@ -46,6 +49,7 @@ var must = []string{
 	"streams reset", "streams stopped", "streams stopped by the peer",
 	"moves to a preferred address", "graceful closes", "silent ends", "idle ends", "migrations asked for", "paths validated",
 	"packets lost", "probe timeouts", "spurious losses", "persistent congestion", "ECN failures", "congestion events",
+	"connections broken off", "clients blocked", "clients refused", "visits", "priorities changed",
 	"blocked by flow control", "blocked by the stream limit", "datagrams enlarged", "datagrams made smaller again",
 	"undecryptable or malformed packets", "duplicate packets", "unreliable datagrams acknowledged", "unreliable datagrams lost",
 }
@@ -53,27 +57,35 @@ var must = []string{
 // mustRarely is what has to happen in a thousand.
 var mustRarely = []string{"0-RTT rejected", "paths given up", "connections that came to nothing"}
 
-const replay = "CINNABAR_SIM_SEED=%d go test -count=1 -run '^TestSeeds$' -v ./internal/sim"
+const replay = "CINNABAR_SIM_SEED=%d go test -count=1 -run '^%s$' -v ./internal/sim"
+
+// logged says that every connection keeps a qlog.
+var logged = os.Getenv("CINNABAR_SIM_QLOG") != ""
 
 // TestSeeds runs transfers through everything that the network can do, a
 // different mix for each seed: no byte is wrong or missing, and what must be
 // true at every step is.
 func TestSeeds(t *testing.T) {
-	first, count := seedsFromEnv(t)
+	first, count, limit := seedsFromEnv(t)
 	sum, failures := totals{}, 0
 	var lock sync.Mutex
 	var next atomic.Uint64
 	next.Store(first)
+	over := func() bool { return false }
+	if limit > 0 {
+		begun := time.Now()
+		over = func() bool { return time.Since(begun) >= limit }
+	}
 	t.Run("all", func(t *testing.T) {
 		for range min(count, uint64(runtime.GOMAXPROCS(0))) {
 			t.Run("worker", func(t *testing.T) {
 				t.Parallel()
-				for seed := next.Add(1) - 1; seed < first+count; seed = next.Add(1) - 1 {
-					r, err := try(seed)
+				for seed := next.Add(1) - 1; seed < first+count && !over(); seed = next.Add(1) - 1 {
+					r, err := try(seed, nil)
 					lock.Lock()
 					if sum.add(r.stats); err != nil {
 						failures++
-						t.Errorf("seed %d: %v\nreplay: "+replay+"\n%v", seed, err, seed, r)
+						t.Errorf("seed %d: %v\nreplay: "+replay+"\n%v", seed, err, seed, "TestSeeds", r)
 					}
 					stop := failures >= 10
 					lock.Unlock()
@@ -84,7 +96,8 @@ func TestSeeds(t *testing.T) {
 			})
 		}
 	})
-	t.Logf("%d seeds from %d:\n%v", count, first, sum)
+	count = min(count, next.Load()-first)
+	t.Logf("%d seeds from %d, %d virtual session-hours:\n%v", count, first, sum["virtual session-seconds"]/3600, sum)
 	var names []string
 	if count >= 100 {
 		names = append(names, must...)
@@ -99,7 +112,8 @@ func TestSeeds(t *testing.T) {
 	}
 }
 
-func seedsFromEnv(t *testing.T) (first, count uint64) {
+// seedsFromEnv returns what the environment wants: how many seeds, or for how long.
+func seedsFromEnv(t *testing.T) (first, count uint64, limit time.Duration) {
 	first, count = 1, 100
 	if s := os.Getenv("CINNABAR_SIM_SEED"); s != "" {
 		n, err := strconv.ParseUint(s, 10, 64)
@@ -115,14 +129,40 @@ func seedsFromEnv(t *testing.T) (first, count uint64) {
 		}
 		count = n
 	}
-	return first, count
+	if s := os.Getenv("CINNABAR_SIM_TIME"); s != "" {
+		d, err := time.ParseDuration(s)
+		if err != nil || d <= 0 {
+			t.Fatalf("CINNABAR_SIM_TIME: %q is not a duration such as 10m", s)
+		}
+		count, limit = math.MaxUint32, d
+	}
+	return first, count, limit
+}
+
+// TestSeedsTLS is TestSeeds with crypto/tls, for a hundredth of the seeds, one after
+// the other: the random numbers of the process follow from each.
+func TestSeedsTLS(t *testing.T) {
+	first, count, _ := seedsFromEnv(t)
+	sum := totals{}
+	for seed := first; seed < first+(count+99)/100; seed++ {
+		if !t.Run(fmt.Sprint(seed), func(t *testing.T) {
+			cryptotest.SetGlobalRandom(t, seed)
+			r, err := try(seed, newStacks(t))
+			if sum.add(r.stats); err != nil {
+				t.Errorf("seed %d: %v\nreplay: "+replay+"\n%v", seed, err, seed, "TestSeedsTLS", r)
+			}
+		}) {
+			break
+		}
+	}
+	t.Logf("%d virtual session-hours:\n%v", sum["virtual session-seconds"]/3600, sum)
 }
 
 // TestSeedRepeats: the same seed is the same run, to the bit.
 func TestSeedRepeats(t *testing.T) {
 	for seed := range uint64(3) {
-		a, err := try(seed)
-		b, again := try(seed)
+		a, err := try(seed, nil)
+		b, again := try(seed, nil)
 		if err != nil || again != nil || a.w.Digest() != b.w.Digest() {
 			t.Errorf("seed %d: %v and %v, digests %x and %x", seed, err, again, a.w.Digest(), b.w.Digest())
 		}
@@ -130,8 +170,8 @@ func TestSeedRepeats(t *testing.T) {
 }
 
 // try runs one seed; a panic is an error.
-func try(seed uint64) (r *run, err error) {
-	r = newRun(seed)
+func try(seed uint64, engine engine) (r *run, err error) {
+	r = newRun(seed, engine)
 	defer func() {
 		if p := recover(); p != nil {
 			err = fmt.Errorf("panic: %v\n%s", p, debug.Stack())
@@ -143,21 +183,23 @@ func try(seed uint64) (r *run, err error) {
 // play runs the whole thing: connect, talk, end, look for leftovers.
 func (r *run) play() error {
 	for _, p := range r.pairs {
-		p.client = r.client.Connect(serverAddr, r.clientConfig)
+		p.client = p.home.Connect(serverAddr, r.clientConfig)
 		a := p.attach(r.w, p.client)
 		if p.client.Conn.UsingEarlyData() {
 			p.client.Do(func(*transport.Conn, mono.Time) { a.start() })
 		}
 	}
-	if err := r.w.Run(6*time.Hour, r.done); err != nil {
+	if err := r.talk(); err != nil {
 		return fmt.Errorf("%w\n%s", err, r.figures())
 	}
 	r.count()
-	if err := r.complete(); err != nil {
+	if err := thrifty(r.w.Now(), r.endpoints()...); err != nil {
 		return err
 	}
 	for _, p := range r.pairs {
-		r.end(p)
+		if !p.ending {
+			r.end(p)
+		}
 	}
 	if err := r.w.Run(6*time.Hour, r.gone); err != nil {
 		return fmt.Errorf("after the end: %w\n%s", err, r.figures())
@@ -171,6 +213,23 @@ func (r *run) play() error {
 		}
 	}
 	return r.w.Finish()
+}
+
+// talk lets the traffic happen, and what comes after it.
+func (r *run) talk() error {
+	if r.breakOff > 0 {
+		if err := r.w.Run(r.breakOff, nil); err != nil {
+			return err
+		}
+		r.breakUp()
+	}
+	if err := r.w.Run(6*time.Hour, r.done); err != nil {
+		return err
+	}
+	if err := r.complete(); err != nil {
+		return err
+	}
+	return r.live()
 }
 
 // clientConfig lets a client behind a NAT keep its mapping: without that nobody
@@ -214,6 +273,9 @@ func (r *run) step() error {
 			}
 		}
 	}
+	if r.stranger != nil {
+		r.stranger.call(r)
+	}
 	if p := r.pairs[0]; p.confirmed() && !p.ending {
 		r.todo = slices.DeleteFunc(r.todo, func(a action) bool {
 			if a.at > r.progress() {
@@ -228,17 +290,20 @@ func (r *run) step() error {
 
 func (r *run) done() bool {
 	for _, p := range r.pairs {
-		if !p.confirmed() || !p.done() {
+		if !p.broken && (!p.confirmed() || !p.done()) {
 			return false
 		}
 	}
-	return true
+	return r.stranger == nil || r.stranger.done || r.pairs[0].broken
 }
 
 // complete checks that as much was moved as the test promises.
 func (r *run) complete() error {
 	var bytes, streams [2]int64
 	for _, p := range r.pairs {
+		if p.broken {
+			return nil
+		}
 		for _, s := range p.streams {
 			for i, l := range s.legs {
 				if l != nil && !l.cut && l.stop < 0 {
@@ -260,32 +325,54 @@ func (r *run) complete() error {
 func (r *run) end(p *pair) {
 	p.ending = true
 	s := p.end(r.chance(50))
-	switch n := r.rand.IntN(10); {
+	if s == nil {
+		s = p.client
+	}
+	ways := 10
+	if p.broken { // one that is idle would first go on
+		ways = 9
+	}
+	switch n := r.rand.IntN(ways); {
 	case n < 7:
 		r.stats["graceful closes"]++
 		p.code = 1 + r.rand.Uint64N(1<<30)
 		bye := func(c *transport.Conn, now mono.Time) { c.Close(now, true, p.code, "done") }
 		s.Do(bye)
-		if n == 0 {
-			p.end(!s.Server).Do(bye)
+		if other := p.end(!s.Server); n == 0 && other != nil {
+			other.Do(bye)
 		}
 	case n < 9:
 		r.stats["silent ends"]++
 		s.Do(func(c *transport.Conn, now mono.Time) { c.Destroy(now) })
 	default:
 		r.stats["idle ends"]++
-		for _, s := range []*sim.Session{p.client, p.server} {
+		for _, s := range p.sessions() {
 			s.Do(func(c *transport.Conn, _ mono.Time) { c.SetKeepAlive(0) })
 		}
 	}
 }
 
+// sessions returns the ends that there are.
+func (p *pair) sessions() []*sim.Session {
+	if p.server == nil {
+		return []*sim.Session{p.client}
+	}
+	return []*sim.Session{p.client, p.server}
+}
+
 // ended checks how both ends learnt of the end. What tells them may get lost.
 func (p *pair) ended() error {
-	for _, s := range []*sim.Session{p.client, p.server} {
+	for _, s := range p.sessions() {
 		switch why := s.Closed; why.Kind {
 		case transport.CloseLocal, transport.ClosePeer:
-			if !why.App || why.Code != p.code || why.Reason != "done" {
+			if !p.broken && (!why.App || why.Code != p.code || why.Reason != "done") {
+				return fmt.Errorf("%s: closed with %+v", s.End.Name, *why)
+			}
+			if p.broken && !(why.App && why.Code == p.code) && !(!why.App && why.Code == uint64(wire.ApplicationError)) {
+				return fmt.Errorf("%s: broken off with %+v", s.End.Name, *why)
+			}
+		case transport.CloseHandshakeTimeout:
+			if !p.broken {
 				return fmt.Errorf("%s: closed with %+v", s.End.Name, *why)
 			}
 		case transport.CloseIdle, transport.CloseReset, transport.CloseSilent:
@@ -298,7 +385,7 @@ func (p *pair) ended() error {
 
 // gone reports whether nothing is left of any connection, nor on the wire.
 func (r *run) gone() bool {
-	for _, e := range []*sim.Endpoint{r.client, r.server} {
+	for _, e := range r.endpoints() {
 		for _, s := range e.Sessions {
 			if !s.Gone {
 				return false
@@ -316,7 +403,7 @@ func (r *run) count() {
 		n, _ := strconv.ParseUint(f[i+1:], 10, 64)
 		r.stats["network: "+f[:i]] += n
 	}
-	r.stats["virtual seconds"] += uint64(time.Duration(r.w.Now()) / time.Second)
+	r.stats["virtual session-seconds"] += uint64(time.Duration(r.w.Now())/time.Second) * uint64(len(r.pairs))
 	r.stats["Retry packets"] += r.server.Mux.Stats().Retries
 	for _, p := range r.pairs {
 		r.stats["connections"]++
@@ -326,20 +413,40 @@ func (r *run) count() {
 		r.stats["streams stopped by the peer"] += p.stats.peerStops
 		r.stats["streams with 0-RTT data"] += p.stats.early
 		r.stats["0-RTT rejected"] += p.stats.rejected
-		r.countEnd(p.client)
-		r.countEnd(p.server)
+		for _, s := range p.sessions() {
+			r.countEnd(s)
+		}
 		r.countDatagrams(p)
 	}
 	for _, p := range r.pairs {
-		if p.server.Conn.Path().Local == preferredAddr {
+		if p.server != nil && p.server.Conn.Path().Local == preferredAddr {
 			r.stats["moves to a preferred address"]++
 		}
 	}
-	r.stats["connections that came to nothing"] += uint64(len(r.server.Sessions) - len(r.pairs))
+	r.stats["connections that came to nothing"] += uint64(len(r.server.Sessions) - r.known())
+}
+
+// thrifty: honest ends, whatever the network does to them, stay below a tenth of what
+// a connection may waste on frames that change nothing.
+func thrifty(now mono.Time, ends ...*sim.Endpoint) error {
+	for _, end := range ends {
+		for _, s := range end.Sessions {
+			lived := uint64(time.Duration(now) / time.Second)
+			if n := s.Conn.Stats().UselessFrames; n >= 1000+33*lived {
+				return fmt.Errorf("%s: %d useless frames among %d packets", end.Name, n, s.Conn.Stats().PacketsReceived)
+			}
+		}
+	}
+	return nil
 }
 
 func (r *run) countEnd(s *sim.Session) {
 	st := s.Conn.Stats()
+	if log := s.Conn.QLog(); log != nil {
+		records, dropped := log.Take()
+		r.stats["bytes of qlog"] += uint64(len(records))
+		r.stats["records of qlog dropped"] += dropped
+	}
 	r.stats["NEW_TOKEN tokens"] += uint64(s.Seen[transport.EventNewToken])
 	r.stats["key updates"] += st.KeyUpdates
 	r.stats["paths validated"] += uint64(s.PathsGood)
@@ -354,6 +461,7 @@ func (r *run) countEnd(s *sim.Session) {
 	r.stats["blocked by the stream limit"] += uint64(s.Seen[transport.EventCredit])
 	r.stats["undecryptable or malformed packets"] += st.PacketsIgnored
 	r.stats["duplicate packets"] += st.Duplicates
+	r.stats["useless frames"] += st.UselessFrames
 	r.stats["datagrams enlarged"] += uint64(s.Grown)
 	r.stats["datagrams made smaller again"] += uint64(s.Shrunk)
 }
@@ -361,7 +469,7 @@ func (r *run) countEnd(s *sim.Session) {
 // figures shows where a run that failed stands.
 func (r *run) figures() string {
 	s := r.w.Net.String()
-	for _, end := range []*sim.Endpoint{r.client, r.server} {
+	for _, end := range r.endpoints() {
 		for _, e := range end.Sessions {
 			s += fmt.Sprintf("\n%s: secure %v, confirmed %v, streams %d, deadline %v, %+v",
 				e.End.Name, e.Secure, e.Confirmed, e.Conn.Streams(), time.Duration(e.Conn.Deadline()), e.Conn.Stats())

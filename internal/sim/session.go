@@ -36,6 +36,7 @@ type Session struct {
 	dirty    bool      // waits in World.touched
 	guard    guard
 	ear      ear
+	scribe   scribe
 }
 
 // thought is what TLS was given and has not answered.
@@ -62,6 +63,7 @@ func (s *Session) pump() {
 			return
 		}
 		s.ear.secret(&ev)
+		s.scribe.secret(&ev)
 		s.Conn.Handshake(s.End.world.now, ev)
 	}
 }
@@ -101,6 +103,7 @@ func (s *Session) advance() {
 		s.Conn.Advance(now)
 	}
 	s.flush()
+	s.guard.settled(s)
 }
 
 // Do lets f command the connection, and sends what there is to send then.
@@ -124,6 +127,10 @@ func (s *Session) flush() {
 		if s.Conn.Transmit(w.now, b) {
 			s.settle() // a connection ID must be known before the peer may use it
 			s.guard.sent(s, b)
+			if s.scribe.mutate != nil {
+				s.scribe.send(s, b)
+				continue
+			}
 			s.End.send(b)
 			continue
 		}

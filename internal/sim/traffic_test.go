@@ -77,6 +77,7 @@ type traffic struct {
 	total   int64 // that can be
 	ends    [2]*talker
 	babbles [2]*babble // nil for ends that send no datagrams
+	broken  bool       // the connection ended before all was said
 	stats   struct{ resets, stops, peerStops, early, rejected uint64 }
 }
 
@@ -292,7 +293,7 @@ func (k *talk) write() {
 // stopped checks an error of the writing half: the peer has asked us to stop.
 func (k *talk) stopped(err error) {
 	var cut *transport.StreamError
-	if k.out.stop < 0 || !errors.As(err, &cut) || !cut.Remote || cut.Code != k.out.code {
+	if closed := k.t.broken && !errors.As(err, &cut); !closed && (k.out.stop < 0 || !errors.As(err, &cut) || !cut.Remote || cut.Code != k.out.code) {
 		k.fail(k.st, "write: %v", err)
 	}
 	k.out.wrote = true
@@ -373,6 +374,7 @@ func (k *talk) end(err error) {
 	switch {
 	case err == io.EOF && !l.cut && l.got == l.size:
 	case errors.As(err, &cut) && cut.Remote && l.cut && cut.Code == l.code:
+	case k.t.broken && cut == nil && err != io.EOF:
 	default:
 		k.fail(k.st, "read at %d of %d: %v", l.got, l.size, err)
 	}

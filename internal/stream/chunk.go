@@ -11,7 +11,7 @@ package stream
 var Classes = [...]int{1 << 10, 4 << 10, 16 << 10, 64 << 10}
 
 // MaxChunk is the size of the largest chunk, in bytes.
-const MaxChunk = 64 << 10
+const MaxChunk = 64 << 10 // no limit: a size of ours
 
 const minChunk = 1 << 10
 

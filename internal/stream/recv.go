@@ -118,6 +118,22 @@ func (r *Recv) Receive(off int64, data []byte, fin bool) wire.ErrorCode {
 	return wire.NoError
 }
 
+// Continue takes a STREAM frame without a FIN that begins where the highest offset is, as long
+// as nothing is missing before it and it is within the limit. If that is not so it changes
+// nothing and returns false; then Grow and Receive say what it is.
+func (r *Recv) Continue(off int64, data []byte) bool {
+	end := off + int64(len(data))
+	if off != r.end || off != r.highest || end > r.limit || r.stopped || r.state != RecvRecv {
+		return false
+	}
+	r.highest = end
+	r.extend(r.deliver(data))
+	if r.filled < len(r.reader) && r.read < r.end {
+		r.filled += r.Read(r.reader[r.filled:])
+	}
+	return true
+}
+
 // Reset takes a RESET_STREAM frame: unread data is dropped and the unread part
 // counts as consumed. Fresh is what the final size adds to the highest offset,
 // for the connection's flow control. The error is as for Grow; with an error

@@ -183,6 +183,39 @@ func (s *Send) Next(maxLen int, connCredit int64) (off int64, n int, fin bool, f
 	return s.sent, int(fresh), s.finAt(s.sent + fresh), fresh, true
 }
 
+// Fresh returns how many new bytes from off on may be packed now, within the stream's limit
+// and connCredit: none while lost ones go first.
+func (s *Send) Fresh(connCredit int64) (off, n int64) {
+	if s.reset != signalNone || len(s.lost) > 0 {
+		return s.sent, 0
+	}
+	return s.sent, min(s.written-s.sent, s.max-s.sent, connCredit)
+}
+
+// Lend returns the next n new bytes where they lie, behind head bytes that the caller may write
+// over as long as it puts them back before anything else is called. It answers nil if they
+// do not lie so, which Take copes with.
+func (s *Send) Lend(head, n int) []byte {
+	c := s.cursor
+	if c == nil {
+		return nil
+	}
+	i := int(s.sent - c.off)
+	if i < head || i+n > c.n {
+		return nil
+	}
+	return c.Data[i-head : i+n : i+n]
+}
+
+// TakeLent is Take for n bytes that Lend has returned, in whose stead it copies nothing.
+func (s *Send) TakeLent(n int) {
+	if int64(n) > min(s.written, s.max)-s.sent {
+		panic("BUG: TakeLent does not match Lend")
+	}
+	s.sent += int64(n)
+	s.on(sentData)
+}
+
 // finAt reports whether a frame that ends at end carries the FIN. One that is
 // in flight goes along again, for it costs nothing.
 func (s *Send) finAt(end int64) bool {

@@ -12,8 +12,8 @@ import (
 // delayed, so that what is left of the cost is that of the connections.
 type wireLink struct {
 	*pair
-	down    dgram.Datagram // scratch
-	streams []*Stream      // opened by the peer of either end, not looked at yet
+	train   []dgram.Datagram // scratch
+	streams []*Stream        // opened by the peer of either end, not looked at yet
 	packets int
 }
 
@@ -33,11 +33,12 @@ func (l *wireLink) pass(from, to *node) {
 			break
 		}
 		l.drain(from)
+		l.train = l.train[:0]
 		for i := 0; i < from.batch.Count(); i++ {
-			l.down = dgram.Datagram{Data: from.batch.Segment(i), Path: dgram.Path{Local: to.addr, Remote: from.addr}, ECN: from.batch.ECN}
-			to.conn.Receive(l.now, &l.down)
+			l.train = append(l.train, dgram.Datagram{Data: from.batch.Segment(i), Path: dgram.Path{Local: to.addr, Remote: from.addr}, ECN: from.batch.ECN})
 			l.packets++
 		}
+		to.conn.ReceiveTrain(l.now, l.train)
 		l.drain(to)
 	}
 	l.drain(from)
@@ -205,8 +206,8 @@ func TestAllocationsDropped(t *testing.T) {
 			b = b[:len(good)]
 			copy(b, good)
 			spoil()
-			l.down = dgram.Datagram{Data: b, Path: dgram.Path{Local: l.server.addr, Remote: l.client.addr}}
-			l.server.conn.Receive(l.now, &l.down)
+			l.train = append(l.train[:0], dgram.Datagram{Data: b, Path: dgram.Path{Local: l.server.addr, Remote: l.client.addr}})
+			l.server.conn.ReceiveTrain(l.now, l.train)
 			l.drain(l.server)
 		})
 		if allocs > 0 {

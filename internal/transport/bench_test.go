@@ -21,8 +21,9 @@ func BenchmarkBulk(b *testing.B) {
 		for from.conn.Transmit(p.now, from.batch) {
 			datagrams = datagrams[:0]
 			for i := 0; i < from.batch.Count(); i++ {
-				to.conn.Receive(p.now, &dgram.Datagram{Data: from.batch.Segment(i), Path: dgram.Path{Local: to.addr, Remote: from.addr}})
+				datagrams = append(datagrams, dgram.Datagram{Data: from.batch.Segment(i), Path: dgram.Path{Local: to.addr, Remote: from.addr}})
 			}
+			to.conn.ReceiveTrain(p.now, datagrams)
 			for {
 				e, ok := to.conn.Next()
 				if !ok {

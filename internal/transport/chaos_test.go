@@ -254,7 +254,7 @@ func (m *monkey) check() {
 	if n := len(c.paths.list); n > maxPaths || c.paths.responses > maxResponses || n == 0 {
 		tc.Fatalf("%d paths, %d responses", n, c.paths.responses)
 	}
-	if n := int64(len(c.ids.remote)); !c.Closed() && (n > c.params.ActiveCIDLimit || n == 0) {
+	if n := int64(len(c.ids.remote)); !c.Closed() && (n > c.maxPeerIDs() || n == 0) {
 		tc.Fatalf("%d IDs of the peer", n)
 	}
 	if c.loss.InFlight() < 0 {

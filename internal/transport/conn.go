@@ -41,15 +41,18 @@ type Conn struct {
 	asking  ackFrequency
 	skip    skip
 	idle    idle
+	budget  budget
 	events  eventQueue
 	stats   counters
 	times   connTimes
 
-	datagrams datagrams
+	datagrams *datagrams // nil until there is one
 
-	params           wire.Parameters // ours, as sent
-	peer             wire.Parameters // the peer's; resumed ones until the real ones are here
-	peerKnown        bool            // peer are the real ones
+	self             wire.ConnectionID // ours in the handshake
+	first            wire.ConnectionID // server: DCID of the client's very first packet
+	params           *wire.Parameters  // ours: as sent, and once the handshake is confirmed as configured
+	peer             wire.Parameters   // the peer's; resumed ones until the real ones are here
+	peerKnown        bool              // peer are the real ones
 	early            earlyState
 	earlySent        bool // client: there was a 0-RTT packet
 	secure           bool // handshake complete
@@ -62,8 +65,7 @@ type Conn struct {
 
 	qlog *recorder // nil unless there is a log
 
-	build  datagram // the datagram being written; empty between calls
-	frames []recovery.Frame
+	frames []recovery.Frame // of the datagram being written; empty between calls
 }
 
 // NewClient returns a client's connection on the given path. Its first flight
@@ -78,7 +80,8 @@ func NewClient(now mono.Time, path dgram.Path, cfg *Config) *Conn {
 	c.ids.peerInitial(original)
 	c.hs.token = cfg.Token
 	c.params.HasInitialSCID = true
-	c.params.InitialSCID = c.ids.issueFirst(c)
+	c.self = c.ids.issueFirst(c)
+	c.params.InitialSCID = c.self
 	c.setInitialKeys(original)
 	if cfg.Resumed != nil {
 		c.peer = *cfg.Resumed
@@ -121,8 +124,9 @@ func NewServer(now mono.Time, o Opening, cfg *Config) *Conn {
 	c.ids.original = o.DCID
 	c.ids.peerInitial(o.SCID)
 	c.events.push(Event{Kind: EventIssued, Detail: &Detail{CID: o.DCID}})
-	p := &c.params
-	p.HasInitialSCID, p.InitialSCID = true, c.ids.issueFirst(c)
+	c.self, c.first = c.ids.issueFirst(c), o.OriginalDCID
+	p := c.params
+	p.HasInitialSCID, p.InitialSCID = true, c.self
 	p.HasOriginalDCID, p.OriginalDCID = true, o.OriginalDCID
 	if o.Retried {
 		p.HasRetrySCID, p.RetrySCID = true, o.DCID
@@ -142,9 +146,10 @@ func NewServer(now mono.Time, o Opening, cfg *Config) *Conn {
 }
 
 func newConn(now mono.Time, path dgram.Path, cfg *Config, server bool) *Conn {
-	c := &Conn{cfg: cfg, server: server, params: cfg.Params, peer: wire.DefaultParameters()}
-	c.params.ActiveCIDLimit = min(max(cfg.Params.ActiveCIDLimit, 2), maxRemoteIDs)
+	c := &Conn{cfg: cfg, server: server, peer: wire.DefaultParameters()}
 	c.hs = newHandshake(now.Add(cfg.handshakeTimeout()), cfg)
+	c.params = &c.hs.params
+	c.params.ActiveCIDLimit = c.maxPeerIDs()
 	c.life.until, c.paceUntil, c.ids.originalUntil = mono.Never, mono.Never, mono.Never
 	c.stats.init(now)
 	c.times.init()
@@ -209,7 +214,7 @@ func (c *Conn) ValidatedPath() dgram.Path {
 }
 
 // ID returns our first connection ID, the one used in the handshake.
-func (c *Conn) ID() wire.ConnectionID { return c.params.InitialSCID }
+func (c *Conn) ID() wire.ConnectionID { return c.self }
 
 // OriginalDCID returns the destination connection ID of the client's first
 // packet as this end knows it; after a Retry, the one of the second attempt.

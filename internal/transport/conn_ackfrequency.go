@@ -23,7 +23,7 @@ const (
 	// On a path so short that ACKs come with the batches of the system anyway, fewer do.
 	acksPerShortWindow = 16
 	fewestPackets      = 4   // below that it is not worth a frame
-	mostPackets        = 256 // above that ACKs cost next to nothing
+	mostPackets        = 256 // no limit: above that ACKs cost next to nothing
 
 	// A delay below this many round trips delays nobody who waits for a window; it only
 	// bounds how long the end of a flight goes unanswered, and the probe timeout with it.
@@ -31,7 +31,7 @@ const (
 	// A busy peer is late by more than its timers are.
 	shortestAckDelay = 5 * time.Millisecond
 
-	maxAckFrequencyLen = 2 + 4*8
+	maxAckFrequencyLen = 2 + 4*8 // no limit: room for a frame
 )
 
 // takesAckFrequency reports whether the peer knows the frames of the extension. What it

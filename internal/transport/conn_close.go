@@ -26,8 +26,8 @@ const (
 // life is the end of a connection (RFC 9000 §10).
 type life struct {
 	state  lifeState
-	reason CloseReason // in closing: what CONNECTION_CLOSE says
-	until  mono.Time   // end of closing and draining
+	reason *CloseReason // in closing: what CONNECTION_CLOSE says
+	until  mono.Time    // end of closing and draining
 
 	owed     bool // a CONNECTION_CLOSE is to be sent
 	received int  // packets since the last one
@@ -47,7 +47,20 @@ func (c *Conn) Destroy(now mono.Time) {
 
 // fail closes the connection because the peer broke a rule.
 func (c *Conn) fail(now mono.Time, err *wire.Error) {
-	c.enterClosing(now, CloseReason{Kind: CloseLocal, Code: uint64(err.Code), Frame: err.Frame, Reason: err.Reason})
+	c.enterClosing(now, CloseReason{Kind: CloseLocal, Code: uint64(err.Code), Frame: err.Frame, Reason: err.Reason, Limit: pastLimit(err)})
+}
+
+// pastLimit reports whether an error is that the peer sent more than we take. RFC 9000
+// has codes for the limits that are advertised; where a bound is our own affair, the
+// code is INTERNAL_ERROR and a frame has met it.
+func pastLimit(err *wire.Error) bool {
+	switch err.Code {
+	case wire.FlowControlError, wire.StreamLimitError, wire.ConnectionIDLimitError, wire.CryptoBufferExceeded:
+		return true
+	case wire.InternalError:
+		return err.Frame != 0
+	}
+	return false
 }
 
 func (c *Conn) enterClosing(now mono.Time, reason CloseReason) {
@@ -58,7 +71,7 @@ func (c *Conn) enterClosing(now mono.Time, reason CloseReason) {
 		c.enterGone(now, &reason)
 		return
 	}
-	c.life.reason = reason
+	c.life.reason = &reason
 	c.life.owed, c.life.interval = true, 1
 	c.end(now, closing, &reason)
 }
@@ -188,7 +201,7 @@ func (c *Conn) transmitClose(now mono.Time, b *dgram.Batch) bool {
 		return false
 	}
 	c.marking = dgram.NotECT
-	d := &c.build
+	d := &datagram{}
 	d.reset(room)
 	for sp := recovery.Initial; sp < recovery.App && c.hs != nil; sp++ {
 		if c.hs.spaces[sp].sealer != nil && !(sp == recovery.Initial && c.confirmedKeys()) {

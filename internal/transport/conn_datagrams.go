@@ -25,6 +25,17 @@ type datagrams struct {
 	told bool // an EventDatagram is in the queue of events
 }
 
+// needDatagrams makes room for the first datagram: most connections have none.
+func (c *Conn) needDatagrams() *datagrams {
+	if c.datagrams == nil {
+		c.datagrams = new(datagrams)
+	}
+	return c.datagrams
+}
+
+// waits reports whether there is a datagram to be sent.
+func (q *datagrams) waits() bool { return q != nil && q.out.count > 0 }
+
 // MaxDatagramSize returns how many bytes the largest datagram has that can be sent now, by
 // the peer's limit and the path's MTU. It reports false if the peer takes none, or its limit
 // is not known yet; known tells these apart.
@@ -39,7 +50,7 @@ func (c *Conn) MaxDatagramSize() (n int, known, ok bool) {
 
 const (
 	smallestDatagramFrame = 2       // type and length
-	maxDatagramFrame      = 1 << 16 // nothing larger fits a packet, whatever the peer says
+	maxDatagramFrame      = 1 << 16 // no limit: nothing larger fits a packet, whatever the peer says
 )
 
 // payloadOf returns how many bytes of data fit a DATAGRAM frame of so many bytes with a length.
@@ -60,7 +71,7 @@ func (c *Conn) largestDatagram() int {
 	}
 	header := short + dcid + most
 	if !c.server && c.early == earlyTried && !c.oneRTT.CanWrite() {
-		header = long + dcid + c.params.InitialSCID.Len() + most
+		header = long + dcid + c.self.Len() + most
 	}
 	room := c.mtu.size - header - protect.Overhead
 	if c.hs == nil {
@@ -72,8 +83,11 @@ func (c *Conn) largestDatagram() int {
 // SendDatagram copies p, which is no longer than MaxDatagramSize, to the end of the
 // queue, and returns its number. It reports false if the queue is full.
 func (c *Conn) SendDatagram(now mono.Time, p []byte) (id uint64, ok bool) {
-	q := &c.datagrams
-	if c.life.state != active || !q.out.takes(len(p)) {
+	if c.life.state != active {
+		return 0, false
+	}
+	q := c.needDatagrams()
+	if !q.out.takes(len(p)) {
 		return 0, false
 	}
 	q.out.push(c.cfg.Pool, p, false)
@@ -88,6 +102,9 @@ func (c *Conn) SendDatagram(now mono.Time, p []byte) (id uint64, ok bool) {
 
 // DatagramsUnsent returns how many datagrams, and of how many bytes, wait to be sent.
 func (c *Conn) DatagramsUnsent() (count, bytes int) {
+	if c.datagrams == nil {
+		return 0, 0
+	}
 	return c.datagrams.out.count, c.datagrams.out.bytes
 }
 
@@ -95,10 +112,10 @@ func (c *Conn) DatagramsUnsent() (count, bytes int) {
 // says that it came in 0-RTT. It reports false if there is none, for which
 // EventDatagram is the signal. What came before the peer closed in order is still there.
 func (c *Conn) ReceiveDatagram(now mono.Time, b []byte) (p []byte, early, ok bool) {
-	q := &c.datagrams.in
-	if q.count == 0 {
+	if c.DatagramsWaiting() == 0 {
 		return b, false, false
 	}
+	q := &c.datagrams.in
 	data, early := q.peek()
 	p = append(b, data...)
 	if c.qlog != nil {
@@ -110,14 +127,19 @@ func (c *Conn) ReceiveDatagram(now mono.Time, b []byte) (p []byte, early, ok boo
 }
 
 // DatagramsWaiting returns how many datagrams ReceiveDatagram would find.
-func (c *Conn) DatagramsWaiting() int { return c.datagrams.in.count }
+func (c *Conn) DatagramsWaiting() int {
+	if c.datagrams == nil {
+		return 0
+	}
+	return c.datagrams.in.count
+}
 
 // onDatagram takes a DATAGRAM frame of size bytes, type and length included.
 func (c *Conn) onDatagram(p *received, f wire.Datagram, size int) *wire.Error {
 	if int64(size) > c.params.MaxDatagramFrame {
 		return frameError(wire.ProtocolViolation, 0, "DATAGRAM frame larger than allowed") // RFC 9221 §3
 	}
-	q := &c.datagrams
+	q := c.needDatagrams()
 	c.stats.datagramFramesReceived++
 	for !q.in.takes(len(f.Data)) {
 		c.stats.datagramFramesDropped++
@@ -135,8 +157,10 @@ func (c *Conn) onDatagram(p *received, f wire.Datagram, size int) *wire.Error {
 // they are the ones that age. If stream data then found no place, the next packet is stream
 // data's first: neither waits for the other for longer than a packet.
 func (c *Conn) appendData(d *datagram, pk *packet) {
-	q := &c.datagrams
+	q := c.datagrams
 	switch {
+	case q == nil:
+		c.streams.appendData(c, d, pk)
 	case q.out.count == 0:
 		q.yields = false
 		c.streams.appendData(c, d, pk)
@@ -160,8 +184,8 @@ func (c *Conn) streamsWait() bool { return !c.streams.ready.empty() }
 // makeRoom takes back an ACK that need not go yet if the datagram whose turn it is would fit
 // the packet but for that. Otherwise it would wait for as long as there is something to acknowledge.
 func (c *Conn) makeRoom(d *datagram, pk *packet) {
-	q := &c.datagrams
-	if q.out.count == 0 || pk.ackDue || pk.ackEnd == pk.body || q.yields && c.streamsWait() {
+	q := c.datagrams
+	if !q.waits() || pk.ackDue || pk.ackEnd == pk.body || q.yields && c.streamsWait() {
 		return
 	}
 	p, _ := q.out.peek()
@@ -259,6 +283,9 @@ func (q *datagrams) settle(c *Conn, first uint64, n int, arrived bool) {
 // loseAll gives up all datagrams whose fate is not known: those of 0-RTT that was refused, of
 // which not one is said again, and those of a connection that is over.
 func (q *datagrams) loseAll(c *Conn) {
+	if q == nil {
+		return
+	}
 	q.out.release(c.cfg.Pool)
 	q.sent, q.yields = q.last, false
 	for len(q.open) > 0 {
@@ -269,6 +296,9 @@ func (q *datagrams) loseAll(c *Conn) {
 
 // release ends it all with the connection. With keep, what has come can still be read.
 func (q *datagrams) release(c *Conn, keep bool) {
+	if q == nil {
+		return
+	}
 	q.loseAll(c)
 	q.open = nil
 	if !keep {

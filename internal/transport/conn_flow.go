@@ -16,6 +16,8 @@ type flow struct {
 	consumed int64         // of that, what the application is done with
 	maxData  signal
 
+	peerBlocked int64 // limit that the peer was blocked at last, plus one
+
 	out         stream.Credit // what the peer grants
 	dataBlocked signal
 	blockedAt   int64
@@ -28,12 +30,15 @@ func (f *flow) init(c *Conn) {
 // receive counts n bytes that no stream had seen, and reports whether the
 // limit allows them.
 func (f *flow) receive(n int64) bool {
-	if f.received+n > f.in.Limit() {
+	if !f.allows(n) {
 		return false
 	}
 	f.received += n
 	return true
 }
+
+// allows reports whether the limit allows n bytes that no stream had seen.
+func (f *flow) allows(n int64) bool { return f.received+n <= f.in.Limit() }
 
 // consume counts n bytes of a stream that the application is done with. If the peer has no
 // credit left and nothing of the stream is left to read, the peer gets what there is at

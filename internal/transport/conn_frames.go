@@ -25,6 +25,7 @@ func (c *Conn) dispatch(p *received, payload []byte) *wire.Error {
 		}
 		p.eliciting = p.eliciting || t.AckEliciting()
 		p.nonProbing = p.nonProbing || !t.Probing()
+		p.says = p.says || t > wire.FrameAckECN
 		var err *wire.Error
 		if t.IsStream() {
 			if f := wire.ParseStream(&cur, t); !cur.Failed() {
@@ -53,45 +54,49 @@ func (c *Conn) onFrame(p *received, t wire.FrameType, cur *varint.Cursor) *wire.
 	case wire.FramePadding:
 		wire.SkipPadding(cur)
 	case wire.FramePing:
+		p.idleFrame(t)
 	case wire.FrameAck, wire.FrameAckECN:
 		if f := wire.ParseAck(cur, t); !cur.Failed() {
 			return c.onAck(p, f)
 		}
 	case wire.FrameCrypto:
 		if f := wire.ParseCrypto(cur); !cur.Failed() {
-			return c.onCrypto(p.now, p.space, f)
+			return c.onCrypto(p, f)
 		}
 	case wire.FrameResetStream, wire.FrameStopSending, wire.FrameMaxStreamData, wire.FrameStreamDataBlocked:
 		return c.onStreamFrame(p, t, cur)
 	case wire.FrameMaxData, wire.FrameMaxStreamsBidi, wire.FrameMaxStreamsUni,
 		wire.FrameDataBlocked, wire.FrameStreamsBlockedBidi, wire.FrameStreamsBlockedUni:
-		c.onLimitFrame(t, cur)
+		c.onLimitFrame(p, t, cur)
 	case wire.FrameNewToken, wire.FrameHandshakeDone:
 		return c.onServerFrame(p, t, cur)
 	case wire.FrameNewConnectionID:
 		if f := wire.ParseNewConnectionID(cur); !cur.Failed() {
-			return c.ids.onNew(c, f)
+			return c.ids.onNew(c, p, f)
 		}
 	case wire.FrameRetireConnectionID:
 		if p.typ == wire.ZeroRTT {
 			return frameError(wire.ProtocolViolation, t, "a client in 0-RTT has no connection ID to retire") // RFC 9000 §12.5
 		}
 		if f := wire.ParseRetireConnectionID(cur); !cur.Failed() {
+			p.waste(t, uselessWork) // it makes us issue another one, or is old
 			return c.ids.onRetire(c, f.Seq, p.own(c))
 		}
 	case wire.FramePathChallenge:
 		if f := wire.ParsePathChallenge(cur); !cur.Failed() {
-			c.paths.onChallenge(c, p.d, f.Data)
+			p.waste(t, uselessWork) // an answer of full size for a few bytes
+			c.paths.onChallenge(c, p.now, p.d, f.Data)
 		}
 	case wire.FramePathResponse:
 		if f := wire.ParsePathResponse(cur); !cur.Failed() {
-			c.paths.onResponse(c, p.now, f.Data)
+			p.wasteUnless(c.paths.onResponse(c, p.now, f.Data), t)
 		}
 	case wire.FrameConnectionClose, wire.FrameApplicationClose:
 		if f := wire.ParseClose(cur, t); !cur.Failed() {
 			c.onClose(p.now, f)
 		}
 	case wire.FrameImmediateAck, wire.FrameAckFrequency:
+		p.waste(t, 1)
 		return c.onAckRequest(t, cur)
 	case wire.FrameDatagram, wire.FrameDatagramLen:
 		if c.params.MaxDatagramFrame == 0 {
@@ -99,6 +104,7 @@ func (c *Conn) onFrame(p *received, t wire.FrameType, cur *varint.Cursor) *wire.
 		}
 		before := cur.Len()
 		if f := wire.ParseDatagram(cur, t); !cur.Failed() {
+			p.useful = true
 			return c.onDatagram(p, f, 1+before-cur.Len())
 		}
 	}
@@ -113,8 +119,14 @@ func (c *Conn) onAck(p *received, f wire.Ack) *wire.Error {
 	if p.typ == wire.OneRTT && c.oneRTT.StaleAck(p.first, f.Largest) {
 		return frameError(wire.KeyUpdateError, wire.FrameAck, "acknowledges a packet of newer keys under old ones")
 	}
+	before := c.loss.Arrivals()
 	if !c.loss.Ack(p.now, p.space, f, ackDelay(f.Delay, exponent)) {
 		return frameError(wire.ProtocolViolation, wire.FrameAck, "acknowledges a packet that was not sent")
+	}
+	if c.loss.Arrivals() != before {
+		p.useful = true
+	} else {
+		p.idleFrame(wire.FrameAck)
 	}
 	if p.space != recovery.Initial && !c.server {
 		c.loss.SetPeerValidated() // an ACK in the Handshake space or later (RFC 9002 §6.2.2.1)
@@ -158,29 +170,33 @@ func (c *Conn) onStreamFrame(p *received, t wire.FrameType, cur *varint.Cursor) 
 	switch t {
 	case wire.FrameResetStream:
 		if f := wire.ParseResetStream(cur); !cur.Failed() {
-			return c.onReset(p.now, f)
+			return c.onReset(p, f)
 		}
 	case wire.FrameStopSending:
 		if f := wire.ParseStopSending(cur); !cur.Failed() {
-			return c.onStopSending(p.now, f)
+			return c.onStopSending(p, f)
 		}
 	case wire.FrameMaxStreamData:
 		if f := wire.ParseMaxStreamData(cur); !cur.Failed() {
-			return c.onMaxStreamData(p.now, f)
+			return c.onMaxStreamData(p, f)
 		}
 	case wire.FrameStreamDataBlocked:
 		if f := wire.ParseStreamDataBlocked(cur); !cur.Failed() {
-			return c.onStreamDataBlocked(p.now, f)
+			return c.onStreamDataBlocked(p, f)
 		}
 	}
 	return nil
 }
 
 // onLimitFrame takes the frames about connection-wide limits.
-func (c *Conn) onLimitFrame(t wire.FrameType, cur *varint.Cursor) {
+func (c *Conn) onLimitFrame(p *received, t wire.FrameType, cur *varint.Cursor) {
 	switch t {
 	case wire.FrameMaxData:
-		if f := wire.ParseMaxData(cur); !cur.Failed() && c.flow.out.Add(f.Max) {
+		f := wire.ParseMaxData(cur)
+		if cur.Failed() {
+			return
+		}
+		if p.raised(c.flow.out.Add(f.Max), t) {
 			c.flow.dataBlocked.clear()
 			if c.qlog != nil {
 				c.qlog.block(blockedConnection, false)
@@ -189,14 +205,16 @@ func (c *Conn) onLimitFrame(t wire.FrameType, cur *varint.Cursor) {
 		}
 	case wire.FrameMaxStreamsBidi, wire.FrameMaxStreamsUni:
 		if f := wire.ParseMaxStreams(cur, t); !cur.Failed() {
-			c.streams.setMax(c, f.Uni, f.Max)
+			p.raised(c.streams.setMax(c, f.Uni, f.Max), t)
 		}
 	case wire.FrameDataBlocked:
-		if wire.ParseDataBlocked(cur); !cur.Failed() {
+		if f := wire.ParseDataBlocked(cur); !cur.Failed() {
+			p.blockedAt(f.Limit, &c.flow.peerBlocked, t)
 			c.flow.asked()
 		}
 	case wire.FrameStreamsBlockedBidi, wire.FrameStreamsBlockedUni:
 		if f := wire.ParseStreamsBlocked(cur, t); !cur.Failed() {
+			p.blockedAt(f.Limit, &c.streams.peerBlocked[kind(f.Uni)], t)
 			c.streams.grant(c, f.Uni, true)
 		}
 	}
@@ -209,6 +227,7 @@ func (c *Conn) onServerFrame(p *received, t wire.FrameType, cur *varint.Cursor) 
 		if c.server {
 			return frameError(wire.ProtocolViolation, t, "only servers send it")
 		}
+		p.waste(t, 1)
 		if !cur.Failed() && len(f.Token) <= maxTokenLen {
 			c.events.push(Event{Kind: EventNewToken, Detail: &Detail{Data: append([]byte(nil), f.Token...)}})
 		}
@@ -217,6 +236,7 @@ func (c *Conn) onServerFrame(p *received, t wire.FrameType, cur *varint.Cursor) 
 	if c.server {
 		return frameError(wire.ProtocolViolation, t, "only servers send it")
 	}
+	p.wasteUnless(!c.confirmed, t)
 	c.confirm(p.now)
 	return nil
 }

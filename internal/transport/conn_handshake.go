@@ -12,6 +12,7 @@ import (
 
 // handshake is what a connection holds only until the handshake is confirmed.
 type handshake struct {
+	params   wire.Parameters // ours, as sent
 	spaces   [2]space        // recovery.Initial, recovery.Handshake
 	early    *protect.Sealer // client: 0-RTT
 	earlyIn  *protect.Opener // server: 0-RTT
@@ -73,7 +74,7 @@ const (
 )
 
 func newHandshake(deadline mono.Time, cfg *Config) *handshake {
-	h := &handshake{deadline: deadline}
+	h := &handshake{params: cfg.Params, deadline: deadline}
 	for i := range h.spaces {
 		h.spaces[i].crypto.init(cfg.Pool)
 	}
@@ -277,12 +278,15 @@ func (c *Conn) cryptoStream(level Level) *cryptoStream {
 }
 
 // onCrypto takes a CRYPTO frame and hands what is in order to TLS.
-func (c *Conn) onCrypto(now mono.Time, sp recovery.Space, f wire.Crypto) *wire.Error {
+func (c *Conn) onCrypto(p *received, f wire.Crypto) *wire.Error {
+	now, sp := p.now, p.space
 	level := levelOf(sp)
 	s := c.cryptoStream(level)
 	if s == nil {
+		p.waste(wire.FrameCrypto, 1)
 		return nil
 	}
+	held := s.in.Held()
 	_, code := s.in.Grow(f.Offset, len(f.Data), false)
 	if code == wire.NoError {
 		if sp != recovery.App && c.levelEnded(sp) && f.Offset+int64(len(f.Data)) > s.in.Highest() {
@@ -293,6 +297,7 @@ func (c *Conn) onCrypto(now mono.Time, sp recovery.Space, f wire.Crypto) *wire.E
 	if code != wire.NoError {
 		return frameError(wire.CryptoBufferExceeded, wire.FrameCrypto, "too many handshake bytes")
 	}
+	p.wasteUnless(s.in.Held() > held, wire.FrameCrypto)
 	if sp != recovery.App && len(f.Data) > 0 {
 		c.times.note(HandshakePieces, now, c.stats.datagramsReceived)
 	}
@@ -398,9 +403,10 @@ func (c *Conn) confirm(now mono.Time) {
 			c.qlog.keysGone(c, LevelEarly, true, false)
 		}
 	}
-	c.hs = nil
+	c.hs, c.params = nil, &c.cfg.Params
 	c.loss.SetPeerValidated()
 	c.loss.Confirmed()
+	c.loss.AppOnly()
 	if c.server {
 		c.ids.originalUntil = now.Add(3 * c.loss.PTO(recovery.App))
 	}

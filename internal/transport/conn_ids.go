@@ -28,6 +28,10 @@ type ids struct {
 	retired       ranges.Set // sequence numbers of the peer's IDs that we gave up: they do not come back
 }
 
+// maxPeerIDs returns how many of the peer's IDs we are ready to know: our
+// active_connection_id_limit.
+func (c *Conn) maxPeerIDs() int64 { return min(max(c.cfg.Params.ActiveCIDLimit, 2), maxRemoteIDs) }
+
 type localID struct {
 	seq  int64
 	id   wire.ConnectionID
@@ -164,12 +168,13 @@ func (s *ids) addPreferred(c *Conn, p *wire.PreferredAddress) {
 }
 
 // onNew takes NEW_CONNECTION_ID (RFC 9000 §5.1.1, §5.1.2, §19.15).
-func (s *ids) onNew(c *Conn, f wire.NewConnectionID) *wire.Error {
+func (s *ids) onNew(c *Conn, p *received, f wire.NewConnectionID) *wire.Error {
 	const t = wire.FrameNewConnectionID
 	if s.peer.Len() == 0 {
 		return frameError(wire.ProtocolViolation, t, "new connection ID from a peer whose IDs are empty")
 	}
 	if f.Seq < s.retirePriorTo {
+		p.waste(t, 1)
 		s.retireSeq(f.Seq)
 		return s.checkRetirements(c)
 	}
@@ -183,6 +188,12 @@ func (s *ids) onNew(c *Conn, f wire.NewConnectionID) *wire.Error {
 			return frameError(wire.ProtocolViolation, t, "connection ID, sequence number and token do not belong together")
 		}
 	}
+	switch {
+	case f.RetirePriorTo > s.retirePriorTo:
+		p.waste(t, uselessWork)
+	case known:
+		p.waste(t, 1)
+	}
 	if !known {
 		s.remote = append(s.remote, remoteID{seq: f.Seq, id: f.ID, token: f.Token, hasToken: true})
 		c.events.push(Event{Kind: EventTokenKnown, Detail: &Detail{Token: f.Token}})
@@ -195,7 +206,7 @@ func (s *ids) onNew(c *Conn, f wire.NewConnectionID) *wire.Error {
 		s.retirePriorTo = f.RetirePriorTo
 		c.retireRemoteBelow(f.RetirePriorTo)
 	}
-	if int64(len(s.remote)) > c.params.ActiveCIDLimit {
+	if int64(len(s.remote)) > c.maxPeerIDs() {
 		return frameError(wire.ConnectionIDLimitError, t, "more connection IDs than active_connection_id_limit")
 	}
 	return s.checkRetirements(c)
@@ -215,7 +226,7 @@ func (s *ids) anyFrom(seq int64) bool {
 // checkRetirements bounds the retirements that the peer has not acknowledged by
 // three times what it may have active.
 func (s *ids) checkRetirements(c *Conn) *wire.Error {
-	if int64(len(s.retire)) > 3*c.params.ActiveCIDLimit {
+	if int64(len(s.retire)) > retirementsPerID*c.maxPeerIDs() {
 		return frameError(wire.ConnectionIDLimitError, wire.FrameNewConnectionID, "retires connection IDs faster than it acknowledges")
 	}
 	return nil
@@ -283,6 +294,21 @@ func (s *ids) take() (seq int64, ok bool) {
 func (s *ids) spare() bool {
 	for i := range s.remote {
 		if !s.remote[i].used {
+			return true
+		}
+	}
+	return false
+}
+
+// wanted reports whether a frame about IDs is to be sent.
+func (s *ids) wanted() bool {
+	for i := range s.retire {
+		if s.retire[i].sent.wanted() {
+			return true
+		}
+	}
+	for i := range s.local {
+		if s.local[i].sent.wanted() {
 			return true
 		}
 	}

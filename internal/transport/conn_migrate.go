@@ -33,7 +33,7 @@ func (c *Conn) MayMigrate(rebinding bool) error {
 // young reports whether the peer has not yet sent the connection IDs that it is sure to
 // send after the handshake.
 func (s *ids) young(c *Conn) bool {
-	return s.peer.Len() > 0 && len(s.retired) == 0 && int64(len(s.remote)) < c.params.ActiveCIDLimit
+	return s.peer.Len() > 0 && len(s.retired) == 0 && int64(len(s.remote)) < c.maxPeerIDs()
 }
 
 // preferring reports whether the server's preferred address is being tried, which
@@ -129,7 +129,7 @@ func (c *Conn) goPreferred(now mono.Time) {
 		to = c.peer.PreferredAddress.IPv6
 	}
 	switch ip := to.Addr(); {
-	case !to.IsValid() || to.Port() == 0 || ip.IsUnspecified() || to == from.Remote || !c.ids.spare():
+	case !to.IsValid() || reflects(to.Port()) || ip.IsUnspecified() || to == from.Remote || !c.ids.spare():
 		return
 	case ip.IsMulticast() || ip.IsLoopback() && !from.Remote.Addr().IsLoopback():
 		return // a server must not make us speak to our own host or network (RFC 9000 §21.5.3)

@@ -266,7 +266,7 @@ func (c *Conn) transmitMTUProbe(now mono.Time, b *dgram.Batch, p *path) (some bo
 	if room == nil {
 		return false, 0
 	}
-	d := &c.build
+	d := &datagram{}
 	d.reset(room)
 	pk := c.openPacket(d, recovery.App)
 	if pk == nil {

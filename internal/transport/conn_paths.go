@@ -41,7 +41,7 @@ type path struct {
 	narrow     bool      // answered one of these, and now has to answer a large one
 	again      mono.Time // the next one
 	expires    mono.Time // validation fails
-	migrate    bool      // client: use the path once it is validated
+	migrate    bool      // use the path once it is validated
 
 	responses [][8]byte // PATH_RESPONSE to send, oldest first
 }
@@ -124,8 +124,11 @@ func (s *paths) ensure(c *Conn, d *dgram.Datagram) int {
 	if i := s.find(d.Path); i >= 0 {
 		return i
 	}
-	if len(s.list) == maxPaths && !s.evict(c) {
-		return -1
+	if len(s.list) == maxPaths {
+		c.stats.pathsDropped++
+		if !s.evict(c) {
+			return -1
+		}
 	}
 	return s.add(c, d.Path, int64(len(d.Data)))
 }
@@ -211,17 +214,28 @@ func (s *paths) replaceIDs(c *Conn) {
 	}
 }
 
-// onChallenge owes the peer an answer on the path the challenge came by.
-func (s *paths) onChallenge(c *Conn, d *dgram.Datagram, data [8]byte) {
+// onChallenge owes the peer an answer on the path the challenge came by. If that is our
+// preferred address, we ask from there too (RFC 9000 §9.6.2).
+func (s *paths) onChallenge(c *Conn, now mono.Time, d *dgram.Datagram, data [8]byte) {
 	i := s.ensure(c, d)
 	if i < 0 {
 		return
+	}
+	if s.preferred(c, i) {
+		s.list[i].probe(c, now)
 	}
 	if s.responses >= maxResponses {
 		s.dropOldestResponse()
 	}
 	s.list[i].responses = append(s.list[i].responses, data)
 	s.responses++
+}
+
+// preferred reports whether a client has come to another address of ours than the one in use,
+// which is the one that we prefer, and has yet to show that it gets what goes from there.
+func (s *paths) preferred(c *Conn, i int) bool {
+	p := &s.list[i]
+	return c.server && !p.validated && p.addr.Local != s.active().addr.Local
 }
 
 func (s *paths) dropOldestResponse() {
@@ -235,7 +249,7 @@ func (s *paths) dropOldestResponse() {
 }
 
 // onResponse takes the answer to a challenge, on whatever path it comes (RFC 9000 §8.2.3).
-func (s *paths) onResponse(c *Conn, now mono.Time, data [8]byte) {
+func (s *paths) onResponse(c *Conn, now mono.Time, data [8]byte) (expected bool) {
 	for i := range s.list {
 		p := &s.list[i]
 		if !p.challenged || p.tries == 0 || p.challenge != data {
@@ -248,7 +262,7 @@ func (s *paths) onResponse(c *Conn, now mono.Time, data [8]byte) {
 		p.serial = s.serial
 		if p.narrow = small; small {
 			p.validate(c, now) // once more, with the size that QUIC needs (RFC 9000 §8.2.1)
-			return
+			return true
 		}
 		c.events.push(Event{Kind: EventPathValidation, Detail: &Detail{Path: p.addr}, OK: true})
 		if c.qlog != nil {
@@ -265,8 +279,9 @@ func (s *paths) onResponse(c *Conn, now mono.Time, data [8]byte) {
 			s.use(c, now, i)
 			s.dropOthers(c)
 		}
-		return
+		return true
 	}
+	return false
 }
 
 // dropOthers forgets every path but the one in use.
@@ -295,6 +310,13 @@ func (p *path) validate(c *Conn, now mono.Time) {
 	}
 }
 
+// probe begins to challenge the path unless it is validated or being challenged.
+func (p *path) probe(c *Conn, now mono.Time) {
+	if !p.validated && !p.challenged {
+		p.validate(c, now)
+	}
+}
+
 func (p *path) patience(c *Conn) time.Duration {
 	const unmeasured = time.Second // PTO at an RTT of 333 ms (RFC 9002 §6.2.2)
 	return max(c.loss.PTO(recovery.App), unmeasured)
@@ -310,11 +332,14 @@ func (s *paths) confirmPeer(c *Conn, p *received, newest bool) {
 	if i < 0 || i == s.cur {
 		return
 	}
+	if s.preferred(c, i) {
+		s.list[i].migrate = true // and not before it is validated (RFC 9000 §9.6.2)
+		s.list[i].probe(c, p.now)
+		return
+	}
 	old := s.cur
 	s.use(c, p.now, i)
-	if !s.list[i].validated && !s.list[i].challenged {
-		s.list[i].validate(c, p.now)
-	}
+	s.list[i].probe(c, p.now)
 	if s.list[old].validated {
 		s.list[old].validate(c, p.now) // it may be an attacker's doing (RFC 9000 §9.3.3)
 	}
@@ -440,7 +465,7 @@ func (c *Conn) writeProbe(now mono.Time, b *dgram.Batch, p *path) bool {
 		return false
 	}
 	c.marking = c.codepoint(p)
-	d := &c.build
+	d := &datagram{}
 	d.reset(room)
 	r := c.ids.bySeq(p.cid)
 	if r == nil {

@@ -46,6 +46,12 @@ func (c *Conn) receive(now mono.Time, d *dgram.Datagram) bool {
 	return used
 }
 
+// The reserved bits in the first byte of a packet (RFC 9000 §17.2, §17.3.1).
+const (
+	reservedLong  = 0x0c
+	reservedShort = 0x18
+)
+
 // receivePackets takes the coalesced packets of a datagram one by one (RFC 9000
 // §12.2). replayed says that they waited here for their keys.
 func (c *Conn) receivePackets(now mono.Time, d *dgram.Datagram, replayed bool) {
@@ -123,7 +129,7 @@ func (c *Conn) receiveLong(now mono.Time, d *dgram.Datagram, pkt []byte, h *wire
 		c.ids.peerChose(c, h.SCID) // RFC 9000 §7.2: the peer's choice, in its first authentic packet
 	}
 	p := received{now: now, d: d, pkt: pkt, space: sp, typ: h.Type, replayed: replayed}
-	if c.process(&p, &o, 0x0c) && h.Type == wire.Handshake && c.server {
+	if c.process(&p, &o, reservedLong) && h.Type == wire.Handshake && c.server {
 		// The client has our Handshake keys, so it owns its address and needs no
 		// Initial packets any more (RFC 9000 §8.1, RFC 9001 §4.9.1).
 		if c.qlog != nil && !c.paths.active().validated {
@@ -179,6 +185,12 @@ func (c *Conn) receiveShort(now mono.Time, d *dgram.Datagram, pkt []byte, replay
 		c.qlog.previousGone(c)
 	}
 	o, result := c.oneRTT.Open(now, pkt, 1+connIDLen, c.acks.Largest())
+	c.receiveOpened(now, d, pkt, &o, result, updates, replayed)
+}
+
+// receiveOpened takes what was made of a 1-RTT packet. updates is how many key updates there
+// were before.
+func (c *Conn) receiveOpened(now mono.Time, d *dgram.Datagram, pkt []byte, o *protect.Opened, result protect.OpenResult, updates int, replayed bool) {
 	switch result {
 	case protect.OpenDropped:
 		c.undecryptable(now, d, pkt)
@@ -193,7 +205,7 @@ func (c *Conn) receiveShort(now mono.Time, d *dgram.Datagram, pkt []byte, replay
 		c.keyUpdated(now, updates)
 	}
 	p := received{now: now, d: d, pkt: pkt, space: recovery.App, typ: wire.OneRTT, replayed: replayed, dcid: pkt[1 : 1+connIDLen]}
-	c.process(&p, &o, 0x18)
+	c.process(&p, o, reservedShort)
 }
 
 // undecryptable counts a packet that no key fits, and looks whether it is a
@@ -244,6 +256,12 @@ type received struct {
 	eliciting  bool
 	nonProbing bool
 	replayed   bool // it waited for its keys
+
+	says   bool // there is a frame that is more than an ACK or a PING
+	useful bool // something has changed for the better
+	idle   int  // PING frames, and ACK frames without news
+	cost   int  // tokens of the budget
+	wasted wire.FrameType
 }
 
 // own returns the sequence number of our connection ID that the packet was
@@ -288,6 +306,9 @@ func (c *Conn) process(p *received, o *protect.Opened, reserved byte) bool {
 	}
 	if c.life.state != active {
 		return true
+	}
+	if !c.charge(p) {
+		return false
 	}
 	newest := o.PN > acks.Largest()
 	if p.space == recovery.App || c.hs != nil && !c.hs.spaces[p.space].gone {

@@ -18,6 +18,8 @@ type counters struct {
 	datagramFramesSent, datagramFramesReceived               uint64
 	datagramFramesLost, datagramFramesDropped                uint64
 	datagramBytesSent                                        uint64
+	pathsDropped                                             uint64
+	useless                                                  uint64
 }
 
 func (s *counters) init(now mono.Time) {
@@ -69,6 +71,8 @@ type Stats struct {
 	DatagramFramesReceived          uint64
 	DatagramFramesLost              uint64 // with those that were never sent
 	DatagramFramesDropped           uint64 // received, and dropped for newer ones
+	PathsDropped                    uint64 // new ones, or older ones for them, because there were too many
+	UselessFrames                   uint64 // tokens that legal frames without effect have cost
 
 	RTT recovery.RTT
 }
@@ -94,6 +98,7 @@ func (c *Conn) Stats() Stats {
 		PeerBidiStreamsOpened: s.peerBidiOpened, PeerUniStreamsOpened: s.peerUniOpened,
 		DatagramFramesSent: s.datagramFramesSent, DatagramFramesReceived: s.datagramFramesReceived,
 		DatagramFramesLost: s.datagramFramesLost, DatagramFramesDropped: s.datagramFramesDropped,
+		PathsDropped: s.pathsDropped, UselessFrames: s.useless,
 		RTT: c.loss.RTT(),
 	}
 }

@@ -56,6 +56,7 @@ type Stream struct {
 	blocked  signal
 	stopCode uint64
 	stalled  int64 // the limit that last stopped it, plus one
+	starving int64 // the limit that last stopped the peer, plus one
 	stats    streamCounters
 	clocks   streamClocks
 }
@@ -135,6 +136,8 @@ type streams struct {
 	granted    [2]int64      // streams the peer may open in all, as it knows
 	owed       [2]bool       // the peer has asked for more when there was none
 	grants     [2]signal
+
+	peerBlocked [2]int64 // limit that the peer was blocked at last, plus one
 
 	ready   schedule   // queueReady
 	waiting streamList // queueBlocked
@@ -313,11 +316,11 @@ func (s *streams) grant(c *Conn, uni, asked bool) {
 // PeerStreams returns how many streams of a kind the peer may open in all, as it knows.
 func (c *Conn) PeerStreams(uni bool) int64 { return c.streams.granted[kind(uni)] }
 
-// setMax takes the peer's limit on streams that we open.
-func (s *streams) setMax(c *Conn, uni bool, limit int64) {
+// setMax takes the peer's limit on streams that we open, and reports whether it rose.
+func (s *streams) setMax(c *Conn, uni bool, limit int64) (raised bool) {
 	k := kind(uni)
 	if limit <= s.max[k] {
-		return
+		return false
 	}
 	s.max[k] = limit
 	s.blocked[k].clear()
@@ -326,6 +329,7 @@ func (s *streams) setMax(c *Conn, uni bool, limit int64) {
 		s.wanting[k] = false
 		c.events.push(Event{Kind: EventCredit, Uni: uni})
 	}
+	return true
 }
 
 // applyPeerLimits takes the limits in the peer's parameters.
@@ -441,11 +445,16 @@ func (s *streams) appendStream(c *Conn, d *datagram, pk *packet, st *Stream) boo
 	if c.qlog != nil {
 		c.qlog.streamStates(st, qlog.Local)
 	}
+	s.writable(c, st)
+	return true
+}
+
+// writable tells a writer who waits that the stream takes more, once it does.
+func (s *streams) writable(c *Conn, st *Stream) {
 	if st.starved && st.send.Unsent() < int64(st.highWater) {
 		st.starved = false
 		c.events.push(Event{Kind: EventWritable, Stream: st})
 	}
-	return true
 }
 
 // appendControl writes the control frames of streams.

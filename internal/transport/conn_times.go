@@ -68,7 +68,7 @@ func (c *Conn) HandshakeTimes(k HandshakeTimes) *histogram.Histogram { return &c
 // A stream's pieces end with the instant that they came in, or with so many frames: what a
 // system call brings is one piece, which is about what a program gets to see, and bulk data
 // does not pay for each packet.
-const maxPieceFrames = 16
+const maxPieceFrames = 16 // no limit: a measure of ours
 
 // streamClocks is what a stream's histograms are made from. Two pieces and two
 // acknowledgements stand here, so that a short stream needs no histograms.

@@ -109,6 +109,7 @@ func (c *Conn) transmitBatch(now mono.Time, b *dgram.Batch, p *path, reserve int
 		}
 		c.commit(b, p, n)
 		pace -= n
+		pace -= c.transmitRun(now, b, p, reserve, pace)
 	}
 }
 
@@ -144,7 +145,7 @@ func (c *Conn) smallestDatagram() int {
 // writeDatagram writes one datagram and returns its size, 0 if there is nothing
 // to send. With open false only acknowledgements and owed probes may go.
 func (c *Conn) writeDatagram(now mono.Time, room []byte, open bool) int {
-	d := &c.build
+	d := &datagram{}
 	d.reset(room)
 	if c.hs != nil {
 		c.writeHandshakePacket(now, d, recovery.Initial, open)
@@ -270,9 +271,9 @@ type control struct {
 
 // Largest sizes of control frames, checked before one is written.
 const (
-	maxFrameLen    = 1 + 3*8
-	maxNewIDLen    = 1 + 8 + 8 + 1 + 20 + 16
-	maxNewTokenLen = 1 + 2 + 128
+	maxFrameLen    = 1 + 3*8                 // no limit: room for a frame
+	maxNewIDLen    = 1 + 8 + 8 + 1 + 20 + 16 // no limit: room for a frame
+	maxNewTokenLen = 1 + 2 + 128             // no limit: room for a frame
 )
 
 func (c *Conn) appendControl(now mono.Time, d *datagram, pk *packet) {

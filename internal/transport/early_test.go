@@ -153,7 +153,7 @@ func TestEarlyLost(t *testing.T) {
 
 // DESIGN §5: rejected, all streams start over at offset 0, in the order of their
 // numbers, whatever the order they were written in or had been sent in.
-func TestEarlyRejected(t *testing.T) {
+func TestS23EarlyRejected(t *testing.T) {
 	for _, parametersFirst := range []bool{true, false} {
 		tc := earlyClient(t)
 		a, b, u := tc.open(bidi), tc.open(bidi), tc.open(uni)
@@ -250,7 +250,7 @@ func TestEarlyRejectedControl(t *testing.T) {
 
 // RFC 9000 §7.4.1: a server that accepts 0-RTT may not lower what the client
 // relied on; one that rejects it may.
-func TestEarlyLoweredLimits(t *testing.T) {
+func TestS23EarlyLoweredLimits(t *testing.T) {
 	for name, lower := range map[string]func(*wire.Parameters){
 		"initial_max_data":                    func(p *wire.Parameters) { p.MaxData-- },
 		"initial_max_stream_data_bidi_local":  func(p *wire.Parameters) { p.MaxStreamDataBidiLocal-- },
@@ -352,7 +352,7 @@ func TestEarlyServer(t *testing.T) {
 
 // RFC 9001 §4.6.2: a server that rejects 0-RTT processes none of it, and nothing
 // of it is in the way of what the client sends again.
-func TestEarlyServerRejects(t *testing.T) {
+func TestS23EarlyServerRejects(t *testing.T) {
 	tc := newTestConn(t, serverSide, stageStart)
 	for i := range int64(5) {
 		tc.write(wire.ZeroRTT, streamFrame(4*i, 0, "0-RTT"))
@@ -373,7 +373,7 @@ func TestEarlyServerRejects(t *testing.T) {
 }
 
 // 0-RTT does not lift the amplification limit (RFC 9000 §8.1).
-func TestEarlyServerAmplification(t *testing.T) {
+func TestS25EarlyServerAmplification(t *testing.T) {
 	tc := newTestConn(t, serverSide, stageStart, withEarly, func(s *scriptedTLS) { s.serverFlight = 700 })
 	tc.write(wire.Initial, wire.Crypto{Data: message('C', 300)})
 	tc.write(wire.ZeroRTT, streamFrame(0, 0, "request"))

@@ -114,6 +114,7 @@ type CloseReason struct {
 	Code     uint64
 	Frame    wire.FrameType
 	Reason   string
+	Limit    bool     // CloseLocal: the peer went past a limit of ours
 	Versions []uint32 // CloseVersion: what the server offers
 }
 

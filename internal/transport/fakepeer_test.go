@@ -31,7 +31,6 @@ package transport
 
 import (
 	"bytes"
-	"fmt"
 	mrand "math/rand/v2"
 	"net/netip"
 	"slices"
@@ -39,6 +38,7 @@ import (
 	"time"
 
 	"github.com/cinnabar-quic/cinnabar/internal/dgram"
+	"github.com/cinnabar-quic/cinnabar/internal/evil"
 	"github.com/cinnabar-quic/cinnabar/internal/mono"
 	"github.com/cinnabar-quic/cinnabar/internal/ranges"
 	"github.com/cinnabar-quic/cinnabar/internal/recovery"
@@ -99,6 +99,8 @@ type testConn struct {
 	tls  scriptedTLS
 	peer fakePeer
 	pool *stream.List
+
+	params []byte // the Conn's, as TLS carries them
 
 	path  dgram.Path             // of the datagrams that the peer sends, as the Conn sees it
 	heard map[netip.AddrPort]int // bytes that the peer sent from an address; more than any sum once it is validated
@@ -181,6 +183,7 @@ func (tc *testConn) start(o Opening) {
 		tc.conn = NewClient(tc.now, tc.path, tc.cfg)
 		tc.peer.dcid, tc.peer.original = tc.conn.ID(), tc.conn.OriginalDCID()
 	}
+	tc.params = tc.conn.LocalParameters()
 	tc.peer.setInitialKeys(tc.peer.original, tc.side)
 	tc.tls.start(tc)
 }
@@ -579,8 +582,4 @@ func spaceOf(typ wire.PacketType) recovery.Space {
 }
 
 // rawFrame is bytes that stand for a frame.
-type rawFrame []byte
-
-func (f rawFrame) Append(b []byte) []byte { return append(b, f...) }
-func (f rawFrame) Type() wire.FrameType   { return wire.FrameType(f[0]) }
-func (f rawFrame) String() string         { return fmt.Sprintf("raw %x", []byte(f)) }
+type rawFrame = evil.Raw

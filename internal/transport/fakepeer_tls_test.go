@@ -1,10 +1,9 @@
 package transport
 
 import (
-	"bytes"
-	"fmt"
 	"time"
 
+	"github.com/cinnabar-quic/cinnabar/internal/evil"
 	"github.com/cinnabar-quic/cinnabar/internal/wire"
 )
 
@@ -36,11 +35,12 @@ func (s *scriptedTLS) init() {
 }
 
 // message returns the bytes of a handshake message.
-func message(name byte, n int) []byte { return bytes.Repeat([]byte{name}, n) }
+func message(name byte, n int) []byte { return evil.Message(name, n) }
 
 // secret returns a traffic secret.
 func secret(l Level, fromClient bool) []byte {
-	return []byte(fmt.Sprintf("secret of level %d, client %5t.....", l, fromClient))[:32]
+	typ := [...]wire.PacketType{LevelInitial: wire.Initial, LevelEarly: wire.ZeroRTT, LevelHandshake: wire.Handshake, LevelApp: wire.OneRTT}[l]
+	return evil.Secret(typ, fromClient)
 }
 
 func (s *scriptedTLS) start(tc *testConn) {

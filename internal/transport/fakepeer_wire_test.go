@@ -6,26 +6,26 @@ import (
 	"math"
 
 	"github.com/cinnabar-quic/cinnabar/internal/dgram"
+	"github.com/cinnabar-quic/cinnabar/internal/evil"
 	"github.com/cinnabar-quic/cinnabar/internal/mono"
 	"github.com/cinnabar-quic/cinnabar/internal/protect"
 	"github.com/cinnabar-quic/cinnabar/internal/ranges"
 	"github.com/cinnabar-quic/cinnabar/internal/recovery"
-	"github.com/cinnabar-quic/cinnabar/internal/varint"
 	"github.com/cinnabar-quic/cinnabar/internal/wire"
 )
 
-// fakePeer is the peer's keys and numbers. It knows no rules.
+// fakePeer is the peer's keys and numbers. It knows no rules: an evil.Peer with the
+// rig's own words.
 type fakePeer struct {
+	keys     evil.Keys
 	original wire.ConnectionID // DCID of the client's first packet
 	id       wire.ConnectionID // the peer's own
 	dcid     wire.ConnectionID // where it sends to
 	token    []byte            // a fake client's Initials carry it
 
-	openers [wire.OneRTT]*protect.Opener
-	sealers [wire.OneRTT]*protect.Sealer
-	oneRTT  protect.OneRTT
-	next    [recovery.Spaces]int64
-	got     [recovery.Spaces]ranges.Set
+	oneRTT protect.OneRTT
+	next   [recovery.Spaces]int64
+	got    [recovery.Spaces]ranges.Set
 }
 
 func (p *fakePeer) init() {
@@ -35,29 +35,12 @@ func (p *fakePeer) init() {
 
 // setInitialKeys derives the Initial keys, and all others the first time.
 func (p *fakePeer) setInitialKeys(dcid wire.ConnectionID, conn side) {
-	client, server := protect.InitialSecrets(dcid.Bytes())
-	read, write := client, server
-	if conn == serverSide {
-		read, write = server, client
+	role := evil.Role(!conn)
+	p.keys.OneRTT = &p.oneRTT
+	p.keys.Initial(dcid.Bytes(), role)
+	if !p.oneRTT.CanRead() {
+		p.keys.Scripted(role)
 	}
-	p.setKeys(wire.Initial, read, write)
-	if p.oneRTT.CanRead() {
-		return
-	}
-	connIsClient := conn == clientSide
-	for typ, l := range map[wire.PacketType]Level{wire.Handshake: LevelHandshake, wire.ZeroRTT: LevelEarly} {
-		p.setKeys(typ, secret(l, connIsClient), secret(l, !connIsClient))
-	}
-	must(p.oneRTT.SetRead(initialSuite, secret(LevelApp, connIsClient)))
-	must(p.oneRTT.SetWrite(initialSuite, secret(LevelApp, !connIsClient)))
-}
-
-func (p *fakePeer) setKeys(typ wire.PacketType, read, write []byte) {
-	var err error
-	p.openers[typ], err = protect.NewOpener(initialSuite, read)
-	must(err)
-	p.sealers[typ], err = protect.NewSealer(initialSuite, write)
-	must(err)
 }
 
 func must(err error) {
@@ -89,10 +72,6 @@ func (tc *testConn) build(p testPacket) []byte {
 		pn = p.number
 	}
 	tc.peer.next[sp] = max(tc.peer.next[sp], pn+1)
-	pnLen := 4
-	if p.numberLen != 0 {
-		pnLen = p.numberLen
-	}
 	dcid, scid := &tc.peer.dcid, &tc.peer.id
 	if p.dcid != nil {
 		dcid = p.dcid
@@ -103,31 +82,10 @@ func (tc *testConn) build(p testPacket) []byte {
 	if p.typ == wire.Initial && p.token == nil {
 		p.token = tc.peer.token
 	}
-	var b []byte
-	lengthAt := 0
-	if p.typ == wire.OneRTT {
-		b = wire.AppendShort(nil, dcid, false, tc.peer.oneRTT.Phase(), pnLen)
-	} else {
-		b, lengthAt = wire.AppendLong(nil, p.typ, dcid, scid, p.token, pnLen)
-	}
-	b[0] ^= p.flip
-	pnOff := len(b)
-	b = wire.AppendPacketNumber(b, pn, pnLen)
-	for _, f := range p.frames {
-		b = f.Append(b)
-	}
-	for !p.bare && len(b) < max(pnOff+4, p.size-protect.Overhead) {
-		b = append(b, 0)
-	}
-	if p.typ != wire.OneRTT {
-		varint.Put2(b[lengthAt:], uint64(len(b)-pnOff+protect.Overhead))
-	}
-	b = append(b, make([]byte, protect.Overhead)...)
-	b = b[:len(b)-protect.Overhead]
-	if p.typ == wire.OneRTT {
-		return tc.peer.oneRTT.Seal(b, pnOff, pnLen, pn)
-	}
-	return tc.peer.sealers[p.typ].Seal(b, pnOff, pnLen, pn)
+	return tc.peer.keys.Seal(evil.Packet{
+		Type: p.typ, Frames: p.frames, Number: pn, NumberLen: p.numberLen, DCID: dcid.Bytes(), SCID: scid.Bytes(),
+		Token: p.token, Flip: p.flip, Size: p.size, Bare: p.bare,
+	})
 }
 
 // write makes the peer send one packet in one datagram.
@@ -264,47 +222,25 @@ func (tc *testConn) checkAmplification(path dgram.Path) {
 // be, or a packet number used twice ends the test.
 func (tc *testConn) openSent(b []byte) (p sentPacket, n int) {
 	tc.Helper()
-	var o protect.Opened
-	if b[0]&0x80 == 0 {
-		p.typ, n = wire.OneRTT, len(b)
-		idLen := tc.peer.id.Len()
-		for i := range tc.conn.ids.remote { // IDs that a test made the peer issue may have another length
-			if id := &tc.conn.ids.remote[i].id; bytes.HasPrefix(b[1:], id.Bytes()) {
-				idLen = id.Len()
-			}
-		}
-		p.dcid = wire.MakeConnectionID(b[1 : 1+idLen])
-		var r protect.OpenResult
-		o, r = tc.peer.oneRTT.Open(tc.now, b, 1+idLen, tc.peer.got[recovery.App].Max())
-		if r != protect.OpenOK && r != protect.OpenUpdated {
-			tc.Fatalf("a 1-RTT packet that does not open: %v", r)
-		}
-	} else {
-		h, ok := wire.ParseLong(b)
-		if !ok {
-			tc.Fatalf("a datagram with %d bytes that are no packet: %x", len(b), b)
-		}
-		p.typ, p.dcid, p.scid, p.token, n = h.Type, h.DCID, h.SCID, h.Token, h.End
-		if o, ok = tc.peer.openers[h.Type].Open(b[:n], h.PNOffset, tc.peer.got[spaceOf(h.Type)].Max()); !ok {
-			tc.Fatalf("a packet that does not open: %v", h.Type)
+	idLen := tc.peer.id.Len()
+	for i := range tc.conn.ids.remote { // IDs that a test made the peer issue may have another length
+		if id := &tc.conn.ids.remote[i].id; bytes.HasPrefix(b[1:], id.Bytes()) {
+			idLen = id.Len()
 		}
 	}
-	frames, err := wire.ParseFrames(o.Payload)
-	if err != nil || len(frames) == 0 {
-		tc.Fatalf("a packet with frames %v, %v", frames, err)
+	r, n, err := tc.peer.keys.Open(tc.now, b, idLen, func(typ wire.PacketType) int64 { return tc.peer.got[spaceOf(typ)].Max() })
+	if err != nil {
+		tc.Fatal(err)
 	}
-	for _, f := range frames {
-		if !f.Type().Permitted(p.typ) {
-			tc.Fatalf("%v in a packet of type %v", f, p.typ)
-		}
+	got := &tc.peer.got[spaceOf(r.Type)]
+	if got.Contains(r.PN) {
+		tc.Fatalf("packet number %d of %v used twice", r.PN, r.Type)
 	}
-	p.pn, p.first, p.frames, p.pnLen = o.PN, o.First, frames, int(o.First&3)+1
-	got := &tc.peer.got[spaceOf(p.typ)]
-	if got.Contains(p.pn) {
-		tc.Fatalf("packet number %d of %v used twice", p.pn, p.typ)
-	}
-	got.Add(p.pn, p.pn+1)
-	return p, n
+	got.Add(r.PN, r.PN+1)
+	return sentPacket{
+		typ: r.Type, dcid: r.DCID, scid: r.SCID, token: r.Token, pn: r.PN,
+		first: r.First, pnLen: int(r.First&3) + 1, frames: r.Frames,
+	}, n
 }
 
 // datagramOf returns a datagram of the peer's with one packet, to be received by hand.

@@ -10,6 +10,8 @@ const (
 	maxRemoteIDs = 8  // connection IDs of the peer that we keep, whatever the configuration says
 	maxRetired   = 64 // runs of those we gave up, by sequence number, that we remember
 
+	retirementsPerID = 3 // of the peer's IDs that may be active, so many may be given up without it acknowledging that
+
 	maxPaths      = 4  // paths known at once, the active one included
 	maxPathProbes = 32 // packets on paths not in use that were not acknowledged
 	maxResponses  = 16 // PATH_RESPONSE frames waiting, over all paths
@@ -24,10 +26,14 @@ const (
 
 	cryptoWindow = 64 << 10 // CRYPTO bytes past what was handed to TLS, per level
 
-	maxIdleEvents = 256 // an event queue that grew past this is given back when empty
+	maxIdleEvents = 256 // no limit: an event queue that grew past this is given back when empty
 
 	zombiePTOs = 8                // probe timeouts in a row, and
 	zombieTime = 30 * time.Second // time, without an acknowledgement that end a connection
+
+	uselessBurst = 10_000 // frames that change nothing, all at once, and
+	uselessRate  = 330    // a second, beyond one for every packet of use
+	uselessWork  = 4      // what it costs to make us work: to cut off a stream before anybody used it, to challenge, to replace connection IDs
 
 	maxTokenLen = 1000 // of the peer's tokens: an Initial packet must have room for more
 
@@ -36,10 +42,12 @@ const (
 	ackOnlyPing = 20 // after so many packets that ask for no ACK, one does (RFC 9000 §13.2.4)
 )
 
-// cryptoTotal is how many CRYPTO bytes a level takes in all: TLS may be busy in
-// user code for long, and what waits for it is kept.
-var cryptoTotal = [...]int64{
-	LevelInitial:   64 << 10,
-	LevelHandshake: 256 << 10,
-	LevelApp:       1 << 20,
-}
+// How many CRYPTO bytes a level takes in all: TLS may be busy in user code for long,
+// and what waits for it is kept.
+const (
+	cryptoInitial   = 64 << 10
+	cryptoHandshake = 256 << 10
+	cryptoApp       = 1 << 20
+)
+
+var cryptoTotal = [...]int64{LevelInitial: cryptoInitial, LevelHandshake: cryptoHandshake, LevelApp: cryptoApp}

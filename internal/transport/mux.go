@@ -40,6 +40,7 @@ type Mux struct {
 	handshakes int // servers' connections whose handshake is not complete, failed ones among them
 	used       usedTokens
 	replies    bucket // stateless replies
+	retries    bucket // those that are Retry
 	resetHosts resetHosts
 	stats      MuxStats
 }
@@ -62,6 +63,7 @@ type MuxStats struct {
 	InvalidTokens       uint64 // tokens that were not ours, too old, or of another address
 	RepliesSuppressed   uint64 // by the rate limit on stateless replies
 	Overloaded          uint64 // first packets dropped because of too many handshakes
+	BlockedPorts        uint64 // from ports that no client has, and dropped unread: among Ignored
 	Ignored             uint64 // everything else
 }
 
@@ -96,7 +98,8 @@ func NewMux(now mono.Time, cfg MuxConfig) *Mux {
 	if cfg.MaxResetsPerHost == 0 {
 		m.cfg.MaxResetsPerHost = 10
 	}
-	m.replies.init(now)
+	m.replies = newBucket(now, repliesBurst, replyInterval)
+	m.retries = newBucket(now, retriesBurst, retryInterval)
 	return m
 }
 
@@ -141,8 +144,9 @@ func (m *Mux) Route(now mono.Time, d *dgram.Datagram, reply *dgram.Batch) (*Conn
 		m.stats.Ignored++
 		return nil, Drop
 	}
+	blocked := reflects(d.Path.Remote.Port())
 	if len(inv.DCID) <= wire.MaxConnectionIDLen {
-		if c := m.conns[wire.MakeConnectionID(inv.DCID)]; c != nil {
+		if c := m.conns[wire.MakeConnectionID(inv.DCID)]; c != nil && !(blocked && c.server) {
 			m.stats.Routed++
 			return c, Deliver
 		}
@@ -153,6 +157,8 @@ func (m *Mux) Route(now mono.Time, d *dgram.Datagram, reply *dgram.Batch) (*Conn
 	}
 	v := Drop
 	switch {
+	case blocked:
+		m.stats.BlockedPorts++
 	case !inv.Long:
 		v = m.reset(now, d, &inv, reply)
 	case inv.Version == 0:

@@ -1,6 +1,7 @@
 package transport
 
 import (
+	"github.com/cinnabar-quic/cinnabar/internal/limits"
 	"net/netip"
 	"testing"
 	"time"
@@ -8,7 +9,7 @@ import (
 
 // One host gets so many stateless resets and no more, whatever its port; others have
 // their own, and a host that was quiet for half a minute begins anew.
-func TestMuxResetsPerHost(t *testing.T) {
+func TestS24ResetsPerHost(t *testing.T) {
 	for _, most := range []int{0, 1, 25} { // 0 is 10
 		r := newMuxRig(t, func(mc *MuxConfig) { mc.MaxResetsPerHost = most })
 		want := most
@@ -47,21 +48,22 @@ func TestMuxResetsPerHost(t *testing.T) {
 
 // The table of hosts does not grow with the addresses that somebody sends from, and
 // what it forgets first is what it has not heard of for longest.
-func TestMuxResetHostsBounded(t *testing.T) {
+func TestS24ResetHostsBounded(t *testing.T) {
+	most := limits.Bound(t, "reset-hosts")
 	var r resetHosts
 	now := newMuxRig(t, nil).now
 	host := func(i int) netip.Addr { return netip.AddrFrom4([4]byte{10, byte(i >> 16), byte(i >> 8), byte(i)}) }
-	for i := range 5 * maxResetHosts {
+	for i := range 5 * most {
 		r.take(now, host(i), 1)
 		if r.take(now, host(0), 1) && i > 0 {
 			t.Fatalf("a host that goes on asking is forgotten after %d others", i)
 		}
-		if n := len(r.young) + len(r.old); n > 2*maxResetHosts {
+		if n := len(r.young) + len(r.old); n > 2*most {
 			t.Fatalf("%d hosts are remembered", n)
 		}
 	}
 	r.take(now.Add(time.Second), host(1), 1)
-	if r.take(now.Add(time.Second), host(5*maxResetHosts-1), 1) {
+	if r.take(now.Add(time.Second), host(5*most-1), 1) {
 		t.Error("the newest host is forgotten")
 	}
 }

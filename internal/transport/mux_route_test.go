@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/cinnabar-quic/cinnabar/internal/dgram"
+	"github.com/cinnabar-quic/cinnabar/internal/limits"
 	"github.com/cinnabar-quic/cinnabar/internal/wire"
 )
 
@@ -118,7 +119,7 @@ func TestMuxNoInitial(t *testing.T) {
 // A stateless reset is smaller than what it answers, not smaller than it can be
 // told from noise, looks like a 1-RTT packet and ends with the token of the
 // connection ID (RFC 9000 §10.3).
-func TestMuxResetSizes(t *testing.T) {
+func TestS24ResetSizes(t *testing.T) {
 	r := newMuxRig(t, func(mc *MuxConfig) { mc.MaxResetsPerHost = 2000 })
 	token := r.mux.ResetToken(r.dcid)
 	for size := 0; size <= 1500; size++ {
@@ -157,7 +158,7 @@ func TestMuxNoResetForLongHeaders(t *testing.T) {
 
 // Two endpoints that answer each other's stateless resets fall silent, because
 // each answer is smaller (RFC 9000 §10.3.3).
-func TestMuxResetPingPong(t *testing.T) {
+func TestS24ResetPingPong(t *testing.T) {
 	a, b := newMuxRig(t, nil), newMuxRig(t, func(mc *MuxConfig) { mc.ResetSecret = [32]byte{9} })
 	d := a.short(a.dcid, 1200)
 	from, to := b, a
@@ -173,24 +174,27 @@ func TestMuxResetPingPong(t *testing.T) {
 	}
 }
 
-// Stateless replies of all kinds come out of one bucket, which fills with time.
-func TestMuxReplyRate(t *testing.T) {
+// Stateless replies come out of one bucket, which fills with time; Retry, which lets new
+// clients in while that one is empty, has a larger one of its own.
+func TestS24ReplyRate(t *testing.T) {
+	burst := limits.Bound(t, "replies-burst")
 	r := newMuxRig(t, func(mc *MuxConfig) {
 		validating(mc)
-		mc.MaxResetsPerHost = 2 * repliesBurst
+		mc.MaxResetsPerHost = 2 * burst
 	})
 	stray := r.short(r.dcid, 100)
-	for i := 0; i < repliesBurst; i++ {
-		switch i % 3 {
+	for i := 0; i < burst; i++ {
+		switch i % 2 {
 		case 0:
 			r.want("reset", stray, Reply)
 		case 1:
-			r.want("Retry", r.initial(nil, 1200), Reply)
-		case 2:
 			r.want("Version Negotiation", r.foreign(0xfaceb00c, []byte("1"), nil, 1200), Reply)
 		}
 	}
 	r.want("one too many", stray, Drop)
+	for range limits.Bound(t, "retries-burst") {
+		r.want("Retry", r.initial(nil, 1200), Reply)
+	}
 	r.want("one too many", r.initial(nil, 1200), Drop)
 	r.want("one too many", r.foreign(0xfaceb00c, []byte("1"), nil, 1200), Drop)
 	r.batch.Reset()
@@ -205,13 +209,13 @@ func TestMuxReplyRate(t *testing.T) {
 	r.want("and no more", stray, Drop)
 	r.now = r.now.Add(time.Hour)
 	n := 0
-	for ; n < 2*repliesBurst; n++ {
+	for ; n < 2*burst; n++ {
 		if _, v := r.route(stray); v != Reply {
 			break
 		}
 	}
-	if n != repliesBurst {
-		t.Errorf("%d replies at once after an hour, want %d", n, repliesBurst)
+	if n != burst {
+		t.Errorf("%d replies at once after an hour, want %d", n, burst)
 	}
 }
 
@@ -257,7 +261,7 @@ func TestMuxRefusalReachesClient(t *testing.T) {
 
 // Past RetryAbove handshakes in flight clients must show their address, past
 // RefuseAbove nothing is answered at all; handshakes that end make room.
-func TestMuxHandshakesBounded(t *testing.T) {
+func TestS15HandshakesBounded(t *testing.T) {
 	r := newMuxRig(t, func(mc *MuxConfig) { mc.RetryAbove, mc.RefuseAbove = 3, 5 })
 	var conns []*Conn
 	begin := func(token []byte) {
@@ -361,7 +365,7 @@ func TestMuxRoutesEveryID(t *testing.T) {
 			t.Errorf("%s: %d IDs, %d routes, want %d", n.name, len(n.conn.ids.local), len(n.mux.conns), maxLocalIDs)
 		}
 		for _, l := range n.conn.ids.local {
-			d := &dgram.Datagram{Data: append(append([]byte{0x40}, l.id.Bytes()...), make([]byte, 30)...)}
+			d := &dgram.Datagram{Data: append(append([]byte{0x40}, l.id.Bytes()...), make([]byte, 30)...), Path: n.conn.Path()}
 			if c, v := n.mux.Route(p.now, d, n.batch); c != n.conn || v != Deliver {
 				t.Errorf("%s: ID %v: verdict %v", n.name, l.id, v)
 			}
@@ -413,7 +417,7 @@ func TestMuxResetEndsConnection(t *testing.T) {
 
 // Only the tokens of IDs in use count, and only at the end of a datagram that
 // nothing else opens.
-func TestMuxResetTokensInUse(t *testing.T) {
+func TestS24ResetTokensInUse(t *testing.T) {
 	tc := newTestConn(t, clientSide)
 	spare := wire.ResetToken{9}
 	tc.write(wire.OneRTT, wire.NewConnectionID{Seq: 1, ID: wire.MakeConnectionID([]byte("peer-001")), Token: spare})

@@ -30,7 +30,7 @@ func put(reply *dgram.Batch, d *dgram.Datagram, size int, write func([]byte) []b
 
 // negotiate answers a version that we do not speak (RFC 9000 §6.1).
 func (m *Mux) negotiate(now mono.Time, d *dgram.Datagram, inv *wire.Invariant, reply *dgram.Batch) Verdict {
-	if !m.listening || len(d.Data) < wire.MinInitialSize || !m.allowed(now) {
+	if !m.listening || len(d.Data) < wire.MinInitialSize || !m.allowed(now, &m.replies) {
 		return Drop
 	}
 	var random [4]byte
@@ -55,7 +55,7 @@ func reservedVersion(r [4]byte) uint32 {
 
 // retry asks a client to show that it owns its address (RFC 9000 §8.1.2).
 func (m *Mux) retry(now mono.Time, d *dgram.Datagram, h *wire.LongHeader, reply *dgram.Batch) Verdict {
-	if !m.allowed(now) {
+	if !m.allowed(now, &m.retries) {
 		return Drop
 	}
 	var b [connIDLen]byte
@@ -90,7 +90,7 @@ func (m *Mux) Refuse(now mono.Time, d *dgram.Datagram, code wire.ErrorCode, repl
 
 // close answers a first Initial with CONNECTION_CLOSE, without making a connection.
 func (m *Mux) close(now mono.Time, d *dgram.Datagram, h *wire.LongHeader, code wire.ErrorCode, reply *dgram.Batch) bool {
-	if !m.allowed(now) {
+	if !m.allowed(now, &m.replies) {
 		return false
 	}
 	_, secret := protect.InitialSecrets(h.DCID.Bytes())
@@ -116,7 +116,7 @@ func (m *Mux) reset(now mono.Time, d *dgram.Datagram, inv *wire.Invariant, reply
 	case !m.resetHosts.take(now, d.Path.Remote.Addr(), m.cfg.MaxResetsPerHost):
 		m.stats.RepliesSuppressed++
 		return Drop
-	case !m.allowed(now):
+	case !m.allowed(now, &m.replies):
 		return Drop
 	}
 	token := m.ResetToken(wire.MakeConnectionID(inv.DCID))
@@ -134,38 +134,47 @@ func (m *Mux) reset(now mono.Time, d *dgram.Datagram, inv *wire.Invariant, reply
 	return Reply
 }
 
-// allowed takes one stateless reply from the bucket.
-func (m *Mux) allowed(now mono.Time) bool {
-	if !m.replies.take(now) {
+// allowed takes one stateless reply from a bucket.
+func (m *Mux) allowed(now mono.Time, b *bucket) bool {
+	if !b.take(now) {
 		m.stats.RepliesSuppressed++
 		return false
 	}
 	return true
 }
 
-// bucket limits the rate of stateless replies.
+// bucket limits the rate of stateless replies: to one in every interval, and to burst at once.
 type bucket struct {
-	level int64 // replies left, in nanoseconds worth of refill
+	every time.Duration
+	most  time.Duration // that may be saved up
+	level time.Duration // that is
 	last  mono.Time
 }
 
+// Whoever floods a server in the names of many makes it answer as often as it may. What it
+// answers to nobody's use has little; Retry has more, since with it new clients get in
+// while the flood goes on, and it is smaller than any Initial.
 const (
-	repliesBurst     = 1000
-	replyInterval    = int64(100 * time.Microsecond) // 10,000 a second
-	repliesBurstTime = repliesBurst * replyInterval
+	repliesBurst  = 1000
+	replyInterval = 100 * time.Microsecond
+	retriesBurst  = 2000
+	retryInterval = 50 * time.Microsecond
 )
 
-func (b *bucket) init(now mono.Time) { b.level, b.last = repliesBurstTime, now }
+func newBucket(now mono.Time, burst int, every time.Duration) bucket {
+	most := time.Duration(burst) * every
+	return bucket{every: every, most: most, level: most, last: now}
+}
 
 func (b *bucket) take(now mono.Time) bool {
 	if now > b.last {
-		b.level = min(b.level+int64(now-b.last), repliesBurstTime)
+		b.level = min(b.level+now.Sub(b.last), b.most)
 		b.last = now
 	}
-	if b.level < replyInterval {
+	if b.level < b.every {
 		return false
 	}
-	b.level -= replyInterval
+	b.level -= b.every
 	return true
 }
 

@@ -78,7 +78,7 @@ func (c *Conn) QLogGroup() string {
 // after a Retry. It never changes, and is the same at both ends.
 func (c *Conn) FirstDCID() wire.ConnectionID {
 	if c.server {
-		return c.params.OriginalDCID
+		return c.first
 	}
 	return c.ids.original
 }
@@ -122,10 +122,10 @@ func (r *recorder) begin(c *Conn) {
 	}
 	r.add(v)
 	r.peerID = idBytes(&c.ids.peer)
-	r.ownID = idBytes(&c.params.InitialSCID)
+	r.ownID = idBytes(&c.self)
 	r.tupleAssigned(c, c.paths.active())
 	r.setState("attempted")
-	r.add(&qlog.ParametersSet{Initiator: qlog.Local, Parameters: parametersOf(&c.params)})
+	r.add(&qlog.ParametersSet{Initiator: qlog.Local, Parameters: parametersOf(c.params)})
 	r.recoveryParameters(c)
 	if !c.cfg.DisableECN {
 		r.ecn = c.loss.ECNState()
@@ -305,7 +305,7 @@ func (r *recorder) blockStream(st *Stream, why blockedReason) {
 
 // paused logs what has ended a transmission: nothing if all was sent that there is.
 func (r *recorder) paused(c *Conn, open bool, pace int) {
-	waits := !open && (c.streamsWait() || c.datagrams.out.count > 0)
+	waits := !open && (c.streamsWait() || c.datagrams.waits())
 	r.block(blockedPacing, waits && pace <= 0)
 	r.block(blockedCongestion, waits && pace > 0)
 }

@@ -71,7 +71,7 @@ func (r *recorder) packetSent(c *Conn, d *datagram, pk *packet) {
 
 // tokenType says where the token of a client's Initial came from.
 func (r *recorder) tokenType(c *Conn, h *qlog.PacketHeader) {
-	retried := c.ids.retried || c.server && c.params.HasRetrySCID
+	retried := c.ids.retried || c.server && c.hs != nil && c.params.HasRetrySCID
 	switch {
 	case h.TokenLength == 0:
 	case retried:

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/cinnabar-quic/cinnabar/internal/dgram"
+	"github.com/cinnabar-quic/cinnabar/internal/limits"
 	"github.com/cinnabar-quic/cinnabar/internal/wire"
 )
 
@@ -84,7 +85,7 @@ func TestProbesDoNotMigrate(t *testing.T) {
 
 // A new path that does not answer is given up, and the last validated one used
 // again: an attacker who forwards a copy of a packet gains nothing (RFC 9000 §9.3.2).
-func TestRevert(t *testing.T) {
+func TestS26Revert(t *testing.T) {
 	tc := moved(t)
 	tc.ignore(wire.FramePing)
 	tc.clear()
@@ -107,7 +108,7 @@ func TestRevert(t *testing.T) {
 }
 
 // The client itself moves it back at once with its next packet (RFC 9000 §9.3.3).
-func TestPeerMovesBack(t *testing.T) {
+func TestS26PeerMovesBack(t *testing.T) {
 	tc := moved(t)
 	tc.clear()
 	tc.path.Remote = testRemote
@@ -125,7 +126,7 @@ func TestPeerMovesBack(t *testing.T) {
 }
 
 // Before the handshake is confirmed nobody moves (RFC 9000 §9).
-func TestNoMigrationInHandshake(t *testing.T) {
+func TestS26NoMigrationInHandshake(t *testing.T) {
 	bothSides(t, func(t *testing.T, s side) {
 		tc := newTestConn(t, s, stageHello)
 		tc.clear()
@@ -175,7 +176,7 @@ func TestMigrationResetsPath(t *testing.T) {
 
 // With no other ID to be had the server still follows: the peer gave it no choice
 // (RFC 9000 §9.5).
-func TestRebindingWithoutSpareID(t *testing.T) {
+func TestS26RebindingWithoutSpareID(t *testing.T) {
 	tc := newTestConn(t, serverSide)
 	tc.path.Remote = addrPort(testRemote.Addr().String() + ":9999")
 	tc.writePacket(testPacket{typ: wire.OneRTT, frames: []wire.Frame{wire.Ping{}}, size: 1200})
@@ -191,7 +192,8 @@ func TestRebindingWithoutSpareID(t *testing.T) {
 
 // Thousands of source addresses leave a handful of paths behind, and no more is
 // sent to any than three times what came from it (RFC 9000 §9.3.1, §21.5.6).
-func TestRebindingFlood(t *testing.T) {
+func TestS26PortFlood(t *testing.T) {
+	most := limits.Bound(t, "paths")
 	tc := newTestConn(t, serverSide)
 	tc.write(wire.OneRTT, newID(1, 0), newID(2, 0), newID(3, 0))
 	received := map[netip.AddrPort]int{}
@@ -203,7 +205,7 @@ func TestRebindingFlood(t *testing.T) {
 		if i%10 == 0 {
 			tc.advance(20 * time.Millisecond)
 		}
-		if n := len(tc.conn.paths.list); n > maxPaths {
+		if n := len(tc.conn.paths.list); n > most {
 			t.Fatalf("%d paths", n)
 		}
 	}
@@ -214,6 +216,9 @@ func TestRebindingFlood(t *testing.T) {
 		}
 	}
 	tc.wantOpen("paths fail")
+	if got := tc.conn.Stats().PathsDropped; got < 400 {
+		t.Errorf("%d paths given up for others, of 500", got)
+	}
 	if p := tc.conn.Path().Remote; p != testRemote {
 		t.Errorf("path %v, want the one that was validated", p)
 	}
@@ -222,7 +227,7 @@ func TestRebindingFlood(t *testing.T) {
 
 // Not one of several unvalidated paths can keep the connection from coming back
 // to the validated one, in whatever order they fail (RFC 9000 §9.3.2).
-func TestSeveralUnvalidatedPaths(t *testing.T) {
+func TestS26SeveralUnvalidatedPaths(t *testing.T) {
 	for hops := 1; hops <= 6; hops++ {
 		for _, gap := range []time.Duration{0, time.Second, 4 * time.Second} {
 			t.Run(fmt.Sprint(hops, gap), func(t *testing.T) {
@@ -363,7 +368,7 @@ func TestPreferredAddressClient(t *testing.T) {
 
 // Others note the offer and stay; so does one whose family of addresses the offer
 // lacks, or to whom the offer is nowhere (RFC 9000 §9.6.1, §18.2).
-func TestPreferredAddressDeclined(t *testing.T) {
+func TestS50PreferredAddressDeclined(t *testing.T) {
 	for name, options := range map[string][]any{
 		"not wanted": {offer},
 		"other family": {acceptPreferred, func(p *wire.Parameters) {
@@ -373,10 +378,13 @@ func TestPreferredAddressDeclined(t *testing.T) {
 			p.PreferredAddress = &wire.PreferredAddress{ID: peerID(1)}
 		}},
 		"a multicast group": {acceptPreferred, func(p *wire.Parameters) {
-			p.PreferredAddress = &wire.PreferredAddress{IPv4: addrPort("224.0.0.251:5353"), ID: peerID(1)}
+			p.PreferredAddress = &wire.PreferredAddress{IPv4: addrPort("224.0.0.251:444"), ID: peerID(1)}
+		}},
+		"a port that reflects": {acceptPreferred, func(p *wire.Parameters) {
+			p.PreferredAddress = &wire.PreferredAddress{IPv4: addrPort("192.0.2.200:123"), ID: peerID(1)}
 		}},
 		"a port of the client's own host": {acceptPreferred, func(p *wire.Parameters) {
-			p.PreferredAddress = &wire.PreferredAddress{IPv4: addrPort("127.0.0.1:53"), ID: peerID(1)}
+			p.PreferredAddress = &wire.PreferredAddress{IPv4: addrPort("127.0.0.1:444"), ID: peerID(1)}
 		}},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -400,7 +408,7 @@ func TestPreferredAddressServer(t *testing.T) {
 		c.Params.PreferredAddress = &wire.PreferredAddress{IPv4: preferred}
 	})
 	tc.write(wire.OneRTT, newID(1, 0))
-	p, err := wire.ParseParameters(tc.conn.LocalParameters(), true)
+	p, err := wire.ParseParameters(tc.params, true)
 	if err != nil || p.PreferredAddress == nil || p.PreferredAddress.IPv4 != preferred {
 		t.Fatalf("%+v, %v", p, err)
 	}
@@ -410,14 +418,45 @@ func TestPreferredAddressServer(t *testing.T) {
 	}
 	tc.path.Local = preferred
 	tc.peer.dcid = id
-	tc.write(wire.OneRTT, wire.PathChallenge{Data: [8]byte{5}})
-	tc.want("an answer from there", wire.OneRTT, wire.PathResponse{Data: [8]byte{5}})
-	if tc.last.datagram.path != tc.path {
-		t.Errorf("%v", tc.last.datagram.path)
+	home := tc.conn.Path()
+	tc.writePacket(testPacket{typ: wire.OneRTT, frames: []wire.Frame{wire.PathChallenge{Data: [8]byte{5}}}, size: 1200})
+	c := tc.wantType("a challenge from there", wire.OneRTT, wire.FramePathChallenge).(wire.PathChallenge)
+	tc.want("with the answer", wire.OneRTT, wire.PathResponse{Data: [8]byte{5}})
+	if tc.last.datagram.path != tc.path || tc.last.dcid != peerID(1) {
+		t.Errorf("%v", tc.last)
 	}
 	tc.writePacket(testPacket{typ: wire.OneRTT, frames: []wire.Frame{wire.Ping{}}, size: 1200})
+	if tc.conn.Path() != home {
+		t.Errorf("path %v before the new one is validated", tc.conn.Path())
+	}
+	tc.answer(c)
+	tc.wantEvent("valid", EventPathValidation)
+	tc.wantEvent("moved", EventMigrated)
 	if tc.conn.Path() != tc.path {
 		t.Errorf("path %v", tc.conn.Path())
+	}
+	tc.abandon()
+}
+
+// A server stays where it is if nobody answers from its preferred address
+// (RFC 9000 §9.6.2).
+func TestPreferredAddressUnanswered(t *testing.T) {
+	tc := newTestConn(t, serverSide, func(c *Config) {
+		c.Params.PreferredAddress = &wire.PreferredAddress{IPv4: addrPort("192.0.2.200:444")}
+	})
+	tc.write(wire.OneRTT, newID(1, 0))
+	home := tc.conn.Path()
+	tc.path.Local = addrPort("192.0.2.200:444")
+	tc.writePacket(testPacket{typ: wire.OneRTT, frames: []wire.Frame{wire.Ping{}}, size: 1200})
+	tc.ignore(wire.FrameAck, wire.FramePathChallenge, wire.FrameRetireConnectionID)
+	for range 10 {
+		tc.advance(time.Second)
+		if tc.conn.Path() != home {
+			t.Fatalf("path %v", tc.conn.Path())
+		}
+	}
+	if n := len(tc.conn.paths.list); n != 1 {
+		t.Errorf("%d paths, want the one of the handshake", n)
 	}
 	tc.abandon()
 }

@@ -12,7 +12,7 @@ import (
 
 // The smaller of both ends' timeouts counts, zero is none, and less than three
 // probe timeouts is too little: then the connection ends in silence (RFC 9000 §10.1).
-func TestIdleTimeout(t *testing.T) {
+func TestS49IdleTimeout(t *testing.T) {
 	const none = time.Duration(-1)
 	for _, tt := range []struct{ ours, theirs, want time.Duration }{
 		{20 * time.Second, 30 * time.Second, 20 * time.Second},
@@ -266,7 +266,7 @@ func TestDraining(t *testing.T) {
 
 // An unvalidated client gets no more than three times what it sent, also while
 // its connection closes (RFC 9000 §8.1, §10.2.1).
-func TestClosingIsNoAmplifier(t *testing.T) {
+func TestS25ClosingIsNoAmplifier(t *testing.T) {
 	tc := newTestConn(t, serverSide, stageHello)
 	received := 1200
 	tc.write(wire.Initial, rawFrame{0x20})
@@ -334,7 +334,7 @@ func TestStatelessReset(t *testing.T) {
 
 // Tokens of IDs that are not in use, or not any more, mean nothing, nor does one
 // with a wrong bit or in a datagram too small to be a packet (RFC 9000 §10.3.1).
-func TestNoStatelessReset(t *testing.T) {
+func TestS24NoStatelessReset(t *testing.T) {
 	tc := newTestConn(t, clientSide)
 	for i := range 128 {
 		wrong := testToken

@@ -245,24 +245,6 @@ func TestFrameTypes(t *testing.T) {
 	})
 }
 
-// A packet must have a frame (RFC 9000 §12.4): with a four-byte packet number one
-// without any can be protected, and closes the connection.
-func TestPacketWithoutFrames(t *testing.T) {
-	bothSides(t, func(t *testing.T, s side) {
-		for _, typ := range []wire.PacketType{wire.Initial, wire.Handshake, wire.OneRTT} {
-			t.Run(typ.String(), func(t *testing.T) {
-				tc := connFor(t, s, typ)
-				b := tc.build(testPacket{typ: typ, bare: true})
-				if typ == wire.Initial && s == serverSide {
-					b = append(b, make([]byte, wire.MinInitialSize-len(b))...)
-				}
-				tc.inject(b)
-				tc.wantClose("no frame", wire.ProtocolViolation)
-			})
-		}
-	})
-}
-
 // Coalesced packets are taken one by one, and each is acknowledged in its own
 // space (RFC 9000 §12.2, §12.3).
 func TestCoalesced(t *testing.T) {
@@ -307,7 +289,7 @@ func TestCoalescedUndecryptable(t *testing.T) {
 
 // A packet to another connection ID than the first of its datagram is not for
 // this connection (RFC 9000 §12.2), with a long header or a short one.
-func TestCoalescedOtherID(t *testing.T) {
+func TestS16CoalescedOtherID(t *testing.T) {
 	bothSides(t, func(t *testing.T, s side) {
 		for _, typ := range []wire.PacketType{wire.Handshake, wire.OneRTT} {
 			t.Run(typ.String(), func(t *testing.T) {
@@ -351,7 +333,7 @@ func TestCoalescedGarbage(t *testing.T) {
 
 // A packet number counts once: the same again, in every space, changes nothing
 // and is not answered (RFC 9000 §12.3).
-func TestDuplicates(t *testing.T) {
+func TestS47Duplicates(t *testing.T) {
 	bothSides(t, func(t *testing.T, s side) {
 		tc := newTestConn(t, s)
 		b := tc.build(testPacket{typ: wire.OneRTT, frames: []wire.Frame{wire.StreamsBlocked{Limit: 100}}})
@@ -380,7 +362,7 @@ func TestDuplicates(t *testing.T) {
 
 // Packet numbers that are too old to remember count as duplicates, so that the
 // memory for them is bounded (RFC 9000 §12.3, §13.2.3).
-func TestVeryOldPacketNumber(t *testing.T) {
+func TestS47VeryOldPacketNumber(t *testing.T) {
 	tc := newTestConn(t, serverSide)
 	tc.see(wire.FrameAck)
 	first := tc.peer.next[2]
@@ -412,7 +394,7 @@ func TestPacketNumberSpaces(t *testing.T) {
 
 // A datagram of nothing, of one byte, or of any odd length is dropped (RFC 9000
 // §12.2, §5.2).
-func TestOddDatagrams(t *testing.T) {
+func TestS18OddDatagrams(t *testing.T) {
 	bothSides(t, func(t *testing.T, s side) {
 		for _, to := range []stage{stageStart, stageHello, stageConfirmed} {
 			tc := newTestConn(t, s, to)

@@ -207,7 +207,7 @@ func TestBlackHole(t *testing.T) {
 
 // What the kernel refuses is not tried again, and no size below 1200 is believed
 // (RFC 9000 §14.2.1).
-func TestTooBig(t *testing.T) {
+func TestS43TooBig(t *testing.T) {
 	tc := newTestConn(t, serverSide, discover)
 	tc.carry(1452, time.Second)
 	tc.conn.TooBig(tc.now, 1452)

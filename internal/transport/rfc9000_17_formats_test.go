@@ -78,7 +78,7 @@ func TestOwnHeaders(t *testing.T) {
 
 // A packet number is cut to the bytes that tell it from those around it, and read
 // back by the largest one that arrived (RFC 9000 §17.1).
-func TestPacketNumberDecoding(t *testing.T) {
+func TestS46PacketNumberDecoding(t *testing.T) {
 	bothSides(t, func(t *testing.T, s side) {
 		tc := newTestConn(t, s)
 		tc.see(wire.FrameAck)

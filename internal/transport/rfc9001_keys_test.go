@@ -227,7 +227,7 @@ func TestKeysCryptoLeftOver(t *testing.T) {
 }
 
 // §4, §7.5 of RFC 9000: CRYPTO data out of order is bounded at every level.
-func TestKeysCryptoBounded(t *testing.T) {
+func TestS04KeysCryptoBounded(t *testing.T) {
 	tc := newTestConn(t, serverSide, stageHello)
 	tc.clear()
 	tc.write(wire.Handshake, wire.Crypto{Offset: cryptoWindow - 1, Data: []byte{1}})

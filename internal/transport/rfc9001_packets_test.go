@@ -5,6 +5,7 @@ package transport
 import (
 	"testing"
 
+	"github.com/cinnabar-quic/cinnabar/internal/limits"
 	"github.com/cinnabar-quic/cinnabar/internal/wire"
 )
 
@@ -63,12 +64,13 @@ func TestUndecryptableOneRTT(t *testing.T) {
 }
 
 // S-17: no more than ten packets or 16 KiB wait for their keys.
-func TestUndecryptableBounded(t *testing.T) {
+func TestS17UndecryptablePackets(t *testing.T) {
+	packets, bytes := limits.Bound(t, "undecryptable-packets"), limits.Bound(t, "undecryptable-bytes")
 	bothSides(t, func(t *testing.T, s side) {
 		for _, size := range []int{60, 1200, 4000} {
 			tc := newTestConn(t, s, stageHello)
 			tc.clear()
-			count := min(maxUndecryptable, maxUndecryptableBytes/size)
+			count := min(packets, bytes/size)
 			for i := range 1000 {
 				peer := !s
 				f := wire.Stream{ID: peer.streamID(uni, int64(i%100)), Data: []byte{1}, HasLen: true}
@@ -201,23 +203,9 @@ func TestTooShortToSample(t *testing.T) {
 	tc.clear()
 }
 
-// §5.6, RFC 9000 §17.2.3: a client drops 0-RTT packets, whatever they hold.
-func TestEarlyPacketsToClient(t *testing.T) {
-	for _, at := range []stage{stageStart, stageHello, stageSecure, stageConfirmed} {
-		tc := newTestConn(t, clientSide, at)
-		tc.clear()
-		ignored := tc.packetsIgnored()
-		tc.write(wire.ZeroRTT, wire.Crypto{Data: []byte{1}})
-		tc.wantOpen("0-RTT at a client")
-		if tc.packetsIgnored() != ignored+1 || len(tc.conn.waiting.list) != 0 {
-			t.Errorf("stage %d: %d ignored, %d wait", at, tc.packetsIgnored()-ignored, len(tc.conn.waiting.list))
-		}
-	}
-}
-
 // S-16: junk behind a packet, packets for other IDs and Initials in small
 // datagrams are ignored, and nothing of them is kept.
-func TestCoalescedJunk(t *testing.T) {
+func TestS16CoalescedJunk(t *testing.T) {
 	tc := newTestConn(t, serverSide, stageHello)
 	tc.clear()
 	other := wire.MakeConnectionID([]byte("somebody"))

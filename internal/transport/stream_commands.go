@@ -272,6 +272,7 @@ func (c *Conn) consumed(now mono.Time, s *Stream) {
 func (c *Conn) onStream(p *received, f wire.Stream) *wire.Error {
 	s, err := c.incoming(p.now, f.ID, true, wire.FrameStream)
 	if s == nil {
+		p.waste(wire.FrameStream, 1)
 		return err
 	}
 	if p.typ == wire.ZeroRTT {
@@ -281,6 +282,7 @@ func (c *Conn) onStream(p *received, f wire.Stream) *wire.Error {
 	if code == wire.NoError && !c.flow.receive(fresh) {
 		code = wire.FlowControlError
 	}
+	ended := f.Fin && s.recv.FinalSize() < 0
 	got := int64(len(f.Data))
 	partly := fresh < got // some of it may have come before
 	if partly {
@@ -294,6 +296,11 @@ func (c *Conn) onStream(p *received, f wire.Stream) *wire.Error {
 	}
 	if partly {
 		got += s.recv.Held()
+	}
+	if fresh > 0 || got > 0 || ended {
+		p.useful = true
+	} else {
+		p.waste(wire.FrameStream, 1)
 	}
 	s.received(p.now, got)
 	if c.countGaps(s); c.streams.gaps > maxGaps {
@@ -329,11 +336,14 @@ func (c *Conn) arrived(now mono.Time, s *Stream) {
 }
 
 // onReset takes RESET_STREAM.
-func (c *Conn) onReset(now mono.Time, f wire.ResetStream) *wire.Error {
+func (c *Conn) onReset(p *received, f wire.ResetStream) *wire.Error {
+	now := p.now
 	s, err := c.incoming(now, f.ID, true, wire.FrameResetStream)
 	if s == nil {
+		p.waste(wire.FrameResetStream, 1)
 		return err
 	}
+	p.cut(s, wire.FrameResetStream, s.recv.FinalSize() >= 0)
 	fresh, code := s.recv.Grow(f.FinalSize, 0, true)
 	if code == wire.NoError && !c.flow.receive(fresh) {
 		code = wire.FlowControlError
@@ -350,11 +360,13 @@ func (c *Conn) onReset(now mono.Time, f wire.ResetStream) *wire.Error {
 }
 
 // onStopSending takes STOP_SENDING: the sending half is reset with the peer's code.
-func (c *Conn) onStopSending(now mono.Time, f wire.StopSending) *wire.Error {
-	s, err := c.incoming(now, f.ID, false, wire.FrameStopSending)
+func (c *Conn) onStopSending(p *received, f wire.StopSending) *wire.Error {
+	s, err := c.incoming(p.now, f.ID, false, wire.FrameStopSending)
 	if s == nil || s.stats.stopped {
+		p.waste(wire.FrameStopSending, 1)
 		return err
 	}
+	p.cut(s, wire.FrameStopSending, false)
 	if s.send.Reset(f.Code) {
 		s.stats.stopped, s.stats.code = true, f.Code
 		c.streams.leave(s)
@@ -369,12 +381,13 @@ func (c *Conn) onStopSending(now mono.Time, f wire.StopSending) *wire.Error {
 }
 
 // onMaxStreamData takes MAX_STREAM_DATA.
-func (c *Conn) onMaxStreamData(now mono.Time, f wire.MaxStreamData) *wire.Error {
-	s, err := c.incoming(now, f.ID, false, wire.FrameMaxStreamData)
+func (c *Conn) onMaxStreamData(p *received, f wire.MaxStreamData) *wire.Error {
+	s, err := c.incoming(p.now, f.ID, false, wire.FrameMaxStreamData)
 	if s == nil {
+		p.waste(wire.FrameMaxStreamData, 1)
 		return err
 	}
-	if s.send.SetMax(f.Max) {
+	if p.raised(s.send.SetMax(f.Max), wire.FrameMaxStreamData) {
 		s.blocked.clear()
 		c.streams.enqueue(c, s)
 	}
@@ -382,11 +395,13 @@ func (c *Conn) onMaxStreamData(now mono.Time, f wire.MaxStreamData) *wire.Error 
 }
 
 // onStreamDataBlocked takes STREAM_DATA_BLOCKED: our last word may have been lost.
-func (c *Conn) onStreamDataBlocked(now mono.Time, f wire.StreamDataBlocked) *wire.Error {
-	s, err := c.incoming(now, f.ID, true, wire.FrameStreamDataBlocked)
+func (c *Conn) onStreamDataBlocked(p *received, f wire.StreamDataBlocked) *wire.Error {
+	s, err := c.incoming(p.now, f.ID, true, wire.FrameStreamDataBlocked)
 	if s == nil {
+		p.waste(wire.FrameStreamDataBlocked, 1)
 		return err
 	}
+	p.blockedAt(f.Limit, &s.starving, wire.FrameStreamDataBlocked)
 	if s.window.Limit() > f.Limit {
 		s.maxData.want()
 		c.streams.enqueueControl(s)

@@ -80,7 +80,7 @@ func (s *schedule) empty() bool { return s.busy == 0 && len(s.line) == 0 }
 // can be written at once: nobody waits for these bytes to leave.
 func (c *Conn) Spare() bool {
 	st := c.streams.ready.only()
-	return st != nil && st.send.Unsent() < int64(st.highWater) && !st.stats.finished && c.datagrams.out.count == 0
+	return st != nil && st.send.Unsent() < int64(st.highWater) && !st.stats.finished && !c.datagrams.waits()
 }
 
 // only returns the stream that may send if there is just one, nil otherwise.

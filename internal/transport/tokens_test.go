@@ -6,6 +6,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/cinnabar-quic/cinnabar/internal/limits"
 	"github.com/cinnabar-quic/cinnabar/internal/wire"
 )
 
@@ -31,7 +32,7 @@ func TestTokenRetryServes(t *testing.T) {
 
 // A Retry token that authenticates but does not fit is answered with
 // INVALID_TOKEN (RFC 9000 §8.1.2): it would be of no use to go on.
-func TestTokenRetryMisused(t *testing.T) {
+func TestS21TokenRetryMisused(t *testing.T) {
 	for _, tt := range []struct {
 		name   string
 		misuse func(r *muxRig)
@@ -60,7 +61,7 @@ func TestTokenRetryMisused(t *testing.T) {
 }
 
 // Just within its lifetime a Retry token serves.
-func TestTokenRetryLifetime(t *testing.T) {
+func TestS21TokenRetryLifetime(t *testing.T) {
 	r := newMuxRig(t, func(mc *MuxConfig) { mc.ValidateAddress, mc.RetryTokenTimeout = true, 3*time.Second })
 	token, chosen := r.retried()
 	r.dcid = chosen
@@ -85,7 +86,7 @@ func TestTokenLinkLocal(t *testing.T) {
 // Whatever is done to a token, it is never taken for a good one, and nothing
 // panics: a token that does not authenticate may be of another server, and
 // counts as none (RFC 9000 §8.1.3).
-func TestTokenMangled(t *testing.T) {
+func TestS21TokenMangled(t *testing.T) {
 	r := newMuxRig(t, nil)
 	retry := r.mux.Tokens().retry(r.now, r.path.Remote, r.dcid, wire.MakeConnectionID([]byte("chosenID")))
 	fresh := r.mux.Tokens().New(r.now, r.path.Remote.Addr())
@@ -124,7 +125,7 @@ func TestTokenMangled(t *testing.T) {
 
 // A server that validates addresses answers a token that it cannot read with
 // another Retry, not with an error.
-func TestTokenUnreadable(t *testing.T) {
+func TestS21TokenUnreadable(t *testing.T) {
 	r := newMuxRig(t, validating)
 	r.want("foreign token", r.initial([]byte("a token of some other server, long enough to look real"), 1200), Reply)
 	if h, ok := wire.ParseLong(r.batch.Segment(0)); !ok || h.Type != wire.Retry {
@@ -176,7 +177,7 @@ func TestTokenNew(t *testing.T) {
 	r.want("second use, two days later", r.initial(token, 1200), Reply)
 }
 
-func TestTokenNewMisused(t *testing.T) {
+func TestS21TokenNewMisused(t *testing.T) {
 	for _, tt := range []struct {
 		name   string
 		misuse func(r *muxRig)
@@ -200,7 +201,7 @@ func TestTokenNewMisused(t *testing.T) {
 
 // The two kinds are not confused: a NEW_TOKEN token in place of a Retry's never
 // claims a Retry, and a Retry token kept for a later connection is refused.
-func TestTokenKinds(t *testing.T) {
+func TestS21TokenKinds(t *testing.T) {
 	r := newMuxRig(t, validating)
 	token, _ := r.retried()
 	r.dcid = wire.MakeConnectionID([]byte("later connection"))
@@ -217,7 +218,8 @@ func TestTokenKinds(t *testing.T) {
 
 // The register of used tokens is bounded; past the bound tokens count as used,
 // and a day later there is room again.
-func TestTokenRegisterBounded(t *testing.T) {
+func TestS21TokenRegisterBounded(t *testing.T) {
+	most := limits.Bound(t, "used-tokens")
 	r := newMuxRig(t, nil)
 	addr := r.path.Remote.Addr()
 	use := func() bool {
@@ -228,7 +230,7 @@ func TestTokenRegisterBounded(t *testing.T) {
 		r.mux.used.add(r.now, token)
 		return true
 	}
-	for i := 0; i < maxUsedTokens; i++ {
+	for i := 0; i < most; i++ {
 		if !use() {
 			t.Fatalf("token %d counts as used", i)
 		}
@@ -236,7 +238,7 @@ func TestTokenRegisterBounded(t *testing.T) {
 	if use() {
 		t.Error("one past the bound is taken")
 	}
-	if n := len(r.mux.used.young) + len(r.mux.used.old); n > 2*maxUsedTokens {
+	if n := len(r.mux.used.young) + len(r.mux.used.old); n > 2*most {
 		t.Errorf("%d tokens remembered", n)
 	}
 	r.now = r.now.Add(tokenLifetime + 1)

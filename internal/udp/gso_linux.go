@@ -25,9 +25,9 @@ const (
 	// maxGSOStrikes is how often in a row a batch of large segments may fail
 	// although each of them can be sent. Small segments get no second chance:
 	// no MTU explains their failure.
-	maxGSOStrikes  = 3
+	maxGSOStrikes  = 3 // no limit: of the kernel
 	smallSegment   = 1200
-	maxGSOWithouts = 16
+	maxGSOWithouts = 16 // no limit: of the kernel
 )
 
 // probeGSO reports whether the kernel knows segmentation.

@@ -212,3 +212,29 @@ func TestMemAddresses(t *testing.T) {
 		t.Errorf("two sockets at %v", other.LocalAddr())
 	}
 }
+
+// What a filter has taken can arrive later, with another source.
+func TestMemInject(t *testing.T) {
+	var taken []dgram.Datagram
+	n := NewNetwork(NetworkOptions{Filter: func(d *dgram.Datagram) bool {
+		kept := *d
+		kept.Data = bytes.Clone(d.Data)
+		taken = append(taken, kept)
+		return true
+	}})
+	a, b := inMemory(t, n, "192.0.2.1:1"), inMemory(t, n, "192.0.2.2:2")
+	send(t, a, batch(t, b.LocalAddr(), 30, 20))
+	if len(taken) != 2 {
+		t.Fatalf("the filter took %d datagrams, want 2", len(taken))
+	}
+	other := netip.MustParseAddrPort("192.0.2.9:9")
+	taken[1].Path.Remote, taken[1].ECN = other, dgram.CE
+	n.Inject(taken[1])
+	taken[1].Data[0] ^= 0xff // it was copied
+	got := receive(t, b, 1)[0]
+	taken[1].Data[0] ^= 0xff
+	if got.Path.Remote != other || got.ECN != dgram.CE || !bytes.Equal(got.Data, taken[1].Data) {
+		t.Errorf("%v, %d bytes, ECN %v came", got.Path, len(got.Data), got.ECN)
+	}
+	n.Inject(dgram.Datagram{Path: dgram.Path{Local: other, Remote: other}}) // nobody is there
+}

@@ -24,7 +24,7 @@ type packetConn struct {
 }
 
 // maxSoftErrors is how many passing errors in a row Receive believes to pass.
-const maxSoftErrors = 64
+const maxSoftErrors = 64 // no limit: of the kernel
 
 // lastAddr remembers the net.Addr made for the last destination: mostly the
 // next batch goes there too.

@@ -4,7 +4,7 @@ import "encoding/hex"
 
 // MaxConnectionIDLen is the longest connection ID that version 1 allows, in
 // bytes (RFC 9000 §17.2).
-const MaxConnectionIDLen = 20
+const MaxConnectionIDLen = 20 // no limit: of the format
 
 // ConnectionID is a version 1 connection ID of 0 to 20 bytes. It is a value:
 // comparable, and usable as a map key. The zero ConnectionID is the empty one.

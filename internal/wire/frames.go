@@ -12,7 +12,7 @@ import (
 
 // maxStreams is the largest count of streams that makes sense: stream IDs are
 // below 1<<62, and two bits of them are the kind (RFC 9000 §19.11).
-const maxStreams = 1 << 60
+const maxStreams = 1 << 60 // no limit: of the format
 
 // ParseType reads a frame's type. minimal tells whether it was written in its
 // shortest form, as it must be (RFC 9000 §12.4).

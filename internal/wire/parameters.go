@@ -35,10 +35,10 @@ const (
 // The limits on their values (RFC 9000 §18.2).
 const (
 	minMaxUDPPayload   = 1200
-	maxAckDelayExp     = 20
-	maxMaxAckDelayMs   = 1<<14 - 1
+	maxAckDelayExp     = 20        // no limit: of the format
+	maxMaxAckDelayMs   = 1<<14 - 1 // no limit: of the format
 	minActiveCIDLimit  = 2
-	maxIdleTimeoutMs   = 1 << 42        // ours: 139 years, where a longer one is cut off so that it fits a time.Duration
+	maxIdleTimeoutMs   = 1 << 42        // no limit: ours: 139 years, where a longer one is cut off so that it fits a time.Duration
 	beyondAckDelayUs   = 1 << 14 * 1000 // ours: above any max_ack_delay, where a larger min_ack_delay is cut off
 	maxUnknownTracked  = 32             // ours: among how many unknown parameters duplicates are found
 	defaultUDPPayload  = 65527

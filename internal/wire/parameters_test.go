@@ -8,6 +8,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/cinnabar-quic/cinnabar/internal/limits"
 	"github.com/cinnabar-quic/cinnabar/internal/varint"
 )
 
@@ -213,6 +214,21 @@ func TestParseParametersRefuses(t *testing.T) {
 		if err != nil && !reflect.DeepEqual(p, Parameters{}) {
 			t.Errorf("%s: parameters %+v beside an error", test.wire, p)
 		}
+	}
+}
+
+// Among the first unknown parameters a double is found; of more there is no memory.
+func TestUnknownParametersTracked(t *testing.T) {
+	most := uint64(limits.Bound(t, "unknown-parameters"))
+	var b []byte
+	for i := range most + 1 {
+		b = AppendGrease(b, i+10, nil)
+	}
+	if _, err := ParseParameters(AppendGrease(b, most+9, nil), false); err == nil {
+		t.Error("the last one that is tracked may come twice")
+	}
+	if _, err := ParseParameters(AppendGrease(b, most+10, nil), false); err != nil {
+		t.Errorf("more are tracked: %v", err)
 	}
 }
 

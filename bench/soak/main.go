@@ -1,0 +1,60 @@
+// Command soak keeps a server busy with thousands of sessions that come and go, for as
+// long as it is told to: clients in processes of their own open sessions, make requests,
+// reset, stop and abandon streams, close sessions or destroy them without a word, and every
+// now and then one of those processes is killed with all it has. The server must not mind:
+// its memory, goroutines and descriptors stay what they were. A report comes every so
+// often; the command ends with status 1 if the server has kept anything, or grows.
+//
+//	go run ./soak -for 2m
+//	go run ./soak -for 1h -sessions 10000
+package main
+
+import (
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"os"
+	"os/signal"
+	"time"
+)
+
+// options are those of a run.
+type options struct {
+	sessions  int
+	processes int
+	churn     int // sessions a second that end and are made anew
+	length    time.Duration
+	report    time.Duration
+	seed      uint64
+}
+
+func main() {
+	var o options
+	flag.IntVar(&o.sessions, "sessions", 10_000, "sessions at a time")
+	flag.IntVar(&o.processes, "processes", 10, "processes that they come from")
+	flag.IntVar(&o.churn, "churn", 100, "sessions a second that end, in all, to be made anew")
+	flag.DurationVar(&o.length, "for", 2*time.Minute, "how long")
+	flag.DurationVar(&o.report, "report", 10*time.Second, "how often to say how it goes")
+	flag.Uint64Var(&o.seed, "seed", uint64(time.Now().UnixNano()), "of what clients do, and when they die")
+	to := flag.String("client", "", "be a process of clients of the server at this `address`, whose certificate comes from standard input")
+	flag.Parse()
+
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
+	defer stop()
+	var err error
+	switch {
+	case flag.NArg() > 0:
+		err = fmt.Errorf("unexpected argument %q", flag.Arg(0))
+	case o.processes < 1 || o.sessions < o.processes || o.churn < 1 || o.report <= 0:
+		err = errors.New("-processes, -churn and -report are positive, and -sessions are not fewer than -processes")
+	case *to != "":
+		err = visit(ctx, *to, o)
+	default:
+		err = soak(ctx, o)
+	}
+	if err != nil {
+		fmt.Fprintln(os.Stderr, "soak:", err)
+		os.Exit(1)
+	}
+}

@@ -1,0 +1,458 @@
+package trace
+
+import (
+	"errors"
+	"fmt"
+	"maps"
+	"net/netip"
+	"slices"
+)
+
+// Run is one run as seen at both ends: Client before the network in the client's direction,
+// Server behind it. Its methods return what is not as it should be.
+type Run struct {
+	Client, Server *Trace
+}
+
+// Check is one thing that must hold of a run.
+type Check func(*Run) error
+
+// Handshakes checks that there were n handshakes, counted as the source connection IDs in the
+// server's Initial packets.
+func Handshakes(n int) Check {
+	return func(r *Run) error {
+		ids := map[string]bool{}
+		for _, p := range r.Server.sent(false, Initial) {
+			ids[p.SCID] = true
+		}
+		if len(ids) != n {
+			return fmt.Errorf("%d handshakes, want %d", len(ids), n)
+		}
+		return nil
+	}
+}
+
+// OnlyVersion1 checks that the server's Initial packets have that version.
+func OnlyVersion1(r *Run) error {
+	return versions("the server's Initial packets", r.Server.sent(false, Initial), Version1)
+}
+
+// Upgraded checks that a connection begins in version 1 and goes on in version 2.
+func Upgraded(r *Run) error {
+	var first, second bool
+	for _, p := range r.Client.sent(true, Initial) {
+		first = first || p.Version == Version1
+	}
+	for _, p := range r.Server.sent(false, Initial) {
+		second = second || p.Version == Version2
+	}
+	if !first || !second {
+		return fmt.Errorf("the client begins in version 1: %t, the server answers in version 2: %t", first, second)
+	}
+	return errors.Join(
+		versions("the client's Handshake packets", r.Client.sent(true, Handshake), Version2),
+		versions("the server's Handshake packets", r.Server.sent(false, Handshake), Version2))
+}
+
+func versions(what string, list []*Packet, want uint32) error {
+	seen := map[uint32]bool{}
+	for _, p := range list {
+		seen[p.Version] = true
+	}
+	if len(seen) != 1 || !seen[want] {
+		return fmt.Errorf("%s have the versions %#x, want %#x", what, slices.Sorted(maps.Keys(seen)), want)
+	}
+	return nil
+}
+
+// NoRetry checks that the client got no Retry packet.
+func NoRetry(r *Run) error {
+	if n := len(r.Client.sent(false, Retry)); n > 0 {
+		return fmt.Errorf("%d Retry packets", n)
+	}
+	return nil
+}
+
+// Retried checks that a Retry was obeyed, with packet numbers that go on.
+func Retried(r *Run) error {
+	tokens := map[string]bool{}
+	for _, p := range r.Client.sent(false, Retry) {
+		tokens[p.Token] = p.Token != ""
+	}
+	if len(tokens) == 0 {
+		return errors.New("no Retry packet")
+	}
+	highest, used := int64(-1), false
+	for _, p := range r.Client.sent(true, Initial) {
+		switch {
+		case !p.Opened:
+			return fmt.Errorf("%v cannot be opened", p)
+		case p.Token == "":
+			highest = max(highest, p.PN)
+		case tokens[p.Token] && p.PN <= highest:
+			return fmt.Errorf("%v has the token, but %d had none", p, highest)
+		case tokens[p.Token]:
+			used = true
+		}
+	}
+	if !used {
+		return errors.New("no Initial packet has the token")
+	}
+	return nil
+}
+
+// ClientHellos checks that the client has sent n ClientHellos at least, or one so often.
+func ClientHellos(n int) Check {
+	return func(r *Run) error {
+		have := 0
+		for _, c := range r.Client.Conns {
+			have += c.HelloCopies
+		}
+		if have < n {
+			return fmt.Errorf("%d ClientHellos, want %d or more", have, n)
+		}
+		return nil
+	}
+}
+
+// OnlySuite checks that the clients offer one cipher suite.
+func OnlySuite(suite uint16) Check {
+	return func(r *Run) error {
+		for _, c := range r.Client.Conns {
+			for _, list := range c.Offered {
+				if !slices.Equal(list, []uint16{suite}) {
+					return fmt.Errorf("a ClientHello offers %#x", list)
+				}
+			}
+			if len(c.Offered) == 0 || c.Suite != suite {
+				return fmt.Errorf("%d ClientHellos, and the suite is %#x", len(c.Offered), c.Suite)
+			}
+		}
+		return nil
+	}
+}
+
+// StreamLimit checks that the server allows most bidirectional streams at first, or fewer.
+func StreamLimit(most int64) Check {
+	return func(r *Run) error {
+		for _, c := range r.Client.Conns {
+			if n, ok := c.streamLimit(); !ok || n > most {
+				return fmt.Errorf("initial_max_streams_bidi is %d (seen: %t), want %d at most", n, ok, most)
+			}
+		}
+		return nil
+	}
+}
+
+// Resumed checks that the second of two connections has no Certificate message.
+func Resumed(r *Run) error {
+	list := r.Client.Conns
+	if len(list) != 2 || !list[0].Certificate || list[1].Certificate {
+		var got []bool
+		for _, c := range list {
+			got = append(got, c.Certificate)
+		}
+		return fmt.Errorf("connections with a Certificate message: %v, want [true false]", got)
+	}
+	return nil
+}
+
+// Early checks that there was 0-RTT data, and most bytes of the clients' 1-RTT payload at most.
+func Early(most int) Check {
+	return func(r *Run) error {
+		early, late := 0, 0
+		for _, p := range r.Client.sent(true, ZeroRTT) {
+			early += len(p.Payload)
+		}
+		for _, p := range r.Client.sent(true, OneRTT) {
+			if p.Opened {
+				late += len(p.Payload)
+			}
+		}
+		if early == 0 || late > most {
+			return fmt.Errorf("%d bytes of 0-RTT, %d of 1-RTT, want %d at most", early, late, most)
+		}
+		return nil
+	}
+}
+
+// KeysUpdated checks that both sides have sent packets of key phase 1.
+func KeysUpdated(r *Run) error {
+	var n [2]int
+	for _, p := range r.Client.Packets {
+		if p.Type == OneRTT && p.Opened && p.Phase%2 == 1 {
+			n[p.side()]++
+		}
+	}
+	if n[0] == 0 || n[1] == 0 {
+		return fmt.Errorf("the client has sent %d packets of key phase 1, the server %d", n[0], n[1])
+	}
+	return nil
+}
+
+// Marked checks that each side marks packets as ECN-capable and reports the other's marks, and
+// that none are congested.
+func Marked(r *Run) error {
+	for _, side := range []struct {
+		name   string
+		trace  *Trace
+		client bool
+	}{{"client", r.Client, true}, {"server", r.Server, false}} {
+		capable, congested, reports := 0, 0, 0
+		for _, p := range side.trace.Packets {
+			if p.FromClient != side.client {
+				continue
+			}
+			switch p.ECN {
+			case 1, 2:
+				capable++
+			case 3:
+				congested++
+			}
+			for _, f := range p.Frames {
+				if f.Type == frameAckECN {
+					reports++
+				}
+			}
+		}
+		if capable == 0 || congested > 0 || reports == 0 {
+			return fmt.Errorf("the %s has sent %d ECN-capable packets, %d congested ones, and %d ACK_ECN frames", side.name, capable, congested, reports)
+		}
+	}
+	return nil
+}
+
+// LongChain checks that the server's Handshake CRYPTO stream comes to an offset.
+func LongChain(offset int64) Check {
+	return func(r *Run) error {
+		most := int64(0)
+		for _, p := range r.Server.sent(false, Handshake) {
+			for _, f := range p.Frames {
+				if f.Type == frameCrypto {
+					most = max(most, f.Offset)
+				}
+			}
+		}
+		if most < offset {
+			return fmt.Errorf("the server's Handshake CRYPTO frames reach offset %d, want %d", most, offset)
+		}
+		return nil
+	}
+}
+
+// OnlyIPv6 checks that the server has sent nothing over IPv4.
+func OnlyIPv6(r *Run) error {
+	for _, p := range r.Server.Packets {
+		if !p.FromClient && p.To.Addr().Is4() {
+			return fmt.Errorf("%v", p)
+		}
+	}
+	if len(r.Server.Packets) == 0 {
+		return errors.New("no packet")
+	}
+	return nil
+}
+
+// path is one pair of addresses.
+type path struct{ client, server netip.AddrPort }
+
+func (p *Packet) path() path {
+	if p.FromClient {
+		return path{p.From, p.To}
+	}
+	return path{p.To, p.From}
+}
+
+// Validated checks that the server has met n paths or more, began with a PATH_CHALLENGE on each
+// but the first, and got an answer to each of these.
+func Validated(n int) Check {
+	return func(r *Run) error {
+		seen := map[path]bool{}
+		var order []path
+		challenges := map[string]*Packet{}
+		for _, p := range r.Server.Packets {
+			if p.FromClient || seen[p.path()] {
+				continue
+			}
+			seen[p.path()] = true
+			if order = append(order, p.path()); len(order) == 1 {
+				continue
+			}
+			i := slices.IndexFunc(p.Frames, func(f Frame) bool { return f.Type == framePathChallenge })
+			if i < 0 {
+				return fmt.Errorf("%v is the first on its path and has no PATH_CHALLENGE", p)
+			}
+			challenges[string(p.Frames[i].Data)] = p
+		}
+		if len(order) < n {
+			return fmt.Errorf("%d paths, want %d or more", len(order), n)
+		}
+		for _, p := range r.Server.Packets {
+			for _, f := range p.Frames {
+				if p.FromClient && f.Type == framePathResponse {
+					delete(challenges, string(f.Data))
+				}
+			}
+		}
+		for _, p := range challenges {
+			return fmt.Errorf("the challenge of %v has no answer", p)
+		}
+		return nil
+	}
+}
+
+// Addresses checks that the server has heard from n client addresses or more.
+func Addresses(n int) Check {
+	return func(r *Run) error {
+		seen := map[netip.Addr]bool{}
+		for _, p := range r.Server.Packets {
+			if p.FromClient {
+				seen[p.From.Addr()] = true
+			}
+		}
+		if len(seen) < n {
+			return fmt.Errorf("%d addresses, want %d or more", len(seen), n)
+		}
+		return nil
+	}
+}
+
+// FreshIDs checks that the client begins each path with a connection ID that it has used on no
+// other, and that there are two paths or more.
+func FreshIDs(r *Run) error {
+	used := map[string]path{}
+	paths := map[path]bool{}
+	for _, p := range r.Client.Packets {
+		if !p.FromClient || !p.Opened {
+			continue
+		}
+		at, known := used[p.DCID]
+		if !paths[p.path()] && known && at != p.path() {
+			return fmt.Errorf("%v is the first on its path and goes to the ID %x, as those on %v", p, p.DCID, at)
+		}
+		paths[p.path()] = true
+		if !known {
+			used[p.DCID] = p.path()
+		}
+	}
+	if len(paths) < 2 {
+		return fmt.Errorf("%d paths, want 2 or more", len(paths))
+	}
+	return nil
+}
+
+// account is what has gone between a server and one address of a connection's client.
+type account struct {
+	in, out   int
+	validated bool
+}
+
+// Amplification returns the largest ratio of bytes from the server to bytes from the client at
+// an address that had not shown yet that it gets packets: by a Handshake packet, a token, or the
+// answer to a PATH_CHALLENGE that went there (RFC 9000 §8).
+func (r *Run) Amplification() (worst float64) {
+	type place struct {
+		conn   *Conn
+		client netip.AddrPort
+	}
+	accounts := map[place]*account{}
+	challenged := map[string]*account{}
+	at := func(c *Conn, client netip.AddrPort) *account {
+		p := place{c, client}
+		if accounts[p] == nil {
+			accounts[p] = new(account)
+		}
+		return accounts[p]
+	}
+	current := map[netip.AddrPort]*Conn{} // the newest connection at an address: whose packets are those that nobody can open
+	for _, g := range r.Server.datagrams() {
+		d, client := g[0].Datagram, g[0].path().client
+		i := slices.IndexFunc(g, func(p *Packet) bool { return p.Conn != nil })
+		if i >= 0 {
+			current[client] = g[i].Conn
+		}
+		a := at(current[client], client)
+		if !d.FromClient {
+			a.out += len(d.Data)
+			if !a.validated {
+				worst = max(worst, float64(a.out)/float64(max(a.in, 1)))
+			}
+			for _, p := range g {
+				for _, f := range p.Frames {
+					if f.Type == framePathChallenge {
+						challenged[string(f.Data)] = a
+					}
+				}
+			}
+			continue
+		}
+		a.in += len(d.Data)
+		for _, p := range g {
+			a.validated = a.validated || p.Opened && (p.Type == Handshake || p.Token != "")
+			for _, f := range p.Frames {
+				if b := challenged[string(f.Data)]; b != nil && f.Type == framePathResponse {
+					b.validated = true
+				}
+			}
+		}
+	}
+	return worst
+}
+
+// datagrams returns the packets of each datagram.
+func (t *Trace) datagrams() [][]*Packet {
+	var list [][]*Packet
+	for _, p := range t.Packets {
+		if n := len(list); n > 0 && list[n-1][0].Datagram == p.Datagram {
+			list[n-1] = append(list[n-1], p)
+			continue
+		}
+		list = append(list, []*Packet{p})
+	}
+	return list
+}
+
+// maxAmplification is how many bytes may go to an address for each that came from it.
+const maxAmplification = 3.0
+
+// Bounded checks that no address got more than three times what came from it.
+func Bounded(r *Run) error {
+	if a := r.Amplification(); a > maxAmplification {
+		return fmt.Errorf("%.3f bytes sent for each that came from an address without validation, want %.2f at most", a, maxAmplification)
+	}
+	return nil
+}
+
+// resetSize is the largest stateless reset that anybody sends here: one looks like a 1-RTT
+// packet that nobody can open.
+const resetSize = 43
+
+// Opened checks that the run was understood: that all packets which an end has sent can be
+// opened.
+func Opened(r *Run) error {
+	for _, side := range []struct {
+		trace  *Trace
+		client bool
+	}{{r.Client, true}, {r.Server, false}} {
+		for _, p := range side.trace.Packets {
+			switch p.Type {
+			case Initial, Handshake, ZeroRTT, OneRTT:
+				if p.FromClient == side.client && !p.Opened && (p.Type != OneRTT || p.Size > resetSize) {
+					return fmt.Errorf("%v, %d bytes, cannot be opened", p, p.Size)
+				}
+			}
+		}
+	}
+	return nil
+}
+
+// All joins checks.
+func All(list ...Check) Check {
+	return func(r *Run) error {
+		var errs []error
+		for _, check := range list {
+			errs = append(errs, check(r))
+		}
+		return errors.Join(errs...)
+	}
+}

@@ -1,0 +1,168 @@
+package trace
+
+import (
+	"net/netip"
+	"testing"
+	"time"
+)
+
+// made returns a run of packets that were opened, each in a datagram of its own, which both ends
+// have seen.
+func made(conns []*Conn, packets ...Packet) *Run {
+	tr := &Trace{Conns: conns}
+	for _, p := range packets {
+		d := Datagram{At: time.Duration(len(tr.Packets)) * time.Millisecond, From: clientAddr, To: serverAddr}
+		if p.Datagram != nil {
+			d = *p.Datagram
+		}
+		if d.Data == nil {
+			d.Data = make([]byte, 1200)
+		}
+		p.Datagram, p.Opened, p.Size = &d, true, len(d.Data)
+		if len(conns) > 0 && p.Conn == nil {
+			p.Conn = conns[0]
+		}
+		tr.Packets = append(tr.Packets, &p)
+	}
+	return &Run{Client: tr, Server: tr}
+}
+
+var (
+	up      = &Datagram{From: clientAddr, To: serverAddr, FromClient: true}
+	down    = &Datagram{From: serverAddr, To: clientAddr}
+	moved   = netip.MustParseAddrPort("192.0.2.3:1001")
+	upNew   = &Datagram{From: moved, To: serverAddr, FromClient: true}
+	downNew = &Datagram{From: serverAddr, To: moved}
+	down6   = &Datagram{From: netip.MustParseAddrPort("[::2]:443"), To: netip.MustParseAddrPort("[::1]:1")}
+)
+
+func marked(d *Datagram, ecn uint8) *Datagram {
+	e := *d
+	e.ECN = ecn
+	return &e
+}
+
+func sized(d *Datagram, n int) *Datagram {
+	e := *d
+	e.Data = make([]byte, n)
+	return &e
+}
+
+// verdict is a check with a run that passes it and some that do not.
+type verdict struct {
+	check Check
+	good  *Run
+	bad   []*Run
+}
+
+// judge wants that a check lets through what is right and finds what is wrong.
+func judge(t *testing.T, list map[string]verdict) {
+	for name, c := range list {
+		if err := c.check(c.good); err != nil {
+			t.Errorf("%s: %v", name, err)
+		}
+		for i, r := range c.bad {
+			if err := c.check(r); err == nil {
+				t.Errorf("%s: bad run %d passes", name, i)
+			}
+		}
+	}
+}
+
+func TestChecks(t *testing.T) {
+	report := Frame{Type: frameAckECN}
+	hello := func(suites ...uint16) []*Conn { return []*Conn{{Offered: [][]uint16{suites}, Suite: chacha20Poly1305}} }
+	limit := func(n byte) []*Conn { return []*Conn{{serverParams: []byte{maxStreamsBidi, 1, n}}} }
+	judge(t, map[string]verdict{
+		"handshakes": {Handshakes(2),
+			made(nil, Packet{Datagram: down, SCID: "a"}, Packet{Datagram: down, SCID: "b"}, Packet{Datagram: up, SCID: "c"}),
+			[]*Run{made(nil, Packet{Datagram: down, SCID: "a"}), made(nil)}},
+		"version 1": {OnlyVersion1,
+			made(nil, Packet{Datagram: down, Version: Version1}, Packet{Datagram: up, Version: Version2}),
+			[]*Run{made(nil, Packet{Datagram: down, Version: Version1}, Packet{Datagram: down, Version: Version2}), made(nil)}},
+		"version 2": {Upgraded,
+			made(nil, Packet{Datagram: up, Version: Version1}, Packet{Datagram: down, Version: Version2}, Packet{Datagram: up, Type: Handshake, Version: Version2}, Packet{Datagram: down, Type: Handshake, Version: Version2}),
+			[]*Run{
+				made(nil, Packet{Datagram: up, Version: Version2}, Packet{Datagram: down, Version: Version2}, Packet{Datagram: up, Type: Handshake, Version: Version2}, Packet{Datagram: down, Type: Handshake, Version: Version2}),
+				made(nil, Packet{Datagram: up, Version: Version1}, Packet{Datagram: down, Version: Version2}, Packet{Datagram: up, Type: Handshake, Version: Version1}, Packet{Datagram: down, Type: Handshake, Version: Version2}),
+			}},
+		"no Retry": {NoRetry, made(nil, Packet{Datagram: down}), []*Run{made(nil, Packet{Datagram: down, Type: Retry})}},
+		"Retry": {Retried,
+			made(nil, Packet{Datagram: up, PN: 3}, Packet{Datagram: down, Type: Retry, Token: "t"}, Packet{Datagram: up, PN: 4, Token: "t"}),
+			[]*Run{
+				made(nil, Packet{Datagram: up, PN: 3}, Packet{Datagram: down, Type: Retry, Token: "t"}, Packet{Datagram: up, PN: 3, Token: "t"}),
+				made(nil, Packet{Datagram: up, PN: 3}, Packet{Datagram: down, Type: Retry, Token: "t"}, Packet{Datagram: up, PN: 4, Token: "u"}),
+				made(nil, Packet{Datagram: up, PN: 3}),
+			}},
+		"ClientHellos": {ClientHellos(2), made([]*Conn{{HelloCopies: 2}}), []*Run{made([]*Conn{{HelloCopies: 1}}), made(nil)}},
+		"suite":        {OnlySuite(chacha20Poly1305), made(hello(chacha20Poly1305)), []*Run{made(hello(chacha20Poly1305, aes128GCM)), made(hello(aes128GCM)), made([]*Conn{{}})}},
+		"stream limit": {StreamLimit(50), made(limit(50)), []*Run{made(limit(51)), made([]*Conn{{}})}},
+		"resumption":   {Resumed, made([]*Conn{{Certificate: true}, {}}), []*Run{made([]*Conn{{Certificate: true}, {Certificate: true}}), made([]*Conn{{Certificate: true}})}},
+		"0-RTT": {Early(10),
+			made(nil, Packet{Datagram: up, Type: ZeroRTT, Payload: []byte("x")}, Packet{Datagram: up, Type: OneRTT, Payload: make([]byte, 10)}),
+			[]*Run{
+				made(nil, Packet{Datagram: up, Type: OneRTT, Payload: make([]byte, 10)}),
+				made(nil, Packet{Datagram: up, Type: ZeroRTT, Payload: []byte("x")}, Packet{Datagram: up, Type: OneRTT, Payload: make([]byte, 11)}),
+			}},
+		"key update": {KeysUpdated,
+			made(nil, Packet{Datagram: up, Type: OneRTT, Phase: 1}, Packet{Datagram: down, Type: OneRTT, Phase: 1}),
+			[]*Run{made(nil, Packet{Datagram: up, Type: OneRTT, Phase: 1}, Packet{Datagram: down, Type: OneRTT})}},
+		"ECN": {Marked,
+			made(nil, Packet{Datagram: marked(up, 2), Frames: []Frame{report}}, Packet{Datagram: marked(down, 1), Frames: []Frame{report}}),
+			[]*Run{
+				made(nil, Packet{Datagram: marked(up, 2), Frames: []Frame{report}}, Packet{Datagram: marked(down, 2)}),
+				made(nil, Packet{Datagram: marked(up, 2), Frames: []Frame{report}}, Packet{Datagram: down, Frames: []Frame{report}}),
+				made(nil, Packet{Datagram: marked(up, 2), Frames: []Frame{report}}, Packet{Datagram: marked(down, 1), Frames: []Frame{report}}, Packet{Datagram: marked(down, 3)}),
+			}},
+		"long chain": {LongChain(7500),
+			made(nil, Packet{Datagram: down, Type: Handshake, Frames: []Frame{{Type: frameCrypto, Offset: 7500}}}),
+			[]*Run{made(nil, Packet{Datagram: down, Type: Handshake, Frames: []Frame{{Type: frameCrypto, Offset: 7499}}})}},
+		"IPv6": {OnlyIPv6, made(nil, Packet{Datagram: down6}), []*Run{made(nil, Packet{Datagram: down6}, Packet{Datagram: down}), made(nil)}},
+	})
+}
+
+func TestChecksOfPaths(t *testing.T) {
+	challenge := Frame{Type: framePathChallenge, Data: []byte("12345678")}
+	response := Frame{Type: framePathResponse, Data: []byte("12345678")}
+	report := Frame{Type: frameAckECN}
+	judge(t, map[string]verdict{
+		"paths": {Validated(2),
+			made(nil, Packet{Datagram: down}, Packet{Datagram: downNew, Frames: []Frame{report, challenge}}, Packet{Datagram: upNew, Frames: []Frame{response}}),
+			[]*Run{
+				made(nil, Packet{Datagram: down}, Packet{Datagram: downNew}, Packet{Datagram: downNew, Frames: []Frame{challenge}}, Packet{Datagram: upNew, Frames: []Frame{response}}),
+				made(nil, Packet{Datagram: down}, Packet{Datagram: downNew, Frames: []Frame{challenge}}),
+				made(nil, Packet{Datagram: down}),
+			}},
+		"addresses": {Addresses(2), made(nil, Packet{Datagram: up}, Packet{Datagram: upNew}), []*Run{made(nil, Packet{Datagram: up}, Packet{Datagram: up})}},
+		"fresh IDs": {FreshIDs,
+			made(nil, Packet{Datagram: up, DCID: "a"}, Packet{Datagram: upNew, DCID: "b"}, Packet{Datagram: up, DCID: "a"}),
+			[]*Run{made(nil, Packet{Datagram: up, DCID: "a"}, Packet{Datagram: upNew, DCID: "a"}), made(nil, Packet{Datagram: up, DCID: "a"})}},
+		"amplification": {Bounded,
+			made([]*Conn{{}}, Packet{Datagram: up}, Packet{Datagram: sized(down, 3600)}, Packet{Datagram: up, Type: Handshake}, Packet{Datagram: sized(down, 9000)}),
+			[]*Run{made([]*Conn{{}}, Packet{Datagram: up}, Packet{Datagram: sized(down, 3601)})}},
+		"amplification of a path": {Bounded,
+			made([]*Conn{{}},
+				Packet{Datagram: sized(upNew, 40), Type: OneRTT}, Packet{Datagram: sized(downNew, 120), Type: OneRTT, Frames: []Frame{challenge}},
+				Packet{Datagram: sized(upNew, 40), Type: OneRTT, Frames: []Frame{response}}, Packet{Datagram: sized(downNew, 9000), Type: OneRTT}),
+			[]*Run{made([]*Conn{{}},
+				Packet{Datagram: sized(upNew, 40), Type: OneRTT}, Packet{Datagram: sized(downNew, 121), Type: OneRTT, Frames: []Frame{challenge}})}},
+	})
+}
+
+// What cannot be opened is found, but for what looks like a stateless reset.
+func TestOpened(t *testing.T) {
+	for _, c := range []struct {
+		typ  Type
+		size int
+		ok   bool
+	}{{OneRTT, 43, true}, {OneRTT, 44, false}, {Handshake, 43, false}, {Unknown, 1200, true}} {
+		r := made(nil, Packet{Datagram: sized(down, c.size), Type: c.typ})
+		r.Server.Packets[0].Opened = false
+		if err := Opened(r); (err == nil) != c.ok {
+			t.Errorf("%v, %d bytes: %v", c.typ, c.size, err)
+		}
+	}
+	if err := All(Opened, NoRetry)(made(nil, Packet{Datagram: down, Type: Retry})); err == nil {
+		t.Error("All passes though one check does not")
+	}
+}

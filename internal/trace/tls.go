@@ -1,0 +1,107 @@
+package trace
+
+import "math"
+
+// The TLS messages and extensions that are read.
+const (
+	clientHello         = 1
+	serverHello         = 2
+	encryptedExtensions = 8
+	certificate         = 11
+
+	quicParameters = 0x39
+
+	maxStreamsBidi   = 0x08
+	preferredAddress = 0x0d
+)
+
+// hello reads what has become whole of a handshake.
+func (c *Conn) hello(side, level int, d *decoder) {
+	m := c.crypto[side][level].messages()
+	switch {
+	case side == 0 && level == levelInitial:
+		if h, ok := m[clientHello]; ok && c.Random == "" {
+			c.clientHello(h)
+		}
+	case side == 1 && level == levelInitial:
+		if h, ok := m[serverHello]; ok && c.Suite == 0 {
+			r := &reader{b: h}
+			r.bytes(2 + 32)
+			r.bytes(r.number(1))
+			c.Suite = uint16(r.number(2))
+		}
+	case side == 1 && level == levelHandshake:
+		if _, ok := m[certificate]; ok {
+			c.Certificate = true
+		}
+		if ee, ok := m[encryptedExtensions]; ok && c.serverParams == nil {
+			c.serverParams = extension(ee, quicParameters)
+			if p := c.parameter(preferredAddress); len(p) > 4+2+16+2 {
+				r := &reader{b: p[4+2+16+2:]}
+				id := string(r.bytes(r.number(1)))
+				c.ids[1][id] = true
+				d.note(id)
+			}
+		}
+	}
+}
+
+func (c *Conn) clientHello(h []byte) {
+	r := &reader{b: h}
+	r.bytes(2)
+	c.Random = string(r.bytes(32))
+	r.bytes(r.number(1))
+	suites := &reader{b: r.bytes(r.number(2))}
+	var list []uint16
+	for len(suites.b) > 1 {
+		list = append(list, uint16(suites.number(2)))
+	}
+	c.Offered = append(c.Offered, list)
+}
+
+// extension returns the value of one extension of a list.
+func extension(list []byte, id int64) []byte {
+	r := &reader{b: list}
+	r = &reader{b: r.bytes(r.number(2))}
+	for len(r.b) > 0 && !r.failed {
+		t := r.number(2)
+		if v := r.bytes(r.number(2)); t == id {
+			return v
+		}
+	}
+	return nil
+}
+
+// parameter returns the value of one of the server's transport parameters.
+func (c *Conn) parameter(id int64) []byte {
+	r := &reader{b: c.serverParams}
+	for len(r.b) > 0 && !r.failed {
+		t := r.varint()
+		if v := r.bytes(r.varint()); t == id {
+			return v
+		}
+	}
+	return nil
+}
+
+// streamLimit returns the server's initial_max_streams_bidi; false if its parameters
+// were not seen.
+func (c *Conn) streamLimit() (int64, bool) {
+	if c.serverParams == nil {
+		return math.MaxInt64, false
+	}
+	r := &reader{b: c.parameter(maxStreamsBidi)}
+	if len(r.b) == 0 {
+		return 0, true
+	}
+	return r.varint(), true
+}
+
+// version returns the one that the connection's 1-RTT packets are protected by: that of
+// the Handshake packets, which its server has chosen.
+func (c *Conn) version() uint32 {
+	if c.chosen == 0 {
+		return Version1
+	}
+	return c.chosen
+}

@@ -1,0 +1,114 @@
+package cases
+
+import (
+	"net/netip"
+	"time"
+
+	"github.com/cinnabar-quic/cinnabar/internal/sim"
+	"github.com/cinnabar-quic/cinnabar/internal/trace"
+)
+
+const (
+	kib = 1 << 10
+	mib = 1 << 20
+)
+
+// testcase is one of the runner's, as the runner has it but for what its comment says.
+type testcase struct {
+	name   string
+	client string // what it is called at the endpoints
+	server string // "" is the same
+	sizes  []int
+	long   bool // names of 250 characters
+	chain  int  // intermediate certificates
+	delay  time.Duration
+	faults func() (up, down []sim.Node)
+	ipv6   bool
+	moves  bool
+	checks trace.Check
+}
+
+var single = trace.All(trace.Handshakes(1), trace.OnlyVersion1)
+
+func many(n, size int) []int {
+	list := make([]int, n)
+	for i := range list {
+		list[i] = size
+	}
+	return list
+}
+
+// both puts a fault into both ways.
+func both(node func() sim.Node) func() (up, down []sim.Node) {
+	return func() (up, down []sim.Node) { return []sim.Node{node()}, []sim.Node{node()} }
+}
+
+// nat is one node for both ways.
+func nat(address bool) func() (up, down []sim.Node) {
+	return func() (up, down []sim.Node) {
+		n := []sim.Node{sim.Rebind(time.Second, 5*time.Second, address)}
+		return n, n
+	}
+}
+
+// Everything is as the runner has it, but there are ten connections and not 50 through losses and
+// corruption, which the slowest implementation needs half a minute for.
+var table = []testcase{
+	{name: "handshake", client: "handshake", sizes: []int{kib}, checks: trace.All(single, trace.NoRetry)},
+	{name: "transfer", client: "transfer", sizes: []int{2 * mib, 3 * mib, 5 * mib}, checks: single},
+	{name: "longrtt", client: "handshake", sizes: []int{kib}, delay: 750 * time.Millisecond, checks: trace.All(single, trace.ClientHellos(2))},
+	{name: "chacha20", client: "chacha20", sizes: []int{3 * mib}, checks: trace.All(single, trace.OnlySuite(0x1303))},
+	{name: "multiplexing", client: "transfer", sizes: many(1999, 32), checks: trace.All(single, trace.StreamLimit(1000))},
+	{name: "retry", client: "retry", sizes: []int{10 * kib}, checks: trace.All(single, trace.Retried)},
+	{name: "resumption", client: "resumption", sizes: []int{5 * kib, 10 * kib}, checks: trace.All(trace.Handshakes(2), trace.OnlyVersion1, trace.Resumed)},
+	{name: "zerortt", client: "zerortt", sizes: many(40, 32), long: true, checks: trace.All(trace.Handshakes(2), trace.OnlyVersion1, trace.Early(40*250/2))},
+	{name: "http3", client: "http3", sizes: []int{5 * kib, 10 * kib, 500 * kib}, checks: single},
+	{name: "blackhole", client: "transfer", sizes: []int{10 * mib}, faults: both(func() sim.Node { return sim.Blackhole(5*time.Second, 2*time.Second) }), checks: single},
+	{name: "keyupdate", client: "keyupdate", server: "transfer", sizes: []int{3 * mib}, checks: trace.All(single, trace.KeysUpdated)},
+	{name: "ecn", client: "ecn", sizes: []int{100 * kib}, checks: trace.All(single, trace.Marked)},
+	{name: "amplificationlimit", client: "transfer", sizes: []int{5 * kib}, chain: 8,
+		faults: func() (up, down []sim.Node) { return []sim.Node{sim.DropList(2, 3, 4, 5, 6, 7)}, nil }, checks: trace.All(single, trace.LongChain(7500))},
+	{name: "handshakeloss", client: "multiconnect", sizes: many(10, kib), faults: both(func() sim.Node { return sim.Loss(30, 3) }), checks: trace.All(trace.Handshakes(10), trace.OnlyVersion1)},
+	{name: "transferloss", client: "transfer", sizes: []int{2 * mib}, faults: both(func() sim.Node { return sim.Loss(2, 3) }), checks: single},
+	{name: "handshakecorruption", client: "multiconnect", sizes: many(10, kib), faults: both(func() sim.Node { return sim.Corrupt(30, 3) }), checks: trace.All(trace.Handshakes(10), trace.OnlyVersion1)},
+	{name: "transfercorruption", client: "transfer", sizes: []int{2 * mib}, faults: both(func() sim.Node { return sim.Corrupt(2, 3) }), checks: single},
+	{name: "ipv6", client: "transfer", sizes: []int{5 * kib, 10 * kib}, ipv6: true, checks: trace.All(single, trace.OnlyIPv6)},
+	{name: "rebind-port", client: "transfer", sizes: []int{10 * mib}, faults: nat(false), checks: trace.All(single, trace.Validated(2))},
+	{name: "rebind-addr", client: "transfer", sizes: []int{10 * mib}, faults: nat(true), checks: trace.All(single, trace.Validated(2), trace.Addresses(2))},
+	{name: "connectionmigration", client: "transfer", server: "connectionmigration", sizes: []int{2 * mib}, moves: true, checks: trace.All(single, trace.Validated(2), trace.FreshIDs)},
+}
+
+// serverName is the case's name at servers.
+func (c *testcase) serverName() string {
+	if c.server != "" {
+		return c.server
+	}
+	return c.client
+}
+
+func (c *testcase) ip() netip.Addr {
+	if c.ipv6 {
+		return netip.IPv6Loopback()
+	}
+	return netip.AddrFrom4([4]byte{127, 0, 0, 1})
+}
+
+// ways returns what makes the nodes of either way. Faults that both have in common are made once.
+func (c *testcase) ways() (up, down func() []sim.Node) {
+	way := func(faults []sim.Node) []sim.Node {
+		nodes := sim.Interop(faults...)
+		if c.delay != 0 {
+			nodes[1] = sim.Delay(c.delay, 0)
+		}
+		return nodes
+	}
+	var back []sim.Node
+	up = func() []sim.Node {
+		var forth []sim.Node
+		if back = nil; c.faults != nil {
+			forth, back = c.faults()
+		}
+		return way(forth)
+	}
+	return up, func() []sim.Node { return way(back) }
+}
