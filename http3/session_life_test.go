@@ -47,6 +47,23 @@ func rawClient(t testing.TB, o Options, qo quic.ConnectOptions) *attacker {
 	return &attacker{TB: t, ctx: ctx, q: &q.Session, victim: <-sessions}
 }
 
+// hostileServer is the other way round: the session with the client at the other end is the victim.
+func hostileServer(t testing.TB) *attacker {
+	t.Helper()
+	ctx := testContext(t)
+	socket, err := quic.Listen(ctx, "127.0.0.1:0", quic.ListenOptions{ALPN: ALPN, TLS: serverTLS()})
+	must(t, err)
+	t.Cleanup(func() { socket.Destroy(nil) })
+	q, err := quic.Dial(ctx, socket.Address().String(), quic.ConnectOptions{ALPN: ALPN, TLS: clientTLS(), MaxStreamsUni: 10})
+	must(t, err)
+	t.Cleanup(func() { q.Destroy(nil) })
+	victim, err := NewSession(&q.Session, Options{})
+	must(t, err)
+	server, err := socket.Accept(ctx)
+	must(t, err)
+	return &attacker{TB: t, ctx: ctx, q: &server.Session, victim: victim}
+}
+
 // RFC 9204 §2.1.2: a block that needs an insertion waits for it, or for whatever ends the waiting.
 func TestBlocked(t *testing.T) {
 	for _, test := range []struct {
@@ -205,18 +222,7 @@ func TestGoAwayOfServer(t *testing.T) {
 }
 
 func TestGoAwayAtClient(t *testing.T) {
-	ctx := testContext(t)
-	socket, err := quic.Listen(ctx, "127.0.0.1:0", quic.ListenOptions{ALPN: ALPN, TLS: serverTLS()})
-	must(t, err)
-	defer socket.Destroy(nil)
-	q, err := quic.Dial(ctx, socket.Address().String(), quic.ConnectOptions{ALPN: ALPN, TLS: clientTLS(), MaxStreamsUni: 10})
-	must(t, err)
-	defer q.Destroy(nil)
-	victim, err := NewSession(&q.Session, Options{})
-	must(t, err)
-	server, err := socket.Accept(ctx)
-	must(t, err)
-	a := &attacker{TB: t, ctx: ctx, q: &server.Session, victim: victim}
+	a := hostileServer(t)
 	first, second := a.ask(false, "GET"), a.ask(false, "GET")
 	result := a.result
 	ctrl(frame(frameGoAway, num(4)))(a)
@@ -229,10 +235,10 @@ func TestGoAwayAtClient(t *testing.T) {
 			t.Errorf("it ends at the server with %v", err)
 		}
 	}
-	_, err = first.End(slices.Concat(head200, data("ok")))
+	_, err := first.End(slices.Concat(head200, data("ok")))
 	must(t, err)
-	must(t, victim.Close())
-	<-q.Closed()
+	must(t, a.victim.Close())
+	<-a.victim.q.Closed()
 }
 
 // Shutdown waits for the streams in flight; what a peer says about itself meanwhile is heard.
@@ -512,27 +518,16 @@ func TestAllAtOnce(t *testing.T) {
 
 // A peer that closes in order just behind a response has said all that the response needs.
 func TestOrderlyEndBehindBlock(t *testing.T) {
-	ctx := testContext(t)
-	socket, err := quic.Listen(ctx, "127.0.0.1:0", quic.ListenOptions{ALPN: ALPN, TLS: serverTLS()})
-	must(t, err)
-	defer socket.Destroy(nil)
-	q, err := quic.Dial(ctx, socket.Address().String(), quic.ConnectOptions{ALPN: ALPN, TLS: clientTLS(), MaxStreamsUni: 10})
-	must(t, err)
-	defer q.Destroy(nil)
-	victim, err := NewSession(&q.Session, Options{})
-	must(t, err)
-	server, err := socket.Accept(ctx)
-	must(t, err)
-	server.SetErrorCodes(uint64(NoError), 0)
-	a := &attacker{TB: t, ctx: ctx, q: &server.Session, victim: victim}
+	a := hostileServer(t)
+	a.q.SetErrorCodes(uint64(NoError), 0)
 	a.message = a.ask(false, "GET")
 	gate := make(chan bool)
-	q.Post(func() { <-gate }) // hooks are slow
+	a.victim.q.Post(func() { <-gate }) // hooks are slow
 	uni([]byte{streamQPACKEncoder}, firstEntry)(a)
 	whole(frame(frameHeaders, []byte{2, 0, 0xd9, 0x80}), data("ok"))(a)
 	eventually(t, func() bool { return a.last.Buffered()+a.message.Buffered() == 0 }) // the client has it all
-	must(t, server.CloseWithError(uint64(NoError), ""))
-	<-q.Closed()
+	must(t, a.q.CloseWithError(uint64(NoError), ""))
+	<-a.victim.q.Closed()
 	close(gate)
 	if err := <-a.result; err != nil {
 		t.Errorf("the response fails: %v", err)

@@ -82,6 +82,24 @@ func (tc *testConn) drainFlight() {
 	}
 }
 
+// eased returns a server that has asked for few ACKs, and has nothing in flight any more.
+func eased(t *testing.T) *testConn {
+	t.Helper()
+	tc := newTestConn(t, serverSide, obliging)
+	tc.grow(tc.open(bidi))
+	tc.drainFlight()
+	return tc
+}
+
+// wantDefault is one frame that asks for what the peer did at first.
+func (tc *testConn) wantDefault() {
+	tc.Helper()
+	asked := tc.requests()
+	if len(asked) != 1 || asked[0].Threshold != 1 || asked[0].Reorder != 1 || asked[0].MaxDelay != 25_000 {
+		tc.Fatalf("asked for %v", asked)
+	}
+}
+
 // allBut returns what the peer has received in 1-RTT packets, but for one.
 func (tc *testConn) allBut(pn int64) ranges.Set {
 	set := slices.Clone(tc.peer.got[2])
@@ -383,9 +401,7 @@ func TestAckFrequencyProbeTimeout(t *testing.T) {
 // §7: a delay that becomes longer again counts from the moment that it is asked for, even
 // if an older, shorter one is acknowledged late.
 func TestAckFrequencyProbeTimeoutRises(t *testing.T) {
-	tc := newTestConn(t, serverSide, obliging)
-	tc.grow(tc.open(bidi))
-	tc.drainFlight()
+	tc := eased(t)
 	if d := tc.conn.loss.PeerAckDelay(); d > 11*time.Millisecond {
 		t.Fatalf("%v counts", d)
 	}
@@ -393,10 +409,7 @@ func TestAckFrequencyProbeTimeoutRises(t *testing.T) {
 	tc.conn.Ping()
 	tc.clear()
 	tc.ack(wire.OneRTT)
-	asked := tc.requests()
-	if len(asked) != 1 || asked[0].Threshold != 1 || asked[0].Reorder != 1 || asked[0].MaxDelay != 25_000 {
-		t.Fatalf("asked for %v", asked)
-	}
+	tc.wantDefault()
 	if d := tc.conn.loss.PeerAckDelay(); d != 25*time.Millisecond {
 		t.Errorf("%v counts", d)
 	}
@@ -429,16 +442,11 @@ func TestImmediateAckInMTUProbes(t *testing.T) {
 
 // §8.4: on a new path, with its small window, the peer is asked for what it did at first.
 func TestAckFrequencyAfterMigration(t *testing.T) {
-	tc := newTestConn(t, serverSide, obliging)
-	tc.grow(tc.open(bidi))
-	tc.drainFlight()
+	tc := eased(t)
 	tc.path.Remote = addrPort("203.0.113.9:7000")
 	tc.write(wire.OneRTT, wire.Ping{})
 	tc.answer(tc.challenges()[tc.path.Remote])
-	asked := tc.requests()
-	if len(asked) != 1 || asked[0].Threshold != 1 || asked[0].Reorder != 1 {
-		t.Errorf("asked for %v", asked)
-	}
+	tc.wantDefault()
 	tc.abandon()
 }
 

@@ -48,6 +48,21 @@ func (f *ackFrequency) frame(c *Conn) wire.AckFrequency {
 
 // target returns what is best to ask for as things are.
 func (f *ackFrequency) target(c *Conn) recovery.Frequency {
+	n := f.threshold(c)
+	if n == 0 {
+		return recovery.DefaultFrequency(c.peer.MaxAckDelay)
+	}
+	delay := max(c.loss.SmoothedRTT()/ackDelayShare, shortestAckDelay, c.peer.MinAckDelay)
+	return recovery.Frequency{
+		Threshold: n,
+		MaxDelay:  min(delay.Truncate(time.Microsecond), c.peer.MaxAckDelay),
+		Reorder:   recovery.PacketThreshold, // an ACK that says less cannot make a packet lost
+	}
+}
+
+// threshold returns for how many packets one ACK is enough, 0 if for so few that it is not
+// worth a frame.
+func (f *ackFrequency) threshold(c *Conn) int64 {
 	share := acksPerWindow
 	if c.loss.SmoothedRTT() < shortestAckDelay {
 		share = acksPerShortWindow
@@ -57,14 +72,9 @@ func (f *ackFrequency) target(c *Conn) recovery.Frequency {
 		fewest /= 2 // a window that swings does not make us swing
 	}
 	if n < fewest {
-		return recovery.DefaultFrequency(c.peer.MaxAckDelay)
+		return 0
 	}
-	delay := max(c.loss.SmoothedRTT()/ackDelayShare, shortestAckDelay, c.peer.MinAckDelay)
-	return recovery.Frequency{
-		Threshold: min(n, mostPackets),
-		MaxDelay:  min(delay.Truncate(time.Microsecond), c.peer.MaxAckDelay),
-		Reorder:   recovery.PacketThreshold, // an ACK that says less cannot make a packet lost
-	}
+	return min(n, mostPackets)
 }
 
 // tune looks, after an ACK, whether what was asked for is still right: within a factor

@@ -19,7 +19,7 @@ type scheduleModel struct {
 	limit, credit int64         // of the connection, and what is left of it
 	flying        []wire.Stream // not acknowledged
 	passed        map[[2]member]int
-	frames        int
+	frames, alone int
 }
 
 // modelStream is a unidirectional stream.
@@ -263,10 +263,31 @@ func (m *scheduleModel) ackAll() {
 	}
 }
 
+// only returns the stream that stands in the schedule if there is just one, nil otherwise.
+func (m *scheduleModel) only() (only *Stream) {
+	for _, s := range m.streams {
+		switch {
+		case s.queue != queueReady:
+		case only != nil:
+			return nil
+		default:
+			only = s.Stream
+		}
+	}
+	return only
+}
+
 // check looks at the shape of the schedule.
 func (m *scheduleModel) check() {
 	m.Helper()
 	s := &m.conn.streams.ready
+	want := m.only()
+	if got := s.only(); got != want {
+		m.Fatalf("alone in the schedule is %p, and not %p", got, want)
+	}
+	if want != nil {
+		m.alone++
+	}
 	for i, st := range s.line {
 		if int(st.place) != i || st.gone || st.incremental || st.queue != queueReady || i > 0 && before(st, s.line[(i-1)/2]) {
 			m.Fatalf("stream %d at %d of the line: %+v", st.id, i, st)
@@ -301,7 +322,7 @@ func (m *scheduleModel) check() {
 func TestScheduleModel(t *testing.T) {
 	seed := mrand.Uint64()
 	t.Logf("seed %d", seed)
-	frames := 0
+	frames, alone := 0, 0
 	for run := range uint64(60) {
 		t.Run(fmt.Sprint(run), func(t *testing.T) {
 			m := &scheduleModel{r: mrand.New(mrand.NewPCG(seed, run)), passed: make(map[[2]member]int), limit: 20000, credit: 20000}
@@ -311,9 +332,13 @@ func TestScheduleModel(t *testing.T) {
 			}
 			m.clear()
 			frames += m.frames
+			alone += m.alone
 		})
 	}
 	if frames < 60*60 && !t.Failed() {
 		t.Errorf("only %d frames", frames)
+	}
+	if alone < 60 && !t.Failed() {
+		t.Errorf("a stream was alone only %d times", alone)
 	}
 }

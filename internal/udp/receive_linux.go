@@ -154,7 +154,8 @@ func (r *receiver) readAll(fd uintptr) bool {
 }
 
 // read makes one system call. A read can be as large as a slab, so where the
-// slab is partly used a second one stands behind it: nothing is ever cut off.
+// slab is partly used a second one stands behind it: nothing is ever cut off. The call
+// does not wait, so the scheduler need not hear of it (sender.sendmsg).
 func (r *receiver) read(fd uintptr) syscall.Errno {
 	parts := 1
 	setIovec(&r.iov[0], r.slab[r.used:])
@@ -170,7 +171,7 @@ func (r *receiver) read(fd uintptr) syscall.Errno {
 	r.msg.Namelen = uint32(unsafe.Sizeof(r.name))
 	r.msg.Flags = 0
 	r.calls++
-	n, _, errno := unix.Syscall(unix.SYS_RECVMSG, fd, uintptr(unsafe.Pointer(&r.msg)), 0)
+	n, _, errno := unix.RawSyscall(unix.SYS_RECVMSG, fd, uintptr(unsafe.Pointer(&r.msg)), unix.MSG_DONTWAIT)
 	if errno != 0 {
 		return errno
 	}

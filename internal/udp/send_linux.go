@@ -146,10 +146,12 @@ func (c *udpConn) transmit(s *sender, p []byte) error {
 }
 
 // sendmsg says MSG_DONTWAIT because an inherited descriptor may have been made a
-// blocking one by somebody who shares it.
+// blocking one by somebody who shares it. As it never waits, it is a raw call: the scheduler need not be
+// ready to give this thread's place away, which costs something with every call, and wakes the
+// runtime's monitor where little is going on. A collection may have to wait for a batch to leave.
 func (s *sender) sendmsg(fd uintptr) {
 	for {
-		_, _, s.errno = unix.Syscall(unix.SYS_SENDMSG, fd, uintptr(unsafe.Pointer(&s.msg)), unix.MSG_DONTWAIT)
+		_, _, s.errno = unix.RawSyscall(unix.SYS_SENDMSG, fd, uintptr(unsafe.Pointer(&s.msg)), unix.MSG_DONTWAIT)
 		if s.errno != syscall.EINTR {
 			return
 		}
