@@ -227,7 +227,6 @@ func TestT24StreamsBlocked(t *testing.T) {
 	}
 }
 
-
 // rawID returns a NEW_CONNECTION_ID frame with an ID of any length.
 func rawID(seq, prior uint64, id string) evil.Raw {
 	b := evil.Encode(wire.FrameNewConnectionID, seq, prior, uint64(len(id)))
