@@ -124,7 +124,7 @@ func (tc *testConn) abandon() {
 // A type that nobody knows is a FRAME_ENCODING_ERROR, whatever its size; one
 // written longer than it needs is a PROTOCOL_VIOLATION, as we choose
 // (RFC 9000 §12.4).
-func TestFrameTypes(t *testing.T) {
+func TestS32FrameTypes(t *testing.T) {
 	bothSides(t, func(t *testing.T, s side) {
 		for _, tt := range []struct {
 			name  string
