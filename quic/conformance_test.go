@@ -6,6 +6,7 @@ package quic
 
 import (
 	"crypto/tls"
+	"encoding/binary"
 	"testing"
 
 	"github.com/cinnabar-quic/cinnabar/internal/evil"
@@ -110,4 +111,52 @@ func TestT33EndOfEarlyData(t *testing.T) {
 		return data
 	}}
 	conforms(t, run, run, 0x10a)
+}
+
+// S-38, RFC 9001 §4.4, RFC 8446 §4: what TLS has no place for behind the handshake.
+func TestS38LateMessages(t *testing.T) {
+	for _, tt := range []struct {
+		name           string
+		kind           byte
+		server, client wire.ErrorCode
+	}{
+		{"EndOfEarlyData", evil.TLSEndOfEarlyData, 0x10a, 0x10a},
+		{"CertificateRequest", evil.TLSCertificateRequest, 0x10a, wire.ProtocolViolation},
+		{"a ClientHello", 1, 0x10a, 0x10a},
+		{"an unknown message", 77, 0x10a, 0x10a},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			run := evilRun{after: func(e *evilEnd) { e.Insert(wire.OneRTT, evil.TLSMessage(tt.kind, nil)) }}
+			if got := run.errorOf(t, true); got != tt.server {
+				t.Errorf("server closed with %v, want %v", got, tt.server)
+			}
+			if got := run.errorOf(t, false); got != tt.client {
+				t.Errorf("client closed with %v, want %v", got, tt.client)
+			}
+		})
+	}
+}
+
+// ticket returns a NewSessionTicket that allows this much early data (RFC 8446 §4.6.1).
+func ticket(maxEarlyData uint32) []byte {
+	body := []byte{0, 0, 0x0e, 0x10, 1, 2, 3, 4, 1, 9, 0, 3, 'a', 'b', 'c', 0, 8, 0, 0x2a, 0, 4}
+	return evil.TLSMessage(evil.TLSNewSessionTicket, binary.BigEndian.AppendUint32(body, maxEarlyData))
+}
+
+// S-38: tickets beyond the 16 that TLS would bear are harmless.
+func TestS38ManyTickets(t *testing.T) {
+	const codeOfOurs = wire.ErrorCode(0x10a)
+	run := evilRun{after: func(e *evilEnd) {
+		for range 40 {
+			e.Insert(wire.OneRTT, ticket(1<<32-1))
+			e.talk()
+		}
+		if e.Closed != nil {
+			e.t.Errorf("closed with %+v", *e.Closed)
+		}
+		e.Insert(wire.OneRTT, keyUpdate) // still there to refuse this
+	}}
+	if got := run.errorOf(t, false); got != codeOfOurs {
+		t.Errorf("closed with %v, want %v", got, codeOfOurs)
+	}
 }

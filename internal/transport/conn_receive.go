@@ -123,7 +123,7 @@ func (c *Conn) receiveLong(now mono.Time, d *dgram.Datagram, pkt []byte, h *wire
 		opener = c.hs.earlyIn
 	}
 	if opener == nil {
-		if c.keysMayCome(h.Type) && !replayed {
+		if c.keysMayCome(h.Type) {
 			c.keepUndecryptable(d, pkt)
 		} else {
 			c.ignore(pkt, dropKeyless, "")

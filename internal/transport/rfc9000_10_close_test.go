@@ -143,7 +143,7 @@ func (tc *testConn) closes() (types []wire.PacketType, frames []wire.Close) {
 // A close goes out at every level that the peer may be able to read, once the
 // handshake is confirmed at none but 1-RTT; an application's code and words stay
 // out of packets that anyone could read (RFC 9000 §10.2.3).
-func TestCloseLevels(t *testing.T) {
+func TestS40CloseLevels(t *testing.T) {
 	I, H, R := wire.Initial, wire.Handshake, wire.OneRTT
 	for _, tt := range []struct {
 		side side
@@ -190,7 +190,7 @@ func TestCloseLevels(t *testing.T) {
 
 // While closing, packets are answered with the close again, but ever more rarely,
 // and after three probe timeouts no more (RFC 9000 §10.2, §10.2.1).
-func TestClosing(t *testing.T) {
+func TestS40Closing(t *testing.T) {
 	bothSides(t, func(t *testing.T, s side) {
 		tc := newTestConn(t, s)
 		period := 3 * tc.conn.loss.PTO(2)
@@ -233,7 +233,7 @@ func TestClosingMeetsClose(t *testing.T) {
 }
 
 // Draining says nothing at all and ends after three probe timeouts (RFC 9000 §10.2.2).
-func TestDraining(t *testing.T) {
+func TestS40Draining(t *testing.T) {
 	bothSides(t, func(t *testing.T, s side) {
 		tc := newTestConn(t, s)
 		st := tc.open(bidi)

@@ -10,7 +10,7 @@ import (
 
 // Reserved bits must be zero, which only shows when the packet is authentic: then
 // it is a PROTOCOL_VIOLATION (RFC 9000 §17.2, §17.3.1).
-func TestReservedBits(t *testing.T) {
+func TestS34ReservedBits(t *testing.T) {
 	bothSides(t, func(t *testing.T, s side) {
 		for typ, bits := range map[wire.PacketType][]byte{
 			wire.Initial: {0x04, 0x08, 0x0c}, wire.Handshake: {0x04, 0x08, 0x0c}, wire.OneRTT: {0x08, 0x10, 0x18},
@@ -36,7 +36,7 @@ func TestReservedBits(t *testing.T) {
 }
 
 // Without the fixed bit it is no packet of ours (RFC 9000 §17.2, §17.3.1).
-func TestFixedBit(t *testing.T) {
+func TestS34FixedBit(t *testing.T) {
 	bothSides(t, func(t *testing.T, s side) {
 		for _, typ := range []wire.PacketType{wire.Initial, wire.Handshake, wire.OneRTT} {
 			tc := connFor(t, s, typ)

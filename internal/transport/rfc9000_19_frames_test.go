@@ -14,7 +14,7 @@ func encode(t wire.FrameType, fields ...uint64) rawFrame { return evil.Encode(t,
 
 // A frame that ends before all of its fields are there is a FRAME_ENCODING_ERROR,
 // wherever it is cut, and has no effect (RFC 9000 §12.4, §19).
-func TestTruncatedFrames(t *testing.T) {
+func TestS32TruncatedFrames(t *testing.T) {
 	bothSides(t, func(t *testing.T, s side) {
 		for _, ft := range allFrameTypes() {
 			if ft == wire.FrameDatagram || ft == wire.FrameDatagramLen {
@@ -134,7 +134,7 @@ func TestHandshakeDone(t *testing.T) {
 
 // A frame that breaks a rule ends the packet: what comes behind it does nothing,
 // and what came before it has been done (RFC 9000 §12.4).
-func TestFramesBehindAnError(t *testing.T) {
+func TestS32FramesBehindAnError(t *testing.T) {
 	tc := newTestConn(t, serverSide)
 	tc.write(wire.OneRTT, wire.Stream{ID: 0, Data: []byte("a"), HasLen: true}, rawFrame{0x20}, wire.Stream{ID: 4, Data: []byte("b"), HasLen: true})
 	tc.wantClose("unknown frame", wire.FrameEncodingError)

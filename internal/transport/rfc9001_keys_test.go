@@ -210,7 +210,7 @@ func TestKeysCryptoAtEndedLevel(t *testing.T) {
 }
 
 // §4.1.3: nothing may be left over at a level when the next one's keys come.
-func TestKeysCryptoLeftOver(t *testing.T) {
+func TestS38MessageAcrossLevels(t *testing.T) {
 	tc := newTestConn(t, clientSide, stageStart)
 	tc.clear()
 	tc.write(wire.Initial, wire.Crypto{Offset: 200, Data: message('S', 10)})
@@ -243,7 +243,7 @@ func TestS04KeysCryptoBounded(t *testing.T) {
 }
 
 // §4: a ClientHello may be cut anywhere and come in any order.
-func TestKeysClientHelloFragments(t *testing.T) {
+func TestS38ClientHelloFragments(t *testing.T) {
 	for cut := 1; cut < 300; cut += 13 {
 		for _, swapped := range []bool{false, true} {
 			tc := newTestConn(t, serverSide, stageStart)

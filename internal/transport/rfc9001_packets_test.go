@@ -176,7 +176,7 @@ func TestCoalescedWaits(t *testing.T) {
 }
 
 // §5.4.2: a packet that is too short to sample is dropped.
-func TestTooShortToSample(t *testing.T) {
+func TestS35TooShortToSample(t *testing.T) {
 	bothSides(t, func(t *testing.T, s side) {
 		tc := newTestConn(t, s)
 		whole := tc.build(testPacket{typ: wire.OneRTT, frames: []wire.Frame{wire.Ping{}}})
