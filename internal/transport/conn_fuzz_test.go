@@ -352,8 +352,8 @@ func FuzzStatelessReply(f *testing.F) {
 	seed.clear()
 	dcid, scid := seed.conn.OriginalDCID(), seed.conn.ID()
 	chosen := wire.MakeConnectionID([]byte("chosenID"))
-	retry := wire.AppendRetry(nil, &scid, &chosen, []byte("token"))
-	tag := protect.RetryTag(&dcid, retry)
+	retry := wire.AppendRetry(nil, wire.Version1, &scid, &chosen, []byte("token"))
+	tag := protect.RetryTag(wire.Version1, &dcid, retry)
 	f.Add(append(retry, tag[:]...))
 	f.Add(wire.AppendVersionNegotiation(nil, 0, scid.Bytes(), dcid.Bytes(), 2, 3))
 	f.Add(wire.AppendVersionNegotiation(nil, 0, scid.Bytes(), dcid.Bytes(), 2, 1))
@@ -362,7 +362,7 @@ func FuzzStatelessReply(f *testing.F) {
 		tc.clear()
 		tc.claimed = true
 		if h, ok := wire.ParseLong(b); ok && h.Type == wire.Retry {
-			tag := protect.RetryTag(&dcid, b[:len(b)-16])
+			tag := protect.RetryTag(wire.Version1, &dcid, b[:len(b)-16])
 			if string(tag[:]) == string(b[len(b)-16:]) {
 				tc.peer.setInitialKeys(h.SCID, tc.side)
 			}

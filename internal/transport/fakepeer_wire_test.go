@@ -35,7 +35,7 @@ func (p *fakePeer) init() {
 
 // setInitialKeys derives the Initial keys, and all others the first time.
 func (p *fakePeer) setInitialKeys(dcid wire.ConnectionID, conn side) {
-	client, server := protect.InitialSecrets(dcid.Bytes())
+	client, server := protect.InitialSecrets(wire.Version1, dcid.Bytes())
 	read, write := client, server
 	if conn == serverSide {
 		read, write = server, client
@@ -48,15 +48,15 @@ func (p *fakePeer) setInitialKeys(dcid wire.ConnectionID, conn side) {
 	for typ, l := range map[wire.PacketType]Level{wire.Handshake: LevelHandshake, wire.ZeroRTT: LevelEarly} {
 		p.setKeys(typ, secret(l, connIsClient), secret(l, !connIsClient))
 	}
-	must(p.oneRTT.SetRead(initialSuite, secret(LevelApp, connIsClient)))
-	must(p.oneRTT.SetWrite(initialSuite, secret(LevelApp, !connIsClient)))
+	must(p.oneRTT.SetRead(wire.Version1, initialSuite, secret(LevelApp, connIsClient)))
+	must(p.oneRTT.SetWrite(wire.Version1, initialSuite, secret(LevelApp, !connIsClient)))
 }
 
 func (p *fakePeer) setKeys(typ wire.PacketType, read, write []byte) {
 	var err error
-	p.openers[typ], err = protect.NewOpener(initialSuite, read)
+	p.openers[typ], err = protect.NewOpener(wire.Version1, initialSuite, read)
 	must(err)
-	p.sealers[typ], err = protect.NewSealer(initialSuite, write)
+	p.sealers[typ], err = protect.NewSealer(wire.Version1, initialSuite, write)
 	must(err)
 }
 
@@ -108,7 +108,7 @@ func (tc *testConn) build(p testPacket) []byte {
 	if p.typ == wire.OneRTT {
 		b = wire.AppendShort(nil, dcid, false, tc.peer.oneRTT.Phase(), pnLen)
 	} else {
-		b, lengthAt = wire.AppendLong(nil, p.typ, dcid, scid, p.token, pnLen)
+		b, lengthAt = wire.AppendLong(nil, wire.Version1, p.typ, dcid, scid, p.token, pnLen)
 	}
 	b[0] ^= p.flip
 	pnOff := len(b)

@@ -44,21 +44,21 @@ func TestHeadersOfRFC9001(t *testing.T) {
 	dcid, server := cid("8394c8f03e515708"), cid("f067a5502a4262b5")
 	empty := ConnectionID{}
 
-	b, lengthAt := AppendLong(nil, Initial, &dcid, &empty, nil, 4)
+	b, lengthAt := AppendLong(nil, Version1, Initial, &dcid, &empty, nil, 4)
 	varint.Put2(b[lengthAt:], 1182)
 	b = AppendPacketNumber(b, 2, 4)
 	if want := unhex(t, "c300000001088394c8f03e5157080000449e00000002"); !bytes.Equal(b, want) {
 		t.Errorf("A.2: client Initial\n got %x\nwant %x", b, want)
 	}
 
-	b, lengthAt = AppendLong(nil, Initial, &empty, &server, nil, 2)
+	b, lengthAt = AppendLong(nil, Version1, Initial, &empty, &server, nil, 2)
 	varint.Put2(b[lengthAt:], 0x75)
 	b = AppendPacketNumber(b, 1, 2)
 	if want := unhex(t, "c1000000010008f067a5502a4262b50040750001"); !bytes.Equal(b, want) {
 		t.Errorf("A.3: server Initial\n got %x\nwant %x", b, want)
 	}
 
-	b = AppendRetry(nil, &empty, &server, []byte("token"))
+	b = AppendRetry(nil, Version1, &empty, &server, []byte("token"))
 	if want := unhex(t, "ff000000010008f067a5502a4262b5746f6b656e"); !bytes.Equal(b, want) {
 		t.Errorf("A.4: Retry\n got %x\nwant %x", b, want)
 	}
@@ -98,7 +98,7 @@ func TestLongHeader(t *testing.T) {
 	for _, h := range longHeaders {
 		dcid, scid := cid(h.dcid), cid(h.scid)
 		prefix := []byte("before")
-		b, lengthAt := AppendLong(prefix, h.typ, &dcid, &scid, []byte(h.token), h.pnLen)
+		b, lengthAt := AppendLong(prefix, Version1, h.typ, &dcid, &scid, []byte(h.token), h.pnLen)
 		varint.Put2(b[lengthAt:], uint64(h.pnLen+h.payload))
 		pnOffset := len(b) - len(prefix)
 		b = AppendPacketNumber(b, 0x01020304, h.pnLen)
@@ -219,8 +219,8 @@ func TestVersionNegotiation(t *testing.T) {
 
 func TestHeaderBugs(t *testing.T) {
 	var id ConnectionID
-	mustPanic(t, "long header of 1-RTT", func() { AppendLong(nil, OneRTT, &id, &id, nil, 1) })
-	mustPanic(t, "Handshake with a token", func() { AppendLong(nil, Handshake, &id, &id, []byte{1}, 1) })
+	mustPanic(t, "long header of 1-RTT", func() { AppendLong(nil, Version1, OneRTT, &id, &id, nil, 1) })
+	mustPanic(t, "Handshake with a token", func() { AppendLong(nil, Version1, Handshake, &id, &id, []byte{1}, 1) })
 	mustPanic(t, "packet number of 0 bytes", func() { AppendShort(nil, &id, false, false, 0) })
 	mustPanic(t, "packet number of 5 bytes", func() { AppendPacketNumber(nil, 1, 5) })
 	mustPanic(t, "ID of 256 bytes", func() { AppendVersionNegotiation(nil, 0, make([]byte, 256), nil, 1) })
@@ -238,7 +238,7 @@ func TestPacketTypeString(t *testing.T) {
 func FuzzParseLong(f *testing.F) {
 	for _, h := range longHeaders {
 		dcid, scid := cid(h.dcid), cid(h.scid)
-		b, lengthAt := AppendLong(nil, h.typ, &dcid, &scid, []byte(h.token), h.pnLen)
+		b, lengthAt := AppendLong(nil, Version1, h.typ, &dcid, &scid, []byte(h.token), h.pnLen)
 		varint.Put2(b[lengthAt:], 20)
 		f.Add(append(b, make([]byte, 24)...))
 	}
@@ -256,7 +256,7 @@ func FuzzParseLong(f *testing.F) {
 			t.Fatalf("%+v is out of bounds of %d bytes", h, len(b))
 		}
 		if h.Type == Retry {
-			again := append(AppendRetry(nil, &h.DCID, &h.SCID, h.Token), b[h.PNOffset:]...)
+			again := append(AppendRetry(nil, Version1, &h.DCID, &h.SCID, h.Token), b[h.PNOffset:]...)
 			again[0] = b[0]
 			if !bytes.Equal(again, b) {
 				t.Fatalf("Retry %x written again is %x", b, again)
@@ -266,7 +266,7 @@ func FuzzParseLong(f *testing.F) {
 		if h.End-h.PNOffset >= 1<<14 {
 			return // longer than the Length that we write
 		}
-		again, lengthAt := AppendLong(nil, h.Type, &h.DCID, &h.SCID, h.Token, 1)
+		again, lengthAt := AppendLong(nil, Version1, h.Type, &h.DCID, &h.SCID, h.Token, 1)
 		varint.Put2(again[lengthAt:], uint64(h.End-h.PNOffset))
 		h2, ok := ParseLong(append(again, b[h.PNOffset:h.End]...))
 		h2.PNOffset += h.PNOffset - len(again)
