@@ -20,8 +20,8 @@ import (
 func FuzzMuxRoute(f *testing.F) {
 	seed := newMuxRig(f, nil)
 	f.Add(seed.initial(nil, 1200).Data)
-	f.Add(seed.initial(seed.mux.Tokens().New(1, seed.path.Remote.Addr()), 1200).Data)
-	f.Add(seed.initial(seed.mux.Tokens().retry(1, seed.path.Remote, seed.dcid, seed.dcid), 1200).Data)
+	f.Add(seed.initial(seed.mux.Tokens().New(1, wire.Version1, seed.path.Remote.Addr()), 1200).Data)
+	f.Add(seed.initial(seed.mux.Tokens().retry(1, wire.Version1, seed.path.Remote, seed.dcid, seed.dcid), 1200).Data)
 	f.Add(seed.short(seed.dcid, 60).Data)
 	f.Add(seed.foreign(0xfaceb00c, make([]byte, 40), nil, 1200).Data)
 	f.Add(wire.AppendVersionNegotiation(nil, 0, []byte("1"), []byte("2"), 1, 2))

@@ -227,6 +227,7 @@ func (c *Conn) again(now mono.Time, version uint32) {
 	c.hs.versions.reacted = true
 	c.hs.token = nil
 	c.loss.RetryRestart(now)
+	c.settle(now) // while what was lost is still known
 	early := c.early == earlyTried
 	c.rejectEarly()
 	c.peer = wire.DefaultParameters()

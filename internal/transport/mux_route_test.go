@@ -278,7 +278,7 @@ func TestMuxHandshakesBounded(t *testing.T) {
 	}
 	r.dcid = wire.MakeConnectionID([]byte("too many"))
 	r.want("full", r.initial(nil, 1200), Drop)
-	r.want("full, for those with tokens too", r.initial(r.mux.Tokens().New(r.now, r.path.Remote.Addr()), 1200), Drop)
+	r.want("full, for those with tokens too", r.initial(r.mux.Tokens().New(r.now, wire.Version1, r.path.Remote.Addr()), 1200), Drop)
 	if s := r.mux.Stats(); s.Overloaded != 2 || s.Retries != 2 || r.mux.Handshakes() != 5 {
 		t.Errorf("stats %+v, %d handshakes", s, r.mux.Handshakes())
 	}
