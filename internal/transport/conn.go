@@ -71,7 +71,7 @@ type Conn struct {
 // NewClient returns a client's connection on the given path. Its first flight
 // leaves once TLS has been fed to Handshake.
 func NewClient(now mono.Time, path dgram.Path, cfg *Config) *Conn {
-	c := newConn(now, path, cfg, cfg.firstVersion(), false)
+	c := newConn(now, path, cfg, cfg.First(), false)
 	original := cfg.DCID
 	if original.Len() == 0 {
 		original = c.randomID(connIDLen)

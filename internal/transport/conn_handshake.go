@@ -215,7 +215,7 @@ func (c *Conn) setWriteSecret(e TLSEvent) *wire.Error {
 	var err error
 	switch e.Level {
 	case LevelEarly:
-		if c.cfg.Resumed == nil {
+		if c.cfg.Resumed == nil || c.hs.versions.reacted { // the ticket is of another version
 			return nil
 		}
 		c.hs.early, err = protect.NewSealer(c.chosen, e.Suite, e.Data)

@@ -18,8 +18,8 @@ type versions struct {
 	otherOf uint32          // that version
 }
 
-// firstVersion returns the version of a client's first flight.
-func (c *Config) firstVersion() uint32 {
+// First returns the version of a client's first flight.
+func (c *Config) First() uint32 {
 	list := c.versions()
 	switch {
 	case c.FirstVersion != 0:
@@ -214,7 +214,7 @@ func (c *Conn) receiveOtherVersion(now mono.Time, b []byte) bool {
 	if v := c.cfg.common(offered); v != 0 {
 		c.again(now, v)
 	} else {
-		c.enterDraining(now, &CloseReason{Kind: CloseVersion, Versions: offered})
+		c.enterDraining(now, &CloseReason{Kind: CloseVersion, Versions: offered, Ours: c.cfg.versions(), Version: c.chosen})
 	}
 	return true
 }

@@ -116,6 +116,8 @@ type CloseReason struct {
 	Frame    wire.FrameType
 	Reason   string
 	Versions []uint32 // CloseVersion: what the server offers
+	Ours     []uint32 // CloseVersion: what we speak
+	Version  uint32   // CloseVersion: of our first flight
 }
 
 // eventQueue holds events until Next takes them. Edge notices of streams
