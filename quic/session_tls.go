@@ -6,6 +6,7 @@ import (
 	"crypto/tls"
 	"crypto/x509"
 	"errors"
+	"slices"
 	"sync"
 	"time"
 
@@ -323,18 +324,19 @@ func (r *tlsRunner) begin() error {
 	return c.Start(ctx)
 }
 
-// sayParameters gives TLS our transport parameters. A server's depend on the client's, so
-// TLS asks for them, and what it has said so far goes to the machine before.
+// sayParameters gives TLS our transport parameters. A server's depend on the client's, so TLS
+// asks for them, and the machine hears of the client's before. All else waits until TLS has
+// had its say: early data must not be read before the client is known to be welcome.
 func (r *tlsRunner) sayParameters() {
 	s := r.s
 	s.mu.Lock()
 	t := now()
-	for _, e := range r.out {
-		s.conn.Handshake(t, e)
+	if len(r.out) > 0 && r.out[0].Kind == transport.TLSParameters {
+		s.conn.Handshake(t, r.out[0])
+		r.out = slices.Delete(r.out, 0, 1)
 	}
 	params := s.conn.LocalParameters()
 	s.unlock(flushNone)
-	r.emptied()
 	r.conn.SetTransportParameters(params)
 }
 
@@ -503,6 +505,9 @@ func (r *tlsRunner) fail(err error) {
 		s.authErr = unproven
 	}
 	s.unlock(flushNone)
+	r.out = slices.DeleteFunc(r.out, func(e transport.TLSEvent) bool { // nobody is to read what it opens
+		return e.Kind == transport.TLSReadSecret && e.Level == transport.LevelEarly
+	})
 	r.out = append(r.out, transport.TLSEvent{Kind: transport.TLSError, Err: &wire.Error{
 		Code:   wire.CryptoError(uint8(alert)),
 		Frame:  wire.FrameCrypto,
