@@ -97,7 +97,8 @@ func (s *Socket) listen(ctx context.Context, op string, o ListenOptions, so sess
 	l := &listener{opts: o, session: so, config: so.config(), replay: o.ReplayRegister}
 	l.config.Params.PreferredAddress = preferred
 	l.config.Versions = numbers(o.Versions)
-	l.tls = [2]*tls.Config{serverTLS(&o, wire.Version1), serverTLS(&o, wire.Version2)}
+	l.tls[0] = serverTLS(&o, wire.Version1, nil)
+	l.tls[1] = serverTLS(&o, wire.Version2, l.tls[0])
 	l.clientCAs = tlsOf(o.TLS, o.SecureContext).ClientCAs
 	if l.replay == nil && !o.DisableEarlyData {
 		l.replay = NewReplayRegister(0)

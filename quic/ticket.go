@@ -310,9 +310,13 @@ func (l *listener) tlsFor(version uint32) *tls.Config {
 }
 
 // bindTickets makes a server's configuration open the tickets of one version only; with
-// another one the handshake is a whole one (RFC 9369 §5). keys is the configuration that has the ticket keys.
+// another one the handshake is a whole one (RFC 9369 §5). keys is the configuration that has the
+// ticket keys: a session that begins in one version can end up in the other.
 func bindTickets(c, keys *tls.Config, version uint32) {
 	unwrap := c.UnwrapSession
+	if c.WrapSession == nil && c != keys {
+		c.WrapSession = keys.EncryptTicket
+	}
 	if unwrap == nil {
 		unwrap = keys.DecryptTicket
 	}

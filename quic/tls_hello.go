@@ -39,7 +39,8 @@ type OCSPResponse struct {
 type serverChoice struct {
 	o      *ListenOptions
 	first  uint32      // version of the clients' first flights
-	base   *tls.Config // the listener's, whose ticket keys hold for all
+	keys   *tls.Config // whose ticket keys hold for all of the listener's
+	base   *tls.Config // the listener's
 	plain  *tls.Config // the same for a session
 	choose func(*tls.ClientHelloInfo) (*tls.Config, error)
 }
@@ -94,7 +95,7 @@ func (v *serverChoice) other(r *tlsRunner, sc *securecontext.Context) (*tls.Conf
 		return nil, r.blame(err)
 	}
 	r.context = sc
-	own, keys := forced(tlsOf(nil, sc), v.base), v.base
+	own, keys := forced(tlsOf(nil, sc), v.base), v.keys
 	if len(v.o.TicketKeys) > 0 {
 		own.SetSessionTicketKeys(sc.PartitionTicketKeys(v.o.TicketKeys))
 		keys = own

@@ -25,7 +25,7 @@ func (v Version) String() string {
 	case Version2:
 		return "2"
 	}
-	return fmt.Sprintf("%#010x", uint32(v))
+	return fmt.Sprintf("0x%08x", uint32(v))
 }
 
 // Version returns the version of QUIC in use: that of the client's first flight until the server's

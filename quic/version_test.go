@@ -19,7 +19,7 @@ func TestVersions(t *testing.T) {
 		name           string
 		client, server []Version
 		first, want    Version
-		negotiations   uint64 // Version Negotiation packets
+		negotiated     bool // with a Version Negotiation packet
 	}{
 		{name: "nothing said", want: v1},
 		{name: "server likes version 2", server: []Version{v2, v1}, want: v2},
@@ -29,8 +29,8 @@ func TestVersions(t *testing.T) {
 		{name: "client has only version 2", client: []Version{v2}, want: v2},
 		{name: "client begins with version 2", first: v2, client: []Version{v2, v1}, want: v2},
 		{name: "client begins with version 2 and likes version 1", first: v2, want: v1},
-		{name: "server has only version 2", server: []Version{v2}, want: v2, negotiations: 1},
-		{name: "server has only version 1", server: []Version{v1}, first: v2, want: v1, negotiations: 1},
+		{name: "server has only version 2", server: []Version{v2}, want: v2, negotiated: true},
+		{name: "server has only version 1", server: []Version{v1}, first: v2, want: v1, negotiated: true},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
@@ -41,8 +41,8 @@ func TestVersions(t *testing.T) {
 				if p.client.Version() != tt.want || p.server.Version() != tt.want {
 					t.Errorf("versions %v and %v, want %v", p.client.Version(), p.server.Version(), tt.want)
 				}
-				if n := m.server.Stats().VersionNegotiations; n != tt.negotiations {
-					t.Errorf("%d Version Negotiation packets, want %d", n, tt.negotiations)
+				if n := m.server.Stats().VersionNegotiations; n > 0 != tt.negotiated {
+					t.Errorf("%d Version Negotiation packets, want some: %v", n, tt.negotiated)
 				}
 				covers(t, "X-022")
 			})
@@ -123,7 +123,7 @@ func TestTicketOfAnotherVersion(t *testing.T) {
 			r := m.first(ConnectOptions{FirstVersion: v, Versions: []Version{v}})
 			other := Version(wire.Version1 ^ wire.Version2 ^ uint32(v))
 			forged := relabelled(t, r.ticket, uint32(other))
-			c := m.connect(ConnectOptions{SessionTicket: forged, RemoteTransportParams: r.params})
+			c := m.connect(ConnectOptions{SessionTicket: forged, RemoteTransportParams: r.params, Versions: []Version{other}})
 			if err := c.Handshake(t.Context()); err != nil {
 				t.Fatalf("a ticket of version %v: %v", v, err)
 			}
