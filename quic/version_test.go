@@ -101,11 +101,11 @@ func TestTicketVersions(t *testing.T) {
 				return p
 			}
 			p := resume(ConnectOptions{Versions: both})
-			if !p.client.ConnectionState().DidResume || !p.client.UsingEarlyData() || p.client.conn.FirstVersion() != wire.Version2 {
-				t.Errorf("resumed %v, early %v, in version %v", p.client.ConnectionState().DidResume, p.client.UsingEarlyData(), p.client.Version())
+			if !p.client.ConnectionState().DidResume || !p.client.EarlyDataAccepted() || !p.server.EarlyDataAccepted() || p.client.Version() != Version2 {
+				t.Errorf("resumed %v, early %v, in version %v", p.client.ConnectionState().DidResume, p.client.EarlyDataAccepted(), p.client.Version())
 			}
 			for _, o := range []ConnectOptions{{Versions: []Version{Version1}}, {Versions: both, FirstVersion: Version1}} {
-				if p := resume(o); p.client.ConnectionState().DidResume || p.client.UsingEarlyData() {
+				if p := resume(o); p.client.ConnectionState().DidResume || p.client.EarlyDataAccepted() {
 					t.Errorf("%+v: a ticket of version 2 is used in version 1", o.Versions)
 				}
 			}
