@@ -34,7 +34,7 @@ func TestCloseErrors(t *testing.T) {
 		{transport.CloseReason{Kind: transport.CloseIdle}, nil, "quic: session closed: idle timeout", CodeIdleTimeout, true, CloseCode{0, CloseApplication, true}},
 		{transport.CloseReason{Kind: transport.CloseHandshakeTimeout}, nil, "quic: session closed: handshake timeout", CodeHandshakeTimeout, false, CloseCode{0, CloseApplication, true}},
 		{transport.CloseReason{Kind: transport.CloseReset}, nil, "quic: session closed: stateless reset by the peer", CodeStatelessReset, true, CloseCode{0, CloseApplication, true}},
-		{transport.CloseReason{Kind: transport.CloseVersion, Versions: []uint32{2, 3}}, nil,
+		{transport.CloseReason{Kind: transport.CloseVersion, Versions: []uint32{2, 3}, Ours: []uint32{1}, Version: 1}, nil,
 			"quic: session closed: no common version: we speak 0x1, the server 0x2 0x3", CodeVersionNegotiation, false, CloseCode{0, CloseApplication, true}},
 	} {
 		err := closeError(&test.reason)

@@ -388,7 +388,7 @@ func TestQLogVersion(t *testing.T) {
 			}
 			return false
 		})
-		c := m.connect(ConnectOptions{QLog: true})
+		c := m.connect(ConnectOptions{QLog: true, Versions: []Version{Version1}})
 		l := logOf(t, c)
 		if closed := l.values("connection_closed", "trigger"); fmt.Sprint(closed) != "[version_mismatch]" || !l.received("version_negotiation") {
 			t.Errorf("closed for %v; Version Negotiation logged: %v", closed, l.received("version_negotiation"))

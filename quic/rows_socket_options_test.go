@@ -339,7 +339,7 @@ func sample(t *testing.T, v reflect.Value, n int) {
 		v.SetString(string(rune('a' + n)))
 	case reflect.Int, reflect.Int64:
 		v.SetInt(int64(n))
-	case reflect.Uint64:
+	case reflect.Uint32, reflect.Uint64:
 		v.SetUint(uint64(n))
 	case reflect.Bool:
 		v.SetBool(true)

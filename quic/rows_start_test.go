@@ -302,11 +302,11 @@ func TestVersionNegotiationError(t *testing.T) {
 			sendRaw(t, raw, client, wire.AppendVersionNegotiation(nil, 0, h.SCID.Bytes(), h.DCID.Bytes(), versions...))
 			return c
 		}
-		c := answer(false, 0x6b3343cf, 0xff00001d)
+		c := answer(false, 0x709a50c4, 0xff00001d)
 		err = c.Handshake(t.Context())
 		var v *VersionNegotiationError
 		if !errors.As(err, &v) || v.Code() != "ERR_QUIC_VERSION_NEGOTIATION" || v.Version != 1 ||
-			!slices.Equal(v.RequestedVersions, []uint32{0x6b3343cf, 0xff00001d}) || !slices.Equal(v.SupportedVersions, []uint32{1}) {
+			!slices.Equal(v.RequestedVersions, []uint32{0x709a50c4, 0xff00001d}) || !slices.Equal(v.SupportedVersions, []uint32{1, 0x6b3343cf}) {
 			t.Errorf("Handshake: %#v", err)
 		}
 		if got := <-reported; got != err || c.Err() != err || !c.Destroyed() {

@@ -454,7 +454,7 @@ func TestNoCommonVersion(t *testing.T) {
 		}
 		err = c.Handshake(t.Context())
 		var v *VersionNegotiationError
-		if !errors.As(err, &v) || v.Version != 1 || !slices.Equal(v.RequestedVersions, []uint32{0xfaceb002, 2}) || !slices.Equal(v.SupportedVersions, []uint32{1}) {
+		if !errors.As(err, &v) || v.Version != 1 || !slices.Equal(v.RequestedVersions, []uint32{0xfaceb002, 2}) || !slices.Equal(v.SupportedVersions, []uint32{1, 0x6b3343cf}) {
 			t.Errorf("Handshake: %v", err)
 		}
 		wantCode(t, err, CodeVersionNegotiation)

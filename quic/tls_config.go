@@ -1,6 +1,7 @@
 package quic
 
 import (
+	"cmp"
 	"context"
 	"crypto/tls"
 	"crypto/x509"
@@ -13,8 +14,9 @@ import (
 
 // serverTLS makes the configuration of a listener. It is one for all sessions,
 // because ticket keys live in it; a session gets one of its own only where its
-// callbacks could not tell which session they are for.
-func serverTLS(o *ListenOptions) *tls.Config {
+// callbacks could not tell which session they are for. There is one for each version that sessions
+// can begin in, and keys, if not nil, is another one, whose tickets are the same.
+func serverTLS(o *ListenOptions, version uint32, keys *tls.Config) *tls.Config {
 	base := forced(tlsOf(o.TLS, o.SecureContext), nil)
 	if o.ALPN != "" {
 		base.NextProtos = []string{o.ALPN}
@@ -25,13 +27,16 @@ func serverTLS(o *ListenOptions) *tls.Config {
 	o.askClients(base, base)
 	guardServer(base)
 	choose := base.GetConfigForClient
-	if choose == nil && !o.perSession() && base.VerifyConnection == nil && base.VerifyPeerCertificate == nil &&
-		base.WrapSession == nil && base.UnwrapSession == nil {
+	shared := choose == nil && !o.perSession() && base.VerifyConnection == nil && base.VerifyPeerCertificate == nil &&
+		base.WrapSession == nil && base.UnwrapSession == nil
+	keys = cmp.Or(keys, base)
+	bindTickets(base, keys, version)
+	if shared {
 		return base
 	}
 	plain := base.Clone()
 	plain.GetConfigForClient = nil
-	v := &serverChoice{o, base, plain, choose}
+	v := &serverChoice{o, version, keys, base, plain, choose}
 	base.GetConfigForClient = func(h *tls.ClientHelloInfo) (*tls.Config, error) {
 		r := runnerOf(h.Context())
 		h.Conn = r.addresses()

@@ -97,14 +97,14 @@ func makeDatagrams(kind string) ([][]byte, error) {
 
 // initial returns a client's first datagrams with pieces of its CRYPTO stream, one each.
 func initial(dcid, scid wire.ConnectionID, pn int64, pieces [][]byte) (list [][]byte) {
-	secret, _ := protect.InitialSecrets(dcid.Bytes())
-	sealer, err := protect.NewSealer(tls.TLS_AES_128_GCM_SHA256, secret)
+	secret, _ := protect.InitialSecrets(wire.Version1, dcid.Bytes())
+	sealer, err := protect.NewSealer(wire.Version1, tls.TLS_AES_128_GCM_SHA256, secret)
 	if err != nil {
 		panic("BUG: " + err.Error())
 	}
 	off := int64(0)
 	for _, p := range pieces {
-		b, lengthAt := wire.AppendLong(make([]byte, 0, 1500), wire.Initial, &dcid, &scid, nil, 2)
+		b, lengthAt := wire.AppendLong(make([]byte, 0, 1500), wire.Version1, wire.Initial, &dcid, &scid, nil, 2)
 		pnOff := len(b)
 		b = wire.AppendPacketNumber(b, pn, 2)
 		b = wire.Crypto{Offset: off, Data: p}.Append(b)

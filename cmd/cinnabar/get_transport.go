@@ -184,7 +184,7 @@ func (t *getTransport) traceSessions(resp *http.Response) {
 		t.traceTLS(resp.TLS)
 	}
 	for _, s := range t.sessions[t.traced:] {
-		t.trace(fmt.Sprintf("* connected to %s (%v) from %v, QUIC version 1", nameOf(s), s.RemoteAddress(), s.Address()))
+		t.trace(fmt.Sprintf("* connected to %s (%v) from %v, QUIC version %v", nameOf(s), s.RemoteAddress(), s.Address(), s.Version()))
 		state := s.ConnectionState()
 		t.traceTLS(&state)
 	}

@@ -31,15 +31,44 @@ const Suite uint16 = 0x1301
 // Keys are the keys of both directions at every level. The zero Keys have none;
 // they must not be copied once they have.
 type Keys struct {
-	OneRTT *protect.OneRTT // with the key phases; made by the first Read or Write if nil
+	OneRTT  *protect.OneRTT // with the key phases; made by the first Read or Write if nil
+	Version uint32          // that keys are installed for from now on, and packets sealed in; 0 is version 1
 
+	levels map[uint32]*levels
+}
+
+// levels are the keys of one version's long headers.
+type levels struct {
 	openers [wire.OneRTT]*protect.Opener
 	sealers [wire.OneRTT]*protect.Sealer
 }
 
+func (k *Keys) version() uint32 {
+	if k.Version == 0 {
+		return wire.Version1
+	}
+	return k.Version
+}
+
+// of returns the keys of a version: those of the one in use for one that has none.
+func (k *Keys) of(version uint32) *levels {
+	if k.levels == nil {
+		k.levels = make(map[uint32]*levels)
+	}
+	l := k.levels[version]
+	if l == nil && version != k.version() {
+		return k.of(k.version())
+	}
+	if l == nil {
+		l = new(levels)
+		k.levels[version] = l
+	}
+	return l
+}
+
 // Initial derives the Initial keys of a peer in this role (RFC 9001 §5.2).
 func (k *Keys) Initial(dcid []byte, role Role) {
-	read, write := protect.InitialSecrets(dcid)
+	read, write := protect.InitialSecrets(k.version(), dcid)
 	if role == Client {
 		read, write = write, read
 	}
@@ -47,9 +76,13 @@ func (k *Keys) Initial(dcid []byte, role Role) {
 	k.Write(wire.Initial, Suite, write)
 }
 
-// Scripted installs the secrets of a scripted handshake at all other levels.
-func (k *Keys) Scripted(role Role) {
-	for _, typ := range []wire.PacketType{wire.ZeroRTT, wire.Handshake, wire.OneRTT} {
+// Scripted installs the secrets of a scripted handshake for packets of the given types: all
+// but Initial if there are none.
+func (k *Keys) Scripted(role Role, types ...wire.PacketType) {
+	if len(types) == 0 {
+		types = []wire.PacketType{wire.ZeroRTT, wire.Handshake, wire.OneRTT}
+	}
+	for _, typ := range types {
 		k.Read(typ, Suite, Secret(typ, role == Server))
 		k.Write(typ, Suite, Secret(typ, role == Client))
 	}
@@ -59,9 +92,9 @@ func (k *Keys) Scripted(role Role) {
 func (k *Keys) Read(typ wire.PacketType, suite uint16, secret []byte) {
 	var err error
 	if typ == wire.OneRTT {
-		err = k.oneRTT().SetRead(suite, secret)
+		err = k.oneRTT().SetRead(k.version(), suite, secret)
 	} else {
-		k.openers[typ], err = protect.NewOpener(suite, secret)
+		k.of(k.version()).openers[typ], err = protect.NewOpener(k.version(), suite, secret)
 	}
 	must(err)
 }
@@ -70,9 +103,9 @@ func (k *Keys) Read(typ wire.PacketType, suite uint16, secret []byte) {
 func (k *Keys) Write(typ wire.PacketType, suite uint16, secret []byte) {
 	var err error
 	if typ == wire.OneRTT {
-		err = k.oneRTT().SetWrite(suite, secret)
+		err = k.oneRTT().SetWrite(k.version(), suite, secret)
 	} else {
-		k.sealers[typ], err = protect.NewSealer(suite, secret)
+		k.of(k.version()).sealers[typ], err = protect.NewSealer(k.version(), suite, secret)
 	}
 	must(err)
 }
@@ -89,7 +122,7 @@ func (k *Keys) CanRead(typ wire.PacketType) bool {
 	if typ == wire.OneRTT {
 		return k.OneRTT != nil && k.OneRTT.CanRead()
 	}
-	return k.openers[typ] != nil
+	return k.of(k.version()).openers[typ] != nil
 }
 
 // CanWrite reports whether packets of a type can be sealed.
@@ -97,7 +130,7 @@ func (k *Keys) CanWrite(typ wire.PacketType) bool {
 	if typ == wire.OneRTT {
 		return k.OneRTT != nil && k.OneRTT.CanWrite()
 	}
-	return k.sealers[typ] != nil
+	return k.of(k.version()).sealers[typ] != nil
 }
 
 func must(err error) {
@@ -108,6 +141,7 @@ func must(err error) {
 
 // Received is a packet that the other end sent.
 type Received struct {
+	Version    uint32 // of a long header
 	Type       wire.PacketType
 	DCID, SCID wire.ConnectionID
 	Token      []byte
@@ -142,11 +176,11 @@ func (k *Keys) Open(now mono.Time, b []byte, idLen int, largest func(wire.Packet
 		if !ok {
 			return p, 0, fmt.Errorf("a datagram with %d bytes that are no packet: %x", len(b), b)
 		}
-		p.Type, p.DCID, p.SCID, p.Token, n = h.Type, h.DCID, h.SCID, h.Token, h.End
-		if h.Type >= wire.OneRTT || k.openers[h.Type] == nil {
+		p.Version, p.Type, p.DCID, p.SCID, p.Token, n = h.Version, h.Type, h.DCID, h.SCID, h.Token, h.End
+		if h.Type >= wire.OneRTT || k.of(h.Version).openers[h.Type] == nil {
 			return p, n, fmt.Errorf("a packet without keys for it: %v", h.Type)
 		}
-		if o, ok = k.openers[h.Type].Open(b[:n], h.PNOffset, largest(h.Type)); !ok {
+		if o, ok = k.of(h.Version).openers[h.Type].Open(b[:n], h.PNOffset, largest(h.Type)); !ok {
 			return p, n, fmt.Errorf("a packet that does not open: %v", h.Type)
 		}
 	}

@@ -39,7 +39,7 @@ type Packet struct {
 	Explicit   bool   // take Number, also where it is not the next
 	NumberLen  int    // bytes of it on the wire; 0 is 4
 	DCID, SCID []byte // of any length up to 255; of Build nil is the peer's usual one
-	Version    uint32 // 0 is version 1
+	Version    uint32 // 0 is that of the keys
 	Token      []byte // of Initial; of Build nil is the peer's usual one
 	Flip       byte   // bits of the first byte to flip before sealing: reserved, fixed, key phase, type
 	Length     int    // what the Length field claims, if not 0
@@ -50,6 +50,9 @@ type Packet struct {
 
 // Seal returns the protected packet. Its Number, IDs and token are as given.
 func (k *Keys) Seal(p Packet) []byte {
+	if p.Version == 0 {
+		p.Version = k.version()
+	}
 	pnLen := p.NumberLen
 	if pnLen == 0 {
 		pnLen = 4
@@ -76,7 +79,7 @@ func (k *Keys) Seal(p Packet) []byte {
 	if p.Type == wire.OneRTT {
 		b = k.OneRTT.Seal(b, pnOff, pnLen, p.Number)
 	} else {
-		b = k.sealers[p.Type].Seal(b, pnOff, pnLen, p.Number)
+		b = k.of(p.Version).sealers[p.Type].Seal(b, pnOff, pnLen, p.Number)
 	}
 	if p.BadTag {
 		b[len(b)-1] ^= 1
@@ -93,12 +96,8 @@ func (p *Packet) header(pnLen int, phase bool) (b []byte, lengthAt int) {
 		}
 		return append([]byte{first}, p.DCID...), 0
 	}
-	b = append(b, 0xc0|longType[p.Type]<<4|byte(pnLen-1))
-	version := p.Version
-	if version == 0 {
-		version = wire.Version1
-	}
-	b = binary.BigEndian.AppendUint32(b, version)
+	b = append(b, 0xc0|longType(p.Version, p.Type)<<4|byte(pnLen-1))
+	b = binary.BigEndian.AppendUint32(b, p.Version)
 	b = append(append(b, byte(len(p.DCID))), p.DCID...)
 	b = append(append(b, byte(len(p.SCID))), p.SCID...)
 	if p.Type == wire.Initial {
@@ -107,5 +106,11 @@ func (p *Packet) header(pnLen int, phase bool) (b []byte, lengthAt int) {
 	return append(b, 0, 0), len(b)
 }
 
-// longType holds the type bits of long headers (RFC 9000 §17.2).
-var longType = [wire.OneRTT]byte{wire.Initial: 0, wire.ZeroRTT: 1, wire.Handshake: 2}
+// longType returns the type bits of a long header (RFC 9000 §17.2, RFC 9369 §3.2).
+func longType(version uint32, t wire.PacketType) byte {
+	bits := [wire.OneRTT]byte{wire.Initial: 0, wire.ZeroRTT: 1, wire.Handshake: 2}[t]
+	if version == wire.Version2 {
+		bits = (bits + 1) & 3
+	}
+	return bits
+}

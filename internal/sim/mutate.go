@@ -2,6 +2,7 @@ package sim
 
 import (
 	"bytes"
+	"encoding/binary"
 
 	"github.com/cinnabar-quic/cinnabar/internal/dgram"
 	"github.com/cinnabar-quic/cinnabar/internal/protect"
@@ -26,34 +27,38 @@ type scribe struct {
 	sealers [wire.OneRTT]*protect.Sealer
 	oneRTT  protect.OneRTT
 	largest [wire.OneRTT + 1]int64
+	initial uint32 // version of the Initial keys; 0 for none
 	one     *dgram.Batch
 }
 
 // secret takes a secret from TLS: the end writes with it.
-func (w *scribe) secret(ev *transport.TLSEvent) {
+func (w *scribe) secret(version uint32, ev *transport.TLSEvent) {
 	if ev.Kind != transport.TLSWriteSecret {
 		return
 	}
 	switch ev.Level {
 	case transport.LevelEarly:
-		w.install(wire.ZeroRTT, ev.Suite, ev.Data)
+		w.install(version, wire.ZeroRTT, ev.Suite, ev.Data)
 	case transport.LevelHandshake:
-		w.install(wire.Handshake, ev.Suite, ev.Data)
+		w.install(version, wire.Handshake, ev.Suite, ev.Data)
 	case transport.LevelApp:
-		if w.oneRTT.SetRead(ev.Suite, ev.Data) != nil || w.oneRTT.SetWrite(ev.Suite, ev.Data) != nil {
+		if w.oneRTT.SetRead(version, ev.Suite, ev.Data) != nil || w.oneRTT.SetWrite(version, ev.Suite, ev.Data) != nil {
 			panic("BUG: a secret that protects nothing")
 		}
 		w.largest[wire.OneRTT] = -1
 	}
 }
 
-func (w *scribe) install(t wire.PacketType, suite uint16, secret []byte) {
-	opener, err := protect.NewOpener(suite, secret)
-	sealer, bad := protect.NewSealer(suite, secret)
+func (w *scribe) install(version uint32, t wire.PacketType, suite uint16, secret []byte) {
+	opener, err := protect.NewOpener(version, suite, secret)
+	sealer, bad := protect.NewSealer(version, suite, secret)
 	if err != nil || bad != nil {
 		panic("BUG: a secret that protects nothing")
 	}
-	w.openers[t], w.sealers[t], w.largest[t] = opener, sealer, -1
+	w.openers[t], w.sealers[t] = opener, sealer
+	if t != wire.Initial {
+		w.largest[t] = -1
+	}
 }
 
 // send sends every datagram of a batch, rewritten. What an endpoint sends is judged as
@@ -124,13 +129,14 @@ func (w *scribe) open(s *Session, t wire.PacketType, pnOff int, pkt []byte) (pro
 		o, result := w.oneRTT.Open(s.End.world.now, pkt, pnOff, w.largest[t])
 		return o, result == protect.OpenOK || result == protect.OpenUpdated
 	}
-	if t == wire.Initial && w.openers[t] == nil {
+	if version := binary.BigEndian.Uint32(pkt[1:]); t == wire.Initial && w.initial != version {
 		first := s.Conn.FirstDCID()
-		client, server := protect.InitialSecrets(first.Bytes())
+		client, server := protect.InitialSecrets(version, first.Bytes())
 		if s.Server {
 			client = server
 		}
-		w.install(t, initialSuite, client)
+		w.initial = version
+		w.install(version, t, initialSuite, client)
 	}
 	if w.openers[t] == nil {
 		return protect.Opened{}, false

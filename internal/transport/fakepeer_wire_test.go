@@ -23,24 +23,39 @@ type fakePeer struct {
 	dcid     wire.ConnectionID // where it sends to
 	token    []byte            // a fake client's Initials carry it
 
-	oneRTT protect.OneRTT
-	next   [recovery.Spaces]int64
-	got    [recovery.Spaces]ranges.Set
+	version uint32 // that it speaks at the moment; it reads them all
+	oneRTT  protect.OneRTT
+	next    [recovery.Spaces]int64
+	got     [recovery.Spaces]ranges.Set
 }
 
 func (p *fakePeer) init() {
 	p.original = wire.MakeConnectionID([]byte("original"))
 	p.id = wire.MakeConnectionID([]byte("peer-000"))
+	p.version = wire.Version1
 }
 
 // setInitialKeys derives the Initial keys, and all others the first time.
 func (p *fakePeer) setInitialKeys(dcid wire.ConnectionID, conn side) {
-	role := evil.Role(!conn)
-	p.keys.OneRTT = &p.oneRTT
-	p.keys.Initial(dcid.Bytes(), role)
-	if !p.oneRTT.CanRead() {
-		p.keys.Scripted(role)
+	role, first := evil.Role(!conn), !p.oneRTT.CanRead()
+	for _, v := range wire.Versions() {
+		p.keys.Version = v
+		p.keys.Initial(dcid.Bytes(), role)
+		if first {
+			p.keys.Scripted(role, wire.ZeroRTT, wire.Handshake)
+		}
 	}
+	p.keys.Version = p.version
+	if first {
+		p.speak(p.version, conn)
+	}
+}
+
+// speak makes the peer write in a version from now on, and read 1-RTT packets of it.
+func (p *fakePeer) speak(version uint32, conn side) {
+	p.version, p.oneRTT = version, protect.OneRTT{}
+	p.keys.Version, p.keys.OneRTT = version, &p.oneRTT
+	p.keys.Scripted(evil.Role(!conn), wire.OneRTT)
 }
 
 func must(err error) {
@@ -51,6 +66,7 @@ func must(err error) {
 
 // testPacket is a packet for the peer to send. Zero fields get what is usual.
 type testPacket struct {
+	version    uint32 // the peer's
 	typ        wire.PacketType
 	frames     []wire.Frame
 	number     int64 // used if explicit
@@ -83,7 +99,7 @@ func (tc *testConn) build(p testPacket) []byte {
 		p.token = tc.peer.token
 	}
 	return tc.peer.keys.Seal(evil.Packet{
-		Type: p.typ, Frames: p.frames, Number: pn, NumberLen: p.numberLen, DCID: dcid.Bytes(), SCID: scid.Bytes(),
+		Type: p.typ, Version: p.version, Frames: p.frames, Number: pn, NumberLen: p.numberLen, DCID: dcid.Bytes(), SCID: scid.Bytes(),
 		Token: p.token, Flip: p.flip, Size: p.size, Bare: p.bare,
 	})
 }
@@ -155,6 +171,7 @@ type sentDatagram struct {
 
 // sentPacket is a packet that the Conn sent.
 type sentPacket struct {
+	version    uint32 // of a long header
 	typ        wire.PacketType
 	dcid, scid wire.ConnectionID
 	token      []byte
@@ -238,7 +255,7 @@ func (tc *testConn) openSent(b []byte) (p sentPacket, n int) {
 	}
 	got.Add(r.PN, r.PN+1)
 	return sentPacket{
-		typ: r.Type, dcid: r.DCID, scid: r.SCID, token: r.Token, pn: r.PN,
+		version: r.Version, typ: r.Type, dcid: r.DCID, scid: r.SCID, token: r.Token, pn: r.PN,
 		first: r.First, pnLen: int(r.First&3) + 1, frames: r.Frames,
 	}, n
 }
