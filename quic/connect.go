@@ -75,7 +75,11 @@ func (s *Socket) connect(ctx context.Context, o ConnectOptions, owns bool) (*Cli
 	config := so.config()
 	config.Resumed = resumed
 	config.AcceptPreferred = c.preferring
-	config.Token = c.tokenStore.Take(c.tokenKey)
+	config.Versions, config.FirstVersion = numbers(o.Versions), uint32(o.FirstVersion)
+	if c.tickets.loaded != nil {
+		config.FirstVersion = c.tickets.version
+	}
+	config.Token = c.tokenStore.Take(c.tokenKeyIn(config.First()))
 	config.Delayed = o.DelayHandshake
 	config.QLog = o.QLog && !o.DisableQLog
 	o.setDCID(&config)

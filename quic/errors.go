@@ -403,7 +403,7 @@ func (*StatelessResetError) Unwrap() error { return net.ErrClosed }
 // VersionNegotiationError is a client's session to a server that does not speak
 // a version of QUIC that we do (RFC 9000 §6.2). It unwraps to net.ErrClosed.
 type VersionNegotiationError struct {
-	Version           uint32   // what we wanted
+	Version           uint32   // what we began with
 	RequestedVersions []uint32 // what the server speaks
 	SupportedVersions []uint32 // what we speak
 }
@@ -411,7 +411,11 @@ type VersionNegotiationError struct {
 // Error lists the versions.
 func (e *VersionNegotiationError) Error() string {
 	var b strings.Builder
-	fmt.Fprintf(&b, "quic: session closed: no common version: we speak %#x, the server", e.Version)
+	b.WriteString("quic: session closed: no common version: we speak")
+	for _, v := range e.SupportedVersions {
+		fmt.Fprintf(&b, " %#x", v)
+	}
+	b.WriteString(", the server")
 	for _, v := range e.RequestedVersions {
 		fmt.Fprintf(&b, " %#x", v)
 	}
@@ -513,9 +517,9 @@ func closeError(r *transport.CloseReason) error {
 		return &StatelessResetError{}
 	case transport.CloseVersion:
 		return &VersionNegotiationError{
-			Version:           wire.Version1,
+			Version:           r.Version,
 			RequestedVersions: r.Versions,
-			SupportedVersions: []uint32{wire.Version1},
+			SupportedVersions: r.Ours,
 		}
 	}
 	remote := r.Kind == transport.ClosePeer

@@ -188,6 +188,15 @@ type ConnectOptions struct {
 	// DCID is the destination connection ID of the first packets, of 8 to 20 bytes
 	// that should be hard to guess; nil is a random one (X-005, RFC 9000 §7.2).
 	DCID []byte
+	// Versions are those that the session may be of, most preferred first: Version1, Version2, or
+	// both. Nil means both, and that version 1 is preferred. The server chooses, and need not
+	// go by the preference (RFC 9368, X-022).
+	Versions []Version
+	// FirstVersion is what the first flight is of: one of Versions. A server that speaks another
+	// one answers at once in that, if it is among Versions too; one that cannot read the first flight
+	// costs a round trip more. 0 means that of the ticket with which the session resumes, and without one
+	// Version1, which most servers can read, if Versions has it.
+	FirstVersion Version
 
 	Lookup     LookupFunc  // nil is the socket's (CON-017)
 	TokenStore *TokenStore // nil is the socket's
@@ -246,6 +255,11 @@ type ListenOptions struct {
 	// means one of the listener's own: only the tickets that it has issued itself are good
 	// for 0-RTT, whoever has the same TicketKeys.
 	ReplayRegister ReplayRegister
+
+	// Versions are those that sessions may be of, most preferred first: Version1, Version2, or
+	// both. A client that has offered a better one than it has begun with is answered in that. Nil
+	// means both, and that the client's preference counts (RFC 9368, X-022).
+	Versions []Version
 
 	// PreferredAddress is where clients should continue after the handshake: at most one
 	// address of each family (LIS-034, RFC 9000 §9.6). Packets sent there must reach this
@@ -384,6 +398,10 @@ func (o ConnectOptions) over(base ConnectOptions) ConnectOptions {
 	if o.DCID == nil {
 		o.DCID = base.DCID
 	}
+	if o.Versions == nil {
+		o.Versions = base.Versions
+	}
+	o.FirstVersion = cmp.Or(o.FirstVersion, base.FirstVersion)
 	if o.Lookup == nil {
 		o.Lookup = base.Lookup
 	}
@@ -407,6 +425,9 @@ func (o ListenOptions) over(base ListenOptions) ListenOptions {
 	o.DisableEarlyData = o.DisableEarlyData || base.DisableEarlyData
 	if o.ReplayRegister == nil {
 		o.ReplayRegister = base.ReplayRegister
+	}
+	if o.Versions == nil {
+		o.Versions = base.Versions
 	}
 	if o.PreferredAddress == nil {
 		o.PreferredAddress = base.PreferredAddress

@@ -281,9 +281,11 @@ func (o *SocketOptions) resolve() error {
 		return err
 	}
 	o.Client.session().resolved(in(c, "SocketOptions.Client"))
+	o.Client.firstVersion(c)
 	c.alpn(o.Client.ALPN, o.Client.TLS)
 	checkTLS(c, o.Client.TLS, o.Client.SecureContext)
 	o.Server.session().resolved(in(c, "SocketOptions.Server"))
+	c.versions("Versions", o.Server.Versions)
 	c.alpn(o.Server.ALPN, o.Server.TLS)
 	checkTLS(c, o.Server.TLS, o.Server.SecureContext)
 	checkPreferred(c, o.Server.PreferredAddress)
@@ -327,6 +329,7 @@ func (o *ConnectOptions) resolve(base *ConnectOptions) (sessionOptions, error) {
 	if n := len(o.DCID); o.DCID != nil && (n < minDCID || n > wire.MaxConnectionIDLen) {
 		c.fail("DCID", fmt.Sprintf("%d bytes", n), CodeInvalidArgValue, "8 to 20 bytes")
 	}
+	o.firstVersion(c)
 	o.checkResumption(c)
 	return so, c.result()
 }
@@ -341,6 +344,7 @@ func (o *ListenOptions) resolve(base *ListenOptions) (sessionOptions, error) {
 	}
 	c.alpn(o.ALPN, o.TLS)
 	checkTLS(c, o.TLS, o.SecureContext)
+	c.versions("Versions", o.Versions)
 	o.checkCertificate(c)
 	checkPreferred(c, o.PreferredAddress)
 	o.checkClientCAs(c)

@@ -123,7 +123,7 @@ func TestHandlerOfTaken(t *testing.T) {
 // someInitial returns a datagram with the header of a client's first packet, and noise.
 func someInitial(dcid wire.ConnectionID, token []byte) []byte {
 	scid := wire.MakeConnectionID([]byte("a client"))
-	b, at := wire.AppendLong(make([]byte, 0, wire.MinInitialSize), wire.Initial, &dcid, &scid, token, 1)
+	b, at := wire.AppendLong(make([]byte, 0, wire.MinInitialSize), wire.Version1, wire.Initial, &dcid, &scid, token, 1)
 	varint.Put2(b[at:], uint64(wire.MinInitialSize-len(b)))
 	return b[:wire.MinInitialSize]
 }

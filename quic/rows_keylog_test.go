@@ -46,7 +46,7 @@ func (k keyLines) opener(t testing.TB, label string, suite uint16) *protect.Open
 			if err != nil {
 				t.Fatal(err)
 			}
-			o, err := protect.NewOpener(suite, secret)
+			o, err := protect.NewOpener(wire.Version1, suite, secret)
 			if err != nil {
 				t.Fatal(err)
 			}

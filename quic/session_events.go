@@ -56,6 +56,8 @@ func (s *Session) event(t mono.Time, e *transport.Event) {
 	switch e.Kind {
 	case transport.EventTLS:
 		s.tlsInput(t, e.Level, e.Data)
+	case transport.EventRestart:
+		s.tlsAgain(e.OK)
 	case transport.EventSecure:
 		s.route(e)
 		s.onSecure(t)
@@ -73,7 +75,7 @@ func (s *Session) event(t mono.Time, e *transport.Event) {
 		s.datagramEvent(t, e)
 	case transport.EventNewToken:
 		if c := s.client; c != nil {
-			c.tokenStore.Put(c.tokenKey, e.Data)
+			c.tokenStore.Put(c.tokenKeyIn(s.conn.Version()), e.Data)
 		}
 	case transport.EventPathValidation:
 		ok, path := e.OK, e.Path

@@ -46,27 +46,30 @@ type tlsRunner struct {
 	scan [2]messageScanner
 
 	// Of the goroutine that runs.
-	conn     *tls.QUICConn
-	ctx      context.Context // for the program's callbacks
-	cancel   context.CancelFunc
-	done     bool
-	failed   bool
-	ticket   bool             // client: one has come
-	rejected bool             // client: the server refused 0-RTT
-	verified bool             // the peer's certificate has been looked at
-	shown    *tls.Certificate // chosen for this end
-	keys     [][]byte         // lines of the key log to be told
-	random   [32]byte         // the client's, which the lines of the key log begin with
-	insisted bool             // it has been looked at before that, and is good
-	authErr  error            // what came of it
-	out      []transport.TLSEvent
-	data     []byte // of out, pooled
-	state    *tls.ConnectionState
+	conn         *tls.QUICConn
+	ctx          context.Context // for the program's callbacks
+	cancel       context.CancelFunc
+	done         bool
+	failed       bool
+	ticket       bool             // client: one has come
+	plainTickets bool             // server: what opens them cannot tell versions apart, so that they are of version 1 only
+	rejected     bool             // client: the server refused 0-RTT
+	verified     bool             // the peer's certificate has been looked at
+	shown        *tls.Certificate // chosen for this end
+	keys         [][]byte         // lines of the key log to be told
+	random       [32]byte         // the client's, which the lines of the key log begin with
+	insisted     bool             // it has been looked at before that, and is good
+	authErr      error            // what came of it
+	out          []transport.TLSEvent
+	data         []byte // of out, pooled
+	state        *tls.ConnectionState
 }
 
 type tlsInput struct {
 	level transport.Level
 	data  []byte
+	again bool // client: begin anew, there is no data
+	early bool // and early data is lost
 }
 
 func newTLSRunner(s *Session) *tlsRunner {
@@ -103,7 +106,7 @@ func (s *Session) tlsInput(t mono.Time, level transport.Level, data []byte) {
 			s.after |= afterHandler
 		}
 	}
-	r.queue = append(r.queue, tlsInput{level, data})
+	r.queue = append(r.queue, tlsInput{level: level, data: data})
 	s.conn.AwaitTLS(t, true)
 	r.start()
 }
@@ -308,17 +311,55 @@ func (r *tlsRunner) begin() error {
 	r.ctx = ctx
 	s.mu.Lock()
 	r.conn, r.cancel = c, cancel
-	params := s.conn.LocalParameters()
 	stopped := r.stopped
 	s.unlock(flushNone)
 	if stopped {
 		cancel()
 	}
-	c.SetTransportParameters(params)
 	if s.client != nil {
+		r.sayParameters()
 		r.offer(nil)
 	}
 	return c.Start(ctx)
+}
+
+// sayParameters gives TLS our transport parameters. A server's depend on the client's, so
+// TLS asks for them, and what it has said so far goes to the machine before.
+func (r *tlsRunner) sayParameters() {
+	s := r.s
+	s.mu.Lock()
+	t := now()
+	for _, e := range r.out {
+		s.conn.Handshake(t, e)
+	}
+	params := s.conn.LocalParameters()
+	s.unlock(flushNone)
+	r.emptied()
+	r.conn.SetTransportParameters(params)
+}
+
+// tlsAgain makes TLS begin anew, because the client's first flight was of a version that
+// the server does not speak. Early says that early data was on its way.
+func (s *Session) tlsAgain(early bool) {
+	if r := s.tls; r != nil && !r.stopped {
+		r.queue = append(r.queue, tlsInput{again: true, early: early})
+		r.start()
+	}
+}
+
+// again replaces the engine by one that says what the other version asks for. The ticket was of
+// the version that did not serve (RFC 9369 §5).
+func (r *tlsRunner) again(early bool) {
+	r.cancel()
+	_ = r.conn.Close()
+	r.conn, r.resume = nil, false
+	r.rejected = r.rejected || early
+	r.s.client.tickets.loaded = nil
+	if err := r.begin(); err != nil {
+		r.fail(err)
+		return
+	}
+	r.collect()
 }
 
 // runnerKey is where callbacks find the runner in their context.
@@ -339,6 +380,10 @@ func (r *tlsRunner) feed(in []tlsInput) {
 	for _, i := range in {
 		if r.failed {
 			return
+		}
+		if i.again {
+			r.again(i.early)
+			continue
 		}
 		if err := r.conn.HandleData(tls.QUICEncryptionLevel(i.level), i.data); err != nil {
 			r.fail(err)
@@ -379,6 +424,9 @@ func (r *tlsRunner) collect() {
 			}
 		case tls.QUICTransportParameters:
 			out.Kind = transport.TLSParameters
+		case tls.QUICTransportParametersRequired:
+			r.sayParameters()
+			continue
 		case tls.QUICRejectedEarlyData:
 			out.Kind = transport.TLSEarlyRejected
 		case tls.QUICHandshakeDone:

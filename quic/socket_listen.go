@@ -19,7 +19,7 @@ type listener struct {
 	opts    ListenOptions
 	session sessionOptions
 	config  transport.Config
-	tls     *tls.Config
+	tls     [2]*tls.Config // for sessions that begin in version 1, and in another one
 	// clientCAs are the anchors for clients' certificates, which tls has only where it
 	// insists on them.
 	clientCAs *x509.CertPool
@@ -94,8 +94,10 @@ func (s *Socket) listen(ctx context.Context, op string, o ListenOptions, so sess
 	if err := s.bind(ctx, op); err != nil {
 		return err
 	}
-	l := &listener{opts: o, session: so, config: so.config(), tls: serverTLS(&o), replay: o.ReplayRegister}
+	l := &listener{opts: o, session: so, config: so.config(), replay: o.ReplayRegister}
 	l.config.Params.PreferredAddress = preferred
+	l.config.Versions = numbers(o.Versions)
+	l.tls = [2]*tls.Config{serverTLS(&o, wire.Version1), serverTLS(&o, wire.Version2)}
 	l.clientCAs = tlsOf(o.TLS, o.SecureContext).ClientCAs
 	if l.replay == nil && !o.DisableEarlyData {
 		l.replay = NewReplayRegister(0)
@@ -111,6 +113,7 @@ func (s *Socket) listen(ctx context.Context, op string, o ListenOptions, so sess
 	l.config.ResetToken = s.mux.ResetToken
 	l.config.QLog = s.opts.QLog
 	s.listener, s.listenAt = l, now()
+	s.mux.SetVersions(l.config.Versions)
 	s.mux.SetListening(true)
 	if h := s.opts.Hooks.Listening; h != nil {
 		s.post(h)
@@ -196,7 +199,7 @@ func (s *Socket) admit(t mono.Time, e *Endpoint, d *dgram.Datagram, reply *dgram
 	v.Session.server = v
 	v.host = host
 	v.tls = newTLSRunner(&v.Session)
-	v.tls.config = l.tls
+	v.tls.config = l.tlsFor(c.FirstVersion())
 	v.tls.serve(l)
 	v.held, v.proven = true, proven
 	s.tally(v, 1)

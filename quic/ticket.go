@@ -19,6 +19,8 @@ var (
 	serverExtra = []byte("cinnabar server 2\x00")
 	clientExtra = []byte("cinnabar client 1\x00")
 	chainExtra  = []byte("cinnabar chain 1\x00")
+	// versionExtra is in both, with the number of a version that is not version 1.
+	versionExtra = []byte("cinnabar version\x00")
 )
 
 // ReplayRegister sees to it that a ticket gives 0-RTT only once: without it,
@@ -70,11 +72,18 @@ func (g *replayRegister) Use(id []byte, issued time.Time) bool {
 
 // sendTicket gives the client the means to resume, once a session.
 func (r *tlsRunner) sendTicket() {
-	l := r.s.server.listener
+	s, l := r.s, r.s.server.listener
+	s.mu.Lock()
+	version := s.conn.Version()
+	s.unlock(flushNone)
+	if version != wire.Version1 && r.plainTickets {
+		return
+	}
 	o := tls.QUICSessionTicketOptions{EarlyData: !l.opts.DisableEarlyData}
 	if o.EarlyData {
 		o.Extra = [][]byte{l.ticketExtra(time.Now())}
 	}
+	o.Extra = withVersion(o.Extra, version)
 	if err := r.conn.SendSessionTicket(o); err != nil {
 		return // the session works without
 	}
@@ -139,7 +148,7 @@ func (r *tlsRunner) onResume(state *tls.SessionState) {
 func (r *tlsRunner) onStore(state *tls.SessionState) {
 	s := r.s
 	s.mu.Lock()
-	p := s.conn.PeerParameters()
+	p, version := s.conn.PeerParameters(), s.conn.Version()
 	var extra []byte
 	if p != nil && r.state != nil {
 		extra = append(extra, clientExtra...)
@@ -152,7 +161,7 @@ func (r *tlsRunner) onStore(state *tls.SessionState) {
 		return
 	}
 	r.ticket = true
-	state.Extra = append(state.Extra, extra)
+	state.Extra = withVersion(append(state.Extra, extra), version)
 	if r.looks() {
 		state.Extra = append(state.Extra, encodeChain(r.state.PeerCertificates))
 	}
@@ -165,7 +174,7 @@ func rememberedParams(p *wire.Parameters) []byte {
 	d := wire.DefaultParameters()
 	q := *p
 	q.HasOriginalDCID, q.HasInitialSCID, q.HasRetrySCID, q.HasResetToken = false, false, false, false
-	q.HasMinAckDelay, q.MinAckDelay = false, 0
+	q.HasMinAckDelay, q.MinAckDelay, q.Versions = false, 0, nil
 	q.AckDelayExponent, q.MaxAckDelay, q.PreferredAddress = d.AckDelayExponent, d.MaxAckDelay, nil
 	return q.Append(nil)
 }
@@ -184,9 +193,10 @@ func findExtra(extra [][]byte, mark []byte) ([]byte, bool) {
 // TLS finds the ticket that the session was begun with, and what it stores goes to the
 // program's cache and to the SessionTicket hook.
 type ticketCache struct {
-	c      *ClientSession
-	user   tls.ClientSessionCache // may be nil
-	loaded *tls.ClientSessionState
+	c       *ClientSession
+	user    tls.ClientSessionCache // may be nil
+	loaded  *tls.ClientSessionState
+	version uint32 // that loaded is of
 }
 
 // Get returns the session's ticket to TLS.
@@ -242,8 +252,11 @@ func (t *ticketCache) load(o *ConnectOptions, r *tlsRunner) (*wire.Parameters, e
 	if !ok || cs == nil {
 		return nil, nil
 	}
-	t.loaded = cs
 	ticket, state, err := cs.ResumptionState()
+	if !t.serves(o, state) {
+		return nil, nil
+	}
+	t.loaded = cs
 	if err != nil || state == nil || !state.EarlyData || o.DisableEarlyData || !r.trustsEarly(state) {
 		return nil, nil
 	}
@@ -260,6 +273,56 @@ func (t *ticketCache) load(o *ConnectOptions, r *tlsRunner) (*wire.Parameters, e
 		t.user.Put(c.ServerName, again)
 	}
 	return p, nil
+}
+
+// serves notes which version a ticket is of, and reports whether the session may begin in
+// that: no other session resumes with it (RFC 9369 §5).
+func (t *ticketCache) serves(o *ConnectOptions, state *tls.SessionState) bool {
+	t.version = wire.Version1
+	if state != nil {
+		t.version = ticketVersion(state.Extra)
+	}
+	return speaks(o.Versions, t.version) && (o.FirstVersion == 0 || uint32(o.FirstVersion) == t.version)
+}
+
+// withVersion adds the version of a session to what its ticket says.
+func withVersion(extra [][]byte, version uint32) [][]byte {
+	if version == wire.Version1 {
+		return extra
+	}
+	return append(extra, binary.BigEndian.AppendUint32(bytes.Clone(versionExtra), version))
+}
+
+// ticketVersion returns the version of the session that a ticket came from.
+func ticketVersion(extra [][]byte) uint32 {
+	if b, ok := findExtra(extra, versionExtra); ok && len(b) == 4 {
+		return binary.BigEndian.Uint32(b)
+	}
+	return wire.Version1
+}
+
+// tlsFor returns what TLS is configured with for sessions that begin in a version.
+func (l *listener) tlsFor(version uint32) *tls.Config {
+	if version == wire.Version1 {
+		return l.tls[0]
+	}
+	return l.tls[1]
+}
+
+// bindTickets makes a server's configuration open the tickets of one version only; with
+// another one the handshake is a whole one (RFC 9369 §5). keys is the configuration that has the ticket keys.
+func bindTickets(c, keys *tls.Config, version uint32) {
+	unwrap := c.UnwrapSession
+	if unwrap == nil {
+		unwrap = keys.DecryptTicket
+	}
+	c.UnwrapSession = func(id []byte, cs tls.ConnectionState) (*tls.SessionState, error) {
+		state, err := unwrap(id, cs)
+		if state != nil && ticketVersion(state.Extra) != version {
+			return nil, nil
+		}
+		return state, err
+	}
 }
 
 // checkResumption refuses what no SessionTicket hook can have been given.
@@ -283,6 +346,9 @@ func (t *ticketCache) loadOption(o *ConnectOptions, r *tlsRunner) (*wire.Paramet
 	cs, state, err := decodeTicket(o.SessionTicket)
 	if err != nil {
 		return nil, err
+	}
+	if !t.serves(o, state) {
+		return nil, nil
 	}
 	t.loaded = cs
 	if o.RemoteTransportParams == nil || o.DisableEarlyData || !state.EarlyData || !r.trustsEarly(state) {

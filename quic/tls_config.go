@@ -14,7 +14,7 @@ import (
 // serverTLS makes the configuration of a listener. It is one for all sessions,
 // because ticket keys live in it; a session gets one of its own only where its
 // callbacks could not tell which session they are for.
-func serverTLS(o *ListenOptions) *tls.Config {
+func serverTLS(o *ListenOptions, version uint32) *tls.Config {
 	base := forced(tlsOf(o.TLS, o.SecureContext), nil)
 	if o.ALPN != "" {
 		base.NextProtos = []string{o.ALPN}
@@ -25,13 +25,15 @@ func serverTLS(o *ListenOptions) *tls.Config {
 	o.askClients(base, base)
 	guardServer(base)
 	choose := base.GetConfigForClient
-	if choose == nil && !o.perSession() && base.VerifyConnection == nil && base.VerifyPeerCertificate == nil &&
-		base.WrapSession == nil && base.UnwrapSession == nil {
+	shared := choose == nil && !o.perSession() && base.VerifyConnection == nil && base.VerifyPeerCertificate == nil &&
+		base.WrapSession == nil && base.UnwrapSession == nil
+	bindTickets(base, base, version)
+	if shared {
 		return base
 	}
 	plain := base.Clone()
 	plain.GetConfigForClient = nil
-	v := &serverChoice{o, base, plain, choose}
+	v := &serverChoice{o, version, base, plain, choose}
 	base.GetConfigForClient = func(h *tls.ClientHelloInfo) (*tls.Config, error) {
 		r := runnerOf(h.Context())
 		h.Conn = r.addresses()

@@ -7,6 +7,7 @@ import (
 	"crypto/tls"
 	"slices"
 
+	"github.com/cinnabar-quic/cinnabar/internal/wire"
 	"github.com/cinnabar-quic/cinnabar/securecontext"
 )
 
@@ -37,6 +38,7 @@ type OCSPResponse struct {
 // serverChoice makes the configurations of a listener's sessions.
 type serverChoice struct {
 	o      *ListenOptions
+	first  uint32      // version of the clients' first flights
 	base   *tls.Config // the listener's, whose ticket keys hold for all
 	plain  *tls.Config // the same for a session
 	choose func(*tls.ClientHelloInfo) (*tls.Config, error)
@@ -77,6 +79,8 @@ func (v *serverChoice) chosen(r *tlsRunner, h *tls.ClientHelloInfo) (*tls.Config
 		}
 		if chosen != nil {
 			own := forced(chosen, v.base)
+			r.plainTickets = true
+			own.SessionTicketsDisabled = own.SessionTicketsDisabled || v.first != wire.Version1
 			v.join(r, own)
 			return own, nil
 		}
@@ -90,10 +94,12 @@ func (v *serverChoice) other(r *tlsRunner, sc *securecontext.Context) (*tls.Conf
 		return nil, r.blame(err)
 	}
 	r.context = sc
-	own := forced(tlsOf(nil, sc), v.base)
+	own, keys := forced(tlsOf(nil, sc), v.base), v.base
 	if len(v.o.TicketKeys) > 0 {
 		own.SetSessionTicketKeys(sc.PartitionTicketKeys(v.o.TicketKeys))
+		keys = own
 	}
+	bindTickets(own, keys, v.first)
 	v.join(r, own)
 	return own, nil
 }

@@ -26,7 +26,8 @@ func NewTokenStore(n int) *TokenStore {
 	return &TokenStore{most: n, byKey: make(map[string]*list.Element)}
 }
 
-// Put keeps a token for the server that key stands for: its name and address.
+// Put keeps a token for the server that key stands for: its name and address, and the version of
+// QUIC if it is not version 1.
 func (t *TokenStore) Put(key string, token []byte) {
 	t.mu.Lock()
 	defer t.mu.Unlock()

@@ -3,6 +3,8 @@ package protect
 import (
 	"bytes"
 	"testing"
+
+	"github.com/cinnabar-quic/cinnabar/internal/wire"
 )
 
 // Nothing that comes from the wire panics, and nothing opens that was not sealed
@@ -10,7 +12,7 @@ import (
 func FuzzOpen(f *testing.F) {
 	f.Add([]byte{}, uint8(1), int64(-1), uint8(0))
 	for i, suite := range allSuites {
-		s, err := NewSealer(suite, testSecret(suite, 1))
+		s, err := NewSealer(wire.Version1, suite, testSecret(suite, 1))
 		if err != nil {
 			f.Fatal(err)
 		}
@@ -41,7 +43,7 @@ func FuzzOpen(f *testing.F) {
 		check("old key gone")
 		b.want("still alive", a.cheat(1, 1), OpenOK)
 
-		o, err := NewOpener(suite, a.secret)
+		o, err := NewOpener(wire.Version1, suite, a.secret)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -60,8 +62,8 @@ func FuzzSealOpen(f *testing.F) {
 			return
 		}
 		suite := allSuites[int(which)%len(allSuites)]
-		s, _ := NewSealer(suite, testSecret(suite, 1))
-		o, _ := NewOpener(suite, testSecret(suite, 1))
+		s, _ := NewSealer(wire.Version1, suite, testSecret(suite, 1))
+		o, _ := NewOpener(wire.Version1, suite, testSecret(suite, 1))
 		roundTripAt(t, s, o, first, pnLen, pn, payload, 1+int(headerLen))
 	})
 }

@@ -17,8 +17,10 @@ import (
 	"github.com/cinnabar-quic/cinnabar/internal/wire"
 )
 
-// suite is what a TLS 1.3 cipher suite means for packet protection.
+// suite is what a TLS 1.3 cipher suite means for packet protection in a version.
 type suite struct {
+	version *version
+
 	id     uint16
 	hash   func() hash.Hash
 	block  int // of the hash
@@ -34,17 +36,29 @@ type suite struct {
 // unlimited is past every packet number.
 const unlimited = 1 << 62
 
-// suites lists what QUIC may use. TLS_AES_128_CCM_8_SHA256 may not be used
+// suites lists what QUIC may use, by version. TLS_AES_128_CCM_8_SHA256 may not be used
 // (RFC 9001 §5.3), and crypto/tls has no CCM at all.
 var suites = [...]suite{
-	{tls.TLS_AES_128_GCM_SHA256, sha256.New, sha256.BlockSize, sha256.Size, 16, false, 1 << 23, 1 << 52},
-	{tls.TLS_AES_256_GCM_SHA384, sha512.New384, sha512.BlockSize, sha512.Size384, 32, false, 1 << 23, 1 << 52},
-	{tls.TLS_CHACHA20_POLY1305_SHA256, sha256.New, sha256.BlockSize, sha256.Size, 32, true, unlimited, 1 << 36},
+	aes128(&version1), aes256(&version1), chacha(&version1),
+	aes128(&version2), aes256(&version2), chacha(&version2),
 }
 
-func suiteInfo(id uint16) (*suite, error) {
+func aes128(v *version) suite {
+	return suite{v, tls.TLS_AES_128_GCM_SHA256, sha256.New, sha256.BlockSize, sha256.Size, 16, false, 1 << 23, 1 << 52}
+}
+
+func aes256(v *version) suite {
+	return suite{v, tls.TLS_AES_256_GCM_SHA384, sha512.New384, sha512.BlockSize, sha512.Size384, 32, false, 1 << 23, 1 << 52}
+}
+
+func chacha(v *version) suite {
+	return suite{v, tls.TLS_CHACHA20_POLY1305_SHA256, sha256.New, sha256.BlockSize, sha256.Size, 32, true, unlimited, 1 << 36}
+}
+
+func suiteInfo(version uint32, id uint16) (*suite, error) {
+	v := versionOf(version)
 	for i := range suites {
-		if suites[i].id == id {
+		if suites[i].id == id && suites[i].version == v {
 			return &suites[i], nil
 		}
 	}
@@ -98,7 +112,7 @@ func (s *suite) padded(key *[maxBlock]byte, pad byte, msg []byte) (sum [sha512.S
 }
 
 // nextSecret is the secret of the key phase that follows the one of secret (RFC 9001 §6.1).
-func (s *suite) nextSecret(secret []byte) []byte { return s.expand(secret, "quic ku", s.size) }
+func (s *suite) nextSecret(secret []byte) []byte { return s.expand(secret, s.version.ku, s.size) }
 
 // A packetKey is one AEAD key and its IV. The nonce is a field because what is
 // handed to an interface's method would otherwise move to the heap every time.
@@ -109,7 +123,7 @@ type packetKey struct {
 }
 
 func (k *packetKey) init(s *suite, secret []byte) error {
-	key := s.expand(secret, "quic key", s.keyLen)
+	key := s.expand(secret, s.version.key, s.keyLen)
 	var err error
 	if s.chacha {
 		k.aead, err = chacha20poly1305.New(key)
@@ -119,7 +133,7 @@ func (k *packetKey) init(s *suite, secret []byte) error {
 			k.aead, err = cipher.NewGCM(block)
 		}
 	}
-	copy(k.iv[:], s.expand(secret, "quic iv", len(k.iv)))
+	copy(k.iv[:], s.expand(secret, s.version.iv, len(k.iv)))
 	return err
 }
 
@@ -155,7 +169,7 @@ type headerKey struct {
 }
 
 func (k *headerKey) init(s *suite, secret []byte) error {
-	key := s.expand(secret, "quic hp", s.keyLen)
+	key := s.expand(secret, s.version.hp, s.keyLen)
 	if s.chacha {
 		k.block = nil
 		copy(k.chacha[:], key)

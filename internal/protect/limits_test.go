@@ -3,6 +3,8 @@ package protect
 import (
 	"strings"
 	"testing"
+
+	"github.com/cinnabar-quic/cinnabar/internal/wire"
 )
 
 // RFC 9001 §6.6: the limits of each AEAD.
@@ -120,7 +122,7 @@ func TestLoweredLimits(t *testing.T) {
 func TestIntegrityLimit(t *testing.T) {
 	a, b := newPair(t, allSuites[0])
 	b.keys.IntegrityLimit = 6
-	o, _ := NewOpener(allSuites[0], testSecret(allSuites[0], 1))
+	o, _ := NewOpener(wire.Version1, allSuites[0], testSecret(allSuites[0], 1))
 	o.Open(make([]byte, 40), 5, -1)
 	o.Open(make([]byte, 40), 5, -1)
 	b.keys.AddFailures(o.Failures())
@@ -149,7 +151,7 @@ func TestIntegrityLimit(t *testing.T) {
 // A packet that may not be sealed does not leave in clear by mistake.
 func TestPastLimitErases(t *testing.T) {
 	a, _ := newPair(t, allSuites[0])
-	s, _ := NewSealer(allSuites[0], a.secret)
+	s, _ := NewSealer(wire.Version1, allSuites[0], a.secret)
 	a.keys.write.sealed, s.sealed = 1<<23, 1<<23
 	for _, seal := range []func([]byte, int, int, int64) []byte{a.keys.Seal, s.Seal, new(OneRTT).Seal} {
 		pkt := append(make([]byte, 0, 40), "\x41dcid\x00\x07in clear"...)
@@ -161,7 +163,7 @@ func TestPastLimitErases(t *testing.T) {
 
 // A sealer outside 1-RTT has the same limit, though no handshake comes near it.
 func TestSealerLimit(t *testing.T) {
-	s, _ := NewSealer(allSuites[0], testSecret(allSuites[0], 1))
+	s, _ := NewSealer(wire.Version1, allSuites[0], testSecret(allSuites[0], 1))
 	s.sealed = 1<<23 - 1
 	if sealed(s, 1, "the last") == nil || sealed(s, 2, "one too many") != nil {
 		t.Error("the limit is elsewhere")

@@ -61,9 +61,9 @@ const (
 	oldProbes = 4
 )
 
-// SetRead installs the first secret for packets to open.
-func (k *OneRTT) SetRead(suite uint16, secret []byte) error {
-	info, err := suiteInfo(suite)
+// SetRead installs the first secret for packets of a version to open.
+func (k *OneRTT) SetRead(version uint32, suite uint16, secret []byte) error {
+	info, err := suiteInfo(version, suite)
 	if err != nil {
 		return err
 	}
@@ -83,9 +83,9 @@ func (k *OneRTT) SetRead(suite uint16, secret []byte) error {
 	return nil
 }
 
-// SetWrite installs the first secret for packets to seal.
-func (k *OneRTT) SetWrite(suite uint16, secret []byte) error {
-	info, err := suiteInfo(suite)
+// SetWrite installs the first secret for packets of a version to seal.
+func (k *OneRTT) SetWrite(version uint32, suite uint16, secret []byte) error {
+	info, err := suiteInfo(version, suite)
 	if err != nil {
 		return err
 	}

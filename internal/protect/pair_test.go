@@ -5,6 +5,7 @@ import (
 	"testing"
 
 	"github.com/cinnabar-quic/cinnabar/internal/mono"
+	"github.com/cinnabar-quic/cinnabar/internal/wire"
 )
 
 // end is one of two endpoints whose keys match. Tests read as a script of what
@@ -25,8 +26,8 @@ func newPair(t testing.TB, suite uint16) (a, b *end) {
 	a = &end{t: t, name: "a", suite: suite, secret: testSecret(suite, 0xa), largest: -1}
 	b = &end{t: t, name: "b", suite: suite, secret: testSecret(suite, 0xb), largest: -1}
 	for _, err := range []error{
-		a.keys.SetWrite(suite, a.secret), a.keys.SetRead(suite, b.secret),
-		b.keys.SetWrite(suite, b.secret), b.keys.SetRead(suite, a.secret),
+		a.keys.SetWrite(wire.Version1, suite, a.secret), a.keys.SetRead(wire.Version1, suite, b.secret),
+		b.keys.SetWrite(wire.Version1, suite, b.secret), b.keys.SetRead(wire.Version1, suite, a.secret),
 	} {
 		if err != nil {
 			t.Fatal(err)
@@ -61,7 +62,7 @@ func (e *end) send() []byte {
 // phase bit that belongs to them.
 func (e *end) cheat(pn int64, phase int) []byte {
 	e.t.Helper()
-	info, err := suiteInfo(e.suite)
+	info, err := suiteInfo(wire.Version1, e.suite)
 	if err != nil {
 		e.t.Fatal(err)
 	}

@@ -1,4 +1,4 @@
-// Package protect is RFC 9001 §5 and §6: packet protection, header protection,
+// Package protect is RFC 9001 §5 and §6, and RFC 9369 §3.3: packet protection, header protection,
 // key phases, the limits on the use of an AEAD, and the Retry integrity tag.
 //
 // A packet is sealed and opened in place. Nothing here keeps state about a
@@ -29,10 +29,10 @@ type Sealer struct {
 	limit  int64
 }
 
-// NewSealer returns a sealer for the traffic secret of a TLS 1.3 cipher suite,
-// whose number is crypto/tls's. The error names a suite QUIC cannot use.
-func NewSealer(suite uint16, secret []byte) (*Sealer, error) {
-	info, err := suiteInfo(suite)
+// NewSealer returns a sealer, in a version of QUIC, for the traffic secret of a TLS 1.3
+// cipher suite, whose number is crypto/tls's. The error names a suite QUIC cannot use.
+func NewSealer(version uint32, suite uint16, secret []byte) (*Sealer, error) {
+	info, err := suiteInfo(version, suite)
 	if err != nil {
 		return nil, err
 	}
@@ -75,10 +75,10 @@ type Opener struct {
 	failures int64
 }
 
-// NewOpener returns an opener for the traffic secret of a TLS 1.3 cipher suite,
-// whose number is crypto/tls's. The error names a suite QUIC cannot use.
-func NewOpener(suite uint16, secret []byte) (*Opener, error) {
-	info, err := suiteInfo(suite)
+// NewOpener returns an opener, in a version of QUIC, for the traffic secret of a TLS 1.3
+// cipher suite, whose number is crypto/tls's. The error names a suite QUIC cannot use.
+func NewOpener(version uint32, suite uint16, secret []byte) (*Opener, error) {
+	info, err := suiteInfo(version, suite)
 	if err != nil {
 		return nil, err
 	}
@@ -111,18 +111,12 @@ func (o *Opener) Open(pkt []byte, pnOff int, largest int64) (Opened, bool) {
 // integrity limit of the connection: see OneRTT.AddFailures.
 func (o *Opener) Failures() int64 { return o.failures }
 
-// InitialSecrets returns the secrets of a version 1 client's and server's
-// Initial packets, for TLS_AES_128_GCM_SHA256. dcid is the Destination
+// InitialSecrets returns the secrets of a client's and a server's Initial packets
+// in a version, for TLS_AES_128_GCM_SHA256. dcid is the Destination
 // Connection ID of the client's first Initial, or of its first after a Retry
 // (RFC 9001 §5.2).
-func InitialSecrets(dcid []byte) (client, server []byte) {
-	info, _ := suiteInfo(tls.TLS_AES_128_GCM_SHA256)
-	initial := info.extract(dcid, initialSalt[:])
+func InitialSecrets(version uint32, dcid []byte) (client, server []byte) {
+	info, _ := suiteInfo(version, tls.TLS_AES_128_GCM_SHA256)
+	initial := info.extract(dcid, info.version.salt[:])
 	return info.expand(initial, "client in", 32), info.expand(initial, "server in", 32)
-}
-
-// initialSalt is version 1's (RFC 9001 §5.2).
-var initialSalt = [20]byte{
-	0x38, 0x76, 0x2c, 0xf7, 0xf5, 0x59, 0x34, 0xb3, 0x4d, 0x17,
-	0x9a, 0xe6, 0xa4, 0xc8, 0x0c, 0xad, 0xcc, 0xbb, 0x7f, 0x0a,
 }

@@ -14,7 +14,7 @@ var allSuites = []uint16{tls.TLS_AES_128_GCM_SHA256, tls.TLS_AES_256_GCM_SHA384,
 
 // testSecret is a traffic secret of the suite's length.
 func testSecret(suite uint16, seed byte) []byte {
-	info, err := suiteInfo(suite)
+	info, err := suiteInfo(wire.Version1, suite)
 	if err != nil {
 		panic(err)
 	}
@@ -30,8 +30,8 @@ func eachSuite(t *testing.T, f func(t *testing.T, suite uint16)) {
 // A packet comes back as it was, whatever its form, packet number and length.
 func TestSealOpen(t *testing.T) {
 	eachSuite(t, func(t *testing.T, suite uint16) {
-		s, _ := NewSealer(suite, testSecret(suite, 1))
-		o, _ := NewOpener(suite, testSecret(suite, 1))
+		s, _ := NewSealer(wire.Version1, suite, testSecret(suite, 1))
+		o, _ := NewOpener(wire.Version1, suite, testSecret(suite, 1))
 		for _, first := range []byte{0xc0, 0xd0, 0xe0, 0x40, 0x44, 0x60} {
 			for pnLen := 1; pnLen <= 4; pnLen++ {
 				for _, pn := range []int64{0, 1, 0x7f, 0xabcd, 0xabcdef, 1<<32 - 1, 1<<62 - 1} {
@@ -84,8 +84,8 @@ func sealed(s *Sealer, pn int64, payload string) []byte {
 // bytes, where a stateless reset token would stand (RFC 9000 §10.3.1).
 func TestEveryBitCounts(t *testing.T) {
 	eachSuite(t, func(t *testing.T, suite uint16) {
-		s, _ := NewSealer(suite, testSecret(suite, 1))
-		o, _ := NewOpener(suite, testSecret(suite, 1))
+		s, _ := NewSealer(wire.Version1, suite, testSecret(suite, 1))
+		o, _ := NewOpener(wire.Version1, suite, testSecret(suite, 1))
 		good := sealed(s, 7, "some frames")
 		for bit := range 8 * len(good) {
 			pkt := append([]byte(nil), good...)
@@ -107,10 +107,10 @@ func TestEveryBitCounts(t *testing.T) {
 // RFC 9001 §5.4.2: a packet too short to sample is dropped; it is no failure of the AEAD.
 func TestTooShort(t *testing.T) {
 	eachSuite(t, func(t *testing.T, suite uint16) {
-		s, _ := NewSealer(suite, testSecret(suite, 1))
-		o, _ := NewOpener(suite, testSecret(suite, 1))
+		s, _ := NewSealer(wire.Version1, suite, testSecret(suite, 1))
+		o, _ := NewOpener(wire.Version1, suite, testSecret(suite, 1))
 		var k OneRTT
-		if err := k.SetRead(suite, testSecret(suite, 1)); err != nil {
+		if err := k.SetRead(wire.Version1, suite, testSecret(suite, 1)); err != nil {
 			t.Fatal(err)
 		}
 		pkt := sealed(s, 7, "....")
@@ -141,7 +141,7 @@ func mustPanic(t *testing.T, want string, f func()) {
 
 // What only a bug of ours can do is caught.
 func TestSealBugs(t *testing.T) {
-	s, _ := NewSealer(allSuites[0], testSecret(allSuites[0], 1))
+	s, _ := NewSealer(wire.Version1, allSuites[0], testSecret(allSuites[0], 1))
 	mustPanic(t, "BUG: no room for the tag", func() { s.Seal(make([]byte, 30), 1, 1, 0) })
 	mustPanic(t, "BUG: packet too short to sample: pad packet number and payload to four bytes",
 		func() { s.Seal(make([]byte, 4, 30), 1, 1, 0) })
@@ -152,9 +152,9 @@ func TestSealBugs(t *testing.T) {
 func TestUnknownSuite(t *testing.T) {
 	const want = "protect: cipher suite 0x1304 has no packet protection"
 	var k OneRTT
-	_, sealErr := NewSealer(0x1304, make([]byte, 32))
-	_, openErr := NewOpener(0x1304, make([]byte, 32))
-	for _, err := range []error{sealErr, openErr, k.SetRead(0x1304, make([]byte, 32)), k.SetWrite(0x1304, make([]byte, 32))} {
+	_, sealErr := NewSealer(wire.Version1, 0x1304, make([]byte, 32))
+	_, openErr := NewOpener(wire.Version1, 0x1304, make([]byte, 32))
+	for _, err := range []error{sealErr, openErr, k.SetRead(wire.Version1, 0x1304, make([]byte, 32)), k.SetWrite(wire.Version1, 0x1304, make([]byte, 32))} {
 		if err == nil || err.Error() != want {
 			t.Errorf("error %v, want %s", err, want)
 		}
@@ -172,10 +172,10 @@ func TestInitialSecretsAgree(t *testing.T) {
 		for i := range dcid {
 			dcid[i] = byte(rng.Uint32())
 		}
-		client, server := InitialSecrets(dcid)
+		client, server := InitialSecrets(wire.Version1, dcid)
 		for _, secret := range [][]byte{client, server} {
-			s, _ := NewSealer(tls.TLS_AES_128_GCM_SHA256, secret)
-			o, _ := NewOpener(tls.TLS_AES_128_GCM_SHA256, secret)
+			s, _ := NewSealer(wire.Version1, tls.TLS_AES_128_GCM_SHA256, secret)
+			o, _ := NewOpener(wire.Version1, tls.TLS_AES_128_GCM_SHA256, secret)
 			roundTrip(t, s, o, 0xc1, 2, 3, 40)
 		}
 		if bytes.Equal(client, server) {
@@ -186,8 +186,8 @@ func TestInitialSecretsAgree(t *testing.T) {
 
 func TestNoAllocation(t *testing.T) {
 	eachSuite(t, func(t *testing.T, suite uint16) {
-		s, _ := NewSealer(suite, testSecret(suite, 1))
-		o, _ := NewOpener(suite, testSecret(suite, 1))
+		s, _ := NewSealer(wire.Version1, suite, testSecret(suite, 1))
+		o, _ := NewOpener(wire.Version1, suite, testSecret(suite, 1))
 		buf := append(make([]byte, 0, 1452), 0x41, 'd', 'c', 'i', 'd')
 		pn := int64(0)
 		got := testing.AllocsPerRun(100, func() {
@@ -243,11 +243,11 @@ func BenchmarkSealOpen(b *testing.B) {
 func BenchmarkInitialKeys(b *testing.B) {
 	b.ReportAllocs()
 	for b.Loop() {
-		client, server := InitialSecrets([]byte("12345678"))
-		if _, err := NewOpener(tls.TLS_AES_128_GCM_SHA256, client); err != nil {
+		client, server := InitialSecrets(wire.Version1, []byte("12345678"))
+		if _, err := NewOpener(wire.Version1, tls.TLS_AES_128_GCM_SHA256, client); err != nil {
 			b.Fatal(err)
 		}
-		if _, err := NewSealer(tls.TLS_AES_128_GCM_SHA256, server); err != nil {
+		if _, err := NewSealer(wire.Version1, tls.TLS_AES_128_GCM_SHA256, server); err != nil {
 			b.Fatal(err)
 		}
 	}

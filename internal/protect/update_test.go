@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/cinnabar-quic/cinnabar/internal/mono"
+	"github.com/cinnabar-quic/cinnabar/internal/wire"
 )
 
 const pto = 100 * time.Millisecond
@@ -201,7 +202,7 @@ func TestFirstUpdateComesFirst(t *testing.T) {
 func TestUpdateBeforeWriteKeys(t *testing.T) {
 	a, _ := newPair(t, allSuites[0])
 	b := &end{t: t, name: "b", suite: a.suite, largest: -1}
-	if err := b.keys.SetRead(a.suite, a.secret); err != nil {
+	if err := b.keys.SetRead(wire.Version1, a.suite, a.secret); err != nil {
 		t.Fatal(err)
 	}
 	b.want("in time", a.send(), OpenOK)

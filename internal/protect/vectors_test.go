@@ -29,14 +29,14 @@ const vectorDCID = "8394c8f03e515708"
 
 // RFC 9001 §A.1: the keys of Initial packets.
 func TestVectorInitialKeys(t *testing.T) {
-	info, err := suiteInfo(tls.TLS_AES_128_GCM_SHA256)
+	info, err := suiteInfo(wire.Version1, tls.TLS_AES_128_GCM_SHA256)
 	if err != nil {
 		t.Fatal(err)
 	}
 	dcid := unhex(t, vectorDCID)
-	wantHex(t, "initial secret", info.extract(dcid, initialSalt[:]),
+	wantHex(t, "initial secret", info.extract(dcid, version1.salt[:]),
 		"7db5df06e7a69e432496adedb00851923595221596ae2ae9fb8115c1e9ed0a44")
-	client, server := InitialSecrets(dcid)
+	client, server := InitialSecrets(wire.Version1, dcid)
 	for _, v := range []struct {
 		name                   string
 		got                    []byte
@@ -56,6 +56,7 @@ func TestVectorInitialKeys(t *testing.T) {
 
 // vector is a whole packet: in clear, and as it stands on the wire.
 type vector struct {
+	version    uint32
 	suite      uint16
 	secret     []byte
 	header     string
@@ -70,7 +71,7 @@ func (v *vector) check(t *testing.T) {
 	t.Helper()
 	header := unhex(t, v.header)
 	pnOff := len(header) - v.pnLen
-	s, err := NewSealer(v.suite, v.secret)
+	s, err := NewSealer(v.version, v.suite, v.secret)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -79,7 +80,7 @@ func (v *vector) check(t *testing.T) {
 	wantHex(t, "sealed", pkt, v.wire)
 	wantHex(t, "mask", s.header.mask[:5], v.mask)
 
-	o, err := NewOpener(v.suite, v.secret)
+	o, err := NewOpener(v.version, v.suite, v.secret)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -91,11 +92,11 @@ func (v *vector) check(t *testing.T) {
 
 // RFC 9001 §A.2: a client's Initial, padded, with a packet number of four bytes.
 func TestVectorClientInitial(t *testing.T) {
-	client, _ := InitialSecrets(unhex(t, vectorDCID))
+	client, _ := InitialSecrets(wire.Version1, unhex(t, vectorDCID))
 	payload := make([]byte, 1162)
 	copy(payload, unhex(t, clientCrypto))
 	v := vector{
-		suite: tls.TLS_AES_128_GCM_SHA256, secret: client,
+		version: wire.Version1, suite: tls.TLS_AES_128_GCM_SHA256, secret: client,
 		header: "c300000001088394c8f03e5157080000449e00000002", payload: payload,
 		pnLen: 4, pn: 2, largest: -1, mask: "437b9aec36", wire: clientPacket,
 	}
@@ -104,9 +105,9 @@ func TestVectorClientInitial(t *testing.T) {
 
 // RFC 9001 §A.3: a server's Initial, with a packet number of two bytes.
 func TestVectorServerInitial(t *testing.T) {
-	_, server := InitialSecrets(unhex(t, vectorDCID))
+	_, server := InitialSecrets(wire.Version1, unhex(t, vectorDCID))
 	v := vector{
-		suite: tls.TLS_AES_128_GCM_SHA256, secret: server,
+		version: wire.Version1, suite: tls.TLS_AES_128_GCM_SHA256, secret: server,
 		header: "c1000000010008f067a5502a4262b50040750001", payload: unhex(t, serverPayload),
 		pnLen: 2, pn: 1, largest: -1, mask: "2ec0d8356a", wire: serverPacket,
 	}
@@ -118,15 +119,15 @@ func TestVectorRetry(t *testing.T) {
 	retry := unhex(t, retryPacket)
 	body, tag := retry[:len(retry)-16], retry[len(retry)-16:]
 	dcid := wire.MakeConnectionID(unhex(t, vectorDCID))
-	got := RetryTag(&dcid, body)
+	got := RetryTag(wire.Version1, &dcid, body)
 	wantHex(t, "tag", got[:], hex.EncodeToString(tag))
 
 	other := wire.MakeConnectionID(unhex(t, "8394c8f03e515709"))
-	if got := RetryTag(&other, body); bytes.Equal(got[:], tag) {
+	if got := RetryTag(wire.Version1, &other, body); bytes.Equal(got[:], tag) {
 		t.Error("the tag does not depend on the original connection ID")
 	}
 	body[len(body)-1] ^= 1
-	if got := RetryTag(&dcid, body); bytes.Equal(got[:], tag) {
+	if got := RetryTag(wire.Version1, &dcid, body); bytes.Equal(got[:], tag) {
 		t.Error("the tag does not depend on the packet")
 	}
 }
@@ -135,7 +136,7 @@ const chachaSecret = "9ac312a7f877468ebe69422748ad00a15443f18203a07d6060f688f30f
 
 // RFC 9001 §A.5: the keys of ChaCha20-Poly1305, and of the key phase after.
 func TestVectorChaChaKeys(t *testing.T) {
-	info, err := suiteInfo(tls.TLS_CHACHA20_POLY1305_SHA256)
+	info, err := suiteInfo(wire.Version1, tls.TLS_CHACHA20_POLY1305_SHA256)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -156,7 +157,7 @@ func TestVectorChaChaKeys(t *testing.T) {
 // RFC 9001 §A.5: the shortest packet there is, with a packet number of three bytes.
 func TestVectorChaChaShort(t *testing.T) {
 	v := vector{
-		suite: tls.TLS_CHACHA20_POLY1305_SHA256, secret: unhex(t, chachaSecret),
+		version: wire.Version1, suite: tls.TLS_CHACHA20_POLY1305_SHA256, secret: unhex(t, chachaSecret),
 		header: "4200bff4", payload: []byte{0x01},
 		pnLen: 3, pn: 654360564, largest: 654360563,
 		mask: "aefefe7d03", wire: "4cfe4189655e5cd55c41f69080575d7999c25a5bfb",
@@ -164,7 +165,7 @@ func TestVectorChaChaShort(t *testing.T) {
 	v.check(t)
 
 	var k OneRTT
-	if err := k.SetRead(v.suite, v.secret); err != nil {
+	if err := k.SetRead(wire.Version1, v.suite, v.secret); err != nil {
 		t.Fatal(err)
 	}
 	got, result := k.Open(0, unhex(t, v.wire), 1, v.largest)

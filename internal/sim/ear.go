@@ -32,12 +32,12 @@ type ear struct {
 
 const shortHeader = 1 + 8 // connection IDs here have 8 bytes
 
-// secret takes a secret from TLS: the end writes with it.
-func (a *ear) secret(ev *transport.TLSEvent) {
+// secret takes a secret from TLS: the end writes with it, in the version in use.
+func (a *ear) secret(version uint32, ev *transport.TLSEvent) {
 	if ev.Kind != transport.TLSWriteSecret || ev.Level != transport.LevelApp {
 		return
 	}
-	if a.keys.SetRead(ev.Suite, ev.Data) != nil || a.keys.SetWrite(ev.Suite, ev.Data) != nil {
+	if a.keys.SetRead(version, ev.Suite, ev.Data) != nil || a.keys.SetWrite(version, ev.Suite, ev.Data) != nil {
 		panic("BUG: a secret that protects nothing")
 	}
 	a.largest = -1

@@ -59,6 +59,7 @@ func newEndpoint(w *World, name string, addr netip.AddrPort, setup Setup, chance
 	e.fill(setup.Mux.ResetSecret[:])
 	e.fill(setup.Mux.TokenSecret[:])
 	e.Mux = transport.NewMux(w.now, setup.Mux)
+	e.Mux.SetVersions(setup.Config.Versions)
 	if setup.Config.Params == (wire.Parameters{}) {
 		setup.Config.Params = DefaultParameters()
 	}

@@ -12,8 +12,9 @@ import (
 // Engine is a TLS stack as a session drives it. The order of what comes out is
 // that of crypto/tls.
 type Engine interface {
-	// Start begins the handshake with our transport parameters.
-	Start(parameters []byte)
+	// Start begins the handshake. The function returns our transport parameters: a
+	// server's are ready as soon as Next has brought out the client's.
+	Start(parameters func() []byte)
 	// Handle takes bytes of the peer's, in order in each level. The engine owns them.
 	Handle(level transport.Level, data []byte)
 	// Next returns what the engine has to say next, false if nothing. It is
@@ -79,28 +80,33 @@ type script struct {
 	Script
 	server     bool
 	rand       func([]byte)
-	parameters []byte
+	parameters func() []byte
 	want       byte // type of the next message; 0 after the handshake
 	in         [transport.LevelApp + 1][]byte
 	said       []byte // the seed and all messages so far
 	early      bool   // client: 0-RTT was tried; server: and will be taken
 	out        []transport.TLSEvent
+	more       func() // goes on when all of out is taken
 	failed     bool
 }
 
-func (e *script) Start(parameters []byte) {
+func (e *script) Start(parameters func() []byte) {
 	e.parameters = parameters
 	if e.server {
 		return
 	}
 	e.early = e.Early
-	e.write(transport.LevelInitial, e.message(clientHello, e.ClientHello, hello(0, e.early, parameters)))
+	e.write(transport.LevelInitial, e.message(clientHello, e.ClientHello, hello(0, e.early, parameters())))
 	if e.early {
 		e.secret(transport.TLSWriteSecret, transport.LevelEarly, "early")
 	}
 }
 
 func (e *script) Next() (transport.TLSEvent, bool) {
+	if more := e.more; len(e.out) == 0 && more != nil {
+		e.more = nil
+		more()
+	}
 	if len(e.out) == 0 {
 		return transport.TLSEvent{}, false
 	}
@@ -168,11 +174,16 @@ func (e *script) take(level transport.Level, typ byte, msg []byte) {
 	}
 }
 
-// answer is the server's flight.
+// answer begins the server's flight.
 func (e *script) answer(body []byte) {
 	_, early, parameters := readHello(body)
 	e.early = e.Early && early
 	e.tell(transport.TLSEvent{Kind: transport.TLSParameters, Data: parameters})
+	e.more = e.flight
+}
+
+// flight is the rest of the server's answer.
+func (e *script) flight() {
 	if e.early {
 		e.secret(transport.TLSReadSecret, transport.LevelEarly, "early")
 	}
@@ -180,7 +191,7 @@ func (e *script) answer(body []byte) {
 	e.secret(transport.TLSWriteSecret, transport.LevelHandshake, "server handshake")
 	e.secret(transport.TLSReadSecret, transport.LevelHandshake, "client handshake")
 
-	extensions := e.message(encryptedExtensions, 0, hello(0, e.early, e.parameters))
+	extensions := e.message(encryptedExtensions, 0, hello(0, e.early, e.parameters()))
 	e.write(transport.LevelHandshake, extensions)
 	e.write(transport.LevelHandshake, e.message(certificate, e.Certificate-len(extensions)-finishedLen, nil))
 	e.sendFinished()

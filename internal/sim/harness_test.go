@@ -149,7 +149,7 @@ func TestScript(t *testing.T) {
 			}
 		}
 		for i, e := range ends {
-			e.Start([]byte{byte(i)})
+			e.Start(func() []byte { return []byte{byte(i)} })
 			pump(i)
 		}
 		for len(queue[0])+len(queue[1]) > 0 {

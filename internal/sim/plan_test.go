@@ -82,6 +82,7 @@ func newRun(seed uint64) *run {
 	server, client := r.drawSetup(), r.drawSetup()
 	r.drawDatagrams(&server, &client)
 	r.drawEarly(&server, &client)
+	r.drawVersions(&server, &client)
 	if r.chance(10) {
 		r.say("preferred address")
 		server.Config.Params.PreferredAddress = &wire.PreferredAddress{IPv4: preferredAddr}
@@ -143,6 +144,33 @@ func (r *run) drawEarly(server, client *sim.Setup) {
 	r.say("0-RTT that is refused")
 	p.MaxData, p.MaxStreamsBidi = r.bytes(10, 2<<20), 1+r.rand.Int64N(100) // less or more than now
 	p.MaxStreamDataBidiRemote, p.MaxStreamDataUni = r.bytes(10, 1<<20), r.bytes(10, 1<<20)
+}
+
+// drawVersions draws what versions the ends speak, and like.
+func (r *run) drawVersions(server, client *sim.Setup) {
+	const v1, v2 = wire.Version1, wire.Version2
+	chances := rand.New(rand.NewPCG(r.seed, 9368)) // so that the rest of a seed's run is what it was
+	switch n := chances.IntN(100); {
+	case n < 15:
+		r.say("server likes version 2")
+		server.Config.Versions = []uint32{v2, v1}
+	case n < 20:
+		r.say("client likes version 2")
+		client.Config.Versions = []uint32{v2, v1}
+	case n < 25:
+		r.say("version 2")
+		client.Config.FirstVersion = v2
+		server.Config.Versions = []uint32{v2}
+	case n < 30:
+		r.say("from version 2 to 1")
+		client.Config.FirstVersion = v2
+	case n < 40:
+		r.say("server without the version of the first flight")
+		client.Config.FirstVersion, server.Config.Versions = v2, []uint32{v1}
+		if n%2 == 1 {
+			client.Config.FirstVersion, server.Config.Versions = v1, []uint32{v2}
+		}
+	}
 }
 
 func (r *run) drawSetup() sim.Setup {

@@ -42,7 +42,7 @@ var must = []string{
 	"network: lost", "network: tail-dropped", "network: too big", "network: blackholed", "network: corrupted",
 	"network: corrupt and dropped", "network: reordered", "network: duplicated", "network: marked", "network: bleached",
 	"network: rebound", "network: unmapped",
-	"Retry packets", "NEW_TOKEN tokens", "key updates", "key updates asked for", "streams with 0-RTT data",
+	"Retry packets", "NEW_TOKEN tokens", "compatible negotiations", "incompatible negotiations", "key updates", "key updates asked for", "streams with 0-RTT data",
 	"streams reset", "streams stopped", "streams stopped by the peer",
 	"moves to a preferred address", "graceful closes", "silent ends", "idle ends", "migrations asked for", "paths validated",
 	"packets lost", "probe timeouts", "spurious losses", "persistent congestion", "ECN failures", "congestion events",
@@ -340,6 +340,10 @@ func (r *run) count() {
 
 func (r *run) countEnd(s *sim.Session) {
 	st := s.Conn.Stats()
+	if s.Conn.Version() != s.Conn.FirstVersion() {
+		r.stats["compatible negotiations"]++
+	}
+	r.stats["incompatible negotiations"] += uint64(s.Seen[transport.EventRestart])
 	r.stats["NEW_TOKEN tokens"] += uint64(s.Seen[transport.EventNewToken])
 	r.stats["key updates"] += st.KeyUpdates
 	r.stats["paths validated"] += uint64(s.PathsGood)

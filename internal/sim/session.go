@@ -50,7 +50,7 @@ func newSession(e *Endpoint, c *transport.Conn, engine Engine) *Session {
 }
 
 func (s *Session) start() {
-	s.engine.Start(s.Conn.LocalParameters())
+	s.engine.Start(s.Conn.LocalParameters)
 	s.pump()
 }
 
@@ -61,7 +61,7 @@ func (s *Session) pump() {
 		if !ok {
 			return
 		}
-		s.ear.secret(&ev)
+		s.ear.secret(s.Conn.Version(), &ev)
 		s.Conn.Handshake(s.End.world.now, ev)
 	}
 }
@@ -163,6 +163,9 @@ func (s *Session) note(ev *transport.Event) {
 		s.engine.Handle(ev.Level, ev.Data)
 		s.pump()
 		return
+	case transport.EventRestart:
+		s.engine, s.thoughts = s.End.setup.Engine(false, s.End.fill), nil
+		s.start()
 	case transport.EventParameters:
 		s.meet()
 	case transport.EventSecure:

@@ -27,10 +27,11 @@ import (
 
 // stack is crypto/tls as an engine.
 type stack struct {
-	conn   *tls.QUICConn
-	server bool
-	failed *wire.Error
-	told   bool // of failed
+	conn       *tls.QUICConn
+	parameters func() []byte
+	server     bool
+	failed     *wire.Error
+	told       bool // of failed
 }
 
 var wallClock = time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC)
@@ -66,8 +67,10 @@ func newStacks(t testing.TB) func(server bool, _ func([]byte)) sim.Engine {
 	}
 }
 
-func (e *stack) Start(parameters []byte) {
-	e.conn.SetTransportParameters(parameters)
+func (e *stack) Start(parameters func() []byte) {
+	if e.parameters = parameters; !e.server {
+		e.conn.SetTransportParameters(parameters())
+	}
 	e.take(e.conn.Start(context.Background()))
 }
 
@@ -105,6 +108,9 @@ func (e *stack) Next() (transport.TLSEvent, bool) {
 			out.Kind = transport.TLSWriteData
 		case tls.QUICTransportParameters:
 			out.Kind = transport.TLSParameters
+		case tls.QUICTransportParametersRequired:
+			e.conn.SetTransportParameters(e.parameters())
+			continue
 		case tls.QUICHandshakeDone:
 			out.Kind = transport.TLSDone
 			if e.server {

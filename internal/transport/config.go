@@ -19,6 +19,10 @@ type Config struct {
 	ResetToken func(wire.ConnectionID) wire.ResetToken // our stateless reset token for one of our IDs
 	Tokens     *Tokens                                 // server: makes NEW_TOKEN tokens; nil for none
 
+	// Versions are what this end speaks, most preferred first, of wire.Versions. Nil is all of
+	// them: a client then prefers version 1, and a server what its client does.
+	Versions []uint32
+
 	CongestionControl   string        // "cubic", the default, or "reno"
 	MaxDatagram         int           // largest datagram that path MTU discovery tries; 0 is 1452
 	InitialDatagram     int           // size before discovery; 0 is 1200
@@ -36,7 +40,8 @@ type Config struct {
 
 	// Client only.
 	AcceptPreferred bool              // move to the server's preferred address
-	Token           []byte            // from an earlier EventNewToken
+	FirstVersion    uint32            // of the first flight, of Versions; 0 is version 1 if that is among them, or else the first
+	Token           []byte            // from an earlier EventNewToken, in a connection of FirstVersion
 	DCID            wire.ConnectionID // of the first packets, 8 bytes or more; empty is random
 	Delayed         bool              // send nothing, and let no time run, until Begin
 	Resumed         *wire.Parameters  // the server's parameters, remembered with the ticket; nil means no 0-RTT

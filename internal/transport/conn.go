@@ -20,8 +20,10 @@ type Conn struct {
 	// Value is the owner's: the connection does not look at it.
 	Value any
 
-	cfg    *Config
-	server bool
+	cfg     *Config
+	server  bool
+	version uint32 // of packets that we send; in the end the Negotiated Version
+	chosen  uint32 // of the client's first flight
 
 	life    life
 	noError uint64     // the application's code for an end in order
@@ -69,7 +71,7 @@ type Conn struct {
 // NewClient returns a client's connection on the given path. Its first flight
 // leaves once TLS has been fed to Handshake.
 func NewClient(now mono.Time, path dgram.Path, cfg *Config) *Conn {
-	c := newConn(now, path, cfg, false)
+	c := newConn(now, path, cfg, cfg.First(), false)
 	original := cfg.DCID
 	if original.Len() == 0 {
 		original = c.randomID(connIDLen)
@@ -79,6 +81,7 @@ func NewClient(now mono.Time, path dgram.Path, cfg *Config) *Conn {
 	c.hs.token = cfg.Token
 	c.params.HasInitialSCID = true
 	c.params.InitialSCID = c.ids.issueFirst(c)
+	c.tellVersions()
 	c.setInitialKeys(original)
 	if cfg.Resumed != nil {
 		c.peer = *cfg.Resumed
@@ -107,6 +110,7 @@ func (c *Conn) held() bool { return c.hs != nil && c.hs.held }
 // Opening is what a server knows of a client from its first packet.
 type Opening struct {
 	Path         dgram.Path
+	Version      uint32            // as in the packet
 	DCID         wire.ConnectionID // as in the packet
 	SCID         wire.ConnectionID // as in the packet, which may yet turn out not to be authentic
 	OriginalDCID wire.ConnectionID // before a Retry; DCID if there was none
@@ -117,7 +121,7 @@ type Opening struct {
 // NewServer returns a server's connection for a client's first packet, which is
 // to be handed to Receive next.
 func NewServer(now mono.Time, o Opening, cfg *Config) *Conn {
-	c := newConn(now, o.Path, cfg, true)
+	c := newConn(now, o.Path, cfg, o.Version, true)
 	c.ids.original = o.DCID
 	c.ids.peerInitial(o.SCID)
 	c.events.push(Event{Kind: EventIssued, Detail: &Detail{CID: o.DCID}})
@@ -134,6 +138,7 @@ func NewServer(now mono.Time, o Opening, cfg *Config) *Conn {
 		p.PreferredAddress = &offer
 	}
 	c.paths.active().validated = o.Validated
+	c.tellVersions()
 	c.setInitialKeys(o.DCID)
 	if c.qlog != nil {
 		c.qlog.begin(c)
@@ -141,8 +146,9 @@ func NewServer(now mono.Time, o Opening, cfg *Config) *Conn {
 	return c
 }
 
-func newConn(now mono.Time, path dgram.Path, cfg *Config, server bool) *Conn {
+func newConn(now mono.Time, path dgram.Path, cfg *Config, version uint32, server bool) *Conn {
 	c := &Conn{cfg: cfg, server: server, params: cfg.Params, peer: wire.DefaultParameters()}
+	c.version, c.chosen = version, version
 	c.params.ActiveCIDLimit = min(max(cfg.Params.ActiveCIDLimit, 2), maxRemoteIDs)
 	c.hs = newHandshake(now.Add(cfg.handshakeTimeout()), cfg)
 	c.life.until, c.paceUntil, c.ids.originalUntil = mono.Never, mono.Never, mono.Never
@@ -235,7 +241,8 @@ func (c *Conn) UsingEarlyData() bool { return c.early == earlyTried || c.early =
 // SentEarly reports whether a client has sent anything in 0-RTT packets.
 func (c *Conn) SentEarly() bool { return c.earlySent }
 
-// LocalParameters returns our transport parameters as TLS is to carry them.
+// LocalParameters returns our transport parameters as TLS is to carry them: a server's
+// are complete when it knows the client's, because they tell the version.
 func (c *Conn) LocalParameters() []byte {
 	b := c.params.Append(make([]byte, 0, 256))
 	return wire.AppendGrease(b, c.random64(), nil)
@@ -256,6 +263,9 @@ func (c *Conn) setPeerParameters(now mono.Time, b []byte) *wire.Error {
 		return err
 	}
 	if err := c.ids.authenticate(c, &p); err != nil {
+		return err
+	}
+	if err := c.negotiate(p.Versions); err != nil {
 		return err
 	}
 	if c.early == earlyTried && !c.server && c.cfg.Resumed != nil && lowered(c.cfg.Resumed, &p) {

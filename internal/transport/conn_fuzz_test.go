@@ -20,8 +20,8 @@ import (
 func FuzzMuxRoute(f *testing.F) {
 	seed := newMuxRig(f, nil)
 	f.Add(seed.initial(nil, 1200).Data)
-	f.Add(seed.initial(seed.mux.Tokens().New(1, seed.path.Remote.Addr()), 1200).Data)
-	f.Add(seed.initial(seed.mux.Tokens().retry(1, seed.path.Remote, seed.dcid, seed.dcid), 1200).Data)
+	f.Add(seed.initial(seed.mux.Tokens().New(1, wire.Version1, seed.path.Remote.Addr()), 1200).Data)
+	f.Add(seed.initial(seed.mux.Tokens().retry(1, wire.Version1, seed.path.Remote, seed.dcid, seed.dcid), 1200).Data)
 	f.Add(seed.short(seed.dcid, 60).Data)
 	f.Add(seed.foreign(0xfaceb00c, make([]byte, 40), nil, 1200).Data)
 	f.Add(wire.AppendVersionNegotiation(nil, 0, []byte("1"), []byte("2"), 1, 2))
@@ -352,8 +352,8 @@ func FuzzStatelessReply(f *testing.F) {
 	seed.clear()
 	dcid, scid := seed.conn.OriginalDCID(), seed.conn.ID()
 	chosen := wire.MakeConnectionID([]byte("chosenID"))
-	retry := wire.AppendRetry(nil, &scid, &chosen, []byte("token"))
-	tag := protect.RetryTag(&dcid, retry)
+	retry := wire.AppendRetry(nil, wire.Version1, &scid, &chosen, []byte("token"))
+	tag := protect.RetryTag(wire.Version1, &dcid, retry)
 	f.Add(append(retry, tag[:]...))
 	f.Add(wire.AppendVersionNegotiation(nil, 0, scid.Bytes(), dcid.Bytes(), 2, 3))
 	f.Add(wire.AppendVersionNegotiation(nil, 0, scid.Bytes(), dcid.Bytes(), 2, 1))
@@ -362,7 +362,7 @@ func FuzzStatelessReply(f *testing.F) {
 		tc.clear()
 		tc.claimed = true
 		if h, ok := wire.ParseLong(b); ok && h.Type == wire.Retry {
-			tag := protect.RetryTag(&dcid, b[:len(b)-16])
+			tag := protect.RetryTag(wire.Version1, &dcid, b[:len(b)-16])
 			if string(tag[:]) == string(b[len(b)-16:]) {
 				tc.peer.setInitialKeys(h.SCID, tc.side)
 			}

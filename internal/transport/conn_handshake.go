@@ -20,7 +20,8 @@ type handshake struct {
 	paused   bool            // user code is running; the deadline waits
 	patience mono.Time       // acknowledgements wait for TLS until then; 0: they do not
 	heard    bool            // client: a packet of the server's was processed
-	held     bool            // client: Begin is still to come
+	versions versions
+	held     bool // client: Begin is still to come
 }
 
 // space is the Initial or the Handshake packet number space.
@@ -82,21 +83,25 @@ func newHandshake(deadline mono.Time, cfg *Config) *handshake {
 	return h
 }
 
-// setInitialKeys derives the Initial keys from the client's destination
-// connection ID (RFC 9001 §5.2).
+// setInitialKeys derives the Initial keys of the version in use from the client's
+// destination connection ID (RFC 9001 §5.2).
 func (c *Conn) setInitialKeys(dcid wire.ConnectionID) {
-	read, write := protect.InitialSecrets(dcid.Bytes())
-	if !c.server {
-		read, write = write, read
-	}
 	sp := &c.hs.spaces[recovery.Initial]
-	sp.opener = mustOpener(protect.NewOpener(initialSuite, read))
-	sp.sealer = mustSealer(protect.NewSealer(initialSuite, write))
+	sp.opener, sp.sealer = initialKeys(c.version, dcid, c.server)
 	c.loss.HasKeys(recovery.Initial, true)
 	if c.qlog != nil {
 		c.qlog.key(c, LevelInitial, false, false, 0, "tls")
 		c.qlog.key(c, LevelInitial, true, false, 0, "tls")
 	}
+}
+
+// initialKeys returns the keys of one end for the Initial packets of a version.
+func initialKeys(version uint32, dcid wire.ConnectionID, server bool) (*protect.Opener, *protect.Sealer) {
+	read, write := protect.InitialSecrets(version, dcid.Bytes())
+	if !server {
+		read, write = write, read
+	}
+	return mustOpener(protect.NewOpener(version, initialSuite, read)), mustSealer(protect.NewSealer(version, initialSuite, write))
 }
 
 const initialSuite = 0x1301 // TLS_AES_128_GCM_SHA256 (RFC 9001 §5.2)
@@ -186,15 +191,15 @@ func (c *Conn) setReadSecret(now mono.Time, e TLSEvent) *wire.Error {
 	var err error
 	switch e.Level {
 	case LevelEarly:
-		c.hs.earlyIn, err = protect.NewOpener(e.Suite, e.Data)
+		c.hs.earlyIn, err = protect.NewOpener(c.chosen, e.Suite, e.Data)
 		c.early = earlyAccepted
 	case LevelHandshake:
 		if c.leftOver(recovery.Initial) {
 			return frameError(wire.ProtocolViolation, wire.FrameCrypto, "handshake bytes left at the Initial level")
 		}
-		c.hs.spaces[recovery.Handshake].opener, err = protect.NewOpener(e.Suite, e.Data)
+		c.hs.spaces[recovery.Handshake].opener, err = protect.NewOpener(c.version, e.Suite, e.Data)
 	case LevelApp:
-		err = c.oneRTT.SetRead(e.Suite, e.Data)
+		err = c.oneRTT.SetRead(c.version, e.Suite, e.Data)
 	}
 	if err != nil {
 		return internalError(err)
@@ -210,20 +215,20 @@ func (c *Conn) setWriteSecret(e TLSEvent) *wire.Error {
 	var err error
 	switch e.Level {
 	case LevelEarly:
-		if c.cfg.Resumed == nil {
+		if c.cfg.Resumed == nil || c.hs.versions.reacted { // the ticket is of another version
 			return nil
 		}
-		c.hs.early, err = protect.NewSealer(e.Suite, e.Data)
+		c.hs.early, err = protect.NewSealer(c.chosen, e.Suite, e.Data)
 		c.early = earlyTried
 		if c.qlog != nil {
 			c.qlog.add(&qlog.ParametersRestored{Parameters: *parametersOf(&c.peer)})
 		}
 		c.applyPeerLimits()
 	case LevelHandshake:
-		c.hs.spaces[recovery.Handshake].sealer, err = protect.NewSealer(e.Suite, e.Data)
+		c.hs.spaces[recovery.Handshake].sealer, err = protect.NewSealer(c.version, e.Suite, e.Data)
 		c.loss.HasKeys(recovery.Handshake, true)
 	case LevelApp:
-		err = c.oneRTT.SetWrite(e.Suite, e.Data)
+		err = c.oneRTT.SetWrite(c.version, e.Suite, e.Data)
 		c.oneRTT.UpdateAfter = c.cfg.KeyUpdateAfter
 		if c.hs != nil && c.hs.early != nil {
 			c.hs.early = nil // RFC 9001 §4.9.3: 1-RTT keys take over
@@ -295,6 +300,9 @@ func (c *Conn) onCrypto(now mono.Time, sp recovery.Space, f wire.Crypto) *wire.E
 	}
 	if sp != recovery.App && len(f.Data) > 0 {
 		c.times.note(HandshakePieces, now, c.stats.datagramsReceived)
+	}
+	if sp == recovery.Initial && !c.server {
+		c.hs.versions.known = true // RFC 9369 §4.1: nobody says that in another version
 	}
 	n := s.in.Readable()
 	if n == 0 {
@@ -422,6 +430,9 @@ func (c *Conn) dropSpace(now mono.Time, sp recovery.Space) {
 	s := &c.hs.spaces[sp]
 	if s.opener != nil {
 		c.oneRTT.AddFailures(s.opener.Failures()) // RFC 9001 §6.6 counts over all keys
+	}
+	if sp == recovery.Initial {
+		c.dropOtherInitial()
 	}
 	s.gone = true
 	if c.qlog != nil {

@@ -63,10 +63,10 @@ func (c *Conn) receivePackets(now mono.Time, d *dgram.Datagram, replayed bool) {
 		h, ok := wire.ParseLong(b)
 		if !ok {
 			if !coalesced && c.receiveOtherVersion(now, d.Data) {
-				c.stats.packetsIgnored++ // no packet of version 1
+				c.stats.packetsIgnored++ // no packet of a version of ours
 				return
 			}
-			c.ignore(b, dropUnsupported, "no packet of version 1")
+			c.ignore(b, dropUnsupported, "no packet of a version that we speak")
 			return
 		}
 		if coalesced && h.DCID != dcid {
@@ -98,7 +98,7 @@ func (c *Conn) receiveLong(now mono.Time, d *dgram.Datagram, pkt []byte, h *wire
 	switch h.Type {
 	case wire.Initial:
 		sp = recovery.Initial
-		opener = c.hs.spaces[sp].opener
+		opener = c.initialOpener(h.Version)
 	case wire.Handshake:
 		sp = recovery.Handshake
 		opener = c.hs.spaces[sp].opener
@@ -118,6 +118,9 @@ func (c *Conn) receiveLong(now mono.Time, d *dgram.Datagram, pkt []byte, h *wire
 	if !ok {
 		c.undecryptable(now, d, pkt)
 		return
+	}
+	if h.Version != c.version && !c.server && sp == recovery.Initial {
+		c.follow(h.Version)
 	}
 	if !c.ids.peerFixed {
 		c.ids.peerChose(c, h.SCID) // RFC 9000 §7.2: the peer's choice, in its first authentic packet
@@ -143,8 +146,10 @@ func (c *Conn) acceptsLong(h *wire.LongHeader, datagram int, replayed bool) bool
 		return false // RFC 9000 §14.1
 	case !c.server && h.Type == wire.Initial && len(h.Token) > 0:
 		return false // RFC 9000 §17.2.2
-	case !c.server && h.Type == wire.ZeroRTT:
-		return false
+	case h.Type == wire.ZeroRTT:
+		return c.server && h.Version == c.chosen // RFC 9369 §4.1
+	case h.Type == wire.Handshake:
+		return h.Version == c.version || !c.hs.versions.known // RFC 9369 §4.1
 	}
 	return true
 }
@@ -312,11 +317,11 @@ func (c *Conn) refuse(p *received, o *protect.Opened, reason string) bool {
 // receiveRetry takes a Retry packet (RFC 9000 §17.2.5): at most one, before
 // anything else, and only with a right tag.
 func (c *Conn) receiveRetry(now mono.Time, pkt []byte, h *wire.LongHeader) {
-	ignore := c.server || c.hs == nil || c.hs.heard || c.ids.retried ||
+	ignore := c.server || c.hs == nil || h.Version != c.chosen || c.hs.heard || c.ids.retried ||
 		len(h.Token) == 0 || len(h.Token) > maxTokenLen || h.SCID == c.ids.peer || len(pkt) < 16
 	if !ignore {
 		original := c.ids.original
-		tag := protect.RetryTag(&original, pkt[:len(pkt)-16])
+		tag := protect.RetryTag(h.Version, &original, pkt[:len(pkt)-16])
 		ignore = string(tag[:]) != string(pkt[len(pkt)-16:])
 	}
 	if ignore {
@@ -332,31 +337,4 @@ func (c *Conn) receiveRetry(now mono.Time, pkt []byte, h *wire.LongHeader) {
 	c.setInitialKeys(h.SCID)
 	c.loss.RetryRestart(now)
 	c.idle.heard(now)
-}
-
-// receiveOtherVersion takes what is not a version 1 packet: for a client that has
-// heard nothing yet it may be Version Negotiation (RFC 9000 §6.2), which it then
-// reports to have taken.
-func (c *Conn) receiveOtherVersion(now mono.Time, b []byte) bool {
-	if c.server || c.hs == nil || c.hs.heard || c.ids.retried {
-		return false
-	}
-	versions, inv, ok := wire.ParseVersionNegotiation(b)
-	id := c.ID()
-	if !ok || string(inv.DCID) != string(id.Bytes()) || string(inv.SCID) != string(c.ids.original.Bytes()) {
-		return false
-	}
-	offered := make([]uint32, 0, len(versions)/4)
-	for ; len(versions) >= 4; versions = versions[4:] {
-		v := uint32(versions[0])<<24 | uint32(versions[1])<<16 | uint32(versions[2])<<8 | uint32(versions[3])
-		if v == wire.Version1 {
-			return false
-		}
-		offered = append(offered, v)
-	}
-	if c.qlog != nil {
-		c.qlog.versionsReceived(b, offered)
-	}
-	c.enterDraining(now, &CloseReason{Kind: CloseVersion, Versions: offered})
-	return true
 }

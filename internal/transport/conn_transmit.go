@@ -297,7 +297,7 @@ func (c *Conn) appendControl(now mono.Time, d *datagram, pk *packet) {
 		}
 	}
 	if c.control.newToken.wanted() && d.room() >= maxNewTokenLen {
-		token := c.cfg.Tokens.New(now, c.paths.active().addr.Remote.Addr())
+		token := c.cfg.Tokens.New(now, c.version, c.paths.active().addr.Remote.Addr())
 		d.b = wire.NewToken{Token: token}.Append(d.b)
 		c.mark(pk, &c.control.newToken, recovery.Frame{Kind: sentNewToken})
 	}

@@ -83,7 +83,11 @@ func (c *Conn) openPacketTo(d *datagram, sp recovery.Space, dcid *wire.Connectio
 		d.b = wire.AppendShort(d.b, dcid, c.spin, c.oneRTT.Phase(), pk.pnLen)
 	default:
 		pk.typ = [recovery.Spaces]wire.PacketType{wire.Initial, wire.Handshake, wire.ZeroRTT}[sp]
-		d.b, pk.lengthAt = wire.AppendLong(d.b, pk.typ, dcid, &c.params.InitialSCID, token, pk.pnLen)
+		version := c.version
+		if pk.typ == wire.ZeroRTT {
+			version = c.chosen // RFC 9369 §4.1
+		}
+		d.b, pk.lengthAt = wire.AppendLong(d.b, version, pk.typ, dcid, &c.params.InitialSCID, token, pk.pnLen)
 	}
 	pk.pnOff = len(d.b)
 	d.b = wire.AppendPacketNumber(d.b, pk.pn, pk.pnLen)

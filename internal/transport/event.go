@@ -60,6 +60,7 @@ const (
 	EventTokenKnown                        // Token: a datagram that ends with it is a stateless reset
 	EventTokenForgotten                    // Token: no longer
 	EventNewToken                          // client: Data is a token for a later connection
+	EventRestart                           // client: TLS has to begin anew, with other parameters and without a ticket; OK: early data is lost
 	EventPathValidation                    // Path, OK: whether the path could be validated
 	EventMigrated                          // Path: the connection now uses this path
 	EventPreferredAddress                  // client: the server offers a preferred address (PeerParameters)
@@ -115,6 +116,8 @@ type CloseReason struct {
 	Frame    wire.FrameType
 	Reason   string
 	Versions []uint32 // CloseVersion: what the server offers
+	Ours     []uint32 // CloseVersion: what we speak
+	Version  uint32   // CloseVersion: of our first flight
 }
 
 // eventQueue holds events until Next takes them. Edge notices of streams

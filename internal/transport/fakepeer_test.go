@@ -142,7 +142,7 @@ func newTestConn(t testing.TB, options ...any) *testConn {
 	}
 	tc.tls.init()
 	tc.peer.init()
-	opening := Opening{Path: tc.path, DCID: tc.peer.original, SCID: tc.peer.id, OriginalDCID: tc.peer.original}
+	opening := Opening{Path: tc.path, Version: wire.Version1, DCID: tc.peer.original, SCID: tc.peer.id, OriginalDCID: tc.peer.original}
 	to := stageConfirmed
 	for _, o := range options {
 		switch o := o.(type) {

@@ -21,8 +21,9 @@ type fakePeer struct {
 	dcid     wire.ConnectionID // where it sends to
 	token    []byte            // a fake client's Initials carry it
 
-	openers [wire.OneRTT]*protect.Opener
-	sealers [wire.OneRTT]*protect.Sealer
+	version uint32 // that it speaks at the moment; it reads them all
+	openers map[uint32]*[wire.OneRTT]*protect.Opener
+	sealers map[uint32]*[wire.OneRTT]*protect.Sealer
 	oneRTT  protect.OneRTT
 	next    [recovery.Spaces]int64
 	got     [recovery.Spaces]ranges.Set
@@ -31,32 +32,46 @@ type fakePeer struct {
 func (p *fakePeer) init() {
 	p.original = wire.MakeConnectionID([]byte("original"))
 	p.id = wire.MakeConnectionID([]byte("peer-000"))
+	p.version = wire.Version1
+	p.openers = make(map[uint32]*[wire.OneRTT]*protect.Opener)
+	p.sealers = make(map[uint32]*[wire.OneRTT]*protect.Sealer)
+	for _, v := range wire.Versions() {
+		p.openers[v], p.sealers[v] = new([wire.OneRTT]*protect.Opener), new([wire.OneRTT]*protect.Sealer)
+	}
 }
 
 // setInitialKeys derives the Initial keys, and all others the first time.
 func (p *fakePeer) setInitialKeys(dcid wire.ConnectionID, conn side) {
-	client, server := protect.InitialSecrets(dcid.Bytes())
-	read, write := client, server
-	if conn == serverSide {
-		read, write = server, client
-	}
-	p.setKeys(wire.Initial, read, write)
-	if p.oneRTT.CanRead() {
-		return
-	}
 	connIsClient := conn == clientSide
-	for typ, l := range map[wire.PacketType]Level{wire.Handshake: LevelHandshake, wire.ZeroRTT: LevelEarly} {
-		p.setKeys(typ, secret(l, connIsClient), secret(l, !connIsClient))
+	for _, v := range wire.Versions() {
+		read, write := protect.InitialSecrets(v, dcid.Bytes())
+		if conn == serverSide {
+			read, write = write, read
+		}
+		p.setKeys(v, wire.Initial, read, write)
+		if !p.oneRTT.CanRead() {
+			for typ, l := range map[wire.PacketType]Level{wire.Handshake: LevelHandshake, wire.ZeroRTT: LevelEarly} {
+				p.setKeys(v, typ, secret(l, connIsClient), secret(l, !connIsClient))
+			}
+		}
 	}
-	must(p.oneRTT.SetRead(initialSuite, secret(LevelApp, connIsClient)))
-	must(p.oneRTT.SetWrite(initialSuite, secret(LevelApp, !connIsClient)))
+	if !p.oneRTT.CanRead() {
+		p.speak(p.version, conn)
+	}
 }
 
-func (p *fakePeer) setKeys(typ wire.PacketType, read, write []byte) {
+// speak makes the peer write in a version from now on, and read 1-RTT packets of it.
+func (p *fakePeer) speak(version uint32, conn side) {
+	p.version, p.oneRTT = version, protect.OneRTT{}
+	must(p.oneRTT.SetRead(version, initialSuite, secret(LevelApp, conn == clientSide)))
+	must(p.oneRTT.SetWrite(version, initialSuite, secret(LevelApp, conn != clientSide)))
+}
+
+func (p *fakePeer) setKeys(version uint32, typ wire.PacketType, read, write []byte) {
 	var err error
-	p.openers[typ], err = protect.NewOpener(initialSuite, read)
+	p.openers[version][typ], err = protect.NewOpener(version, initialSuite, read)
 	must(err)
-	p.sealers[typ], err = protect.NewSealer(initialSuite, write)
+	p.sealers[version][typ], err = protect.NewSealer(version, initialSuite, write)
 	must(err)
 }
 
@@ -68,6 +83,7 @@ func must(err error) {
 
 // testPacket is a packet for the peer to send. Zero fields get what is usual.
 type testPacket struct {
+	version    uint32 // the peer's
 	typ        wire.PacketType
 	frames     []wire.Frame
 	number     int64 // used if explicit
@@ -103,12 +119,15 @@ func (tc *testConn) build(p testPacket) []byte {
 	if p.typ == wire.Initial && p.token == nil {
 		p.token = tc.peer.token
 	}
+	if p.version == 0 {
+		p.version = tc.peer.version
+	}
 	var b []byte
 	lengthAt := 0
 	if p.typ == wire.OneRTT {
 		b = wire.AppendShort(nil, dcid, false, tc.peer.oneRTT.Phase(), pnLen)
 	} else {
-		b, lengthAt = wire.AppendLong(nil, p.typ, dcid, scid, p.token, pnLen)
+		b, lengthAt = wire.AppendLong(nil, p.version, p.typ, dcid, scid, p.token, pnLen)
 	}
 	b[0] ^= p.flip
 	pnOff := len(b)
@@ -127,7 +146,7 @@ func (tc *testConn) build(p testPacket) []byte {
 	if p.typ == wire.OneRTT {
 		return tc.peer.oneRTT.Seal(b, pnOff, pnLen, pn)
 	}
-	return tc.peer.sealers[p.typ].Seal(b, pnOff, pnLen, pn)
+	return tc.peer.sealers[p.version][p.typ].Seal(b, pnOff, pnLen, pn)
 }
 
 // write makes the peer send one packet in one datagram.
@@ -197,6 +216,7 @@ type sentDatagram struct {
 
 // sentPacket is a packet that the Conn sent.
 type sentPacket struct {
+	version    uint32 // of a long header
 	typ        wire.PacketType
 	dcid, scid wire.ConnectionID
 	token      []byte
@@ -284,8 +304,8 @@ func (tc *testConn) openSent(b []byte) (p sentPacket, n int) {
 		if !ok {
 			tc.Fatalf("a datagram with %d bytes that are no packet: %x", len(b), b)
 		}
-		p.typ, p.dcid, p.scid, p.token, n = h.Type, h.DCID, h.SCID, h.Token, h.End
-		if o, ok = tc.peer.openers[h.Type].Open(b[:n], h.PNOffset, tc.peer.got[spaceOf(h.Type)].Max()); !ok {
+		p.version, p.typ, p.dcid, p.scid, p.token, n = h.Version, h.Type, h.DCID, h.SCID, h.Token, h.End
+		if o, ok = tc.peer.openers[h.Version][h.Type].Open(b[:n], h.PNOffset, tc.peer.got[spaceOf(h.Type)].Max()); !ok {
 			tc.Fatalf("a packet that does not open: %v", h.Type)
 		}
 	}

@@ -32,6 +32,7 @@ type Mux struct {
 	cfg       MuxConfig
 	tokens    *Tokens
 	listening bool
+	versions  []uint32 // that new connections may begin in
 
 	conns  map[wire.ConnectionID]*Conn
 	resets map[wire.ResetToken]*Conn
@@ -87,11 +88,12 @@ func NewMux(now mono.Time, cfg MuxConfig) *Mux {
 		cfg.RefuseAbove = 10_000
 	}
 	m := &Mux{
-		cfg:    cfg,
-		tokens: NewTokens(cfg.TokenSecret, cfg.Epoch, cfg.Rand),
-		conns:  make(map[wire.ConnectionID]*Conn),
-		resets: make(map[wire.ResetToken]*Conn),
-		owned:  make(map[*Conn]*owned),
+		cfg:      cfg,
+		tokens:   NewTokens(cfg.TokenSecret, cfg.Epoch, cfg.Rand),
+		versions: wire.Versions(),
+		conns:    make(map[wire.ConnectionID]*Conn),
+		resets:   make(map[wire.ResetToken]*Conn),
+		owned:    make(map[*Conn]*owned),
 	}
 	if cfg.MaxResetsPerHost == 0 {
 		m.cfg.MaxResetsPerHost = 10
@@ -102,6 +104,13 @@ func NewMux(now mono.Time, cfg MuxConfig) *Mux {
 
 // SetListening says whether new connections are wanted.
 func (m *Mux) SetListening(on bool) { m.listening = on }
+
+// SetVersions says which versions new connections may begin in; nil is all that we speak.
+func (m *Mux) SetVersions(list []uint32) {
+	if m.versions = list; len(list) == 0 {
+		m.versions = wire.Versions()
+	}
+}
 
 // SetValidateAddress switches between asking every client for a Retry and
 // asking only under load.
@@ -156,7 +165,7 @@ func (m *Mux) Route(now mono.Time, d *dgram.Datagram, reply *dgram.Batch) (*Conn
 	case !inv.Long:
 		v = m.reset(now, d, &inv, reply)
 	case inv.Version == 0:
-	case inv.Version != wire.Version1:
+	case !slices.Contains(m.versions, inv.Version):
 		v = m.negotiate(now, d, &inv, reply)
 	default:
 		v = m.initial(now, d, reply)
@@ -225,11 +234,11 @@ func (m *Mux) judge(now mono.Time, d *dgram.Datagram, h *wire.LongHeader) tokenV
 	case !ok:
 		return tokenMissing
 	case t.kind == tokenRetry:
-		if t.addr != remote || t.port != port || t.chosen != h.DCID || !fresh(t.age, m.cfg.RetryTokenTimeout) {
+		if t.version != h.Version || t.addr != remote || t.port != port || t.chosen != h.DCID || !fresh(t.age, m.cfg.RetryTokenTimeout) {
 			return tokenForged
 		}
 		return tokenGood
-	case t.addr != remote || !fresh(t.age, tokenLifetime) || m.used.seen(now, h.Token):
+	case t.version != h.Version || t.addr != remote || !fresh(t.age, tokenLifetime) || m.used.seen(now, h.Token):
 		return tokenMissing
 	}
 	return tokenGood
@@ -258,7 +267,7 @@ func (m *Mux) Accept(now mono.Time, d *dgram.Datagram, cfg *Config) *Conn {
 	if !ok {
 		panic("BUG: Accept of a datagram that is no Initial")
 	}
-	o := Opening{Path: d.Path, DCID: h.DCID, SCID: h.SCID, OriginalDCID: h.DCID}
+	o := Opening{Path: d.Path, Version: h.Version, DCID: h.DCID, SCID: h.SCID, OriginalDCID: h.DCID}
 	if t, ok := m.tokens.open(now, h.Token); ok {
 		o.Validated = m.judge(now, d, &h) == tokenGood
 		if t.kind == tokenRetry {

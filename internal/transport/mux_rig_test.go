@@ -47,7 +47,7 @@ func newMuxRig(t testing.TB, edit func(*MuxConfig)) *muxRig {
 
 // initial returns a datagram that looks like a client's first, of size bytes.
 func (r *muxRig) initial(token []byte, size int) *dgram.Datagram {
-	b, lengthAt := wire.AppendLong(nil, wire.Initial, &r.dcid, &r.scid, token, 1)
+	b, lengthAt := wire.AppendLong(nil, wire.Version1, wire.Initial, &r.dcid, &r.scid, token, 1)
 	at := len(b)
 	b = append(b, make([]byte, max(size-at, 0))...)
 	r.rng.Read(b[at:])
@@ -98,7 +98,7 @@ func (r *muxRig) retried() (token []byte, chosen wire.ConnectionID) {
 	if !ok || h.Type != wire.Retry || h.DCID != r.scid || h.SCID == r.dcid {
 		r.t.Fatalf("no good Retry: %+v", h)
 	}
-	tag := protect.RetryTag(&r.dcid, b[:len(b)-16])
+	tag := protect.RetryTag(wire.Version1, &r.dcid, b[:len(b)-16])
 	if string(tag[:]) != string(b[len(b)-16:]) {
 		r.t.Fatal("Retry with a wrong tag")
 	}
@@ -115,8 +115,8 @@ func (r *muxRig) wantClose(reason string, d *dgram.Datagram, code wire.ErrorCode
 	if !ok || h.Type != wire.Initial || h.DCID != in.SCID || h.SCID != in.DCID || h.End != len(b) {
 		r.t.Fatalf("%s: reply %+v", reason, h)
 	}
-	_, secret := protect.InitialSecrets(in.DCID.Bytes())
-	o, ok := mustOpener(protect.NewOpener(initialSuite, secret)).Open(b, h.PNOffset, -1)
+	_, secret := protect.InitialSecrets(wire.Version1, in.DCID.Bytes())
+	o, ok := mustOpener(protect.NewOpener(wire.Version1, initialSuite, secret)).Open(b, h.PNOffset, -1)
 	if !ok {
 		r.t.Fatalf("%s: the reply does not open", reason)
 	}

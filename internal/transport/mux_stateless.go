@@ -35,9 +35,9 @@ func (m *Mux) negotiate(now mono.Time, d *dgram.Datagram, inv *wire.Invariant, r
 	}
 	var random [4]byte
 	m.cfg.Rand(random[:])
-	size := 7 + len(inv.DCID) + len(inv.SCID) + 8
+	size := 7 + len(inv.DCID) + len(inv.SCID) + 4*(len(m.versions)+1)
 	ok := put(reply, d, size, func(b []byte) []byte {
-		return wire.AppendVersionNegotiation(b, random[0], inv.SCID, inv.DCID, wire.Version1, reservedVersion(random))
+		return wire.AppendVersionNegotiation(b, random[0], inv.SCID, inv.DCID, append([]uint32{reservedVersion(random)}, m.versions...)...)
 	})
 	if !ok {
 		return Drop
@@ -61,10 +61,10 @@ func (m *Mux) retry(now mono.Time, d *dgram.Datagram, h *wire.LongHeader, reply 
 	var b [connIDLen]byte
 	m.cfg.Rand(b[:])
 	chosen := wire.MakeConnectionID(b[:])
-	token := m.tokens.retry(now, d.Path.Remote, h.DCID, chosen)
+	token := m.tokens.retry(now, h.Version, d.Path.Remote, h.DCID, chosen)
 	ok := put(reply, d, wire.MinInitialSize, func(b []byte) []byte {
-		b = wire.AppendRetry(b, &h.SCID, &chosen, token)
-		tag := protect.RetryTag(&h.DCID, b)
+		b = wire.AppendRetry(b, h.Version, &h.SCID, &chosen, token)
+		tag := protect.RetryTag(h.Version, &h.DCID, b)
 		return append(b, tag[:]...)
 	})
 	if !ok {
@@ -93,10 +93,10 @@ func (m *Mux) close(now mono.Time, d *dgram.Datagram, h *wire.LongHeader, code w
 	if !m.allowed(now) {
 		return false
 	}
-	_, secret := protect.InitialSecrets(h.DCID.Bytes())
-	sealer := mustSealer(protect.NewSealer(initialSuite, secret))
+	_, secret := protect.InitialSecrets(h.Version, h.DCID.Bytes())
+	sealer := mustSealer(protect.NewSealer(h.Version, initialSuite, secret))
 	return put(reply, d, 128, func(b []byte) []byte {
-		b, lengthAt := wire.AppendLong(b, wire.Initial, &h.SCID, &h.DCID, nil, 1)
+		b, lengthAt := wire.AppendLong(b, h.Version, wire.Initial, &h.SCID, &h.DCID, nil, 1)
 		pnOff := len(b)
 		b = wire.AppendPacketNumber(b, 0, 1)
 		b = wire.Close{Code: uint64(code)}.Append(b)

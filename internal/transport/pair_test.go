@@ -80,7 +80,9 @@ func newNode(t testing.TB, name string, seed uint64, addr string, edit func(*Con
 }
 
 func (n *node) startTLS(now mono.Time) {
-	n.tls.SetTransportParameters(n.conn.LocalParameters())
+	if !n.conn.Server() {
+		n.tls.SetTransportParameters(n.conn.LocalParameters())
+	}
 	if err := n.tls.Start(context.Background()); err != nil {
 		n.t.Fatalf("%s: start: %v", n.name, err)
 	}
@@ -101,6 +103,8 @@ func (n *node) pumpTLS(now mono.Time) {
 			n.conn.Handshake(now, TLSEvent{Kind: TLSWriteData, Level: tlsLevel(e.Level), Data: e.Data})
 		case tls.QUICTransportParameters:
 			n.conn.Handshake(now, TLSEvent{Kind: TLSParameters, Data: e.Data})
+		case tls.QUICTransportParametersRequired: // the client's have come before
+			n.tls.SetTransportParameters(n.conn.LocalParameters())
 		case tls.QUICRejectedEarlyData:
 			n.conn.Handshake(now, TLSEvent{Kind: TLSEarlyRejected})
 		case tls.QUICHandshakeDone:

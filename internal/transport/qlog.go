@@ -115,8 +115,8 @@ func (r *recorder) addHere(v qlog.Event) { r.log.Add(r.now, r.tuple, v) }
 
 // begin logs what is known when the connection is made.
 func (r *recorder) begin(c *Conn) {
-	versions := []uint32{wire.Version1}
-	v := &qlog.VersionInformation{Client: versions, Chosen: wire.Version1}
+	versions := c.cfg.versions()
+	v := &qlog.VersionInformation{Client: versions, Chosen: c.version}
 	if c.server {
 		v.Client, v.Server = nil, versions
 	}

@@ -82,7 +82,7 @@ func (r *recorder) tokenType(c *Conn, h *qlog.PacketHeader) {
 }
 
 func (r *recorder) longHeader(v *qlog.PacketHeader, h *wire.LongHeader) {
-	v.Version = wire.Version1
+	v.Version = h.Version
 	v.DCID, v.SCID = idBytes(&h.DCID), idBytes(&h.SCID)
 	v.TokenLength = len(h.Token)
 	v.Length = h.End - h.PNOffset
@@ -165,11 +165,23 @@ func (r *recorder) retryReceived(pkt []byte, h *wire.LongHeader) {
 }
 
 // versionsReceived logs a Version Negotiation packet that is taken.
-func (r *recorder) versionsReceived(b []byte, offered []uint32) {
+func (r *recorder) versionsReceived(c *Conn, b []byte, offered []uint32) {
 	r.addHere(&qlog.Packet{
 		Kind: qlog.PacketReceived, Header: qlog.PacketHeader{Type: qlog.VersionNegotiation}, Length: len(b), Versions: offered,
 	})
-	r.add(&qlog.VersionInformation{Client: []uint32{wire.Version1}, Server: offered})
+	r.add(&qlog.VersionInformation{Client: c.cfg.versions(), Server: offered, Chosen: c.cfg.common(offered)})
+}
+
+// versionKnown logs the Negotiated Version, with what the peer has said of those it speaks.
+func (r *recorder) versionKnown(c *Conn, info *wire.VersionInformation) {
+	if info == nil {
+		return
+	}
+	v := &qlog.VersionInformation{Client: c.cfg.versions(), Server: info.Available, Chosen: c.version}
+	if c.server {
+		v.Client, v.Server = v.Server, v.Client
+	}
+	r.add(v)
 }
 
 // resetReceived logs a stateless reset.

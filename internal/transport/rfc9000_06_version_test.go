@@ -18,9 +18,9 @@ func (tc *testConn) negotiation(versions ...uint32) []byte {
 func TestVersionNegotiation(t *testing.T) {
 	tc := newTestConn(t, clientSide, stageStart)
 	tc.clear()
-	tc.inject(tc.negotiation(0x6b3343cf, 0xff00001d, 0x1a2a3a4a))
+	tc.inject(tc.negotiation(0x709a50c4, 0xff00001d, 0x1a2a3a4a))
 	tc.wantClosed("another version", CloseVersion)
-	if got := tc.closed.Versions; !slices.Equal(got, []uint32{0x6b3343cf, 0xff00001d, 0x1a2a3a4a}) {
+	if got := tc.closed.Versions; !slices.Equal(got, []uint32{0x709a50c4, 0xff00001d, 0x1a2a3a4a}) {
 		t.Errorf("offered %#x", got)
 	}
 	tc.wantIdle("the server would not understand")

@@ -94,8 +94,8 @@ func TestClientUnblocksServer(t *testing.T) {
 // retryPacket returns a Retry for the client under test.
 func (tc *testConn) retryPacket(scid wire.ConnectionID, token string) []byte {
 	dcid, original := tc.conn.ID(), tc.conn.OriginalDCID()
-	b := wire.AppendRetry(nil, &dcid, &scid, []byte(token))
-	tag := protect.RetryTag(&original, b)
+	b := wire.AppendRetry(nil, wire.Version1, &dcid, &scid, []byte(token))
+	tag := protect.RetryTag(wire.Version1, &original, b)
 	return append(b, tag[:]...)
 }
 
@@ -171,7 +171,7 @@ func TestRetryDropped(t *testing.T) {
 	}
 	tc := newTestConn(t, serverSide, stageHello)
 	tc.clear()
-	tc.inject(append(wire.AppendRetry(nil, &tc.peer.dcid, &tc.peer.id, []byte("token")), make([]byte, 16)...))
+	tc.inject(append(wire.AppendRetry(nil, wire.Version1, &tc.peer.dcid, &tc.peer.id, []byte("token")), make([]byte, 16)...))
 	tc.wantIdle("a Retry to a server")
 }
 

@@ -190,8 +190,8 @@ func (tc *testConn) secondPhase() {
 	connIsClient := tc.side == clientSide
 	var peer, other protect.OneRTT
 	for k, fromClient := range map[*protect.OneRTT]bool{&peer: !connIsClient, &other: connIsClient} {
-		must(k.SetWrite(initialSuite, secret(LevelApp, fromClient)))
-		must(k.SetRead(initialSuite, secret(LevelApp, !fromClient)))
+		must(k.SetWrite(wire.Version1, initialSuite, secret(LevelApp, fromClient)))
+		must(k.SetRead(wire.Version1, initialSuite, secret(LevelApp, !fromClient)))
 	}
 	packet := func(k *protect.OneRTT, pn int64) []byte {
 		b := wire.AppendShort(make([]byte, 0, 64), &tc.peer.dcid, false, k.Phase(), 4)

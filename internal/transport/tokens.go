@@ -14,7 +14,7 @@ import (
 )
 
 // Tokens makes and reads the address validation tokens of a server (RFC 9000
-// §8.1): sealed under its secret, bound to kind, time and address, and for a
+// §8.1): sealed under its secret, bound to kind, version, time and address, and for a
 // Retry to both connection IDs. A fleet or a restarted server that shares the
 // secret accepts them. Its methods may be called from several goroutines if
 // Rand may.
@@ -52,21 +52,23 @@ func NewTokens(secret [32]byte, epoch int64, rand func([]byte)) *Tokens {
 	return &Tokens{aead: aead, rand: rand, epoch: epoch}
 }
 
-// New returns a token for NEW_TOKEN, good for one later connection from the address.
-func (t *Tokens) New(now mono.Time, addr netip.Addr) []byte {
-	return t.seal(tokenNew, now, netip.AddrPortFrom(addr, 0), wire.ConnectionID{}, wire.ConnectionID{})
+// New returns a token for NEW_TOKEN, good for one later connection from the address that
+// begins in the version (RFC 9369 §5).
+func (t *Tokens) New(now mono.Time, version uint32, addr netip.Addr) []byte {
+	return t.seal(tokenNew, version, now, netip.AddrPortFrom(addr, 0), wire.ConnectionID{}, wire.ConnectionID{})
 }
 
 // retry returns a token for a Retry packet. original is the client's DCID,
 // chosen the one that the Retry gives it.
-func (t *Tokens) retry(now mono.Time, addr netip.AddrPort, original, chosen wire.ConnectionID) []byte {
-	return t.seal(tokenRetry, now, addr, original, chosen)
+func (t *Tokens) retry(now mono.Time, version uint32, addr netip.AddrPort, original, chosen wire.ConnectionID) []byte {
+	return t.seal(tokenRetry, version, now, addr, original, chosen)
 }
 
-func (t *Tokens) seal(k tokenKind, now mono.Time, addr netip.AddrPort, original, chosen wire.ConnectionID) []byte {
-	b := make([]byte, 12, 12+1+8+18+2*21+16)
+func (t *Tokens) seal(k tokenKind, version uint32, now mono.Time, addr netip.AddrPort, original, chosen wire.ConnectionID) []byte {
+	b := make([]byte, 12, 12+1+4+8+18+2*21+16)
 	t.rand(b)
 	p := []byte{byte(k)}
+	p = binary.BigEndian.AppendUint32(p, version)
 	p = binary.BigEndian.AppendUint64(p, uint64(t.epoch+int64(now)))
 	ip := addr.Addr().As16()
 	p = append(p, ip[:]...)
@@ -81,6 +83,7 @@ func (t *Tokens) seal(k tokenKind, now mono.Time, addr netip.AddrPort, original,
 // token is what a valid token says.
 type token struct {
 	kind     tokenKind
+	version  uint32
 	age      time.Duration
 	addr     netip.Addr
 	port     uint16
@@ -94,14 +97,15 @@ func (t *Tokens) open(now mono.Time, b []byte) (tok token, ok bool) {
 		return tok, false
 	}
 	p, err := t.aead.Open(nil, b[:12], b[12:], nil)
-	if err != nil || len(p) < 1+8+16+2 {
+	if err != nil || len(p) < 1+4+8+16+2 {
 		return tok, false
 	}
-	tok.kind = tokenKind(p[0])
-	tok.age = time.Duration(t.epoch + int64(now) - int64(binary.BigEndian.Uint64(p[1:])))
-	tok.addr = netip.AddrFrom16([16]byte(p[9:25])).Unmap()
-	tok.port = binary.BigEndian.Uint16(p[25:])
-	p = p[27:]
+	tok.kind, tok.version = tokenKind(p[0]), binary.BigEndian.Uint32(p[1:])
+	p = p[5:]
+	tok.age = time.Duration(t.epoch + int64(now) - int64(binary.BigEndian.Uint64(p)))
+	tok.addr = netip.AddrFrom16([16]byte(p[8:24])).Unmap()
+	tok.port = binary.BigEndian.Uint16(p[24:])
+	p = p[26:]
 	for _, id := range [2]*wire.ConnectionID{&tok.original, &tok.chosen} {
 		if len(p) == 0 || int(p[0]) > wire.MaxConnectionIDLen || len(p) < 1+int(p[0]) {
 			return tok, false

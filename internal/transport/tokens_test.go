@@ -79,7 +79,7 @@ func TestTokenLinkLocal(t *testing.T) {
 	r.dcid = chosen
 	r.want("Retry token", r.initial(token, 1200), Initial)
 	r.dcid = wire.MakeConnectionID([]byte("original"))
-	r.want("NEW_TOKEN token", r.initial(r.mux.Tokens().New(r.now, r.path.Remote.Addr()), 1200), Initial)
+	r.want("NEW_TOKEN token", r.initial(r.mux.Tokens().New(r.now, wire.Version1, r.path.Remote.Addr()), 1200), Initial)
 }
 
 // Whatever is done to a token, it is never taken for a good one, and nothing
@@ -87,8 +87,8 @@ func TestTokenLinkLocal(t *testing.T) {
 // counts as none (RFC 9000 §8.1.3).
 func TestTokenMangled(t *testing.T) {
 	r := newMuxRig(t, nil)
-	retry := r.mux.Tokens().retry(r.now, r.path.Remote, r.dcid, wire.MakeConnectionID([]byte("chosenID")))
-	fresh := r.mux.Tokens().New(r.now, r.path.Remote.Addr())
+	retry := r.mux.Tokens().retry(r.now, wire.Version1, r.path.Remote, r.dcid, wire.MakeConnectionID([]byte("chosenID")))
+	fresh := r.mux.Tokens().New(r.now, wire.Version1, r.path.Remote.Addr())
 	check := func(token []byte, what string, n int) {
 		t.Helper()
 		if tok, ok := r.mux.Tokens().open(r.now, token); ok {
@@ -142,7 +142,7 @@ func TestTokenSecrets(t *testing.T) {
 	addr := netip.MustParseAddrPort("192.0.2.1:5000")
 	const epoch = int64(1_700_000_000_000_000_000)
 	mine := NewTokens([32]byte{1}, epoch, fill)
-	b := mine.New(1000, addr.Addr())
+	b := mine.New(1000, wire.Version1, addr.Addr())
 	if _, ok := NewTokens([32]byte{2}, epoch, fill).open(1000, b); ok {
 		t.Error("opens under another secret")
 	}
@@ -157,7 +157,7 @@ func TestTokenSecrets(t *testing.T) {
 // and only for a day (RFC 9000 §8.1.3, §8.1.4).
 func TestTokenNew(t *testing.T) {
 	r := newMuxRig(t, validating)
-	token := r.mux.Tokens().New(r.now, r.path.Remote.Addr())
+	token := r.mux.Tokens().New(r.now, wire.Version1, r.path.Remote.Addr())
 	r.path.Remote = netip.AddrPortFrom(r.path.Remote.Addr(), 7777)
 	d := r.initial(token, 1200)
 	r.want("first use", d, Initial)
@@ -187,7 +187,7 @@ func TestTokenNewMisused(t *testing.T) {
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			r := newMuxRig(t, nil)
-			token := r.mux.Tokens().New(r.now, r.path.Remote.Addr())
+			token := r.mux.Tokens().New(r.now, wire.Version1, r.path.Remote.Addr())
 			tt.misuse(r)
 			d := r.initial(token, 1200)
 			r.want("counts as none", d, Initial)
@@ -208,7 +208,7 @@ func TestTokenKinds(t *testing.T) {
 	r.want("a Retry token, later", d, Reply)
 	r.wantClose("a Retry token, later", d, wire.InvalidToken)
 
-	d = r.initial(r.mux.Tokens().New(r.now, r.path.Remote.Addr()), 1200)
+	d = r.initial(r.mux.Tokens().New(r.now, wire.Version1, r.path.Remote.Addr()), 1200)
 	r.want("a NEW_TOKEN token", d, Initial)
 	if c := r.mux.Accept(r.now, d, r.cfg); c.params.HasRetrySCID {
 		t.Error("the connection claims a Retry")
@@ -221,7 +221,7 @@ func TestTokenRegisterBounded(t *testing.T) {
 	r := newMuxRig(t, nil)
 	addr := r.path.Remote.Addr()
 	use := func() bool {
-		token := r.mux.Tokens().New(r.now, addr)
+		token := r.mux.Tokens().New(r.now, wire.Version1, addr)
 		if r.mux.used.seen(r.now, token) {
 			return false
 		}

@@ -75,7 +75,7 @@ func TestNoAllocations(t *testing.T) {
 	out := make([]byte, 0, 1500)
 	set := ranges.Set{{Start: 1, End: 2}, {Start: 3, End: 5}, {Start: 100, End: 3000}}
 	ecn := ECNCounts{1, 2, 3}
-	long, lengthAt := AppendLong(nil, Initial, &dcid, &scid, []byte("token"), 2)
+	long, lengthAt := AppendLong(nil, Version1, Initial, &dcid, &scid, []byte("token"), 2)
 	varint.Put2(long[lengthAt:], 100)
 	long = append(long, make([]byte, 100)...)
 	negotiation := AppendVersionNegotiation(nil, 0, dcid.Bytes(), scid.Bytes(), Version1)
@@ -106,7 +106,7 @@ func TestNoAllocations(t *testing.T) {
 		}},
 		{"writing packets", func() {
 			b := out[:0]
-			b, _ = AppendLong(b, Initial, &dcid, &scid, nil, 2)
+			b, _ = AppendLong(b, Version1, Initial, &dcid, &scid, nil, 2)
 			b = AppendShort(b, &dcid, true, true, 4)
 			b = AppendPacketNumber(b, 1, PacketNumberLen(1, -1))
 			b = AppendVersionNegotiation(b, 0, dcid.Bytes(), scid.Bytes(), Version1, 0x0a0a0a0a)
@@ -166,7 +166,7 @@ func BenchmarkParseAck64Ranges(b *testing.B) {
 
 func BenchmarkParseLong(b *testing.B) {
 	dcid, scid := cid("0102030405060708"), cid("1112131415161718")
-	p, lengthAt := AppendLong(nil, Initial, &dcid, &scid, nil, 2)
+	p, lengthAt := AppendLong(nil, Version1, Initial, &dcid, &scid, nil, 2)
 	varint.Put2(p[lengthAt:], 100)
 	p = append(p, make([]byte, 100)...)
 	b.ReportAllocs()

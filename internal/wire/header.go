@@ -1,6 +1,6 @@
 // Package wire is the shape of what QUIC puts in a datagram: the invariants of
-// RFC 8999, and version 1's packet headers, frames, transport parameters and
-// error codes (RFC 9000 §12, §17-§20).
+// RFC 8999, and the packet headers, frames, transport parameters and error codes
+// of version 1 (RFC 9000 §12, §17-§20) and version 2 (RFC 9369 §3).
 //
 // It knows form, not state. Parsers return values that borrow from their input,
 // never allocate on the paths that every packet takes, and refuse whatever the
@@ -13,9 +13,6 @@ import (
 
 	"github.com/cinnabar-quic/cinnabar/internal/varint"
 )
-
-// Version1 is the version number of QUIC version 1 (RFC 9000 §15).
-const Version1 uint32 = 1
 
 // MinInitialSize is the smallest datagram, in bytes, that may carry an
 // ack-eliciting Initial packet or any Initial from a client (RFC 9000 §14.1).
@@ -32,7 +29,8 @@ const (
 	bitKeyPhase = 0x04
 )
 
-// PacketType is a kind of version 1 packet. The zero value is Initial.
+// PacketType is a kind of packet, under the name that all our versions have for it. The
+// zero value is Initial.
 type PacketType uint8
 
 // The packet types of RFC 9000 §17. OneRTT is the one with a short header.
@@ -89,10 +87,11 @@ func ParseInvariant(b []byte, shortLen int) (Invariant, bool) {
 	return inv, !c.Failed()
 }
 
-// LongHeader is a version 1 long header (RFC 9000 §17.2) up to the packet
-// number. All of it is outside header protection but the low bits of the first
-// byte, which are not here.
+// LongHeader is a long header of one of our versions (RFC 9000 §17.2, RFC 9369 §3) up
+// to the packet number. All of it is outside header protection but the low bits of the
+// first byte, which are not here.
 type LongHeader struct {
+	Version    uint32
 	Type       PacketType // Initial, ZeroRTT, Handshake or Retry
 	DCID, SCID ConnectionID
 	Token      []byte // of Initial, where it may be empty, and of Retry, where it is not; borrowed
@@ -100,31 +99,25 @@ type LongHeader struct {
 	End        int    // where the packet ends and the next coalesced one starts; len(b) for Retry
 }
 
-// ParseLong reads the version 1 long header at the front of b. It returns false
-// for whatever is to be dropped without a reply: another version, a fixed bit of
+// ParseLong reads the long header at the front of b. It returns false
+// for whatever is to be dropped without a reply: a version that is none of ours, a fixed bit of
 // zero, a connection ID over 20 bytes, a Length that runs past the end, a Retry
 // without a token (RFC 9000 §17.2.5.2), or a header that is cut short.
 func ParseLong(b []byte) (LongHeader, bool) {
 	c := varint.NewCursor(b)
-	first := c.Byte()
-	if first&(bitLong|bitFixed) != bitLong|bitFixed || c.Uint32() != Version1 {
+	first, version := c.Byte(), c.Uint32()
+	if first&(bitLong|bitFixed) != bitLong|bitFixed || !KnownVersion(version) {
 		return LongHeader{}, false
 	}
 	dcid, scid := c.ByteBytes(), c.ByteBytes()
 	if c.Failed() || len(dcid) > MaxConnectionIDLen || len(scid) > MaxConnectionIDLen {
 		return LongHeader{}, false
 	}
-	h := LongHeader{DCID: MakeConnectionID(dcid), SCID: MakeConnectionID(scid)}
-	switch first >> 4 & 3 {
-	case 0:
-		h.Type = Initial
+	h := LongHeader{Version: version, Type: typeOf(version, first), DCID: MakeConnectionID(dcid), SCID: MakeConnectionID(scid)}
+	switch h.Type {
+	case Initial:
 		h.Token = c.VarintBytes()
-	case 1:
-		h.Type = ZeroRTT
-	case 2:
-		h.Type = Handshake
-	case 3:
-		h.Type = Retry
+	case Retry:
 		h.Token = c.Bytes(c.Len() - retryTagLen)
 		h.PNOffset, h.End = len(b)-retryTagLen, len(b)
 		return h, !c.Failed() && len(h.Token) > 0
@@ -138,16 +131,16 @@ func ParseLong(b []byte) (LongHeader, bool) {
 	return h, true
 }
 
-// AppendLong appends the long header of an Initial (the only type that has a
+// AppendLong appends the long header, in a version of ours, of an Initial (the only type that has a
 // token), ZeroRTT or Handshake packet, up to and including a two-byte Length of
 // zero at index lengthAt. The packet number, of pnLen bytes, comes next, by
 // AppendPacketNumber; the Length is set by varint.Put2 when it is known.
-func AppendLong(b []byte, t PacketType, dcid, scid *ConnectionID, token []byte, pnLen int) (out []byte, lengthAt int) {
+func AppendLong(b []byte, version uint32, t PacketType, dcid, scid *ConnectionID, token []byte, pnLen int) (out []byte, lengthAt int) {
 	if t > Handshake || t != Initial && len(token) > 0 {
 		panic("BUG: not a long header with this type and token")
 	}
-	b = append(b, bitLong|bitFixed|byte(t)<<4|pnLenBits(pnLen))
-	b = appendLongIDs(b, Version1, dcid.Bytes(), scid.Bytes())
+	b = append(b, bitLong|bitFixed|typeBits(version, t)|pnLenBits(pnLen))
+	b = appendLongIDs(b, version, dcid.Bytes(), scid.Bytes())
 	if t == Initial {
 		b = varint.Append(b, uint64(len(token)))
 		b = append(b, token...)
@@ -169,11 +162,11 @@ func AppendShort(b []byte, dcid *ConnectionID, spin, keyPhase bool, pnLen int) [
 	return append(b, dcid.Bytes()...)
 }
 
-// AppendRetry appends a Retry packet (RFC 9000 §17.2.5) without the 16-byte
+// AppendRetry appends a Retry packet (RFC 9000 §17.2.5) of a version without the 16-byte
 // integrity tag at its end. Its unused bits are ones.
-func AppendRetry(b []byte, dcid, scid *ConnectionID, token []byte) []byte {
-	b = append(b, bitLong|bitFixed|3<<4|0xf)
-	b = appendLongIDs(b, Version1, dcid.Bytes(), scid.Bytes())
+func AppendRetry(b []byte, version uint32, dcid, scid *ConnectionID, token []byte) []byte {
+	b = append(b, bitLong|bitFixed|typeBits(version, Retry)|0xf)
+	b = appendLongIDs(b, version, dcid.Bytes(), scid.Bytes())
 	return append(b, token...)
 }
 

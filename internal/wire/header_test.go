@@ -44,27 +44,27 @@ func TestHeadersOfRFC9001(t *testing.T) {
 	dcid, server := cid("8394c8f03e515708"), cid("f067a5502a4262b5")
 	empty := ConnectionID{}
 
-	b, lengthAt := AppendLong(nil, Initial, &dcid, &empty, nil, 4)
+	b, lengthAt := AppendLong(nil, Version1, Initial, &dcid, &empty, nil, 4)
 	varint.Put2(b[lengthAt:], 1182)
 	b = AppendPacketNumber(b, 2, 4)
 	if want := unhex(t, "c300000001088394c8f03e5157080000449e00000002"); !bytes.Equal(b, want) {
 		t.Errorf("A.2: client Initial\n got %x\nwant %x", b, want)
 	}
 
-	b, lengthAt = AppendLong(nil, Initial, &empty, &server, nil, 2)
+	b, lengthAt = AppendLong(nil, Version1, Initial, &empty, &server, nil, 2)
 	varint.Put2(b[lengthAt:], 0x75)
 	b = AppendPacketNumber(b, 1, 2)
 	if want := unhex(t, "c1000000010008f067a5502a4262b50040750001"); !bytes.Equal(b, want) {
 		t.Errorf("A.3: server Initial\n got %x\nwant %x", b, want)
 	}
 
-	b = AppendRetry(nil, &empty, &server, []byte("token"))
+	b = AppendRetry(nil, Version1, &empty, &server, []byte("token"))
 	if want := unhex(t, "ff000000010008f067a5502a4262b5746f6b656e"); !bytes.Equal(b, want) {
 		t.Errorf("A.4: Retry\n got %x\nwant %x", b, want)
 	}
 	b = append(b, unhex(t, "04a265ba2eff4d829058fb3f0f2496ba")...)
 	h, ok := ParseLong(b)
-	want := LongHeader{Type: Retry, SCID: server, Token: []byte("token"), PNOffset: len(b) - 16, End: len(b)}
+	want := LongHeader{Version: Version1, Type: Retry, SCID: server, Token: []byte("token"), PNOffset: len(b) - 16, End: len(b)}
 	if !ok || !reflect.DeepEqual(h, want) {
 		t.Errorf("A.4: ParseLong = %+v, %v", h, ok)
 	}
@@ -95,10 +95,17 @@ var longHeaders = []struct {
 // A long header that was appended is parsed to the same; every truncation of
 // the packet is refused; what follows the packet is not touched.
 func TestLongHeader(t *testing.T) {
+	for _, version := range Versions() {
+		testLongHeaders(t, version)
+	}
+}
+
+func testLongHeaders(t *testing.T, version uint32) {
+	t.Helper()
 	for _, h := range longHeaders {
 		dcid, scid := cid(h.dcid), cid(h.scid)
 		prefix := []byte("before")
-		b, lengthAt := AppendLong(prefix, h.typ, &dcid, &scid, []byte(h.token), h.pnLen)
+		b, lengthAt := AppendLong(prefix, version, h.typ, &dcid, &scid, []byte(h.token), h.pnLen)
 		varint.Put2(b[lengthAt:], uint64(h.pnLen+h.payload))
 		pnOffset := len(b) - len(prefix)
 		b = AppendPacketNumber(b, 0x01020304, h.pnLen)
@@ -107,7 +114,7 @@ func TestLongHeader(t *testing.T) {
 		if got := int(b[0]&3) + 1; got != h.pnLen {
 			t.Errorf("%v: first byte %#x, want packet number length %d", h.typ, b[0], h.pnLen)
 		}
-		want := LongHeader{Type: h.typ, DCID: dcid, SCID: scid, PNOffset: pnOffset, End: len(b)}
+		want := LongHeader{Version: version, Type: h.typ, DCID: dcid, SCID: scid, PNOffset: pnOffset, End: len(b)}
 		if h.typ == Initial {
 			want.Token = []byte(h.token)
 		}
@@ -132,7 +139,9 @@ func TestParseLongRefuses(t *testing.T) {
 		{"short header", "40 00000001 00 00 00 01 00"},
 		{"fixed bit zero", "80 00000001 00 00 00 01 00"},
 		{"Version Negotiation", "c0 00000000 00 00 00000001"},
-		{"version 2", "c0 6b3343cf 00 00 00 01 00"},
+		{"version 3", "c0 00000003 00 00 00 01 00"},
+		{"version 2's draft", "d0 709a50c4 00 00 00 01 00"},
+		{"version 2's Retry without a token", "c0 6b3343cf 00 00" + strings.Repeat("00", 16)},
 		{"DCID of 21 bytes", "c0 00000001" + id21 + "00 00 01 00"},
 		{"SCID of 21 bytes", "c0 00000001 00" + id21 + "00 01 00"},
 		{"DCID past the end", "c0 00000001 05 00 00 01 00"},
@@ -219,8 +228,8 @@ func TestVersionNegotiation(t *testing.T) {
 
 func TestHeaderBugs(t *testing.T) {
 	var id ConnectionID
-	mustPanic(t, "long header of 1-RTT", func() { AppendLong(nil, OneRTT, &id, &id, nil, 1) })
-	mustPanic(t, "Handshake with a token", func() { AppendLong(nil, Handshake, &id, &id, []byte{1}, 1) })
+	mustPanic(t, "long header of 1-RTT", func() { AppendLong(nil, Version1, OneRTT, &id, &id, nil, 1) })
+	mustPanic(t, "Handshake with a token", func() { AppendLong(nil, Version1, Handshake, &id, &id, []byte{1}, 1) })
 	mustPanic(t, "packet number of 0 bytes", func() { AppendShort(nil, &id, false, false, 0) })
 	mustPanic(t, "packet number of 5 bytes", func() { AppendPacketNumber(nil, 1, 5) })
 	mustPanic(t, "ID of 256 bytes", func() { AppendVersionNegotiation(nil, 0, make([]byte, 256), nil, 1) })
@@ -238,9 +247,11 @@ func TestPacketTypeString(t *testing.T) {
 func FuzzParseLong(f *testing.F) {
 	for _, h := range longHeaders {
 		dcid, scid := cid(h.dcid), cid(h.scid)
-		b, lengthAt := AppendLong(nil, h.typ, &dcid, &scid, []byte(h.token), h.pnLen)
-		varint.Put2(b[lengthAt:], 20)
-		f.Add(append(b, make([]byte, 24)...))
+		for _, version := range Versions() {
+			b, lengthAt := AppendLong(nil, version, h.typ, &dcid, &scid, []byte(h.token), h.pnLen)
+			varint.Put2(b[lengthAt:], 20)
+			f.Add(append(b, make([]byte, 24)...))
+		}
 	}
 	f.Add(append([]byte("\xf0\x00\x00\x00\x01\x00\x00t"), make([]byte, 16)...))
 	f.Fuzz(func(t *testing.T, b []byte) {
@@ -249,14 +260,14 @@ func FuzzParseLong(f *testing.F) {
 			return
 		}
 		inv, ok := ParseInvariant(b, 0)
-		if !ok || !inv.Long || inv.Version != Version1 || MakeConnectionID(inv.DCID) != h.DCID || MakeConnectionID(inv.SCID) != h.SCID {
+		if !ok || !inv.Long || inv.Version != h.Version || MakeConnectionID(inv.DCID) != h.DCID || MakeConnectionID(inv.SCID) != h.SCID {
 			t.Fatalf("%+v is at odds with its invariant %+v", h, inv)
 		}
 		if h.PNOffset < 7 || h.End < h.PNOffset || h.End > len(b) {
 			t.Fatalf("%+v is out of bounds of %d bytes", h, len(b))
 		}
 		if h.Type == Retry {
-			again := append(AppendRetry(nil, &h.DCID, &h.SCID, h.Token), b[h.PNOffset:]...)
+			again := append(AppendRetry(nil, h.Version, &h.DCID, &h.SCID, h.Token), b[h.PNOffset:]...)
 			again[0] = b[0]
 			if !bytes.Equal(again, b) {
 				t.Fatalf("Retry %x written again is %x", b, again)
@@ -266,7 +277,7 @@ func FuzzParseLong(f *testing.F) {
 		if h.End-h.PNOffset >= 1<<14 {
 			return // longer than the Length that we write
 		}
-		again, lengthAt := AppendLong(nil, h.Type, &h.DCID, &h.SCID, h.Token, 1)
+		again, lengthAt := AppendLong(nil, h.Version, h.Type, &h.DCID, &h.SCID, h.Token, 1)
 		varint.Put2(again[lengthAt:], uint64(h.End-h.PNOffset))
 		h2, ok := ParseLong(append(again, b[h.PNOffset:h.End]...))
 		h2.PNOffset += h.PNOffset - len(again)

@@ -8,7 +8,7 @@ import (
 	"github.com/cinnabar-quic/cinnabar/internal/varint"
 )
 
-// The identifiers of the transport parameters (RFC 9000 §18.2, RFC 9221 §3,
+// The identifiers of the transport parameters (RFC 9000 §18.2, RFC 9221 §3, RFC 9368 §3,
 // draft-ietf-quic-ack-frequency).
 const (
 	paramOriginalDCID            = 0x00
@@ -28,6 +28,7 @@ const (
 	paramActiveCIDLimit          = 0x0e
 	paramInitialSCID             = 0x0f
 	paramRetrySCID               = 0x10
+	paramVersionInformation      = 0x11
 	paramMaxDatagramFrame        = 0x20
 	paramMinAckDelay             = 0xff04de1b
 )
@@ -68,11 +69,12 @@ type Parameters struct {
 	AckDelayExponent       uint8         // at most 20; default 3
 	MaxAckDelay            time.Duration // below 2^14 ms, rounded up to whole ones; default 25 ms
 	DisableActiveMigration bool
-	PreferredAddress       *PreferredAddress // nil for none
-	ActiveCIDLimit         int64             // at least 2; default 2
-	MaxDatagramFrame       int64             // bytes, with type and length; default 0: no DATAGRAM frames
-	HasMinAckDelay         bool              // ACK_FREQUENCY and IMMEDIATE_ACK frames are welcome
-	MinAckDelay            time.Duration     // at most MaxAckDelay; whole microseconds on the wire, rounded up
+	PreferredAddress       *PreferredAddress   // nil for none
+	ActiveCIDLimit         int64               // at least 2; default 2
+	Versions               *VersionInformation // nil for none
+	MaxDatagramFrame       int64               // bytes, with type and length; default 0: no DATAGRAM frames
+	HasMinAckDelay         bool                // ACK_FREQUENCY and IMMEDIATE_ACK frames are welcome
+	MinAckDelay            time.Duration       // at most MaxAckDelay; whole microseconds on the wire, rounded up
 }
 
 // PreferredAddress is where a server would rather be spoken to (RFC 9000 §9.6).
@@ -126,6 +128,9 @@ func (p *Parameters) Append(b []byte) []byte {
 	}
 	if p.HasRetrySCID {
 		b = appendParam(b, paramRetrySCID, p.RetrySCID.Bytes())
+	}
+	if p.Versions != nil {
+		b = appendParam(b, paramVersionInformation, p.Versions.append(nil))
 	}
 	b = appendIntParam(b, paramMaxDatagramFrame, p.MaxDatagramFrame, 0)
 	if p.HasMinAckDelay {
@@ -233,6 +238,8 @@ func (r *paramReader) param(id uint64, value []byte) {
 		p.InitialSCID, p.HasInitialSCID = r.id("initial_source_connection_id", value), true
 	case paramRetrySCID:
 		p.RetrySCID, p.HasRetrySCID = r.serverID("retry_source_connection_id", value), true
+	case paramVersionInformation:
+		r.versionInformation(value)
 	case paramMaxDatagramFrame:
 		p.MaxDatagramFrame = r.int("max_datagram_frame_size", value, 0, varint.Max)
 	case paramMinAckDelay:

@@ -29,6 +29,7 @@ func clientParameters() Parameters {
 	p.ActiveCIDLimit = 8
 	p.MaxDatagramFrame = 65535
 	p.MinAckDelay, p.HasMinAckDelay = 2*time.Millisecond, true
+	p.Versions = &VersionInformation{Chosen: Version1, Available: []uint32{Version2, Version1}}
 	return p
 }
 
@@ -66,6 +67,7 @@ func TestParametersWire(t *testing.T) {
 		"0e 01 08"+
 		"0f 02 0102"+
 		"10 00"+
+		"11 0c 00000001 6b3343cf 00000001"+
 		"20 04 8000ffff"+
 		"c0000000ff04de1b 02 47d0")
 	if got := p.Append([]byte("x")); got[0] != 'x' || !bytes.Equal(got[1:], want) {
