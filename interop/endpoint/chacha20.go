@@ -4,8 +4,11 @@ package main
 
 import (
 	"context"
+	"os"
+	"path/filepath"
 
 	"github.com/cinnabar-quic/cinnabar/quic"
+	"github.com/cinnabar-quic/cinnabar/securecontext"
 )
 
 // Only with this tag can a client choose what it offers.
@@ -20,4 +23,14 @@ func init() {
 		}
 		return e.once(ctx, quic.ConnectOptions{SecureContext: c}, e.requests, nil)
 	}}
+}
+
+// secureContext is a client's with one cipher suite.
+func (e *endpoint) secureContext(suite string) (*securecontext.Context, error) {
+	o := securecontext.Options{Ciphers: suite}
+	b, err := os.ReadFile(filepath.Join(e.certs, "ca.pem"))
+	if err == nil {
+		o.CA = [][]byte{b}
+	}
+	return securecontext.New(o)
 }

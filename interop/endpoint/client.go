@@ -18,7 +18,6 @@ import (
 
 	"github.com/cinnabar-quic/cinnabar/internal/hq"
 	"github.com/cinnabar-quic/cinnabar/quic"
-	"github.com/cinnabar-quic/cinnabar/securecontext"
 )
 
 // patience is how long a handshake, and a silent peer, may take: the networks of the cases lose
@@ -64,16 +63,6 @@ func (e *endpoint) roots() (*x509.CertPool, error) {
 		return nil, fmt.Errorf("%s/ca.pem has no certificate", e.certs)
 	}
 	return pool, nil
-}
-
-// secureContext is a client's with one cipher suite.
-func (e *endpoint) secureContext(suite string) (*securecontext.Context, error) {
-	o := securecontext.Options{Ciphers: suite}
-	b, err := os.ReadFile(filepath.Join(e.certs, "ca.pem"))
-	if err == nil {
-		o.CA = [][]byte{b}
-	}
-	return securecontext.New(o)
 }
 
 // socketTo opens a socket of the family that a URL's server is reached by, at the address that
