@@ -73,6 +73,7 @@ var table = []testcase{
 	{name: "handshakecorruption", client: "multiconnect", sizes: many(10, kib), faults: both(func() sim.Node { return sim.Corrupt(30, 3) }), checks: trace.All(trace.Handshakes(10), trace.OnlyVersion1)},
 	{name: "transfercorruption", client: "transfer", sizes: []int{2 * mib}, faults: both(func() sim.Node { return sim.Corrupt(2, 3) }), checks: single},
 	{name: "ipv6", client: "transfer", sizes: []int{5 * kib, 10 * kib}, ipv6: true, checks: trace.All(single, trace.OnlyIPv6)},
+	{name: "v2", client: "v2", sizes: []int{kib}, checks: trace.All(trace.Handshakes(1), trace.Upgraded)},
 	{name: "rebind-port", client: "transfer", sizes: []int{10 * mib}, faults: nat(false), checks: trace.All(single, trace.Validated(2))},
 	{name: "rebind-addr", client: "transfer", sizes: []int{10 * mib}, faults: nat(true), checks: trace.All(single, trace.Validated(2), trace.Addresses(2))},
 	{name: "connectionmigration", client: "transfer", server: "connectionmigration", sizes: []int{2 * mib}, moves: true, checks: trace.All(single, trace.Validated(2), trace.FreshIDs)},

@@ -35,6 +35,8 @@ type serverOptions struct {
 	moves bool   // there is a preferred address
 	http3 bool   // in place of HTTP/0.9
 	suite string // the only cipher suite, if not ""
+
+	versions []quic.Version // nil is the default
 }
 
 const chacha20 = "TLS_CHACHA20_POLY1305_SHA256"
@@ -47,6 +49,7 @@ var serverCases = map[string]testcase{
 	"multiconnect":        {server: plain},
 	"keyupdate":           {server: plain},
 	"ecn":                 {server: plain},
+	"v2":                  {server: func(_ *endpoint, o *serverOptions) { o.versions = []quic.Version{quic.Version2, quic.Version1} }},
 	"retry":               {server: func(_ *endpoint, o *serverOptions) { o.retry = true }},
 	"http3":               {server: func(_ *endpoint, o *serverOptions) { o.http3 = true }},
 	"connectionmigration": {server: func(_ *endpoint, o *serverOptions) { o.moves = true }},
@@ -61,6 +64,7 @@ var clientCases = map[string]testcase{
 	"retry":               {client: (*endpoint).transfer},
 	"ecn":                 {client: (*endpoint).transfer},
 	"connectionmigration": {client: (*endpoint).transfer},
+	"v2":                  {client: (*endpoint).version2},
 	"multiconnect":        {client: (*endpoint).multiconnect},
 	"resumption":          {client: (*endpoint).resumption},
 	"zerortt":             {client: (*endpoint).zeroRTT},
@@ -74,6 +78,14 @@ func (e *endpoint) transfer(ctx context.Context) error {
 		return e.http3(ctx)
 	}
 	return e.once(ctx, quic.ConnectOptions{}, e.requests, nil)
+}
+
+// version2 begins in version 1 and would rather go on in version 2.
+func (e *endpoint) version2(ctx context.Context) error {
+	if e.always3 {
+		return errUnsupported
+	}
+	return e.once(ctx, quic.ConnectOptions{Versions: []quic.Version{quic.Version2, quic.Version1}, FirstVersion: quic.Version1}, e.requests, nil)
 }
 
 // multiconnect fetches each file over a session of its own.
