@@ -64,7 +64,7 @@ func (c *Conn) Version() uint32 { return c.version }
 // and Retry packets were.
 func (c *Conn) FirstVersion() uint32 { return c.chosen }
 
-// tellVersions (RFC 9368 §8) puts the version in use and those that we speak into our parameters.
+// tellVersions puts the version in use and those that we speak into our parameters (RFC 9368 §8).
 func (c *Conn) tellVersions() {
 	c.params.Versions = &wire.VersionInformation{Chosen: c.version, Available: c.cfg.versions()}
 }
@@ -219,7 +219,7 @@ func (c *Conn) receiveOtherVersion(now mono.Time, b []byte) bool {
 	return true
 }
 
-// again (RFC 9368 §6) begins a client's connection anew in another version. What there was of TLS is
+// again begins a client's connection anew in another version (RFC 9368 §6). What there was of TLS is
 // over, as are early data, which a ticket of the other version has allowed, and a token (RFC 9369 §5).
 func (c *Conn) again(now mono.Time, version uint32) {
 	c.dropOtherInitial()
