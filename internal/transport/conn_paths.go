@@ -215,14 +215,14 @@ func (s *paths) replaceIDs(c *Conn) {
 }
 
 // onChallenge owes the peer an answer on the path the challenge came by. If that is our
-// preferred address, we ask from there too (RFC 9000 §9.6.2).
+// preferred address, we ask from there, too (RFC 9000 §9.6.2).
 func (s *paths) onChallenge(c *Conn, now mono.Time, d *dgram.Datagram, data [8]byte) {
 	i := s.ensure(c, d)
 	if i < 0 {
 		return
 	}
 	if s.preferred(c, i) {
-		s.list[i].probe(c, now)
+		s.list[i].probePreferred(c, now)
 	}
 	if s.responses >= maxResponses {
 		s.dropOldestResponse()
@@ -317,6 +317,15 @@ func (p *path) probe(c *Conn, now mono.Time) {
 	}
 }
 
+// probePreferred is probe for a path from our preferred address, and as patient as the
+// connection. The client may already send there alone, and if the address that we still
+// acknowledge to is gone, its window is full and its answer waits for a probe timeout.
+func (p *path) probePreferred(c *Conn, now mono.Time) {
+	if p.probe(c, now); p.challenged {
+		p.expires = max(p.expires, now.Add(c.idle.timeout(c)))
+	}
+}
+
 func (p *path) patience(c *Conn) time.Duration {
 	const unmeasured = time.Second // PTO at an RTT of 333 ms (RFC 9002 §6.2.2)
 	return max(c.loss.PTO(recovery.App), unmeasured)
@@ -334,7 +343,7 @@ func (s *paths) confirmPeer(c *Conn, p *received, newest bool) {
 	}
 	if s.preferred(c, i) {
 		s.list[i].migrate = true // and not before it is validated (RFC 9000 §9.6.2)
-		s.list[i].probe(c, p.now)
+		s.list[i].probePreferred(c, p.now)
 		return
 	}
 	old := s.cur
