@@ -49,7 +49,7 @@ func TestStalledReader(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
-				serve := func(every time.Duration, pieces int) (got int, err error, took time.Duration) {
+				serve := func(every time.Duration, pieces int) (got int, took time.Duration, err error) {
 					w := &pipeWriter{ResponseRecorder: httptest.NewRecorder(), takes: make(chan struct{})}
 					begin, done := time.Now(), make(chan struct{})
 					go func() {
@@ -72,10 +72,10 @@ func TestStalledReader(t *testing.T) {
 					Patient(h, time.Minute).ServeHTTP(w, httptest.NewRequest("GET", "/", nil))
 					return
 				}
-				if got, err, _ := serve(25*time.Second, 1000); got != len(big) || err != nil {
+				if got, _, err := serve(25*time.Second, 1000); got != len(big) || err != nil {
 					t.Errorf("a slow client gets %d bytes of %d, %v", got, len(big), err)
 				}
-				got, err, took := serve(time.Second, 2)
+				got, took, err := serve(time.Second, 2)
 				if !errors.Is(err, os.ErrDeadlineExceeded) || got >= len(big) || took != time.Minute+2*time.Second {
 					t.Errorf("a client that stops gets %d bytes, %v after %v", got, err, took)
 				}
