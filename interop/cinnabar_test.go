@@ -33,6 +33,7 @@ func (c cinnabar) listen(ctx context.Context, o options) (server, error) {
 	}
 	err = s.Listen(ctx, quic.ListenOptions{
 		TLS:                  o.tls,
+		Versions:             o.versions(),
 		DisableEarlyData:     !o.early,
 		HandshakeTimeout:     patience,
 		IdleTimeout:          patience,
@@ -90,6 +91,7 @@ func (c *cinnabarClient) dial(ctx context.Context, to netip.AddrPort, early bool
 		Address:              to.Addr().String(),
 		Port:                 int(to.Port()),
 		TLS:                  c.opts.tls,
+		Versions:             c.opts.versions(),
 		DisableEarlyData:     !early,
 		HandshakeTimeout:     patience,
 		IdleTimeout:          patience,

@@ -8,6 +8,8 @@ import (
 	"io"
 	"net"
 	"net/netip"
+
+	"github.com/cinnabar-quic/cinnabar/quic"
 )
 
 // implementation is a QUIC stack, as the cases see it: they are written once and
@@ -24,7 +26,7 @@ type options struct {
 	early     bool     // server: take 0-RTT, and hand out connections before their handshake is done
 	retry     bool     // server: every client without a token proves its address first
 	resetKey  [32]byte // what stateless reset tokens are derived from; zero: the stack's own choice
-	version2  bool     // quic-go: prefer QUIC version 2 as a client, know nothing else as a server
+	version2  bool     // quic-go: prefer QUIC version 2 as a client, know nothing else as a server; Cinnabar: know version 1 alone
 	streams   int64    // how many streams of each kind the peer may have open; 0: 100
 	datagrams bool     // take unreliable datagrams
 	journal   *journal // where quic-go writes what it does
@@ -131,4 +133,12 @@ func addrPort(a net.Addr) netip.AddrPort {
 
 func listenLoopback() (*net.UDPConn, error) {
 	return net.ListenUDP("udp4", &net.UDPAddr{IP: net.IPv4(127, 0, 0, 1)})
+}
+
+// versions are those that Cinnabar speaks.
+func (o options) versions() []quic.Version {
+	if o.version2 {
+		return []quic.Version{quic.Version1}
+	}
+	return nil
 }

@@ -358,8 +358,13 @@ func (r *Run) Amplification() (worst float64) {
 	accounts := map[place]*account{}
 	challenged := map[string]*account{}
 	at := func(c *Conn, client netip.AddrPort) *account {
-		p := place{c, client}
-		if accounts[p] == nil {
+		p, unknown := place{c, client}, place{nil, client}
+		switch {
+		case accounts[p] != nil:
+		case c != nil && accounts[unknown] != nil: // what came before, damaged, was the connection's
+			accounts[p] = accounts[unknown]
+			delete(accounts, unknown)
+		default:
 			accounts[p] = new(account)
 		}
 		return accounts[p]
