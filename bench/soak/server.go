@@ -109,7 +109,7 @@ func judge(list []figures, before, after figures) error {
 		}
 		grown("resident memory (KiB)", early.rss, late.rss, 16<<10)
 		grown("live heap (KiB)", early.heap, late.heap, 8<<10)
-		grown("goroutines", early.goroutines, late.goroutines, 100)
+		grown("goroutines", early.goroutines, late.goroutines, 500)
 		grown("descriptors", early.descriptors, late.descriptors, 3)
 	} else {
 		errs = append(errs, errors.New("too few reports to judge by: a longer -for, or a shorter -report"))
