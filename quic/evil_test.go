@@ -57,11 +57,18 @@ func (e *evilEnd) take() [][]byte {
 	return heard
 }
 
+// peer returns where our end was heard from last.
+func (e *evilEnd) peer() netip.AddrPort {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	return e.to
+}
+
 func (e *evilEnd) send(data []byte) {
 	b := dgram.NewBatch(make([]byte, 0, len(data)))
 	b.Next(len(data))
 	b.Commit(copy(b.Next(len(data))[:len(data)], data))
-	b.Path = dgram.Path{Local: evilAddress, Remote: e.to}
+	b.Path = dgram.Path{Local: evilAddress, Remote: e.peer()}
 	if err := e.conn.Send(b); err != nil {
 		e.t.Fatal(err)
 	}

@@ -40,3 +40,34 @@ func TestMoveThatFails(t *testing.T) {
 		}
 	})
 }
+
+// A socket that a session came to, and whose endpoint went while the path was on the
+// socket before, forgets the session as the others do.
+func TestMoveOnFromWhereNoPathWas(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		m := newMemNet(t, udp.NetworkOptions{Delay: 10 * time.Millisecond}, SocketOptions{}, ListenOptions{})
+		defer m.close()
+		p := m.pair(ConnectOptions{})
+		time.Sleep(100 * time.Millisecond)
+		second, third := socketOn(t, m.net, SocketOptions{}, "10.0.0.9:9", "[2001:db8::9]:9"), m.socket(SocketOptions{})
+		defer second.Destroy(nil)
+		defer third.Destroy(nil)
+		if err := p.client.SetSocket(t.Context(), second, false); err != nil {
+			t.Fatal(err)
+		}
+		second.Endpoints()[0].Destroy(nil)
+		time.Sleep(5 * time.Second)
+		if err := p.client.SetSocket(t.Context(), third, false); err != nil {
+			t.Fatal(err)
+		}
+		time.Sleep(5 * time.Second)
+		p.exchange(t)
+		p.client.Destroy(nil)
+		time.Sleep(10 * time.Second) // of answering what is late
+		for i, s := range []*Socket{m.client, second, third} {
+			if n := s.mux.Conns(); n != 0 {
+				t.Errorf("socket %d still routes to %d sessions", i, n)
+			}
+		}
+	})
+}

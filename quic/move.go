@@ -1,6 +1,7 @@
 package quic
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -140,10 +141,19 @@ func (c *ClientSession) move(op string, to *Socket, natRebinding bool) (*Socket,
 	if err := c.conn.Migrate(now(), path, natRebinding); err != nil {
 		panic("BUG: session moved to another socket and could not migrate: " + err.Error())
 	}
-	c.former = append(slices.DeleteFunc(c.former, func(f *Endpoint) bool { return f.socket == to }), c.endpoint)
+	c.former = append(slices.DeleteFunc(c.former, func(f *Endpoint) bool { return f.socket == to }), c.endpointOf(from))
 	c.endpoint, c.socket = e, to
 	c.flushing = false // that was the former socket's promise
 	return from, nil
+}
+
+// endpointOf returns the session's endpoint of the socket that it is on, or, if it has gone
+// back to the path of a former one, the endpoint that it would use there.
+func (c *ClientSession) endpointOf(s *Socket) *Endpoint {
+	if c.endpoint.socket == s {
+		return c.endpoint
+	}
+	return cmp.Or(s.endpointReaching(c.conn.Path().Remote.Addr()), s.all[0])
 }
 
 // owned returns what is routed to a session.
