@@ -186,8 +186,8 @@ func (s *Server) baseContext(socket *quic.Socket) (context.Context, error) {
 
 // listenOptions are QUIC with what the server decides.
 func (s *Server) listenOptions(handler func(*quic.ServerSession, Options) error) (quic.ListenOptions, error) {
-	h3, err := s.options().settled()
-	if err != nil {
+	h3 := s.options()
+	if _, err := h3.settled(); err != nil {
 		return quic.ListenOptions{}, err
 	}
 	o := s.QUIC
