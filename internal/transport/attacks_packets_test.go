@@ -6,12 +6,15 @@ package transport
 
 import (
 	"bytes"
+	"cmp"
 	mrand "math/rand/v2"
+	"slices"
 	"testing"
 	"time"
 
 	"github.com/cinnabar-quic/cinnabar/internal/dgram"
 	"github.com/cinnabar-quic/cinnabar/internal/evil"
+	"github.com/cinnabar-quic/cinnabar/internal/recovery"
 	"github.com/cinnabar-quic/cinnabar/internal/varint"
 	"github.com/cinnabar-quic/cinnabar/internal/wire"
 )
@@ -32,6 +35,7 @@ func (tc *testConn) canary() {
 // S-32: whatever the bytes are, each frame that is read takes some of them, and what
 // cannot be read fails with one of two codes.
 func TestS32ParserProgress(t *testing.T) {
+	besiege(t, 0)
 	const seed = 32
 	t.Logf("seed %d", seed)
 	r := mrand.New(mrand.NewPCG(seed, 0))
@@ -66,6 +70,7 @@ func TestS32ParserProgress(t *testing.T) {
 
 // S-32: runs of PADDING and PING fill a packet and cost one answer.
 func TestS32Runs(t *testing.T) {
+	besiege(t, 0)
 	bothSides(t, func(t *testing.T, s side) {
 		for name, fill := range map[string]byte{"PADDING": 0, "PING": 1} {
 			tc := newTestConn(t, s)
@@ -83,6 +88,7 @@ func TestS32Runs(t *testing.T) {
 // S-33: connection IDs of any length in long headers. Over 20 bytes they are no
 // packet of version 1. (TestMuxVersionNegotiation: one of another version is answered.)
 func TestS33ConnectionIDLengths(t *testing.T) {
+	besiege(t, 0)
 	bothSides(t, func(t *testing.T, s side) {
 		for n := range 256 {
 			tc := connFor(t, s, wire.Handshake)
@@ -111,6 +117,7 @@ func TestS33ConnectionIDLengths(t *testing.T) {
 // S-34, S-35: what is not authentic is not judged, and costs the same whatever its
 // key phase bit says: no key is derived for it.
 func TestS35EqualWork(t *testing.T) {
+	besiege(t, 0)
 	bothSides(t, func(t *testing.T, s side) {
 		tc := newTestConn(t, s)
 		garbage := tc.build(testPacket{typ: wire.OneRTT, size: 1200, frames: []wire.Frame{wire.Ping{}}})
@@ -140,6 +147,7 @@ func TestS35EqualWork(t *testing.T) {
 
 // S-40: a reason that is not there, in every packet that may close.
 func TestS40ReasonLength(t *testing.T) {
+	besiege(t, 0)
 	const top = 1<<62 - 1
 	bothSides(t, func(t *testing.T, s side) {
 		for _, typ := range []wire.PacketType{wire.Initial, wire.Handshake, wire.OneRTT} {
@@ -157,6 +165,7 @@ func TestS40ReasonLength(t *testing.T) {
 
 // S-40: a storm of closes is one close: the first says why, and none is answered.
 func TestS40CloseStorm(t *testing.T) {
+	besiege(t, 0)
 	bothSides(t, func(t *testing.T, s side) {
 		tc := newTestConn(t, s)
 		tc.write(wire.OneRTT, wire.Close{App: true, Code: 7, Reason: []byte("first")})
@@ -170,4 +179,106 @@ func TestS40CloseStorm(t *testing.T) {
 		}
 		tc.wantIdle("draining")
 	})
+}
+
+// S-46: a connection that comes to the last packet number there is (lowered here) ends, without a word
+// and without having used one twice, which the rig looks for.
+func TestS46LastPacketNumber(t *testing.T) {
+	besiege(t, 0)
+	bothSides(t, func(t *testing.T, s side) {
+		tc := newTestConn(t, s)
+		if tc.conn.lastNumber != 1<<62-1 {
+			t.Errorf("the last number is %d", tc.conn.lastNumber)
+		}
+		tc.conn.lastNumber = 500
+		for n := 0; tc.closed == nil; n++ {
+			if n > 1000 {
+				t.Fatal("past the last number")
+			}
+			tc.conn.Ping()
+			tc.pump()
+			tc.ack(wire.OneRTT)
+			tc.clearTo(wire.FrameConnectionClose)
+		}
+		tc.wantClosed("no number is left", CloseSilent)
+		tc.wantIdle("in silence")
+		if last := tc.peer.got[recovery.App].Max(); last > 500 || last < 300 {
+			t.Errorf("ended at %d", last)
+		}
+		tc.write(wire.OneRTT, wire.Ping{})
+		tc.wantIdle("and for good")
+	})
+}
+
+// S-47: every datagram of a transfer comes ten times, and all of them once more ten seconds later. Each is
+// processed once, and what tells them apart stays small.
+func TestS47Replay(t *testing.T) {
+	besiege(t, 0)
+	p := newPair(t, nil)
+	var all []flight
+	replaying := false
+	p.drop = func(from *node, b []byte) bool {
+		if !replaying {
+			f := flight{to: p.other(from), data: bytes.Clone(b), path: dgram.Path{Local: p.other(from).addr, Remote: from.addr}}
+			all = append(all, f)
+			for i := range 9 {
+				f.at, f.data = p.now.Add(p.delay).Add(time.Duration(i)*time.Millisecond), bytes.Clone(b)
+				p.flight = append(p.flight, f)
+				slices.SortStableFunc(p.flight, func(a, b flight) int { return cmp.Compare(a.at, b.at) })
+			}
+		}
+		return false
+	}
+	p.handshake()
+	want := bytes.Repeat([]byte("0123456789"), 5_000)
+	st := p.client.conn.OpenStream(p.now, bidi)
+	if n, err := p.client.conn.Write(st, want); n != len(want) || err != nil {
+		t.Fatalf("%d, %v", n, err)
+	}
+	must(p.client.conn.CloseWrite(st))
+	p.flush(p.client)
+	var got []byte
+	read := func() {
+		for _, e := range p.server.events {
+			if e.Kind == EventStream {
+				b := make([]byte, 1<<20)
+				n, _ := p.server.conn.Read(p.now, e.Stream, b)
+				got = append(got, b[:n]...)
+			}
+		}
+	}
+	p.runUntil(2*time.Second, func() bool { read(); return len(got) >= len(want) })
+	before := p.server.conn.Stats()
+	if before.Duplicates < uint64(len(want)/1452) {
+		t.Errorf("%d duplicates were seen", before.Duplicates)
+	}
+	p.runUntil(10*time.Second, func() bool { return false })
+	replaying = true
+	before = p.server.conn.Stats()
+	server := p.server.conn
+	for _, f := range all {
+		p.deliver(f)
+		if again := p.server.conn; again != server { // a first packet, which begins anew, and gets no further
+			again.Destroy(p.now)
+			p.server.settle(p.now)
+			p.server.mux.Remove(again)
+			must(p.server.tls.Close())
+			p.server.conn = server
+		}
+	}
+	read()
+	after := p.server.conn.Stats()
+	if !bytes.Equal(got, want) {
+		t.Errorf("%d bytes arrived, sent were %d", len(got), len(want))
+	}
+	if n := after.PacketsReceived - before.PacketsReceived; n != 0 {
+		t.Errorf("%d packets counted again", n)
+	}
+	for _, n := range []*node{p.client, p.server} {
+		if r := n.conn.acks.Ranges(); r > 64 || n.conn.Closed() {
+			t.Errorf("%s: %d ranges, closed %v", n.name, r, n.closed())
+		}
+	}
+	p.client.conn.Destroy(p.now)
+	p.server.conn.Destroy(p.now)
 }

@@ -85,6 +85,7 @@ func repeat(f wire.Frame, n int) (list []wire.Frame) {
 // Each kind of useless frame ends the connection when there were too many, and not
 // before; and a second of silence is worth some.
 func TestS49UselessFrames(t *testing.T) {
+	besiege(t, 0)
 	burst := limits.Bound(t, "useless-burst")
 	for name, kind := range useless {
 		t.Run(name, func(t *testing.T) {

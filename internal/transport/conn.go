@@ -67,6 +67,8 @@ type Conn struct {
 	paceUntil        mono.Time // the pacer holds data back until then
 	marking          dgram.ECN // of the datagram being written
 
+	lastNumber int64 // of 1-RTT packets
+
 	qlog *recorder // nil unless there is a log
 
 	frames []recovery.Frame // of the datagram being written; empty between calls
@@ -155,6 +157,7 @@ func NewServer(now mono.Time, o Opening, cfg *Config) *Conn {
 func newConn(now mono.Time, path dgram.Path, cfg *Config, version uint32, server bool) *Conn {
 	c := &Conn{cfg: cfg, server: server, peer: wire.DefaultParameters()}
 	c.version, c.chosen = version, version
+	c.lastNumber = lastPacketNumber
 	c.hs = newHandshake(now.Add(cfg.handshakeTimeout()), cfg)
 	c.params = &c.hs.params
 	c.params.ActiveCIDLimit = c.maxPeerIDs()

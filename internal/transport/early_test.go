@@ -154,6 +154,7 @@ func TestEarlyLost(t *testing.T) {
 // DESIGN §5: rejected, all streams start over at offset 0, in the order of their
 // numbers, whatever the order they were written in or had been sent in.
 func TestS23EarlyRejected(t *testing.T) {
+	besiege(t, 0)
 	for _, parametersFirst := range []bool{true, false} {
 		tc := earlyClient(t)
 		a, b, u := tc.open(bidi), tc.open(bidi), tc.open(uni)
@@ -251,6 +252,7 @@ func TestEarlyRejectedControl(t *testing.T) {
 // RFC 9000 §7.4.1: a server that accepts 0-RTT may not lower what the client
 // relied on; one that rejects it may.
 func TestS23EarlyLoweredLimits(t *testing.T) {
+	besiege(t, 0)
 	for name, lower := range map[string]func(*wire.Parameters){
 		"initial_max_data":                    func(p *wire.Parameters) { p.MaxData-- },
 		"initial_max_stream_data_bidi_local":  func(p *wire.Parameters) { p.MaxStreamDataBidiLocal-- },
@@ -353,6 +355,7 @@ func TestEarlyServer(t *testing.T) {
 // RFC 9001 §4.6.2: a server that rejects 0-RTT processes none of it, and nothing
 // of it is in the way of what the client sends again.
 func TestS23EarlyServerRejects(t *testing.T) {
+	besiege(t, 0)
 	tc := newTestConn(t, serverSide, stageStart)
 	for i := range int64(5) {
 		tc.write(wire.ZeroRTT, streamFrame(4*i, 0, "0-RTT"))
@@ -374,6 +377,7 @@ func TestS23EarlyServerRejects(t *testing.T) {
 
 // 0-RTT does not lift the amplification limit (RFC 9000 §8.1).
 func TestS25EarlyServerAmplification(t *testing.T) {
+	besiege(t, 0)
 	tc := newTestConn(t, serverSide, stageStart, withEarly, func(s *scriptedTLS) { s.serverFlight = 700 })
 	tc.write(wire.Initial, wire.Crypto{Data: message('C', 300)})
 	tc.write(wire.ZeroRTT, streamFrame(0, 0, "request"))

@@ -104,6 +104,7 @@ type testConn struct {
 
 	path  dgram.Path             // of the datagrams that the peer sends, as the Conn sees it
 	heard map[netip.AddrPort]int // bytes that the peer sent from an address; more than any sum once it is validated
+	told  map[netip.AddrPort]int // bytes that the Conn sent to an address
 	ecn   dgram.ECN
 
 	batch     *dgram.Batch
@@ -115,6 +116,9 @@ type testConn struct {
 	closed    *CloseReason
 	claimed   bool // a test wanted the close
 	gone      int
+
+	victim      // of an attack test
+	guest  bool // the configuration is that of another connection
 
 	refuse func(size int) bool // the kernel does not send datagrams of that size; nil for none
 	lose   func(size int) bool // a path that carry goes on loses one of that size; nil for none
@@ -135,6 +139,7 @@ func newTestConn(t testing.TB, options ...any) *testConn {
 		path:    dgram.Path{Local: testLocal, Remote: testRemote},
 		batch:   dgram.NewBatch(make([]byte, 0, dgram.MaxBatchBytes)),
 		heard:   make(map[netip.AddrPort]int),
+		told:    make(map[netip.AddrPort]int),
 		ignored: map[wire.FrameType]bool{wire.FramePadding: true, wire.FrameAck: true, wire.FrameAckECN: true},
 	}
 	tc.cfg = &Config{
@@ -142,6 +147,7 @@ func newTestConn(t testing.TB, options ...any) *testConn {
 		Rand:       func(b []byte) { rng.Read(b) },
 		ResetToken: func(id wire.ConnectionID) (token wire.ResetToken) { copy(token[:], id.Bytes()); return token },
 	}
+	tc.cfg.QLog = logs && besieged != nil
 	tc.tls.init()
 	tc.peer.init()
 	opening := Opening{Path: tc.path, Version: wire.Version1, DCID: tc.peer.original, SCID: tc.peer.id, OriginalDCID: tc.peer.original}
@@ -150,6 +156,8 @@ func newTestConn(t testing.TB, options ...any) *testConn {
 		switch o := o.(type) {
 		case side:
 			tc.side = o
+		case *testConn: // whose configuration this one has, too
+			tc.cfg, tc.pool, tc.guest = o.cfg, o.pool, true
 		case stage:
 			to = o
 		case func(*Config):
@@ -169,8 +177,11 @@ func newTestConn(t testing.TB, options ...any) *testConn {
 		}
 	}
 	tc.start(opening)
-	t.Cleanup(tc.finish)
+	if !tc.guest { // whose host ends it
+		t.Cleanup(tc.finish)
+	}
 	tc.step(to)
+	tc.stand()
 	return tc
 }
 
@@ -199,14 +210,16 @@ func (tc *testConn) finish() {
 	if tc.closed != nil && !tc.claimed {
 		tc.Errorf("at the end: unexpected close %+v", *tc.closed)
 	}
+	tc.aftermath()
 	tc.conn.Destroy(tc.now)
 	tc.pump()
 	if tc.gone != 1 {
 		tc.Errorf("at the end: %d times EventGone, want 1", tc.gone)
 	}
-	if n := tc.pool.Outstanding(); n != 0 {
+	if n := tc.pool.Outstanding(); n != 0 && !tc.guest {
 		tc.Errorf("at the end: %d chunks of memory left", n)
 	}
+	tc.conn, tc.batch, tc.neighbour, tc.out, tc.datagrams, tc.events = nil, nil, nil, nil, nil, nil
 }
 
 // pump lets the Conn do everything it wants to do at this time.
@@ -218,6 +231,7 @@ func (tc *testConn) pump() {
 		}
 		tc.drain()
 		tc.batch.Reset()
+		tc.steps++
 		if !tc.conn.Transmit(tc.now, tc.batch) {
 			break
 		}
@@ -237,6 +251,7 @@ func (tc *testConn) drain() {
 	tc.Helper()
 	for {
 		e, ok := tc.conn.Next()
+		tc.steps++
 		switch {
 		case !ok:
 			return
@@ -281,8 +296,10 @@ func (tc *testConn) advanceToTimer() {
 		if rounds > 20 {
 			tc.Fatalf("timers stay in the past: %v", tc.due())
 		}
-		tc.conn.Advance(tc.now)
-		tc.pump()
+		tc.provoked(0, func() {
+			tc.conn.Advance(tc.now)
+			tc.pump()
+		})
 	}
 }
 
@@ -561,14 +578,7 @@ func (tc *testConn) clear() {
 }
 
 // sent returns how many bytes the Conn has sent to an address.
-func (tc *testConn) sent(to netip.AddrPort) (n int) {
-	for _, d := range tc.datagrams {
-		if d.path.Remote == to {
-			n += d.size
-		}
-	}
-	return n
-}
+func (tc *testConn) sent(to netip.AddrPort) int { return tc.told[to] }
 
 // space returns the packet number space of a packet type.
 func spaceOf(typ wire.PacketType) recovery.Space {

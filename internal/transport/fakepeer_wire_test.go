@@ -136,8 +136,10 @@ func (tc *testConn) writeDatagram(packets ...testPacket) {
 func (tc *testConn) inject(b []byte) {
 	tc.Helper()
 	tc.heard[tc.path.Remote] += len(b)
-	tc.conn.Receive(tc.now, &dgram.Datagram{Data: bytes.Clone(b), Path: tc.path, ECN: tc.ecn})
-	tc.pump()
+	tc.provoked(len(b), func() {
+		tc.conn.Receive(tc.now, &dgram.Datagram{Data: bytes.Clone(b), Path: tc.path, ECN: tc.ecn})
+		tc.pump()
+	})
 }
 
 // ack makes the peer acknowledge all it got in the space of a packet type.
@@ -214,6 +216,7 @@ func (tc *testConn) receive(b []byte, path dgram.Path, ecn dgram.ECN) {
 		tc.out[i].datagram.packets = d.packets
 	}
 	tc.datagrams = append(tc.datagrams, d)
+	tc.told[path.Remote] += d.size
 	tc.checkAmplification(path)
 }
 

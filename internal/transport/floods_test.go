@@ -13,6 +13,7 @@ import (
 // RFC 9000 §19.16: an ID that the peer cannot know cannot be retired, so that one
 // packet does not make us issue IDs without end.
 func TestS03RetireUnsentID(t *testing.T) {
+	besiege(t, 0)
 	bothSides(t, func(t *testing.T, s side) {
 		tc := newTestConn(t, s)
 		sent := tc.conn.ids.localSent

@@ -55,3 +55,7 @@ const (
 )
 
 var cryptoTotal = [...]int64{LevelInitial: cryptoInitial, LevelHandshake: cryptoHandshake, LevelApp: cryptoApp}
+
+// lastPacketNumber is the highest there is. No number is used twice, so a connection that
+// comes near it ends (RFC 9000 §12.3).
+const lastPacketNumber = 1<<62 - 1

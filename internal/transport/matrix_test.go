@@ -91,6 +91,7 @@ func judge(s side, ft wire.FrameType, typ wire.PacketType, acked, first bool) ve
 
 // S-28, S-31: the matrix, completely.
 func TestS28FrameMatrix(t *testing.T) {
+	besiege(t, 0)
 	frames := append(allFrameTypes(), 0x20)
 	cells, count := 0, map[string]int{}
 	for _, s := range []side{serverSide, clientSide} {
@@ -197,6 +198,7 @@ func atMoment(t *testing.T, s side, m int) *testConn {
 // S-31: the code's own table is table 3, for every type there is and for many that
 // there are not.
 func TestS31PermissionTable(t *testing.T) {
+	besiege(t, 0)
 	for ft := wire.FrameType(0); ft < 1<<14; ft++ {
 		for _, typ := range packetTypes {
 			want := ft.Known() && strings.Contains(table3[ft.String()], packetLetters[typ])

@@ -10,6 +10,7 @@ import (
 // One host gets so many stateless resets and no more, whatever its port; others have
 // their own, and a host that was quiet for half a minute begins anew.
 func TestS24ResetsPerHost(t *testing.T) {
+	besiege(t, 0)
 	for _, most := range []int{0, 1, 25} { // 0 is 10
 		r := newMuxRig(t, func(mc *MuxConfig) { mc.MaxResetsPerHost = most })
 		want := most
@@ -49,6 +50,7 @@ func TestS24ResetsPerHost(t *testing.T) {
 // The table of hosts does not grow with the addresses that somebody sends from, and
 // what it forgets first is what it has not heard of for longest.
 func TestS24ResetHostsBounded(t *testing.T) {
+	besiege(t, 0)
 	most := limits.Bound(t, "reset-hosts")
 	var r resetHosts
 	now := newMuxRig(t, nil).now

@@ -121,6 +121,7 @@ func TestMuxNoInitial(t *testing.T) {
 // told from noise, looks like a 1-RTT packet and ends with the token of the
 // connection ID (RFC 9000 §10.3).
 func TestS24ResetSizes(t *testing.T) {
+	besiege(t, 0)
 	r := newMuxRig(t, func(mc *MuxConfig) { mc.MaxResetsPerHost = 2000 })
 	token := r.mux.ResetToken(r.dcid)
 	for size := 0; size <= 1500; size++ {
@@ -160,6 +161,7 @@ func TestMuxNoResetForLongHeaders(t *testing.T) {
 // Two endpoints that answer each other's stateless resets fall silent, because
 // each answer is smaller (RFC 9000 §10.3.3).
 func TestS24ResetPingPong(t *testing.T) {
+	besiege(t, 0)
 	a, b := newMuxRig(t, nil), newMuxRig(t, func(mc *MuxConfig) { mc.ResetSecret = [32]byte{9} })
 	d := a.short(a.dcid, 1200)
 	from, to := b, a
@@ -178,6 +180,7 @@ func TestS24ResetPingPong(t *testing.T) {
 // Stateless replies come out of one bucket, which fills with time; Retry, which lets new
 // clients in while that one is empty, has a larger one of its own.
 func TestS24ReplyRate(t *testing.T) {
+	besiege(t, 0)
 	burst := limits.Bound(t, "replies-burst")
 	r := newMuxRig(t, func(mc *MuxConfig) {
 		validating(mc)
@@ -263,6 +266,7 @@ func TestMuxRefusalReachesClient(t *testing.T) {
 // Past RetryAbove handshakes in flight clients must show their address, past
 // RefuseAbove nothing is answered at all; handshakes that end make room.
 func TestS15HandshakesBounded(t *testing.T) {
+	besiege(t, 0)
 	retry, refuse := limits.Bound(t, "retry-above"), limits.Bound(t, "refuse-above")
 	r := newMuxRig(t, nil)
 	for handshakes, want := range map[int]Verdict{retry - 1: Initial, retry: Reply, refuse - 1: Reply, refuse: Drop} {
@@ -425,6 +429,7 @@ func TestMuxResetEndsConnection(t *testing.T) {
 // Only the tokens of IDs in use count, and only at the end of a datagram that
 // nothing else opens.
 func TestS24ResetTokensInUse(t *testing.T) {
+	besiege(t, 0)
 	tc := newTestConn(t, clientSide)
 	spare := wire.ResetToken{9}
 	tc.write(wire.OneRTT, wire.NewConnectionID{Seq: 1, ID: wire.MakeConnectionID([]byte("peer-001")), Token: spare})

@@ -11,6 +11,7 @@ import (
 // A client that has moved to the server's preferred address still hears the
 // server from its first one: there it goes on if its own validation of the path failed.
 func TestS50PreferredFallback(t *testing.T) {
+	besiege(t, 0)
 	preferred := netip.MustParseAddrPort("10.0.0.9:4433")
 	p := newPair(t, func(n *node, c *Config, _ *MuxConfig) {
 		if n.name == "server" {

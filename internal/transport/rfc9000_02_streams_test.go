@@ -32,6 +32,7 @@ func TestStreamNumbers(t *testing.T) {
 // A frame for a stream opens all lower ones of its kind with it (RFC 9000 §3.2),
 // which costs nothing until one is touched (RFC 9000 §21.7).
 func TestS06LowerStreamsExist(t *testing.T) {
+	besiege(t, 0)
 	bothSides(t, func(t *testing.T, s side) {
 		tc := newTestConn(t, s)
 		id := func(n int64) int64 { return (!s).streamID(bidi, n) }
@@ -294,6 +295,7 @@ func TestStreamEnds(t *testing.T) {
 // Opening and resetting streams as fast as they come leaves nothing behind
 // (RFC 9000 §21.6).
 func TestS07RapidReset(t *testing.T) {
+	besiege(t, 0)
 	tc := newTestConn(t, serverSide)
 	tc.ignore(wire.FrameMaxStreamsBidi, wire.FrameResetStream, wire.FrameMaxData)
 	for n := range int64(2000) {
@@ -317,6 +319,7 @@ func TestS07RapidReset(t *testing.T) {
 // does what it likes: the connection lives, or ends with a code that says why;
 // nothing panics, hangs or leaks (RFC 9000 §3, §4).
 func TestS42StreamFrameCombinations(t *testing.T) {
+	besiege(t, 0)
 	allowed := map[wire.ErrorCode]bool{wire.FinalSizeError: true, wire.FlowControlError: true}
 	for seed := range uint64(400) {
 		t.Run(fmt.Sprint("seed ", seed), func(t *testing.T) {

@@ -24,6 +24,7 @@ func data(id, off int64, n int, fin bool) wire.Stream {
 // A byte past the stream's limit or the connection's is one too many, whether it
 // is data, a hole, or only claimed by a final size (RFC 9000 §4.1, §4.5).
 func TestS08FlowControlError(t *testing.T) {
+	besiege(t, 0)
 	bothSides(t, func(t *testing.T, s side) {
 		id := func(n int64) int64 { return (!s).streamID(bidi, n) }
 		for _, tt := range []struct {
@@ -203,6 +204,7 @@ func TestRetransmissionNeedsNoCredit(t *testing.T) {
 
 // The final size of a stream never changes, and nothing lies past it (RFC 9000 §4.5).
 func TestS09FinalSize(t *testing.T) {
+	besiege(t, 0)
 	bothSides(t, func(t *testing.T, s side) {
 		id := (!s).streamID(bidi, 0)
 		reset := func(n int64) wire.Frame { return wire.ResetStream{ID: id, FinalSize: n} }
@@ -251,6 +253,7 @@ func TestS09FinalSize(t *testing.T) {
 
 // A final size is remembered also of a stream that we have stopped (RFC 9000 §4.5).
 func TestS09FinalSizeOfStopped(t *testing.T) {
+	besiege(t, 0)
 	tc := newTestConn(t, serverSide)
 	st := tc.accept(0, "0123456789")
 	tc.conn.Stop(tc.now, st, 1)

@@ -24,6 +24,7 @@ func newID(n, retirePriorTo int64) wire.NewConnectionID {
 // sequence number, none twice, each routable before the peer knows it, and each
 // with a token of its own (RFC 9000 §5.1.1, §10.3.2).
 func TestS48IssueIDs(t *testing.T) {
+	besiege(t, 0)
 	bothSides(t, func(t *testing.T, s side) {
 		for _, limit := range []int64{2, 3, 4, 100, 1<<62 - 1} {
 			tc := newTestConn(t, s, stageHello, func(p *wire.Parameters) { p.ActiveCIDLimit = limit })
@@ -81,6 +82,7 @@ func TestReplaceRetiredID(t *testing.T) {
 
 // A peer may retire the ID of the handshake, in a packet to another (RFC 9000 §19.16).
 func TestS03RetireHandshakeID(t *testing.T) {
+	besiege(t, 0)
 	bothSides(t, func(t *testing.T, s side) {
 		tc := newTestConn(t, s)
 		other := tc.conn.ids.local[1].id
@@ -226,6 +228,7 @@ func TestPacketToRetiredID(t *testing.T) {
 // A peer that retires every ID there is, offering none but one that we gave up
 // before, leaves us nothing to send to (RFC 9000 §5.1.2, §19.15).
 func TestS02RetiresEveryID(t *testing.T) {
+	besiege(t, 0)
 	tc := newTestConn(t, clientSide)
 	tc.ignore(wire.FramePing, wire.FramePathChallenge)
 	tc.write(wire.OneRTT, newID(1, 0))

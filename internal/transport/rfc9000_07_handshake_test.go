@@ -201,6 +201,7 @@ func TestTLSAlert(t *testing.T) {
 // Handshake bytes come in any order and any pieces; TLS gets them in order, once
 // (RFC 9000 §7.5, §19.6).
 func TestS04CryptoReassembly(t *testing.T) {
+	besiege(t, 0)
 	bothSides(t, func(t *testing.T, s side) {
 		tc := newTestConn(t, s, stageStart, func(s *scriptedTLS) { s.manual = true })
 		tc.clear()
@@ -220,13 +221,14 @@ func TestS04CryptoReassembly(t *testing.T) {
 		if got := tc.tls.got[LevelInitial]; string(got) != string(data) {
 			t.Errorf("%d bytes reached TLS", len(got))
 		}
-		tc.abandon()
+		tc.forsake("there is no TLS")
 	})
 }
 
 // Beyond the buffer, in bytes or in holes, the connection ends, at every level
 // (RFC 9000 §7.5).
 func TestS04CryptoBuffer(t *testing.T) {
+	besiege(t, 0)
 	bothSides(t, func(t *testing.T, s side) {
 		for _, typ := range []wire.PacketType{wire.Initial, wire.Handshake, wire.OneRTT} {
 			reader := func() *testConn {

@@ -16,6 +16,7 @@ func bigFlight(s *scriptedTLS) { s.serverFlight = 20_000 }
 // validated, at every moment, whatever timers say; and more when more comes in
 // (RFC 9000 §8.1).
 func TestS25Amplification(t *testing.T) {
+	besiege(t, 0)
 	tc := newTestConn(t, serverSide, stageStart, bigFlight)
 	received := 0
 	for i := range 5 {
@@ -44,6 +45,7 @@ func TestS25Amplification(t *testing.T) {
 // What counts is datagrams, with all they hold, once the first of their packets
 // belongs to the connection (RFC 9000 §8.1).
 func TestS25AmplificationCountsDatagrams(t *testing.T) {
+	besiege(t, 0)
 	tc := newTestConn(t, serverSide, stageStart, bigFlight)
 	b := tc.build(testPacket{typ: wire.Initial, frames: []wire.Frame{wire.Crypto{Data: message('C', tc.tls.clientHello)}}})
 	tc.inject(append(b, make([]byte, 2000-len(b))...))
@@ -133,6 +135,7 @@ func TestRetryAccepted(t *testing.T) {
 // A Retry that is not exactly right is dropped without a trace (RFC 9000
 // §17.2.5.2, RFC 9001 §5.8).
 func TestS21RetryDropped(t *testing.T) {
+	besiege(t, 0)
 	for _, tt := range []struct {
 		name string
 		make func(tc *testConn) []byte
@@ -176,7 +179,8 @@ func TestS21RetryDropped(t *testing.T) {
 
 // Only the first Retry counts (RFC 9000 §17.2.5.2).
 func TestS21SecondRetry(t *testing.T) {
-	tc := newTestConn(t, clientSide, stageStart)
+	besiege(t, 0)
+	tc := newTestConn(t, clientSide, stageStart, func(p *wire.Parameters) { p.HasRetrySCID, p.RetrySCID = true, retryID })
 	tc.clear()
 	second := tc.retryPacket(wire.MakeConnectionID([]byte("2nd-----")), "other")
 	tc.retry(retryID, "a token")
@@ -207,6 +211,7 @@ func TestPathResponse(t *testing.T) {
 // A path that is not validated limits the answer to three times the challenge's
 // datagram; a small challenge is answered all the same (RFC 9000 §8.2.1, §8.2.2).
 func TestS25PathResponseIsNoAmplifier(t *testing.T) {
+	besiege(t, 0)
 	tc := newTestConn(t, serverSide)
 	tc.write(wire.OneRTT, newID(1, 0))
 	tc.path.Remote = addrPort("203.0.113.9:9")

@@ -13,6 +13,7 @@ import (
 // The smaller of both ends' timeouts counts, zero is none, and less than three
 // probe timeouts is too little: then the connection ends in silence (RFC 9000 §10.1).
 func TestS49IdleTimeout(t *testing.T) {
+	besiege(t, 0)
 	const none = time.Duration(-1)
 	for _, tt := range []struct{ ours, theirs, want time.Duration }{
 		{20 * time.Second, 30 * time.Second, 20 * time.Second},
@@ -144,6 +145,7 @@ func (tc *testConn) closes() (types []wire.PacketType, frames []wire.Close) {
 // handshake is confirmed at none but 1-RTT; an application's code and words stay
 // out of packets that anyone could read (RFC 9000 §10.2.3).
 func TestS40CloseLevels(t *testing.T) {
+	besiege(t, 0)
 	I, H, R := wire.Initial, wire.Handshake, wire.OneRTT
 	for _, tt := range []struct {
 		side side
@@ -191,6 +193,7 @@ func TestS40CloseLevels(t *testing.T) {
 // While closing, packets are answered with the close again, but ever more rarely,
 // and after three probe timeouts no more (RFC 9000 §10.2, §10.2.1).
 func TestS40Closing(t *testing.T) {
+	besiege(t, 0)
 	bothSides(t, func(t *testing.T, s side) {
 		tc := newTestConn(t, s)
 		period := 3 * tc.conn.loss.PTO(2)
@@ -234,6 +237,7 @@ func TestClosingMeetsClose(t *testing.T) {
 
 // Draining says nothing at all and ends after three probe timeouts (RFC 9000 §10.2.2).
 func TestS40Draining(t *testing.T) {
+	besiege(t, 0)
 	bothSides(t, func(t *testing.T, s side) {
 		tc := newTestConn(t, s)
 		st := tc.open(bidi)
@@ -267,6 +271,7 @@ func TestS40Draining(t *testing.T) {
 // An unvalidated client gets no more than three times what it sent, also while
 // its connection closes (RFC 9000 §8.1, §10.2.1).
 func TestS25ClosingIsNoAmplifier(t *testing.T) {
+	besiege(t, 0)
 	tc := newTestConn(t, serverSide, stageHello)
 	received := 1200
 	tc.write(wire.Initial, rawFrame{0x20})
@@ -335,6 +340,7 @@ func TestStatelessReset(t *testing.T) {
 // Tokens of IDs that are not in use, or not any more, mean nothing, nor does one
 // with a wrong bit or in a datagram too small to be a packet (RFC 9000 §10.3.1).
 func TestS24NoStatelessReset(t *testing.T) {
+	besiege(t, 0)
 	tc := newTestConn(t, clientSide)
 	for i := range 128 {
 		wrong := testToken

@@ -125,6 +125,7 @@ func (tc *testConn) abandon() {
 // written longer than it needs is a PROTOCOL_VIOLATION, as we choose
 // (RFC 9000 §12.4).
 func TestS32FrameTypes(t *testing.T) {
+	besiege(t, 0)
 	bothSides(t, func(t *testing.T, s side) {
 		for _, tt := range []struct {
 			name  string
@@ -201,6 +202,7 @@ func TestCoalescedUndecryptable(t *testing.T) {
 // A packet to another connection ID than the first of its datagram is not for
 // this connection (RFC 9000 §12.2), with a long header or a short one.
 func TestS16CoalescedOtherID(t *testing.T) {
+	besiege(t, 0)
 	bothSides(t, func(t *testing.T, s side) {
 		for _, typ := range []wire.PacketType{wire.Handshake, wire.OneRTT} {
 			t.Run(typ.String(), func(t *testing.T) {
@@ -245,6 +247,7 @@ func TestCoalescedGarbage(t *testing.T) {
 // A packet number counts once: the same again, in every space, changes nothing
 // and is not answered (RFC 9000 §12.3).
 func TestS47Duplicates(t *testing.T) {
+	besiege(t, 0)
 	bothSides(t, func(t *testing.T, s side) {
 		tc := newTestConn(t, s)
 		b := tc.build(testPacket{typ: wire.OneRTT, frames: []wire.Frame{wire.StreamsBlocked{Limit: 100}}})
@@ -274,6 +277,7 @@ func TestS47Duplicates(t *testing.T) {
 // Packet numbers that are too old to remember count as duplicates, so that the
 // memory for them is bounded (RFC 9000 §12.3, §13.2.3).
 func TestS47VeryOldPacketNumber(t *testing.T) {
+	besiege(t, 0)
 	tc := newTestConn(t, serverSide)
 	tc.see(wire.FrameAck)
 	first := tc.peer.next[2]
@@ -306,6 +310,7 @@ func TestPacketNumberSpaces(t *testing.T) {
 // A datagram of nothing, of one byte, or of any odd length is dropped (RFC 9000
 // §12.2, §5.2).
 func TestS18OddDatagrams(t *testing.T) {
+	besiege(t, 0)
 	bothSides(t, func(t *testing.T, s side) {
 		for _, to := range []stage{stageStart, stageHello, stageConfirmed} {
 			tc := newTestConn(t, s, to)

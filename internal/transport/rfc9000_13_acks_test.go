@@ -11,6 +11,7 @@ import (
 
 // An ACK of a number that was never sent is a lie, in every space (RFC 9000 §13.1).
 func TestS11AckOfUnsent(t *testing.T) {
+	besiege(t, 0)
 	bothSides(t, func(t *testing.T, s side) {
 		for _, typ := range []wire.PacketType{wire.Initial, wire.Handshake, wire.OneRTT} {
 			t.Run(typ.String(), func(t *testing.T) {
@@ -25,6 +26,7 @@ func TestS11AckOfUnsent(t *testing.T) {
 // Numbers are left out now and then, and whoever acknowledges one has not been
 // receiving but guessing (RFC 9000 §21.4).
 func TestS11AckOfSkipped(t *testing.T) {
+	besiege(t, 0)
 	bothSides(t, func(t *testing.T, s side) {
 		tc := newTestConn(t, s)
 		tc.ignore(wire.FramePing)
@@ -125,6 +127,7 @@ func TestNoAckOfAck(t *testing.T) {
 // Who only receives sends a PING with an ACK now and then, so that it learns
 // which of its ACKs arrived and can forget ranges: but rarely (RFC 9000 §13.2.4).
 func TestS14PingAmongAcks(t *testing.T) {
+	besiege(t, 0)
 	tc := newTestConn(t, serverSide)
 	pings := 0
 	for i := range 400 {
@@ -146,6 +149,7 @@ func TestS14PingAmongAcks(t *testing.T) {
 // Nothing an ACK says moves the connection out of its mind: a delay without
 // end, at any exponent (RFC 9000 §13.2.5, §19.3).
 func TestS12AckDelayExtremes(t *testing.T) {
+	besiege(t, 0)
 	for _, exponent := range []uint8{0, 3, 20} {
 		tc := newTestConn(t, serverSide, func(p *wire.Parameters) { p.AckDelayExponent = exponent })
 		for _, delay := range []uint64{0, 1, 1 << 40, 1<<62 - 1} {
@@ -422,6 +426,7 @@ func TestRetransmissionOfHandshake(t *testing.T) {
 // Marks are for a path that has shown to carry them: without counts in ACKs, or
 // with counts that cannot be, marking ends (RFC 9000 §13.4.2).
 func TestS44ECNValidation(t *testing.T) {
+	besiege(t, 0)
 	for _, tt := range []struct {
 		name   string
 		counts func(marked uint64) *wire.ECNCounts

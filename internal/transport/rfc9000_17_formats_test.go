@@ -11,6 +11,7 @@ import (
 // Reserved bits must be zero, which only shows when the packet is authentic: then
 // it is a PROTOCOL_VIOLATION (RFC 9000 §17.2, §17.3.1).
 func TestS34ReservedBits(t *testing.T) {
+	besiege(t, 0)
 	bothSides(t, func(t *testing.T, s side) {
 		for typ, bits := range map[wire.PacketType][]byte{
 			wire.Initial: {0x04, 0x08, 0x0c}, wire.Handshake: {0x04, 0x08, 0x0c}, wire.OneRTT: {0x08, 0x10, 0x18},
@@ -37,6 +38,7 @@ func TestS34ReservedBits(t *testing.T) {
 
 // Without the fixed bit it is no packet of ours (RFC 9000 §17.2, §17.3.1).
 func TestS34FixedBit(t *testing.T) {
+	besiege(t, 0)
 	bothSides(t, func(t *testing.T, s side) {
 		for _, typ := range []wire.PacketType{wire.Initial, wire.Handshake, wire.OneRTT} {
 			tc := connFor(t, s, typ)
@@ -79,6 +81,7 @@ func TestOwnHeaders(t *testing.T) {
 // A packet number is cut to the bytes that tell it from those around it, and read
 // back by the largest one that arrived (RFC 9000 §17.1).
 func TestS46PacketNumberDecoding(t *testing.T) {
+	besiege(t, 0)
 	bothSides(t, func(t *testing.T, s side) {
 		tc := newTestConn(t, s)
 		tc.see(wire.FrameAck)

@@ -16,6 +16,7 @@ func integer(v uint64) []byte { return varint.Append(nil, v) }
 // Values that a parameter may not have, at either end, are TRANSPORT_PARAMETER_ERRORs
 // (RFC 9000 §7.4, §18.2).
 func TestS29ParameterLimits(t *testing.T) {
+	besiege(t, 0)
 	long := make([]byte, 21)
 	for _, tt := range []struct {
 		name  string
@@ -105,6 +106,7 @@ func TestServerParameterForms(t *testing.T) {
 
 // A server whose ID is empty has no second one to offer (RFC 9000 §18.2).
 func TestS50PreferredAddressWithEmptyID(t *testing.T) {
+	besiege(t, 0)
 	tc := newTestConn(t, clientSide, stageStart, offer, emptyPeerID)
 	tc.failHandshake()
 	tc.wantClose("preferred_address beside an empty ID", wire.TransportParameterError)
@@ -113,6 +115,7 @@ func TestS50PreferredAddressWithEmptyID(t *testing.T) {
 // Each parameter comes once (RFC 9000 §7.4), unknown ones too as far as that costs
 // little.
 func TestS29DuplicateParameters(t *testing.T) {
+	besiege(t, 0)
 	bothSides(t, func(t *testing.T, s side) {
 		for _, id := range []uint64{0x01, 0x03, 0x04, 0x08, 0x0a, 0x0b, 0x0c, 0x0e, 0x20, 0x7777} {
 			value := integer(1500)
@@ -134,6 +137,7 @@ func TestS29DuplicateParameters(t *testing.T) {
 // A list cut short anywhere is an error, never a crash; one with a thousand
 // unknown parameters or very large ones is none (RFC 9000 §7.4.2).
 func TestS29OddParameterLists(t *testing.T) {
+	besiege(t, 0)
 	bothSides(t, func(t *testing.T, s side) {
 		whole := 0
 		newTestConn(t, s, func(b []byte) []byte { whole = len(b); return b })

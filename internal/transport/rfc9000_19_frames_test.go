@@ -15,6 +15,7 @@ func encode(t wire.FrameType, fields ...uint64) rawFrame { return evil.Encode(t,
 // A frame that ends before all of its fields are there is a FRAME_ENCODING_ERROR,
 // wherever it is cut, and has no effect (RFC 9000 §12.4, §19).
 func TestS32TruncatedFrames(t *testing.T) {
+	besiege(t, 0)
 	bothSides(t, func(t *testing.T, s side) {
 		for _, ft := range allFrameTypes() {
 			if ft == wire.FrameDatagram || ft == wire.FrameDatagramLen {
@@ -114,6 +115,7 @@ func TestFrameExtremes(t *testing.T) {
 
 // A client takes a token for later (RFC 9000 §19.7).
 func TestS22NewToken(t *testing.T) {
+	besiege(t, 0)
 	tc := newTestConn(t, clientSide)
 	tc.write(wire.OneRTT, wire.NewToken{Token: []byte("for later")})
 	if e := tc.wantEvent("a token", EventNewToken); string(e.Data) != "for later" {
@@ -135,6 +137,7 @@ func TestHandshakeDone(t *testing.T) {
 // A frame that breaks a rule ends the packet: what comes behind it does nothing,
 // and what came before it has been done (RFC 9000 §12.4).
 func TestS32FramesBehindAnError(t *testing.T) {
+	besiege(t, 0)
 	tc := newTestConn(t, serverSide)
 	tc.write(wire.OneRTT, wire.Stream{ID: 0, Data: []byte("a"), HasLen: true}, rawFrame{0x20}, wire.Stream{ID: 4, Data: []byte("b"), HasLen: true})
 	tc.wantClose("unknown frame", wire.FrameEncodingError)

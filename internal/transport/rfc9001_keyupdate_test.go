@@ -154,6 +154,7 @@ func TestKeyUpdateLatePackets(t *testing.T) {
 
 // §6.4: a packet that follows one of newer keys, but is under older ones.
 func TestS37OldKeys(t *testing.T) {
+	besiege(t, 0)
 	bothSides(t, func(t *testing.T, s side) {
 		tc := newTestConn(t, s)
 		tc.peer.next[recovery.App] += 10
@@ -169,6 +170,7 @@ func TestS37OldKeys(t *testing.T) {
 
 // §6.2: a second update before we can have acknowledged the first.
 func TestS37TooEarly(t *testing.T) {
+	besiege(t, 0)
 	bothSides(t, func(t *testing.T, s side) {
 		tc := newTestConn(t, s)
 		tc.peer.oneRTT.Acked(1 << 40)
@@ -218,6 +220,7 @@ func (tc *testConn) secondPhase() {
 
 // §6.2: our update is acknowledged under old keys: the peer opened it and did not follow.
 func TestS37NotFollowed(t *testing.T) {
+	besiege(t, 0)
 	bothSides(t, func(t *testing.T, s side) {
 		tc := newTestConn(t, s)
 		tc.keyPing(true)
@@ -237,6 +240,7 @@ func TestS37NotFollowed(t *testing.T) {
 
 // S-37: packets that only look like an update cost nothing but themselves.
 func TestS37ForgedPhase(t *testing.T) {
+	besiege(t, 0)
 	bothSides(t, func(t *testing.T, s side) {
 		tc := newTestConn(t, s)
 		for range 1000 {
@@ -257,6 +261,7 @@ func TestS37ForgedPhase(t *testing.T) {
 
 // §6.3, S-37: the peer updates as often as the rules let it.
 func TestS37EveryRoundTrip(t *testing.T) {
+	besiege(t, 0)
 	tc := newTestConn(t, serverSide)
 	for n := 1; n <= 50; n++ {
 		tc.peerUpdate()
@@ -311,6 +316,7 @@ func TestKeyUpdateByItself(t *testing.T) {
 // §6.6: keys that are used up and cannot be updated end the connection, while
 // there is still one packet's worth of them left to say so.
 func TestS36ConfidentialityLimit(t *testing.T) {
+	besiege(t, 0)
 	bothSides(t, func(t *testing.T, s side) {
 		tc := newTestConn(t, s)
 		tc.conn.oneRTT.ConfidentialityLimit = 200
@@ -328,6 +334,7 @@ func TestS36ConfidentialityLimit(t *testing.T) {
 
 // §6.6: too many packets that do not open end the connection, counted over all keys.
 func TestS36IntegrityLimit(t *testing.T) {
+	besiege(t, 0)
 	bothSides(t, func(t *testing.T, s side) {
 		tc := newTestConn(t, s, stageHello)
 		forge := func(typ wire.PacketType) {
@@ -353,6 +360,7 @@ func TestS36IntegrityLimit(t *testing.T) {
 
 // 0-RTT keys count as well.
 func TestS36IntegrityLimitEarly(t *testing.T) {
+	besiege(t, 0)
 	tc := newTestConn(t, serverSide, stageHello, withEarly)
 	for range 20 {
 		b := tc.build(testPacket{typ: wire.ZeroRTT, frames: []wire.Frame{wire.Ping{}}, size: 100})

@@ -65,6 +65,7 @@ func TestUndecryptableOneRTT(t *testing.T) {
 
 // S-17: no more than ten packets or 16 KiB wait for their keys.
 func TestS17UndecryptablePackets(t *testing.T) {
+	besiege(t, 0)
 	packets, bytes := limits.Bound(t, "undecryptable-packets"), limits.Bound(t, "undecryptable-bytes")
 	bothSides(t, func(t *testing.T, s side) {
 		for _, size := range []int{60, 1200, 4000} {
@@ -177,6 +178,7 @@ func TestCoalescedWaits(t *testing.T) {
 
 // §5.4.2: a packet that is too short to sample is dropped.
 func TestS35TooShortToSample(t *testing.T) {
+	besiege(t, 0)
 	bothSides(t, func(t *testing.T, s side) {
 		tc := newTestConn(t, s)
 		whole := tc.build(testPacket{typ: wire.OneRTT, frames: []wire.Frame{wire.Ping{}}})
@@ -204,14 +206,16 @@ func TestS35TooShortToSample(t *testing.T) {
 }
 
 // S-16: junk behind a packet, packets for other IDs and Initials in small
-// datagrams are ignored, and nothing of them is kept.
+// datagrams are ignored, and nothing of them is kept, however many they are.
 func TestS16CoalescedJunk(t *testing.T) {
+	besiege(t, 16<<10)
 	tc := newTestConn(t, serverSide, stageHello)
 	tc.clear()
 	other := wire.MakeConnectionID([]byte("somebody"))
-	for i := range 200 {
+	var kinds [5][]byte
+	for i := range kinds {
 		var b []byte
-		switch i % 4 {
+		switch i {
 		case 0: // another connection's packet in tow
 			b = tc.build(testPacket{typ: wire.Initial, frames: []wire.Frame{wire.Ping{}}, size: 600})
 			b = append(b, tc.build(testPacket{typ: wire.Handshake, dcid: &other, frames: []wire.Frame{wire.Crypto{Data: []byte{1}}}, size: 600})...)
@@ -223,10 +227,22 @@ func TestS16CoalescedJunk(t *testing.T) {
 			b = b[:1199]
 		case 3: // too small a datagram
 			b = tc.build(testPacket{typ: wire.Initial, frames: []wire.Frame{wire.Crypto{Offset: 300, Data: []byte{1}}}, size: 1199})
+		case 4: // several Initials, each but the first for another
+			b = tc.build(testPacket{typ: wire.Initial, frames: []wire.Frame{wire.Ping{}}, size: 300})
+			for range 3 {
+				b = append(b, tc.build(testPacket{typ: wire.Initial, dcid: &other, frames: []wire.Frame{wire.Crypto{Offset: 300, Data: []byte{1}}}, size: 300})...)
+			}
 		}
-		tc.inject(b)
-		tc.wantOpen("junk")
+		kinds[i] = b
 	}
+	for i := range scaled(1_000_000) {
+		tc.inject(kinds[i%len(kinds)])
+		tc.wantOpen("junk")
+		if i%1000 == 0 {
+			tc.out, tc.datagrams, tc.events = nil, nil, nil
+		}
+	}
+	tc.clear()
 	if n := len(tc.conn.waiting.list); n > maxUndecryptable {
 		t.Errorf("%d packets wait", n)
 	}

@@ -402,6 +402,7 @@ func TestDatagramsAreCongestionControlled(t *testing.T) {
 // RFC 9221 §5.3: the receiver drops what it cannot hold: here the oldest. Neither the number
 // nor the bytes, nor the events for them, grow with what the peer sends.
 func TestS41DatagramFlood(t *testing.T) {
+	besiege(t, 0)
 	most, bytes := limits.Bound(t, "datagrams"), limits.Bound(t, "datagram-bytes")
 	bothSides(t, func(t *testing.T, s side) {
 		tc := newTestConn(t, s, takes(65535))

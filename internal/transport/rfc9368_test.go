@@ -101,6 +101,7 @@ func TestIncompatibleEarlyData(t *testing.T) {
 // S-19: Version Negotiation that is to be ignored, at any time and by either end; RFC 9368
 // §2.1, §4, RFC 9000 §6.2.
 func TestS19VersionNegotiation(t *testing.T) {
+	besiege(t, 0)
 	for _, tt := range []struct {
 		name string
 		make func(tc *testConn) []byte
@@ -147,6 +148,7 @@ func TestS19VersionNegotiation(t *testing.T) {
 // S-19 at a Mux: one answer to a datagram, never to Version Negotiation, never to what is too
 // short, with the versions that this server has and one that it has not.
 func TestS19MuxVersions(t *testing.T) {
+	besiege(t, 0)
 	r := newMuxRig(t, nil)
 	r.mux.SetVersions([]uint32{wire.Version1})
 	id := []byte("12345678")
@@ -165,6 +167,7 @@ func TestS19MuxVersions(t *testing.T) {
 
 // S-20: what a server refuses: RFC 9368 §4.
 func TestS20VersionInformationServer(t *testing.T) {
+	besiege(t, 0)
 	raw := func(value string) func([]byte) []byte {
 		return func(b []byte) []byte { return append(append(b, 0x11, byte(len(value))), value...) }
 	}
@@ -194,6 +197,7 @@ func TestS20VersionInformationServer(t *testing.T) {
 // S-20: what a client refuses: RFC 9368 §4. Its own preference is version 1 before version 2
 // where nothing else is said.
 func TestS20VersionInformationClient(t *testing.T) {
+	besiege(t, 0)
 	raw := func(value string) func([]byte) []byte {
 		return func(b []byte) []byte { return append(append(b, 0x11, byte(len(value))), value...) }
 	}

@@ -33,6 +33,7 @@ func TestTokenRetryServes(t *testing.T) {
 // A Retry token that authenticates but does not fit is answered with
 // INVALID_TOKEN (RFC 9000 §8.1.2): it would be of no use to go on.
 func TestS21TokenRetryMisused(t *testing.T) {
+	besiege(t, 0)
 	for _, tt := range []struct {
 		name   string
 		misuse func(r *muxRig)
@@ -62,6 +63,7 @@ func TestS21TokenRetryMisused(t *testing.T) {
 
 // Just within its lifetime a Retry token serves.
 func TestS21TokenRetryLifetime(t *testing.T) {
+	besiege(t, 0)
 	r := newMuxRig(t, func(mc *MuxConfig) { mc.ValidateAddress, mc.RetryTokenTimeout = true, 3*time.Second })
 	token, chosen := r.retried()
 	r.dcid = chosen
@@ -87,6 +89,7 @@ func TestTokenLinkLocal(t *testing.T) {
 // panics: a token that does not authenticate may be of another server, and
 // counts as none (RFC 9000 §8.1.3).
 func TestS21TokenMangled(t *testing.T) {
+	besiege(t, 0)
 	r := newMuxRig(t, nil)
 	retry := r.mux.Tokens().retry(r.now, wire.Version1, r.path.Remote, r.dcid, wire.MakeConnectionID([]byte("chosenID")))
 	fresh := r.mux.Tokens().New(r.now, wire.Version1, r.path.Remote.Addr())
@@ -126,6 +129,7 @@ func TestS21TokenMangled(t *testing.T) {
 // A server that validates addresses answers a token that it cannot read with
 // another Retry, not with an error.
 func TestS21TokenUnreadable(t *testing.T) {
+	besiege(t, 0)
 	r := newMuxRig(t, validating)
 	r.want("foreign token", r.initial([]byte("a token of some other server, long enough to look real"), 1200), Reply)
 	if h, ok := wire.ParseLong(r.batch.Segment(0)); !ok || h.Type != wire.Retry {
@@ -178,6 +182,7 @@ func TestTokenNew(t *testing.T) {
 }
 
 func TestS21TokenNewMisused(t *testing.T) {
+	besiege(t, 0)
 	for _, tt := range []struct {
 		name   string
 		misuse func(r *muxRig)
@@ -202,6 +207,7 @@ func TestS21TokenNewMisused(t *testing.T) {
 // The two kinds are not confused: a NEW_TOKEN token in place of a Retry's never
 // claims a Retry, and a Retry token kept for a later connection is refused.
 func TestS21TokenKinds(t *testing.T) {
+	besiege(t, 0)
 	r := newMuxRig(t, validating)
 	token, _ := r.retried()
 	r.dcid = wire.MakeConnectionID([]byte("later connection"))
@@ -219,6 +225,7 @@ func TestS21TokenKinds(t *testing.T) {
 // The register of used tokens is bounded; past the bound tokens count as used,
 // and a day later there is room again.
 func TestS21TokenRegisterBounded(t *testing.T) {
+	besiege(t, 0)
 	most := limits.Bound(t, "used-tokens")
 	r := newMuxRig(t, nil)
 	addr := r.path.Remote.Addr()

@@ -1,0 +1,260 @@
+package transport
+
+// Attacks on what a server keeps for those who have only begun, and on what a handshake says.
+
+import (
+	"encoding/binary"
+	"fmt"
+	"net/netip"
+	"testing"
+	"time"
+
+	"github.com/cinnabar-quic/cinnabar/internal/dgram"
+	"github.com/cinnabar-quic/cinnabar/internal/evil"
+	"github.com/cinnabar-quic/cinnabar/internal/limits"
+	"github.com/cinnabar-quic/cinnabar/internal/stream"
+	"github.com/cinnabar-quic/cinnabar/internal/wire"
+)
+
+// S-04: CRYPTO frames at the end of all offsets, with one hole too many, and of no bytes.
+func TestS04CryptoEnds(t *testing.T) {
+	besiege(t, 128<<10)
+	bothSides(t, func(t *testing.T, s side) {
+		for _, typ := range []wire.PacketType{wire.Initial, wire.Handshake, wire.OneRTT} {
+			reader := func() *testConn {
+				if typ == wire.Initial {
+					return newTestConn(t, s, stageStart, func(s *scriptedTLS) { s.manual = true })
+				}
+				return connFor(t, s, typ)
+			}
+			tc := reader()
+			tc.write(typ, rawFrame(append(encode(wire.FrameCrypto, 1<<62-1, 1), 'x')))
+			tc.wantClose("a byte past 2^62-1", wire.FrameEncodingError)
+
+			tc = reader()
+			for n := int64(1); n <= stream.MaxGaps; n++ {
+				tc.write(typ, wire.Crypto{Offset: 2 * n, Data: []byte("x")})
+			}
+			tc.wantOpen("as many holes as may be")
+			tc.write(typ, wire.Crypto{Offset: 2 * (stream.MaxGaps + 1), Data: []byte("x")})
+			tc.wantClose("one more", wire.CryptoBufferExceeded)
+		}
+		tc := newTestConn(t, s)
+		tc.until(11_000, func(int64) { tc.write(wire.OneRTT, wire.Crypto{}) })
+		tc.wantCut("of no bytes", wire.InternalError)
+	})
+}
+
+// crowd sends the Mux a first Initial from another address and for another connection ID
+// each time, and returns what becomes of it.
+func (r *muxRig) crowd(n int) (*Conn, *dgram.Datagram, Verdict) {
+	r.path.Remote = netip.AddrPortFrom(netip.AddrFrom4([4]byte{100, byte(n >> 16), byte(n >> 8), byte(n)}), 5000)
+	r.dcid = wire.MakeConnectionID(binary.BigEndian.AppendUint64(nil, uint64(n)))
+	d := r.initial(nil, wire.MinInitialSize)
+	c, v := r.route(d)
+	return c, d, v
+}
+
+// begin makes a connection of a first packet.
+func (r *muxRig) begin(d *dgram.Datagram) *Conn {
+	c := r.mux.Accept(r.now, d, r.cfg)
+	c.Receive(r.now, d)
+	for e, ok := c.Next(); ok; e, ok = c.Next() {
+		r.mux.Apply(c, &e)
+	}
+	return c
+}
+
+// S-15: a hundred thousand first packets from a hundred thousand addresses. A thousand are begun with,
+// each for less than 12 KiB while its ClientHello is not whole; the others get a Retry or nothing. Nobody
+// is told more than three times what he said, and who is there already does not notice.
+func TestS15InitialFlood(t *testing.T) {
+	besiege(t, 0)
+	r := newMuxRig(t, func(mc *MuxConfig) { mc.RefuseAbove = 1001 })
+	_, d, _ := r.crowd(1 << 20)
+	settled := r.begin(d)
+	r.mux.Apply(settled, &Event{Kind: EventSecure})
+	most, seen, begun := limits.Bound(t, "retry-above"), map[Verdict]int{}, []*Conn{}
+	before := heap()
+	for n := range scaled(100_000) {
+		r.now = r.now.Add(10 * time.Microsecond)
+		_, d, v := r.crowd(n)
+		if seen[v]++; v == Initial {
+			p := evil.NewPeer(evil.Client, r.dcid, r.scid) // half a hello
+			d.Data = p.Say(wire.Initial, wire.Crypto{Data: message('C', 700)})
+			begun = append(begun, r.begin(d))
+		}
+		if v == Reply && r.batch.SegmentSize() > 3*wire.MinInitialSize {
+			t.Fatalf("an answer of %d bytes", r.batch.SegmentSize())
+		}
+	}
+	if len(begun) != min(most, scaled(100_000)) || r.mux.Handshakes() != len(begun) {
+		t.Errorf("%d handshakes were begun, %d are in flight", len(begun), r.mux.Handshakes())
+	}
+	if each := (heap() - before) / int64(len(begun)); each > 12<<10 {
+		t.Errorf("%d bytes for each that has begun", each)
+	}
+	r.path.Remote = settled.Path().Remote
+	if c := r.want("who is there", r.short(settled.ID(), 100), Deliver); c != settled {
+		t.Error("it is another's")
+	}
+	r.mux.handshakes = limits.Bound(t, "refuse-above") // as if so many were in flight
+	if n := testing.AllocsPerRun(100, func() {
+		r.batch.Reset()
+		if _, v := r.mux.Route(r.now, d, r.batch); v != Drop && v != Deliver {
+			t.Fatalf("verdict %v", v)
+		}
+	}); n != 0 { // a key would be some
+		t.Errorf("%v allocations for one that is dropped", n)
+	}
+	r.mux.handshakes = len(begun)
+	for _, c := range append(begun, settled) {
+		r.mux.Remove(c)
+	}
+	r.wantEmpty()
+}
+
+// S-15: a ClientHello of which every packet brings a byte. It is taken, if it comes in time, and holds
+// next to nothing; the handshake's clock does not wait for one that drips.
+func TestS15DrippedHello(t *testing.T) {
+	besiege(t, 16<<10)
+	for _, gap := range []time.Duration{20 * time.Millisecond, 100 * time.Millisecond} {
+		tc := newTestConn(t, serverSide, stageStart)
+		begun := tc.now
+		for i := 0; i < tc.tls.clientHello && tc.closed == nil; i++ {
+			tc.advance(gap)
+			tc.write(wire.Initial, wire.Crypto{Offset: int64(i), Data: message('C', 1)})
+		}
+		if lived := tc.now.Sub(begun); lived < 10*time.Second {
+			if tc.tls.staged != stageHello {
+				t.Errorf("TLS has %d bytes", len(tc.tls.got[LevelInitial]))
+			}
+			tc.clear()
+			continue
+		} else if lived > 11*time.Second {
+			t.Errorf("it lived for %v", lived)
+		}
+		tc.wantClosed("too late", CloseHandshakeTimeout)
+	}
+}
+
+// parameterIDs are all that we know.
+var parameterIDs = []uint64{0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 0xa, 0xb, 0xc, 0xd, 0xe, 0xf, 0x10, 0x11, 0x20, 0xff04de1b}
+
+// badParameter makes an encoded parameter wrong, whichever it is.
+var badParameter = map[string]func(b []byte, id uint64) []byte{
+	"over-long":    func(b []byte, id uint64) []byte { return withParam(withoutParam(b, id), id, make([]byte, 64<<10)) },
+	"no integer":   func(b []byte, id uint64) []byte { return withParam(withoutParam(b, id), id, []byte{1, 0, 0}) },
+	"an end in it": func(b []byte, id uint64) []byte { return withParam(withoutParam(b, id), id, []byte{0xff}) },
+	"twice": func(b []byte, id uint64) []byte {
+		return withParam(withParam(withoutParam(b, id), id, []byte{20}), id, []byte{20})
+	},
+}
+
+// S-29: every parameter that there is, made wrong in every way, is a TRANSPORT_PARAMETER_ERROR.
+func TestS29EveryParameter(t *testing.T) {
+	besiege(t, 0)
+	bothSides(t, func(t *testing.T, s side) {
+		for _, id := range parameterIDs {
+			for name, edit := range badParameter {
+				tc := newTestConn(t, s, stageStart, func(b []byte) []byte { return edit(b, id) })
+				tc.failHandshake()
+				tc.wantClose(fmt.Sprintf("%#x: %s", id, name), wire.TransportParameterError)
+			}
+			if id == 0xc || id == 0x11 { // a flag, and a list that the RFC wants to be looked at apart
+				continue
+			}
+			tc := newTestConn(t, s, stageStart, func(b []byte) []byte { return withParam(withoutParam(b, id), id, nil) })
+			tc.failHandshake()
+			tc.wantClose(fmt.Sprintf("%#x of no bytes", id), wire.TransportParameterError)
+		}
+		for _, id := range parameterIDs {
+			needed := id == 0xf || id == 0 && s == clientSide
+			tc := newTestConn(t, s, stageStart, func(b []byte) []byte { return withoutParam(b, id) })
+			tc.failHandshake()
+			if needed {
+				tc.wantClose(fmt.Sprintf("%#x is missing", id), wire.TransportParameterError)
+			} else {
+				tc.wantOpen(fmt.Sprintf("%#x is missing", id))
+				tc.abandon()
+			}
+		}
+	})
+}
+
+// S-29: a hundred thousand handshakes in a row that fail for what their parameters say, or end in
+// the middle, leave nothing.
+func TestS29Handshakes(t *testing.T) {
+	besiege(t, 0)
+	tc := newTestConn(t, serverSide, stageStart)
+	hello := tc.build(testPacket{typ: wire.Initial, frames: []wire.Frame{wire.Crypto{Data: message('C', 300)}}, size: wire.MinInitialSize})
+	params := tc.peerParams()
+	lists := [][]byte{params.Append(nil)}
+	for name, edit := range badParameter {
+		if name != "over-long" {
+			lists = append(lists, edit(lists[0], 4))
+		}
+	}
+	buf, before := make([]byte, len(hello)), tc.held()
+	for n := range scaled(100_000) {
+		c := NewServer(tc.now, Opening{Path: tc.path, Version: wire.Version1, DCID: tc.peer.original, SCID: tc.peer.id, OriginalDCID: tc.peer.original}, tc.cfg)
+		copy(buf, hello)
+		c.Receive(tc.now, &dgram.Datagram{Data: buf, Path: tc.path})
+		c.Handshake(tc.now, TLSEvent{Kind: TLSParameters, Data: lists[n%len(lists)]})
+		tc.batch.Reset()
+		if c.Transmit(tc.now, tc.batch); n%len(lists) != 0 && !c.Closed() {
+			t.Fatalf("list %d is taken", n%len(lists))
+		}
+		c.Destroy(tc.now)
+		gone := 0
+		for e, ok := c.Next(); ok; e, ok = c.Next() {
+			if e.Kind == EventGone {
+				gone++
+			}
+		}
+		if gone != 1 {
+			t.Fatalf("%d times gone", gone)
+		}
+	}
+	if n := tc.pool.Outstanding(); n != 0 {
+		t.Errorf("%d chunks of memory left", n)
+	}
+	if grown := tc.held() - before; grown > 64<<10 {
+		t.Errorf("%d bytes more", grown)
+	}
+}
+
+// S-39: connection IDs that hash to the same in all that is simple: their halves have the same sum and the same
+// exclusive or, and their ends are equal. A million of them make no table grow, nothing be kept for them,
+// and no allocation; the tables are Go's own maps, whose hash has a key (TestS39HashesAreKeyed).
+func TestS39CollidingIDs(t *testing.T) {
+	besiege(t, 0)
+	r := newMuxRig(t, nil)
+	_, d, _ := r.crowd(1)
+	known := r.begin(d)
+	r.mux.Apply(known, &Event{Kind: EventSecure})
+	stray := r.short(r.dcid, 60)
+	routed, before, n := len(r.mux.conns), heap(), uint32(0)
+	collide := func() {
+		n++
+		binary.BigEndian.PutUint32(stray.Data[1:], n)
+		binary.BigEndian.PutUint32(stray.Data[5:], n^0x55aa55aa)
+		r.batch.Reset()
+		if _, v := r.mux.Route(r.now, stray, r.batch); v == Deliver || v == Initial {
+			t.Fatalf("verdict %v", v)
+		}
+	}
+	for range scaled(1_000_000) {
+		collide()
+	}
+	if allocs := testing.AllocsPerRun(1000, collide); allocs != 0 {
+		t.Errorf("%v allocations for an ID that nobody has", allocs)
+	}
+	if grown := heap() - before; len(r.mux.conns) != routed || grown > 64<<10 {
+		t.Errorf("%d IDs routed, %d before; %d bytes more", len(r.mux.conns), routed, grown)
+	}
+	if c := r.want("who is there", r.short(known.ID(), 100), Deliver); c != known {
+		t.Error("it is another's")
+	}
+	r.mux.Remove(known)
+}
