@@ -1,9 +1,5 @@
 package http3
 
-import (
-	"github.com/cinnabar-quic/cinnabar/internal/varint"
-)
-
 // control reads the peer's control stream (RFC 9114 §6.2.1).
 type control struct {
 	s       *Session
@@ -118,8 +114,11 @@ func (c *control) limit(t frameType) (int, *fault) {
 func (s *Session) onControlFrame(t frameType, payload []byte) *fault {
 	switch t {
 	case frameSettings:
-		p := Settings{MaxFieldSectionSize: varint.Max}
+		p := settingsUnsaid()
 		if f := p.parse(payload); f != nil {
+			return f
+		}
+		if f := s.keepsWord(&p, payload); f != nil {
 			return f
 		}
 		s.onSettings(p)

@@ -27,8 +27,8 @@ type Server struct {
 	Handler   http.Handler // nil is http.DefaultServeMux
 	TLSConfig *tls.Config  // must have a certificate for Serve and ListenAndServe; ALPN is set to "h3"
 
-	// QUIC holds all other options of the transport. ALPN, TLS and Handler are set by the
-	// server. IdleTimeout is that of the server if zero, MaxStreamsUni 16, and MaxDatagramFrameSize
+	// QUIC holds all other options of the transport. ALPN, TLS, Handler, TicketData and AcceptEarly are set
+	// by the server. IdleTimeout is that of the server if zero, MaxStreamsUni 16, and MaxDatagramFrameSize
 	// 65,535 with Options.Datagrams. MaxStreamsBidi bounds the handlers that run for one session, too.
 	QUIC    quic.ListenOptions
 	Options Options // settings of HTTP/3; their Stream hook is not used
@@ -186,11 +186,7 @@ func (s *Server) baseContext(socket *quic.Socket) (context.Context, error) {
 
 // listenOptions are QUIC with what the server decides.
 func (s *Server) listenOptions(handler func(*quic.ServerSession, Options) error) (quic.ListenOptions, error) {
-	h3 := s.options()
-	if _, err := h3.settled(); err != nil {
-		return quic.ListenOptions{}, err
-	}
-	o := s.QUIC
+	h3, o := s.options(), s.QUIC
 	o.ALPN = ALPN
 	if o.SecureContext == nil {
 		o.TLS = s.tls()
@@ -211,7 +207,7 @@ func (s *Server) listenOptions(handler func(*quic.ServerSession, Options) error)
 		o.MaxDatagramFrameSize = defaultDatagramFrame
 	}
 	o.Handler = func(q *quic.ServerSession) error { return handler(q, h3) }
-	return o, nil
+	return o, h3.RememberSettings(&o)
 }
 
 const (

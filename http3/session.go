@@ -37,6 +37,7 @@ type Session struct {
 	stats     counters
 	held      atomic.Int64 // bytes of header blocks that are not whole, or wait for QPACK
 	datagrams datagrams
+	recalled  bool    // until settings come, peer is what the server of the resumed session has said
 	in        control // the peer's control stream; hooks of quic's run it, one at a time
 
 	over chan struct{} // closed when the session is over, and what came before has been told
@@ -81,7 +82,8 @@ func newSession(q *quic.Session, o Options, take func(*Stream)) (*Session, error
 		return nil, err
 	}
 	s := &Session{q: q, server: q.Server() != nil, take: take, opts: o, told: make(chan struct{}), over: make(chan struct{})}
-	s.peer.MaxFieldSectionSize = varint.Max
+	s.peer = settingsUnsaid()
+	s.recall()
 	s.life = life{sent: -1, received: -1}
 	s.fields.init(s)
 	s.pushes.init(o.MaxPushes)
@@ -265,11 +267,25 @@ func (s *Session) Settings(ctx context.Context) (Settings, error) {
 	return s.peerSettings(), nil
 }
 
-// peerSettings returns what is known of the peer's settings now.
+// peerSettings returns what is known of the peer's settings now: until they come, for early data
+// that was not refused, those of the session before.
 func (s *Session) peerSettings() Settings {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	if s.recalled && !s.knows() && s.q.HandshakeComplete() && !s.q.EarlyDataAccepted() {
+		return settingsUnsaid()
+	}
 	return s.peer
+}
+
+// knows reports whether the peer's settings have come.
+func (s *Session) knows() bool {
+	select {
+	case <-s.told:
+		return true
+	default:
+		return false
+	}
 }
 
 // onSettings takes the peer's SETTINGS.
@@ -279,6 +295,9 @@ func (s *Session) onSettings(p Settings) {
 	s.mu.Unlock()
 	s.fields.setLimits(&p)
 	close(s.told)
+	if c := s.q.Client(); c != nil {
+		c.SetTicketData(p.payload(nil))
+	}
 	if hook := s.opts.Hooks.Settings; hook != nil {
 		s.guard(func() error { return hook(p) })
 	}
@@ -315,6 +334,9 @@ func (s *Session) fail(f *fault) {
 
 // end is called when the session below is over, behind all other hooks of it.
 func (s *Session) end() {
+	if c := s.q.Client(); c != nil && !s.knows() {
+		c.SetTicketData(nil) // a ticket without settings is better than none
+	}
 	close(s.over)
 	s.mu.Lock()
 	defer s.mu.Unlock()

@@ -27,7 +27,13 @@ const maxSettingsLen = 8 << 10
 
 // append appends the frame, with one setting that nobody knows (RFC 9114 §7.2.4.1).
 func (s *Settings) append(b []byte, grease uint64) []byte {
-	var p []byte
+	p := s.payload(nil)
+	p = varint.Append(varint.Append(p, greaseBase+greaseStep*(grease%(1<<20))), grease%(1<<16))
+	return append(appendFrameHead(b, frameSettings, len(p)), p...)
+}
+
+// payload appends what the frame holds.
+func (s *Settings) payload(p []byte) []byte {
 	put := func(id, v uint64) { p = varint.Append(varint.Append(p, id), v) }
 	put(settingQPACKMaxTableCapacity, s.QPACKMaxTableCapacity)
 	put(settingQPACKBlockedStreams, s.QPACKBlockedStreams)
@@ -38,8 +44,7 @@ func (s *Settings) append(b []byte, grease uint64) []byte {
 	if s.Datagrams {
 		put(settingDatagrams, 1)
 	}
-	put(greaseBase+greaseStep*(grease%(1<<20)), grease%(1<<16))
-	return append(appendFrameHead(b, frameSettings, len(p)), p...)
+	return p
 }
 
 // parse reads the payload of a SETTINGS frame. Settings that nobody here knows mean nothing;

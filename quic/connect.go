@@ -66,7 +66,7 @@ func (s *Socket) connect(ctx context.Context, o ConnectOptions, owns bool) (*Cli
 	}
 	r.config.ClientSessionCache = c.tickets
 	if r.config.SessionTicketsDisabled = r.noTickets(); r.config.SessionTicketsDisabled {
-		resumed = nil
+		resumed, c.tickets.past = nil, nil
 	}
 	r.resume = resumed != nil
 	if err := s.bind(ctx, op); err != nil {

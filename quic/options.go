@@ -255,6 +255,12 @@ type ListenOptions struct {
 	// means one of the listener's own: only the tickets that it has issued itself are good
 	// for 0-RTT, whoever has the same TicketKeys.
 	ReplayRegister ReplayRegister
+	// TicketData is what early data depends on in the protocol above, as HTTP/3's settings: up to
+	// 1024 bytes that each ticket carries, which the client cannot read or change.
+	TicketData []byte
+	// AcceptEarly is asked whether early data may be taken with a ticket that has this TicketData,
+	// as a TLS callback is. Nil means if it is the listener's.
+	AcceptEarly func(ticketData []byte) bool
 
 	// Versions are those that sessions may be of, most preferred first: Version1, Version2, or
 	// both. A client that has offered a better one than it has begun with is answered in that. Nil
@@ -425,6 +431,12 @@ func (o ListenOptions) over(base ListenOptions) ListenOptions {
 	o.DisableEarlyData = o.DisableEarlyData || base.DisableEarlyData
 	if o.ReplayRegister == nil {
 		o.ReplayRegister = base.ReplayRegister
+	}
+	if o.TicketData == nil {
+		o.TicketData = base.TicketData
+	}
+	if o.AcceptEarly == nil {
+		o.AcceptEarly = base.AcceptEarly
 	}
 	if o.Versions == nil {
 		o.Versions = base.Versions

@@ -348,5 +348,8 @@ func (o *ListenOptions) resolve(base *ListenOptions) (sessionOptions, error) {
 	o.checkCertificate(c)
 	checkPreferred(c, o.PreferredAddress)
 	o.checkClientCAs(c)
+	if n := len(o.TicketData); n > maxTicketData {
+		c.fail("TicketData", fmt.Sprintf("%d bytes", n), CodeInvalidArgValue, fmt.Sprintf("up to %d bytes", maxTicketData))
+	}
 	return so, c.result()
 }

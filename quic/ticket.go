@@ -84,7 +84,7 @@ func (r *tlsRunner) sendTicket() {
 	}
 	o := tls.QUICSessionTicketOptions{EarlyData: !l.opts.DisableEarlyData}
 	if o.EarlyData {
-		o.Extra = [][]byte{l.ticketExtra(time.Now())}
+		o.Extra = withData([][]byte{l.ticketExtra(time.Now())}, l.opts.TicketData)
 	}
 	o.Extra = withVersion(o.Extra, version)
 	if err := r.conn.SendSessionTicket(o); err != nil {
@@ -107,7 +107,8 @@ func (l *listener) ticketExtra(at time.Time) []byte {
 }
 
 // takesEarly reports whether the server takes 0-RTT with a ticket: if our register knows
-// of it, our limits are no lower than then (RFC 9000 §7.4.1), and it was not used before.
+// of it, our limits are no lower than then (RFC 9000 §7.4.1), the protocol above agrees, and it
+// was not used before.
 func (l *listener) takesEarly(extra [][]byte) bool {
 	b, ok := findExtra(extra, serverExtra)
 	if l.opts.DisableEarlyData || !ok || len(b) < 40 || [16]byte(b[24:40]) != l.issuer {
@@ -115,7 +116,7 @@ func (l *listener) takesEarly(extra [][]byte) bool {
 	}
 	issued := time.Unix(0, int64(binary.BigEndian.Uint64(b)))
 	old, err := wire.ParseParameters(b[40:], true)
-	if err != nil || lower(&l.config.Params, &old) {
+	if err != nil || lower(&l.config.Params, &old) || !l.takesData(extra) {
 		return false
 	}
 	return l.replay.Use(b[8:24], issued)
@@ -200,6 +201,13 @@ type ticketCache struct {
 	user    tls.ClientSessionCache // may be nil
 	loaded  *tls.ClientSessionState
 	version uint32 // that loaded is of
+	past    []byte // what the protocol above has said then, if there may be early data
+
+	// Under the session's lock.
+	data    []byte // what it says now,
+	settled bool   // which is known
+	holding bool   // tickets wait until it is
+	held    []heldTicket
 }
 
 // Get returns the session's ticket to TLS.
@@ -207,11 +215,8 @@ func (t *ticketCache) Get(string) (*tls.ClientSessionState, bool) {
 	return t.loaded, t.loaded != nil
 }
 
-// Put takes a new ticket from TLS, or nil to forget what was loaded.
-func (t *ticketCache) Put(key string, cs *tls.ClientSessionState) {
-	if t.user != nil { // if it panics there is one ticket less
-		_ = call(func() error { t.user.Put(key, cs); return nil })
-	}
+// tell gives a ticket to the SessionTicket hook.
+func (t *ticketCache) tell(cs *tls.ClientSessionState) {
 	s := &t.c.Session
 	s.mu.Lock()
 	told := s.hooks != nil && s.hooks.SessionTicket != nil
@@ -268,6 +273,7 @@ func (t *ticketCache) load(o *ConnectOptions, r *tlsRunner) (*wire.Parameters, e
 		return nil, nil
 	}
 	t.c.earlyALPN = alpn
+	t.past, _ = findExtra(state.Extra, dataExtra)
 	// The ticket stays good for resumption, but a second 0-RTT with it would be
 	// taken for a replay.
 	spent := *state
@@ -366,6 +372,7 @@ func (t *ticketCache) loadOption(o *ConnectOptions, r *tlsRunner) (*wire.Paramet
 		return nil, perr
 	}
 	_, t.c.earlyALPN, _ = remembered(state)
+	t.past, _ = findExtra(state.Extra, dataExtra)
 	return &p, nil
 }
 
