@@ -53,6 +53,11 @@ func visit(ctx context.Context, to string, o options) error {
 		return err
 	}
 	defer c.socket.Destroy(nil)
+	address, err := c.socket.Endpoints()[0].Bind(ctx)
+	if err != nil {
+		return err
+	}
+	fmt.Println(address)
 	var all sync.WaitGroup
 	for i := range o.sessions {
 		all.Go(func() { c.live(ctx, rand.New(rand.NewPCG(o.seed, uint64(i)))) })
@@ -64,20 +69,20 @@ func visit(ctx context.Context, to string, o options) error {
 // live has one session after the other.
 func (c *clients) live(ctx context.Context, r *rand.Rand) {
 	life := time.Duration(c.o.sessions) * time.Second / time.Duration(c.o.churn)
+	wait(ctx, time.Duration(r.Int64N(int64(c.o.ramp)+1))) // not all at once
 	for ctx.Err() == nil {
 		if err := c.session(ctx, r, time.Duration(r.ExpFloat64()*float64(life))); err != nil && ctx.Err() == nil {
 			fmt.Fprintln(os.Stderr, "client:", err)
-			wait(ctx, time.Second)
+			wait(ctx, time.Second+time.Duration(r.Int64N(int64(4*time.Second))))
 		}
 	}
 }
 
 // session makes a session, does a few things with it, and ends it in one of the ways there are.
 func (c *clients) session(ctx context.Context, r *rand.Rand, life time.Duration) error {
-	wait(ctx, time.Duration(r.Int64N(int64(time.Second)))) // not all at once
 	s, err := c.socket.Connect(ctx, quic.ConnectOptions{
 		Address: c.to.Addr().String(), Port: int(c.to.Port()), ServerName: serverName, TLS: c.tls,
-		IdleTimeout: idleTimeout, KeepAlive: idleTimeout / 3,
+		IdleTimeout: idleTimeout, KeepAlive: idleTimeout / 3, HandshakeTimeout: handshakeTimeout,
 	})
 	if err != nil {
 		return err

@@ -26,6 +26,7 @@ type options struct {
 	churn     int // sessions a second that end and are made anew
 	length    time.Duration
 	report    time.Duration
+	ramp      time.Duration // of a process of clients: how long until all have come
 	seed      uint64
 }
 
@@ -37,6 +38,7 @@ func main() {
 	flag.DurationVar(&o.length, "for", 2*time.Minute, "how long")
 	flag.DurationVar(&o.report, "report", 10*time.Second, "how often to say how it goes")
 	flag.Uint64Var(&o.seed, "seed", uint64(time.Now().UnixNano()), "of what clients do, and when they die")
+	flag.DurationVar(&o.ramp, "ramp", time.Second, "with -client, how long until all have come")
 	to := flag.String("client", "", "be a process of clients of the server at this `address`, whose certificate comes from standard input")
 	flag.Parse()
 

@@ -13,11 +13,13 @@ import (
 	"math/big"
 	"math/rand/v2"
 	"net"
+	"net/netip"
 	"os"
 	"os/exec"
 	"runtime"
 	"slices"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -28,6 +30,8 @@ const (
 	alpn        = "soak"
 	serverName  = "server.example"
 	idleTimeout = 10 * time.Second
+	// A handshake may take longer: there may be a thousand at a time, on few cores.
+	handshakeTimeout = 30 * time.Second
 )
 
 // server is what is soaked.
@@ -36,13 +40,18 @@ type server struct {
 	cert     []byte
 	sessions atomic.Int64 // that are there
 	served   atomic.Int64 // requests
+	answers  atomic.Int64 // that are being made or wait for their request: a goroutine each
+	live     sync.Map     // the address of the client, by session
+	killed   struct{ processes, sessions int }
+	log      *os.File // what the processes say
 }
 
 // figures are what must not grow.
 type figures struct {
 	rss         int // KiB
 	heap        int // KiB
-	goroutines  int
+	goroutines  int // but for those that the next counts
+	answers     int // one goroutine each
 	descriptors int
 }
 
@@ -51,27 +60,33 @@ func soak(ctx context.Context, o options) error {
 	if err := warm(ctx); err != nil {
 		return err
 	}
-	before := now()
-	s, err := listen(ctx, o)
+	log, err := os.CreateTemp("", "soak")
 	if err != nil {
+		return err
+	}
+	defer os.Remove(log.Name())
+	defer log.Close()
+	s := &server{log: log}
+	before := s.now()
+	if err := s.listen(ctx, o); err != nil {
 		return err
 	}
 	defer s.socket.Destroy(nil)
 	fmt.Printf("seed %d; %d sessions from %d processes, %d a second end; limits raised: connections a host\n", o.seed, o.sessions, o.processes, o.churn)
-	list, killed, err := s.run(ctx, o)
+	list, err := s.run(ctx, o)
 	if err != nil {
 		return err
 	}
-	fmt.Printf("%d processes were killed; waiting for what they left\n", killed)
+	fmt.Printf("%d processes were killed in the middle of %d sessions; waiting for what they left\n", s.killed.processes, s.killed.sessions)
 	for end := time.Now().Add(3 * idleTimeout); s.sessions.Load() > 0 && time.Now().Before(end); {
 		wait(ctx, 100*time.Millisecond)
 	}
 	left := s.sessions.Load()
 	s.socket.Destroy(nil)
-	after := settled(ctx, before)
+	after := s.settled(ctx, before)
 	fmt.Println("before ", before)
 	fmt.Println("after  ", after)
-	return errors.Join(judge(list, before, after), leftSessions(left))
+	return errors.Join(judge(list, before, after), leftSessions(left), s.complaints())
 }
 
 // warm makes the runtime open what it opens once: for the network, and for processes.
@@ -102,6 +117,8 @@ func judge(list []figures, before, after figures) error {
 		early, late := median(list[n:2*n]), median(list[3*n:])
 		fmt.Println("early  ", early)
 		fmt.Println("late   ", late)
+		fmt.Printf("resident memory %+.0f KiB and live heap %+.0f KiB a report after the first quarter\n",
+			slope(list[n:], func(f figures) int { return f.rss }), slope(list[n:], func(f figures) int { return f.heap }))
 		grown := func(what string, early, late, slack int) {
 			if late > early+early/5+slack {
 				errs = append(errs, fmt.Errorf("%s grew from %d to %d", what, early, late))
@@ -123,6 +140,17 @@ func judge(list []figures, before, after figures) error {
 	return errors.Join(errs...)
 }
 
+// slope is that of the straight line that lies closest to the figures.
+func slope(list []figures, get func(figures) int) float64 {
+	var sx, sy, sxx, sxy float64
+	for i, f := range list {
+		x, y := float64(i), float64(get(f))
+		sx, sy, sxx, sxy = sx+x, sy+y, sxx+x*x, sxy+x*y
+	}
+	n := float64(len(list))
+	return (n*sxy - sx*sy) / max(1, n*sxx-sx*sx)
+}
+
 func median(list []figures) (m figures) {
 	at := func(get func(figures) int) int {
 		var v []int
@@ -135,118 +163,99 @@ func median(list []figures) (m figures) {
 	m.rss = at(func(f figures) int { return f.rss })
 	m.heap = at(func(f figures) int { return f.heap })
 	m.goroutines = at(func(f figures) int { return f.goroutines })
+	m.answers = at(func(f figures) int { return f.answers })
 	m.descriptors = at(func(f figures) int { return f.descriptors })
 	return m
 }
 
-// run lets clients come, and kills a process of theirs now and then.
-func (s *server) run(ctx context.Context, o options) (list []figures, killed int, err error) {
+// run lets clients come, and kills a process of theirs now and then: as many sessions die
+// with their processes as end by themselves.
+func (s *server) run(ctx context.Context, o options) (list []figures, err error) {
 	r := rand.New(rand.NewPCG(o.seed, 0))
+	interval := time.Duration(o.sessions/o.processes) * time.Second / time.Duration(o.churn)
 	var processes []*process
 	defer func() {
 		for _, p := range processes {
-			p.end()
+			err = errors.Join(err, p.end())
 		}
 	}()
 	begun := time.Now()
-	kill, report := time.Now(), time.Now()
-	for next := uint64(1); ctx.Err() == nil && time.Since(begun) < o.length; {
-		for len(processes) < o.processes {
-			p, err := s.start(ctx, o, o.seed+next)
+	start, report := begun, begun
+	kill := begun.Add(time.Duration(o.processes) * interval / 2) // when all are there
+	for next := uint64(1); ctx.Err() == nil && time.Since(begun) < o.length; wait(ctx, 100*time.Millisecond) {
+		if len(processes) < o.processes && !time.Now().Before(start) {
+			p, err := s.start(ctx, o, o.seed+next, interval)
 			if err != nil {
-				return nil, killed, err
+				return nil, err
 			}
 			processes = append(processes, p)
-			kill = time.Now().Add(time.Duration(1+r.IntN(8)) * time.Second)
+			start = time.Now().Add(interval / 2)
 			next++
 		}
-		wait(ctx, 100*time.Millisecond)
 		if time.Now().After(kill) {
 			i := r.IntN(len(processes))
+			s.killed.processes++
+			s.killed.sessions += s.with(processes[i].address)
 			processes[i].kill()
 			processes = slices.Delete(processes, i, i+1)
-			killed++
+			kill = time.Now().Add(interval/2 + time.Duration(r.Int64N(int64(interval))))
 		}
 		if time.Since(report) >= o.report {
 			report = time.Now()
-			f := now()
+			f := s.now()
 			list = append(list, f)
 			fmt.Printf("%6.0fs %6d sessions %8d requests %8d clients  %v\n", time.Since(begun).Seconds(), s.sessions.Load(), s.served.Load(), s.socket.Stats().ServerSessions, f)
 		}
 	}
-	return list, killed, ctx.Err()
+	return list, ctx.Err()
 }
 
-// process is one with clients.
-type process struct {
-	*exec.Cmd
-	stdin io.WriteCloser
-}
-
-func (s *server) start(ctx context.Context, o options, seed uint64) (*process, error) {
-	self, err := os.Executable()
-	if err != nil {
-		return nil, err
-	}
-	p := &process{Cmd: exec.CommandContext(ctx, self, "-client", s.socket.Address().String(), "-seed", fmt.Sprint(seed),
-		"-processes", "1", "-sessions", fmt.Sprint(o.sessions/o.processes), "-churn", fmt.Sprint(max(1, o.churn/o.processes)))}
-	p.Stderr = os.Stderr
-	if p.stdin, err = p.StdinPipe(); err != nil {
-		return nil, err
-	}
-	if err := p.Start(); err != nil {
-		return nil, err
-	}
-	_, err = p.stdin.Write(s.cert)
-	return p, err
-}
-
-func (p *process) kill() {
-	p.Process.Kill()
-	p.end()
-}
-
-// end waits for the process, which ends when its standard input does.
-func (p *process) end() {
-	p.stdin.Close()
-	p.Wait()
+// with returns how many sessions there are with a process.
+func (s *server) with(address netip.AddrPort) (n int) {
+	s.live.Range(func(_, a any) bool {
+		if a == address {
+			n++
+		}
+		return true
+	})
+	return n
 }
 
 // listen starts the server.
-func listen(ctx context.Context, o options) (*server, error) {
+func (s *server) listen(ctx context.Context, o options) error {
 	key, err := ecdsa.GenerateKey(elliptic.P256(), crand.Reader)
 	if err != nil {
-		return nil, err
+		return err
 	}
 	tmpl := &x509.Certificate{SerialNumber: big.NewInt(1), DNSNames: []string{serverName}, NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(48 * time.Hour)}
-	s := &server{}
 	if s.cert, err = x509.CreateCertificate(crand.Reader, tmpl, tmpl, key.Public(), key); err != nil {
-		return nil, err
+		return err
 	}
 	s.socket, err = quic.NewSocket(quic.SocketOptions{
 		Endpoint:              quic.EndpointOptions{Address: "127.0.0.1", ReceiveBuffer: 7 << 20, SendBuffer: 7 << 20},
 		MaxConnectionsPerHost: 1 << 20,
 	})
 	if err != nil {
-		return nil, err
+		return err
 	}
-	err = s.socket.Listen(ctx, quic.ListenOptions{
+	return s.socket.Listen(ctx, quic.ListenOptions{
 		TLS:         &tls.Config{Certificates: []tls.Certificate{{Certificate: [][]byte{s.cert}, PrivateKey: key}}, NextProtos: []string{alpn}},
-		IdleTimeout: idleTimeout,
+		IdleTimeout: idleTimeout, HandshakeTimeout: handshakeTimeout,
 		Handler: func(session *quic.ServerSession) error {
 			s.sessions.Add(1)
+			s.live.Store(session, session.RemoteAddress())
 			session.SetHooks(quic.SessionHooks{
-				Stream: func(st *quic.Stream) error { go s.answer(st); return nil },
-				Close:  func() { s.sessions.Add(-1) },
+				Stream: func(st *quic.Stream) error { s.answers.Add(1); go s.answer(st); return nil },
+				Close:  func() { s.sessions.Add(-1); s.live.Delete(session) },
 			})
 			return nil
 		},
 	})
-	return s, err
 }
 
 // answer sends as many bytes as the request says.
 func (s *server) answer(st *quic.Stream) {
+	defer s.answers.Add(-1)
 	defer st.Close()
 	var ask [3]byte
 	if _, err := io.ReadFull(st, ask[:]); err != nil {
@@ -257,11 +266,12 @@ func (s *server) answer(st *quic.Stream) {
 }
 
 // now takes the figures, after a collection.
-func now() figures {
+func (s *server) now() figures {
 	runtime.GC()
 	var m runtime.MemStats
 	runtime.ReadMemStats(&m)
-	f := figures{heap: int(m.HeapAlloc >> 10), goroutines: runtime.NumGoroutine()}
+	f := figures{heap: int(m.HeapAlloc >> 10), answers: int(s.answers.Load())}
+	f.goroutines = runtime.NumGoroutine() - f.answers
 	if list, err := os.ReadDir("/proc/self/fd"); err == nil {
 		f.descriptors = len(list)
 	}
@@ -275,14 +285,14 @@ func now() figures {
 }
 
 // settled takes the figures when goroutines have had a while to end.
-func settled(ctx context.Context, before figures) figures {
-	f := now()
-	for end := time.Now().Add(15 * time.Second); f.goroutines > before.goroutines && time.Now().Before(end); f = now() {
+func (s *server) settled(ctx context.Context, before figures) figures {
+	f := s.now()
+	for end := time.Now().Add(15 * time.Second); f.goroutines > before.goroutines && time.Now().Before(end); f = s.now() {
 		wait(ctx, 50*time.Millisecond)
 	}
 	return f
 }
 
 func (f figures) String() string {
-	return fmt.Sprintf("%7d KiB resident %7d KiB heap %6d goroutines %4d descriptors", f.rss, f.heap, f.goroutines, f.descriptors)
+	return fmt.Sprintf("%7d KiB resident %7d KiB heap %4d goroutines and %5d of answers %3d descriptors", f.rss, f.heap, f.goroutines, f.answers, f.descriptors)
 }
