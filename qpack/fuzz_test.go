@@ -154,7 +154,7 @@ func FuzzSession(f *testing.F) {
 		f.Add(b)
 	}
 	f.Fuzz(func(t *testing.T, b []byte) {
-		if len(b) > 1000 {
+		if len(b) > 500 {
 			return
 		}
 		choices := &tape{b}
@@ -163,7 +163,7 @@ func FuzzSession(f *testing.F) {
 			w.step()
 		}
 		w.r = rand.New(rand.NewPCG(1, 2)) // or nothing more would move
-		w.settle()
+		w.settle(200)
 	})
 }
 

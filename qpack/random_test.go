@@ -239,9 +239,9 @@ func (w *world) learn() bool {
 	return true
 }
 
-// settle lets everything arrive and checks that nothing is left over.
-func (w *world) settle() {
-	for range 1000 {
+// settle lets everything arrive, in so many rounds, and checks that nothing is left over.
+func (w *world) settle(rounds int) {
+	for range rounds {
 		w.send()
 		w.arrive()
 		w.answer()
@@ -311,7 +311,7 @@ func runWorld(t *testing.T, seed uint64) {
 	for range 400 {
 		w.step()
 	}
-	w.settle()
+	w.settle(1000)
 }
 
 func (w *world) step() {
