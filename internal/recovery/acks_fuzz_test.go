@@ -21,12 +21,11 @@ type ackStory struct {
 	largest int64
 	ecn     wire.ECNCounts
 	since   mono.Time // the first ack-eliciting packet without an ACK came; Never: none
-	unsaid  int64     // and the lowest number of those
 	longest time.Duration
 	sent    []int64 // largest numbers of the ACK frames sent
-	came    ranges.Set
-	told    ranges.Set
-	covered []ranges.Set // what had come when they went: with little room a frame leaves out what is old (RFC 9000 §13.2.3)
+	fresh   []int64 // ack-eliciting packets that were in no frame yet
+	said    []int64 // and others
+	heard   int64   // the largest number that the peer knows to be acknowledged
 }
 
 // FuzzAcks: in whatever order packets come and ACK frames arrive, no packet is taken twice,
