@@ -2,7 +2,9 @@ package qpack
 
 import (
 	"bytes"
+	"encoding/binary"
 	"errors"
+	"math/rand/v2"
 	"testing"
 )
 
@@ -117,6 +119,85 @@ func FuzzRoundTrip(f *testing.F) {
 		e.SetLimits(uint64(capacity), uint64(blocked))
 		for stream := range int64(3) {
 			exchange(t, e, d, stream, fields)
+		}
+	})
+}
+
+// tape is a chooser that plays what it was given, and then nothing but zeros.
+type tape struct{ b []byte }
+
+func (t *tape) IntN(n int) int {
+	if n <= 256 {
+		return int(t.take(1)) % n
+	}
+	return int(t.take(4) % uint64(n))
+}
+
+func (t *tape) Uint64() uint64 { return t.take(8) }
+
+func (t *tape) take(n int) uint64 {
+	var b [8]byte
+	n = copy(b[:n], t.b)
+	t.b = t.b[n:]
+	return binary.LittleEndian.Uint64(b[:])
+}
+
+// FuzzSession: an encoder and a decoder, with instructions between them that come late and in
+// pieces, sections in any order and streams that are cancelled: both keep to what RFC 9204 lets
+// them do, every section means what it meant, and the tables are the same in the end.
+func FuzzSession(f *testing.F) {
+	for seed := range uint64(8) {
+		b, r := make([]byte, 300), rand.New(rand.NewPCG(seed, 1))
+		for i := range b {
+			b[i] = byte(r.Uint32())
+		}
+		f.Add(b)
+	}
+	f.Fuzz(func(t *testing.T, b []byte) {
+		if len(b) > 500 {
+			return
+		}
+		choices := &tape{b}
+		w := newWorld(t, choices)
+		for len(choices.b) > 0 {
+			w.step()
+		}
+		w.r = rand.New(rand.NewPCG(1, 2)) // or nothing more would move
+		w.settle(200)
+	})
+}
+
+// FuzzPrimitives: integers and strings are read the same in any pieces, never past what there
+// is, and say the same when they are written again (RFC 7541 §5.1, §5.2).
+func FuzzPrimitives(f *testing.F) {
+	f.Add([]byte{0x1f, 0x9a, 0x0a}, uint8(5), "custom-key")
+	f.Add([]byte{0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0x7f}, uint8(7), "\xff\x00")
+	f.Add(appendString(nil, 0, 7, "www.example.com"), uint8(7), "")
+	f.Fuzz(func(t *testing.T, b []byte, bits uint8, text string) {
+		n := uint(bits%7) + 1
+		c := cursor{b: b}
+		v := c.integer(n)
+		if size := len(b) - len(c.b); !c.failed() {
+			again := cursor{b: appendInt(nil, 0, n, v)}
+			if v > maxInt || size > maxIntBytes || again.integer(n) != v || len(again.b) > 0 || again.failed() {
+				t.Fatalf("%x with a prefix of %d bits is %d", b[:size], n, v)
+			}
+			for i := range size {
+				if part := (cursor{b: b[:i]}); part.integer(n) != 0 || part.short == 0 {
+					t.Fatalf("%d of %d bytes of %d are enough", i, size, v)
+				}
+			}
+		}
+		c = cursor{b: b}
+		if l := c.literal(n, 1000); !c.failed() {
+			if s, ok := l.text(); ok && uint64(len(s)) < l.least() {
+				t.Fatalf("%q has less than the %d bytes of %x", s, l.least(), l.raw)
+			}
+		}
+		c = cursor{b: appendString([]byte(nil), 0, n, text)}
+		l := c.literal(n, uint64(len(text)))
+		if s, ok := l.text(); c.failed() || len(c.b) > 0 || !ok || s != text {
+			t.Fatalf("%q is read as %q, %v %v", text, s, ok, c.bad)
 		}
 	})
 }

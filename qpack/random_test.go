@@ -15,7 +15,7 @@ import (
 // are cancelled. An oracle follows what the encoder may do.
 type world struct {
 	t       *testing.T
-	r       *rand.Rand
+	r       chooser
 	e       *Encoder
 	d       *Decoder
 	blocked uint64
@@ -30,6 +30,12 @@ type world struct {
 	told     []byte           // what was told but is not a whole instruction
 }
 
+// chooser makes the choices of a world: a random one, or a script of a fuzzer's.
+type chooser interface {
+	IntN(n int) int
+	Uint64() uint64
+}
+
 // wait is a section by its Required Insert Count, and the oldest entry it refers to.
 type wait struct{ required, oldest uint64 }
 
@@ -41,8 +47,7 @@ type traffic struct {
 	cancelled bool
 }
 
-func newWorld(t *testing.T, seed uint64) *world {
-	r := rand.New(rand.NewPCG(seed, 0))
+func newWorld(t *testing.T, r chooser) *world {
 	capacity := []uint64{0, 40, 128, 256, 512, 4096, 1 << 20}[r.IntN(7)]
 	blocked := []uint64{0, 1, 2, 5, 100}[r.IntN(5)]
 	w := &world{t: t, r: r, blocked: blocked, e: new(Encoder), d: NewDecoder(capacity, blocked), required: make(map[int64][]wait)}
@@ -234,9 +239,9 @@ func (w *world) learn() bool {
 	return true
 }
 
-// settle lets everything arrive and checks that nothing is left over.
-func (w *world) settle() {
-	for range 1000 {
+// settle lets everything arrive, in so many rounds, and checks that nothing is left over.
+func (w *world) settle(rounds int) {
+	for range rounds {
 		w.send()
 		w.arrive()
 		w.answer()
@@ -302,13 +307,17 @@ func TestRandomOperations(t *testing.T) {
 }
 
 func runWorld(t *testing.T, seed uint64) {
-	w := newWorld(t, seed)
-	steps := []func(){w.encode, w.encode, w.send, w.send, w.arrive, w.arrive, w.decode, w.decode, w.decode, w.answer, w.hear, w.hear}
+	w := newWorld(t, rand.New(rand.NewPCG(seed, 0)))
 	for range 400 {
-		if w.r.IntN(100) == 0 {
-			w.cancel()
-		}
-		steps[w.r.IntN(len(steps))]()
+		w.step()
 	}
-	w.settle()
+	w.settle(1000)
+}
+
+func (w *world) step() {
+	steps := []func(){w.encode, w.encode, w.send, w.send, w.arrive, w.arrive, w.decode, w.decode, w.decode, w.answer, w.hear, w.hear}
+	if w.r.IntN(100) == 0 {
+		w.cancel()
+	}
+	steps[w.r.IntN(len(steps))]()
 }

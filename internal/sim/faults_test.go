@@ -140,11 +140,8 @@ func (r *run) drawActions() {
 	for range r.rand.IntN(4) * r.rand.IntN(2) {
 		server := r.chance(50)
 		add("key update", func(p *pair) {
-			p.end(server).Do(func(c *transport.Conn, now mono.Time) {
-				if c.UpdateKey(now) {
-					r.stats["key updates asked for"]++
-				}
-			})
+			p.called("key update")
+			p.end(server).Do(func(c *transport.Conn, now mono.Time) { c.UpdateKey(now) })
 		})
 	}
 	if r.chance(10) {
@@ -154,15 +151,22 @@ func (r *run) drawActions() {
 		add("migration", func(p *pair) {
 			r.client.Moved(movedAddr)
 			p.client.Do(func(c *transport.Conn, now mono.Time) {
-				if c.Migrate(now, dgram.Path{Local: movedAddr, Remote: serverAddr}, rebinding) == nil {
-					r.stats["migrations asked for"]++
-				}
+				p.called("migrate")
+				_ = c.Migrate(now, dgram.Path{Local: movedAddr, Remote: serverAddr}, rebinding) // the server's address may be another by now
 			})
 		})
 	}
 	if r.chance(10) {
 		server := r.chance(50)
-		add("ping", func(p *pair) { p.end(server).Do(func(c *transport.Conn, _ mono.Time) { c.Ping() }) })
+		add("ping", func(p *pair) {
+			p.called("ping")
+			p.end(server).Do(func(c *transport.Conn, _ mono.Time) { c.Ping() })
+		})
+	}
+	for range r.later.IntN(4) { // what an application may do in the middle of a transfer, too
+		at, server := r.later.Float64(), r.later.IntN(2) == 0
+		r.say("a command at %.2f", at)
+		r.todo = append(r.todo, action{at, func(p *pair) { r.command(p, p.end(server)) }})
 	}
 }
 

@@ -100,22 +100,25 @@ func (r *run) visit(p *pair) {
 // command gives one end of a connection a command that changes nothing of what is said.
 func (r *run) command(p *pair, s *sim.Session) {
 	s.Do(func(c *transport.Conn, now mono.Time) {
-		switch r.later.IntN(5) {
+		switch r.later.IntN(6) {
 		case 0:
+			p.called("ping")
 			c.Ping()
 		case 1:
-			if c.UpdateKey(now) {
-				r.stats["key updates asked for"]++
-			}
+			p.called("key update")
+			c.UpdateKey(now)
 		case 2:
+			p.called("keep-alive")
 			c.SetKeepAlive(10*time.Second + time.Duration(r.later.Int64N(int64(time.Minute))))
 		case 3:
 			for _, k := range p.ends[side(s.Server)].sorted() {
 				c.SetPriority(k.st, uint8(r.later.IntN(transport.Urgencies)), r.later.IntN(2) == 0)
-				r.stats["priorities changed"]++
+				p.called("priority")
 			}
 		case 4:
 			r.move(p, now)
+		case 5:
+			p.ends[side(s.Server)].tooLate(now)
 		}
 	})
 }
@@ -130,9 +133,8 @@ func (r *run) move(p *pair, now mono.Time) {
 	if c.Path().Local == clientAddr {
 		to = movedAddr
 	}
-	if c.Migrate(now, dgram.Path{Local: to, Remote: serverAddr}, false) == nil {
-		r.stats["migrations asked for"]++
-	}
+	p.called("migrate")
+	_ = c.Migrate(now, dgram.Path{Local: to, Remote: serverAddr}, false) // it may be too early
 }
 
 // sorted returns the streams of an end, in order of their IDs.
@@ -182,6 +184,7 @@ func (x *stranger) call(r *run) {
 	case x.done:
 	case len(x.tries) == 0:
 		if r.confirmed() && r.progress() >= x.at {
+			r.pairs[0].called(map[bool]string{true: "block list", false: "busy"}[x.blocked])
 			r.server.Busy = !x.blocked
 			r.server.Blocked = map[netip.Addr]bool{strangerAddr.Addr(): x.blocked}
 			x.dial()

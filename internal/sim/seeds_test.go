@@ -31,25 +31,55 @@ func (t totals) add(other totals) {
 	}
 }
 
-// String lists the counts, one a line.
+// String says how long it was, what the network did to datagrams and the programs to
+// connections, each by kind, and what else happened.
 func (t totals) String() string {
 	var b strings.Builder
-	for _, name := range slices.Sorted(maps.Keys(t)) {
-		fmt.Fprintf(&b, "%12d  %s\n", t[name], name)
+	hours, checked, faults := t["virtual session-seconds"]/3600, t[bytesChecked], uint64(0)
+	for _, kind := range faultKinds {
+		faults += t[network+kind]
+	}
+	fmt.Fprintf(&b, "%d virtual session-hours, %d faults injected, %d bytes checked\n", hours, faults, checked)
+	for _, part := range []struct{ title, prefix string }{{"faults injected, by kind", network}, {"calls, by kind", calls}, {"what happened", ""}} {
+		fmt.Fprintf(&b, "%s:\n", part.title)
+		for _, name := range slices.Sorted(maps.Keys(t)) {
+			kind, in := strings.CutPrefix(name, part.prefix)
+			switch {
+			case part.prefix == network && (!in || !slices.Contains(faultKinds, kind)):
+			case part.prefix == calls && !in:
+			case part.prefix == "" && strings.HasPrefix(name, calls):
+			case part.prefix == "" && slices.Contains(faultKinds, strings.TrimPrefix(name, network)):
+			default:
+				fmt.Fprintf(&b, "%12d  %s\n", t[name], kind)
+			}
+		}
 	}
 	return b.String()
 }
 
+// How counts are named.
+const (
+	network      = "network: "
+	calls        = "calls: "
+	bytesChecked = "bytes checked" // against those sent, one by one
+)
+
+// faultKinds are the counters of sim.Counters that are faults. What is unmapped was sent to a
+// NAT's mapping that is gone.
+var faultKinds = []string{
+	"lost", "tail-dropped", "too big", "blackholed", "corrupted", "corrupt and dropped", "reordered", "duplicated",
+	"marked", "bleached", "rebound", "unmapped",
+}
+
 // must is what has to happen in a hundred seeds, or the test does not test it.
 var must = []string{
-	"network: lost", "network: tail-dropped", "network: too big", "network: blackholed", "network: corrupted",
-	"network: corrupt and dropped", "network: reordered", "network: duplicated", "network: marked", "network: bleached",
-	"network: rebound", "network: unmapped",
-	"Retry packets", "NEW_TOKEN tokens", "compatible negotiations", "incompatible negotiations", "key updates", "key updates asked for", "streams with 0-RTT data",
-	"streams reset", "streams stopped", "streams stopped by the peer",
-	"moves to a preferred address", "graceful closes", "silent ends", "idle ends", "migrations asked for", "paths validated",
+	"calls: open", "calls: write", "calls: read", "calls: reset", "calls: stop", "calls: close", "calls: destroy", "calls: migrate",
+	"calls: key update", "calls: ping", "calls: busy", "calls: block list", "calls: keep-alive", "calls: priority", "calls: too late",
+	"Retry packets", "NEW_TOKEN tokens", "compatible negotiations", "incompatible negotiations", "key updates", "streams with 0-RTT data",
+	"streams stopped by the peer",
+	"moves to a preferred address", "graceful closes", "silent ends", "idle ends", "paths validated",
 	"packets lost", "probe timeouts", "spurious losses", "persistent congestion", "ECN failures", "congestion events",
-	"connections broken off", "clients blocked", "clients refused", "visits", "priorities changed",
+	"connections broken off", "clients blocked", "clients refused", "visits",
 	"blocked by flow control", "blocked by the stream limit", "datagrams enlarged", "datagrams made smaller again",
 	"undecryptable or malformed packets", "duplicate packets", "unreliable datagrams acknowledged", "unreliable datagrams lost",
 }
@@ -97,10 +127,13 @@ func TestSeeds(t *testing.T) {
 		}
 	})
 	count = min(count, next.Load()-first)
-	t.Logf("%d seeds from %d, %d virtual session-hours:\n%v", count, first, sum["virtual session-seconds"]/3600, sum)
+	t.Logf("%d seeds from %d, %v", count, first, sum)
 	var names []string
 	if count >= 100 {
 		names = append(names, must...)
+		for _, kind := range faultKinds {
+			names = append(names, network+kind)
+		}
 	}
 	if count >= 1000 {
 		names = append(names, mustRarely...)
@@ -155,7 +188,7 @@ func TestSeedsTLS(t *testing.T) {
 			break
 		}
 	}
-	t.Logf("%d virtual session-hours:\n%v", sum["virtual session-seconds"]/3600, sum)
+	t.Logf("%d seeds from %d on crypto/tls, %v", (count+99)/100, first, sum)
 }
 
 // TestSeedRepeats: the same seed is the same run, to the bit.
@@ -210,6 +243,11 @@ func (r *run) play() error {
 		}
 		if err := p.whole(); err != nil {
 			return err
+		}
+		for _, a := range p.ends {
+			if a != nil {
+				a.tooLate(r.w.Now())
+			}
 		}
 	}
 	return r.w.Finish()
@@ -335,6 +373,7 @@ func (r *run) end(p *pair) {
 	switch n := r.rand.IntN(ways); {
 	case n < 7:
 		r.stats["graceful closes"]++
+		p.called("close")
 		p.code = 1 + r.rand.Uint64N(1<<30)
 		bye := func(c *transport.Conn, now mono.Time) { c.Close(now, true, p.code, "done") }
 		s.Do(bye)
@@ -343,6 +382,7 @@ func (r *run) end(p *pair) {
 		}
 	case n < 9:
 		r.stats["silent ends"]++
+		p.called("destroy")
 		s.Do(func(c *transport.Conn, now mono.Time) { c.Destroy(now) })
 	default:
 		r.stats["idle ends"]++
@@ -401,15 +441,16 @@ func (r *run) count() {
 	for _, f := range strings.Split(c.String(), ", ") {
 		i := strings.LastIndexByte(f, ' ')
 		n, _ := strconv.ParseUint(f[i+1:], 10, 64)
-		r.stats["network: "+f[:i]] += n
+		r.stats[network+f[:i]] += n
 	}
 	r.stats["virtual session-seconds"] += uint64(time.Duration(r.w.Now())/time.Second) * uint64(len(r.pairs))
 	r.stats["Retry packets"] += r.server.Mux.Stats().Retries
 	for _, p := range r.pairs {
 		r.stats["connections"]++
-		r.stats["bytes moved"] += uint64(p.moved)
-		r.stats["streams reset"] += p.stats.resets
-		r.stats["streams stopped"] += p.stats.stops
+		r.stats[bytesChecked] += uint64(p.moved)
+		for kind, n := range p.stats.calls {
+			r.stats[calls+kind] += n
+		}
 		r.stats["streams stopped by the peer"] += p.stats.peerStops
 		r.stats["streams with 0-RTT data"] += p.stats.early
 		r.stats["0-RTT rejected"] += p.stats.rejected

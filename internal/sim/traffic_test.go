@@ -8,6 +8,7 @@ import (
 	"math/rand/v2"
 	"time"
 
+	"github.com/cinnabar-quic/cinnabar/internal/dgram"
 	"github.com/cinnabar-quic/cinnabar/internal/mono"
 	"github.com/cinnabar-quic/cinnabar/internal/sim"
 	"github.com/cinnabar-quic/cinnabar/internal/transport"
@@ -78,7 +79,18 @@ type traffic struct {
 	ends    [2]*talker
 	babbles [2]*babble // nil for ends that send no datagrams
 	broken  bool       // the connection ended before all was said
-	stats   struct{ resets, stops, peerStops, early, rejected uint64 }
+	stats   struct {
+		calls                      map[string]uint64 // of programs, by what they call
+		peerStops, early, rejected uint64
+	}
+}
+
+// called counts a call.
+func (t *traffic) called(what string) {
+	if t.stats.calls == nil {
+		t.stats.calls = map[string]uint64{}
+	}
+	t.stats.calls[what]++
 }
 
 // talker is one end's application.
@@ -90,6 +102,7 @@ type talker struct {
 	started bool
 	live    map[int64]*talk
 	ended   map[int64]bool
+	past    *transport.Stream // the last that ended
 	naps    []*talk
 	buf     []byte
 }
@@ -171,6 +184,7 @@ func (a *talker) open(uni bool) {
 			return // EventCredit comes
 		}
 		a.next[k]++
+		a.t.called("open")
 		a.talk(st, p).write()
 	}
 }
@@ -258,7 +272,7 @@ func (a *talker) handle(ev *transport.Event) {
 // over checks that a stream ends when both of its halves have. What is left to
 // read may be the end alone.
 func (k *talk) over() {
-	k.ended[k.st.ID()] = true
+	k.ended[k.st.ID()], k.past = true, k.st
 	delete(k.live, k.st.ID())
 	if k.out != nil && (!k.out.wrote || !k.out.acked) || k.in != nil && !k.in.took && (k.in.cut || k.in.got < k.in.size) {
 		k.fail(k.st, "over too early: out %+v, in %+v", k.out, k.in)
@@ -272,13 +286,14 @@ func (k *talk) write() {
 		if l.sent == l.size {
 			l.wrote = true
 			if l.cut {
-				k.t.stats.resets++
+				k.t.called("reset")
 				k.s.Conn.Reset(k.st, l.code)
 			} else if err := k.s.Conn.CloseWrite(k.st); err != nil {
 				k.stopped(err)
 			}
 			return
 		}
+		k.t.called("write")
 		n, err := k.s.Conn.Write(k.st, l.content(l.sent, int(min(int64(l.write), l.size-l.sent))))
 		l.sent += int64(n)
 		if err != nil {
@@ -315,7 +330,7 @@ func (k *talk) read() {
 		}
 		if k.in.stop >= 0 && k.in.got >= k.in.stop {
 			k.in.took = true
-			k.t.stats.stops++
+			k.t.called("stop")
 			k.s.Conn.Stop(k.w.Now(), k.st, k.in.code)
 			return
 		}
@@ -328,6 +343,7 @@ func (k *talk) read() {
 // piece reads once, in the leg's way.
 func (k *talk) piece() (int, error) {
 	c, now, l := k.s.Conn, k.w.Now(), k.in
+	k.t.called("read")
 	switch l.how {
 	case byReader:
 		if n := c.TakeReader(now, k.st); n > 0 {
@@ -399,6 +415,40 @@ func (a *talker) wake() {
 	}
 	for _, k := range a.naps {
 		a.s.Wake = min(a.s.Wake, k.until)
+	}
+}
+
+// tooLate calls what has to do with a stream, and with a connection that is over, when it is too
+// late for that: nothing comes of it but errors.
+func (a *talker) tooLate(now mono.Time) {
+	c := a.s.Conn
+	a.t.called("too late")
+	if st := a.past; st != nil {
+		n, err := c.Write(st, make([]byte, 10))
+		m, again := c.Read(now, st, make([]byte, 10))
+		if n+m > 0 || err == nil || again == nil || c.CloseWrite(st) == nil || len(c.Peek(st)) > 0 {
+			a.fail(st, "is over, and takes %d bytes, %v, and gives %d, %v", n, err, m, again)
+		}
+		c.Reset(st, 1)
+		c.Stop(now, st, 2)
+		c.SetPriority(st, 0, true)
+		c.SetReader(st, make([]byte, 10))
+		if n := c.TakeReader(now, st); n > 0 {
+			a.fail(st, "is over, and gives %d bytes", n)
+		}
+	}
+	if a.s.Closed == nil {
+		return
+	}
+	to := dgram.Path{Local: movedAddr, Remote: serverAddr}
+	if c.OpenStream(now, true) != nil || c.UpdateKey(now) || c.Migrate(now, to, true) == nil {
+		a.fail(nil, "is over, and goes on")
+	}
+	c.Ping()
+	c.Close(now, true, 9, "again")
+	c.Destroy(now)
+	if at := c.Deadline(); a.s.Gone && at != mono.Never || c.Transmit(now, dgram.NewBatch(make([]byte, 0, dgram.MaxBatchBytes))) {
+		a.fail(nil, "is over, and has something to do at %d", at)
 	}
 }
 

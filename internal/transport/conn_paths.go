@@ -41,6 +41,7 @@ type path struct {
 	narrow     bool      // answered one of these, and now has to answer a large one
 	again      mono.Time // the next one
 	expires    mono.Time // validation fails
+	patient    bool      // until then it goes on asking, ever less often
 	migrate    bool      // use the path once it is validated
 
 	responses [][8]byte // PATH_RESPONSE to send, oldest first
@@ -294,7 +295,7 @@ func (s *paths) dropOthers(c *Conn) {
 }
 
 func (p *path) settled() {
-	p.challenged, p.wanted, p.tries, p.small = false, false, 0, false
+	p.challenged, p.wanted, p.tries, p.small, p.patient = false, false, 0, false, false
 	p.again, p.expires = mono.Never, mono.Never
 }
 
@@ -302,7 +303,7 @@ func (p *path) settled() {
 // present PTO and that of a path never measured (RFC 9000 §8.2.4).
 func (p *path) validate(c *Conn, now mono.Time) {
 	c.cfg.Rand(p.challenge[:])
-	p.challenged, p.wanted, p.tries, p.small = true, true, 0, false
+	p.challenged, p.wanted, p.tries, p.small, p.patient = true, true, 0, false, false
 	p.again = mono.Never
 	p.expires = now.Add(3 * p.patience(c))
 	if c.qlog != nil {
@@ -319,11 +320,24 @@ func (p *path) probe(c *Conn, now mono.Time) {
 
 // probePreferred is probe for a path from our preferred address, and as patient as the
 // connection. The client may already send there alone, and if the address that we still
-// acknowledge to is gone, its window is full and its answer waits for a probe timeout.
+// acknowledge to is gone, its window is full and its answer waits for a probe timeout. It may
+// also get lost as often as we ask, and nothing else would ever bring us there.
 func (p *path) probePreferred(c *Conn, now mono.Time) {
 	if p.probe(c, now); p.challenged {
+		p.patient = true
 		p.expires = max(p.expires, now.Add(c.idle.timeout(c)))
 	}
+}
+
+// nextTry returns when a challenge that was just sent is to be repeated, unless it is answered.
+func (p *path) nextTry(c *Conn, now mono.Time) mono.Time {
+	if p.tries < pathTries {
+		return now.Add(p.patience(c))
+	}
+	if !p.patient {
+		return mono.Never
+	}
+	return now.Add(p.patience(c) << min(p.tries-pathTries+1, 5))
 }
 
 func (p *path) patience(c *Conn) time.Duration {
@@ -512,9 +526,8 @@ func (c *Conn) writeProbe(now mono.Time, b *dgram.Batch, p *path) bool {
 	if p.wanted {
 		p.wanted = false
 		p.small = p.small || n < wire.MinInitialSize
-		if p.tries++; p.tries < pathTries {
-			p.again = now.Add(p.patience(c))
-		}
+		p.tries++
+		p.again = p.nextTry(c, now)
 	}
 	c.paths.responses -= sent
 	p.responses = append(p.responses[:0], p.responses[sent:]...)

@@ -14,7 +14,7 @@ import (
 // looks at all streams for each frame.
 type scheduleModel struct {
 	*testConn
-	r             *mrand.Rand
+	r             interface{ IntN(n int) int }
 	streams       []*modelStream
 	limit, credit int64         // of the connection, and what is left of it
 	flying        []wire.Stream // not acknowledged
@@ -43,6 +43,12 @@ func (s *modelStream) member() member {
 		return member{stream: s}
 	}
 	return member{seat: s.urgency}
+}
+
+func newScheduleModel(t *testing.T, r interface{ IntN(n int) int }) *scheduleModel {
+	m := &scheduleModel{r: r, passed: make(map[[2]member]int), limit: 20000, credit: 20000}
+	m.testConn = newTestConn(t, func(p *wire.Parameters) { p.MaxStreamsUni, p.MaxStreamDataUni, p.MaxData = 100, 3000, m.limit })
+	return m
 }
 
 // sendable reports whether the stream has a frame that may go.
@@ -325,8 +331,7 @@ func TestScheduleModel(t *testing.T) {
 	frames, alone := 0, 0
 	for run := range uint64(60) {
 		t.Run(fmt.Sprint(run), func(t *testing.T) {
-			m := &scheduleModel{r: mrand.New(mrand.NewPCG(seed, run)), passed: make(map[[2]member]int), limit: 20000, credit: 20000}
-			m.testConn = newTestConn(t, func(p *wire.Parameters) { p.MaxStreamsUni, p.MaxStreamDataUni, p.MaxData = 100, 3000, m.limit })
+			m := newScheduleModel(t, mrand.New(mrand.NewPCG(seed, run)))
 			for range 500 {
 				m.step()
 			}

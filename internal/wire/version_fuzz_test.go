@@ -1,0 +1,43 @@
+package wire
+
+import (
+	"bytes"
+	"testing"
+
+	"github.com/cinnabar-quic/cinnabar/internal/varint"
+)
+
+// FuzzVersionInformation: what is taken is what RFC 9368 §3 and §4 allow, and says the same when
+// it is written again, in the limits of what is kept.
+func FuzzVersionInformation(f *testing.F) {
+	f.Add((&VersionInformation{Chosen: Version1, Available: []uint32{Version1, Version2}}).append(nil), false)
+	f.Add((&VersionInformation{Chosen: Version2, Available: []uint32{Version1}}).append(nil), true)
+	f.Add((&VersionInformation{Chosen: Version1}).append(nil), true)
+	f.Add([]byte{0, 0, 0, 0}, true)
+	f.Fuzz(func(t *testing.T, b []byte, fromServer bool) {
+		param := varint.Append(nil, paramVersionInformation)
+		param = append(varint.Append(param, uint64(len(b))), b...)
+		p, err := ParseParameters(param, fromServer)
+		zero, offered := false, false
+		for i := 0; i+4 <= len(b); i += 4 {
+			zero = zero || bytes.Equal(b[i:i+4], make([]byte, 4))
+			offered = offered || i > 0 && bytes.Equal(b[i:i+4], b[:4])
+		}
+		good := len(b) > 0 && len(b)%4 == 0 && !zero && (offered || fromServer)
+		if good != (err == nil) {
+			t.Fatalf("%x from a server %v: %v", b, fromServer, err)
+		}
+		if err != nil {
+			return
+		}
+		v := p.Versions
+		if again := v.append(nil); !bytes.HasPrefix(b, again) || len(again) < len(b) && len(v.Available) < maxVersions || len(v.Available) > maxVersions {
+			t.Fatalf("%x is read as %x", b, again)
+		}
+		for _, n := range v.Available {
+			if !v.Offers(n) {
+				t.Fatalf("%+v does not offer %#x", v, n)
+			}
+		}
+	})
+}
