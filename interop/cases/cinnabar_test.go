@@ -64,7 +64,7 @@ func (cinnabar) command(r *round, role, testcase string, args ...string) (*exec.
 	}
 	args = append(args, "-www", r.path("www"), "-downloads", r.path("downloads"), "-certs", r.path("certs"), "-servername", kit.HostName)
 	cmd := exec.CommandContext(r.ctx, path, args...)
-	cmd.Env = append(os.Environ(), "ROLE="+role, "TESTCASE="+testcase, "REQUESTS="+strings.Join(r.urls(), " "), "SSLKEYLOGFILE="+r.path("keys"))
+	cmd.Env = append(os.Environ(), "ROLE="+role, "TESTCASE="+testcase, "REQUESTS="+strings.Join(r.urls(), " "), "SSLKEYLOGFILE="+r.path("keys"), "QLOGDIR="+r.qlogs())
 	return cmd, nil
 }
 

@@ -86,7 +86,8 @@ func play(t *testing.T, c *testcase, client, server implementation) error {
 	keys, _ := os.ReadFile(r.path("keys"))
 	run := p.run(keys)
 	t.Logf("%v, amplification %.3f, %v", time.Since(p.start).Round(time.Millisecond), run.Amplification(), p.sim)
-	return errors.Join(err, c.checks(run), bounded(server, run))
+	err = errors.Join(err, c.checks(run), bounded(server, run))
+	return errors.Join(err, r.keep(client.name()+" to "+server.name(), run, err))
 }
 
 func (r *round) path(elem ...string) string {
@@ -95,7 +96,7 @@ func (r *round) path(elem ...string) string {
 
 // prepare makes folders, files and certificates.
 func (r *round) prepare() error {
-	for _, name := range []string{"www", "downloads", "certs"} {
+	for _, name := range []string{"www", "downloads", "certs", "qlog"} {
 		if err := os.Mkdir(r.path(name), 0o755); err != nil {
 			return err
 		}
