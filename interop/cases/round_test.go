@@ -63,8 +63,7 @@ func play(t *testing.T, c *testcase, client, server implementation) error {
 	if c.moves {
 		fronts = 2
 	}
-	up, down := c.ways()
-	p, err := newProxy(seed, c.ip(), fronts, up, down)
+	p, err := newProxy(seed, c, fronts)
 	if err != nil {
 		return err
 	}

@@ -22,7 +22,7 @@ type testcase struct {
 	long   bool // names of 250 characters
 	chain  int  // intermediate certificates
 	delay  time.Duration
-	faults func() (up, down []sim.Node)
+	faults func(p *proxy) (up, down []sim.Node)
 	ipv6   bool
 	moves  bool
 	checks trace.Check
@@ -39,14 +39,17 @@ func many(n, size int) []int {
 }
 
 // both puts a fault into both ways.
-func both(node func() sim.Node) func() (up, down []sim.Node) {
-	return func() (up, down []sim.Node) { return []sim.Node{node()}, []sim.Node{node()} }
+func both(node func() sim.Node) func(*proxy) (up, down []sim.Node) {
+	return func(*proxy) (up, down []sim.Node) { return []sim.Node{node()}, []sim.Node{node()} }
 }
 
+// oneWay is how long a datagram is under way to a NAT, at least.
+const oneWay = 15 * time.Millisecond
+
 // nat is one node for both ways.
-func nat(address bool) func() (up, down []sim.Node) {
-	return func() (up, down []sim.Node) {
-		n := []sim.Node{sim.Rebind(time.Second, 5*time.Second, address)}
+func nat(address bool) func(*proxy) (up, down []sim.Node) {
+	return func(p *proxy) (up, down []sim.Node) {
+		n := []sim.Node{sim.RebindIf(p.rebinds(time.Second, 5*time.Second), address)}
 		return n, n
 	}
 }
@@ -67,7 +70,7 @@ var table = []testcase{
 	{name: "keyupdate", client: "keyupdate", server: "transfer", sizes: []int{3 * mib}, checks: trace.All(single, trace.KeysUpdated)},
 	{name: "ecn", client: "ecn", sizes: []int{100 * kib}, checks: trace.All(single, trace.Marked)},
 	{name: "amplificationlimit", client: "transfer", sizes: []int{5 * kib}, chain: 8,
-		faults: func() (up, down []sim.Node) { return []sim.Node{sim.DropList(2, 3, 4, 5, 6, 7)}, nil }, checks: trace.All(single, trace.LongChain(7500))},
+		faults: func(*proxy) (up, down []sim.Node) { return []sim.Node{sim.DropList(2, 3, 4, 5, 6, 7)}, nil }, checks: trace.All(single, trace.LongChain(7500))},
 	{name: "handshakeloss", client: "multiconnect", sizes: many(10, kib), faults: both(func() sim.Node { return sim.Loss(30, 3) }), checks: trace.All(trace.Handshakes(10), trace.OnlyVersion1)},
 	{name: "transferloss", client: "transfer", sizes: []int{2 * mib}, faults: both(func() sim.Node { return sim.Loss(2, 3) }), checks: single},
 	{name: "handshakecorruption", client: "multiconnect", sizes: many(10, kib), faults: both(func() sim.Node { return sim.Corrupt(30, 3) }), checks: trace.All(trace.Handshakes(10), trace.OnlyVersion1)},
@@ -95,7 +98,7 @@ func (c *testcase) ip() netip.Addr {
 }
 
 // ways returns what makes the nodes of either way. Faults that both have in common are made once.
-func (c *testcase) ways() (up, down func() []sim.Node) {
+func (c *testcase) ways(p *proxy) (up, down func() []sim.Node) {
 	way := func(faults []sim.Node) []sim.Node {
 		nodes := sim.Interop(faults...)
 		if c.delay != 0 {
@@ -107,7 +110,7 @@ func (c *testcase) ways() (up, down func() []sim.Node) {
 	up = func() []sim.Node {
 		var forth []sim.Node
 		if back = nil; c.faults != nil {
-			forth, back = c.faults()
+			forth, back = c.faults(p)
 		}
 		return way(forth)
 	}
