@@ -10,6 +10,7 @@ import (
 	"net/netip"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -87,6 +88,12 @@ func play(t *testing.T, c *testcase, client, server implementation) error {
 	t.Logf("%v, amplification %.3f, %v", time.Since(p.start).Round(time.Millisecond), run.Amplification(), p.sim)
 	err = errors.Join(err, c.checks(run), bounded(server, run))
 	return errors.Join(err, r.keep(client.name()+" to "+server.name(), run, err))
+}
+
+// changes reports whether the server goes on in another version than the client has begun in,
+// which some know no way to do but Version Negotiation.
+func (r *round) changes() bool {
+	return slices.Contains(r.speaks, r.first) && r.speaks[0] != r.first
 }
 
 func (r *round) path(elem ...string) string {

@@ -26,9 +26,29 @@ type testcase struct {
 	ipv6   bool
 	moves  bool
 	checks trace.Check
+
+	// The versions of QUIC that the client offers, and the server speaks, most preferred first,
+	// and the one that the client begins with. None is what they do by themselves.
+	offers, speaks []uint32
+	first          uint32
+	unknown        bool // the client may begin with one that nobody knows, if it cannot begin with first
 }
 
 var single = trace.All(trace.Handshakes(1), trace.OnlyVersion1)
+
+// in2 is one handshake, with version 2 and nothing else.
+var in2 = trace.All(trace.Handshakes(1), trace.Only(trace.Version2))
+
+// both1 and both2 are both versions.
+var (
+	both1 = []uint32{trace.Version1, trace.Version2}
+	both2 = []uint32{trace.Version2, trace.Version1}
+	only1 = []uint32{trace.Version1}
+	only2 = []uint32{trace.Version2}
+)
+
+// reserved is a version that nobody speaks (RFC 9000 §15).
+const reserved = 0x1a2a3a4a
 
 func many(n, size int) []int {
 	list := make([]int, n)
@@ -76,10 +96,24 @@ var table = []testcase{
 	{name: "handshakecorruption", client: "multiconnect", sizes: many(10, kib), faults: both(func() sim.Node { return sim.Corrupt(30, 3) }), checks: trace.All(trace.Handshakes(10), trace.OnlyVersion1)},
 	{name: "transfercorruption", client: "transfer", sizes: []int{2 * mib}, faults: both(func() sim.Node { return sim.Corrupt(2, 3) }), checks: single},
 	{name: "ipv6", client: "transfer", sizes: []int{5 * kib, 10 * kib}, ipv6: true, checks: trace.All(single, trace.OnlyIPv6)},
-	{name: "v2", client: "v2", sizes: []int{kib}, checks: trace.All(trace.Handshakes(1), trace.Upgraded)},
+	{name: "v2", client: "v2", sizes: []int{kib}, offers: both2, first: trace.Version1, speaks: both2, checks: trace.All(trace.Handshakes(1), trace.Upgraded)},
 	{name: "rebind-port", client: "transfer", sizes: []int{10 * mib}, faults: nat(false), checks: trace.All(single, trace.Validated(2))},
 	{name: "rebind-addr", client: "transfer", sizes: []int{10 * mib}, faults: nat(true), checks: trace.All(single, trace.Validated(2), trace.Addresses(2))},
 	{name: "connectionmigration", client: "transfer", server: "connectionmigration", sizes: []int{2 * mib}, moves: true, checks: trace.All(single, trace.Validated(2), trace.FreshIDs)},
+
+	// These are not the runner's: version 2 from the start, the way back to version 1, and Version
+	// Negotiation both ways.
+	{name: "v2-first", client: "transfer", sizes: []int{mib}, offers: both2, first: trace.Version2, speaks: both2, checks: trace.All(in2, trace.NoRetry)},
+	{name: "v2-retry", client: "retry", sizes: []int{10 * kib}, offers: only2, first: trace.Version2, speaks: only2, checks: trace.All(in2, trace.Retried)},
+	{name: "v2-zerortt", client: "zerortt", sizes: many(40, 32), long: true, offers: only2, first: trace.Version2, speaks: only2,
+		checks: trace.All(trace.Handshakes(2), trace.Only(trace.Version2), trace.Early(40*250/2))},
+	{name: "v2-keyupdate", client: "keyupdate", server: "transfer", sizes: []int{3 * mib}, offers: only2, first: trace.Version2, speaks: only2, checks: trace.All(in2, trace.KeysUpdated)},
+	{name: "v2-to-v1", client: "transfer", sizes: []int{10 * kib}, offers: both1, first: trace.Version2, speaks: both1,
+		checks: trace.All(trace.Handshakes(1), trace.Changed(trace.Version2, trace.Version1))},
+	{name: "negotiation-v1", client: "transfer", sizes: []int{10 * kib}, offers: both2, first: trace.Version2, speaks: only1, unknown: true,
+		checks: trace.All(trace.Handshakes(1), trace.Negotiated(trace.Version1))},
+	{name: "negotiation-v2", client: "transfer", sizes: []int{10 * kib}, offers: both1, first: trace.Version1, speaks: only2,
+		checks: trace.All(trace.Handshakes(1), trace.Negotiated(trace.Version2))},
 }
 
 // serverName is the case's name at servers.

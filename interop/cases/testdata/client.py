@@ -91,7 +91,7 @@ async def run(plan, files, configuration, early):
             await session.ping()  # so that the server has told that the handshake is over
             session.request_key_update()
         await asyncio.gather(*over)
-        return await tickets.get() if plan["resume"] else None
+        return await tickets.get() if plan["resume"] and not early else None
 
 
 async def main():
