@@ -3,7 +3,6 @@ package trace
 import (
 	"errors"
 	"fmt"
-	"maps"
 	"net/netip"
 	"slices"
 )
@@ -30,39 +29,6 @@ func Handshakes(n int) Check {
 		}
 		return nil
 	}
-}
-
-// OnlyVersion1 checks that the server's Initial packets have that version.
-func OnlyVersion1(r *Run) error {
-	return versions("the server's Initial packets", r.Server.sent(false, Initial), Version1)
-}
-
-// Upgraded checks that a connection begins in version 1 and goes on in version 2.
-func Upgraded(r *Run) error {
-	var first, second bool
-	for _, p := range r.Client.sent(true, Initial) {
-		first = first || p.Version == Version1
-	}
-	for _, p := range r.Server.sent(false, Initial) {
-		second = second || p.Version == Version2
-	}
-	if !first || !second {
-		return fmt.Errorf("the client begins in version 1: %t, the server answers in version 2: %t", first, second)
-	}
-	return errors.Join(
-		versions("the client's Handshake packets", r.Client.sent(true, Handshake), Version2),
-		versions("the server's Handshake packets", r.Server.sent(false, Handshake), Version2))
-}
-
-func versions(what string, list []*Packet, want uint32) error {
-	seen := map[uint32]bool{}
-	for _, p := range list {
-		seen[p.Version] = true
-	}
-	if len(seen) != 1 || !seen[want] {
-		return fmt.Errorf("%s have the versions %#x, want %#x", what, slices.Sorted(maps.Keys(seen)), want)
-	}
-	return nil
 }
 
 // NoRetry checks that the client got no Retry packet.

@@ -1,6 +1,7 @@
 package trace
 
 import (
+	"encoding/binary"
 	"net/netip"
 	"testing"
 	"time"
@@ -86,6 +87,24 @@ func TestChecks(t *testing.T) {
 				made(nil, Packet{Datagram: up, Version: Version2}, Packet{Datagram: down, Version: Version2}, Packet{Datagram: up, Type: Handshake, Version: Version2}, Packet{Datagram: down, Type: Handshake, Version: Version2}),
 				made(nil, Packet{Datagram: up, Version: Version1}, Packet{Datagram: down, Version: Version2}, Packet{Datagram: up, Type: Handshake, Version: Version1}, Packet{Datagram: down, Type: Handshake, Version: Version2}),
 			}},
+		"version 2 alone": {Only(Version2),
+			made(nil, Packet{Datagram: up, Version: Version2}, Packet{Datagram: down, Version: Version2}, Packet{Datagram: up, Type: OneRTT}),
+			[]*Run{
+				made(nil, Packet{Datagram: up, Version: Version1}, Packet{Datagram: down, Version: Version2}),
+				made(nil, Packet{Datagram: up, Version: Version2}, Packet{Datagram: down, Type: VersionNegotiation}, Packet{Datagram: up, Version: Version2}, Packet{Datagram: down, Version: Version2}),
+				made([]*Conn{{serverParams: information(Version1)}}, Packet{Datagram: up, Version: Version2}, Packet{Datagram: down, Version: Version2}),
+				made(nil),
+			}},
+		"Version Negotiation": {Negotiated(Version1),
+			negotiated(Version1, "s", Version1),
+			[]*Run{
+				negotiated(Version2, "s", Version1), // the client goes on in another one
+				negotiated(Version1, "s", Version2), // the packet does not list it
+				negotiated(Version1, "s", Version1, Version2),
+				negotiated(Version1, "x", Version1), // an answer to somebody else
+				made(nil, Packet{Datagram: up, Version: Version1}, Packet{Datagram: down, Version: Version1}),
+				made(nil),
+			}},
 		"no Retry": {NoRetry, made(nil, Packet{Datagram: down}), []*Run{made(nil, Packet{Datagram: down, Type: Retry})}},
 		"Retry": {Retried,
 			made(nil, Packet{Datagram: up, PN: 3}, Packet{Datagram: down, Type: Retry, Token: "t"}, Packet{Datagram: up, PN: 4, Token: "t"}),
@@ -119,6 +138,21 @@ func TestChecks(t *testing.T) {
 			[]*Run{made(nil, Packet{Datagram: down, Type: Handshake, Frames: []Frame{{Type: frameCrypto, Offset: 7499}}})}},
 		"IPv6": {OnlyIPv6, made(nil, Packet{Datagram: down6}), []*Run{made(nil, Packet{Datagram: down6}, Packet{Datagram: down}), made(nil)}},
 	})
+}
+
+// information returns parameters of a server that says that it has chosen a version.
+func information(chosen uint32) []byte {
+	return binary.BigEndian.AppendUint32([]byte{versionInformation, 4}, chosen)
+}
+
+// negotiated returns a run that begins in version 2, where Version Negotiation comes from an ID and
+// lists versions, and that goes on in one.
+func negotiated(to uint32, from string, listed ...uint32) *Run {
+	return made([]*Conn{{serverParams: information(to)}},
+		Packet{Datagram: up, Version: Version2, DCID: "s", SCID: "c"},
+		Packet{Datagram: down, Type: VersionNegotiation, DCID: "c", SCID: from, Versions: listed},
+		Packet{Datagram: up, Version: to, DCID: "s", SCID: "c"}, Packet{Datagram: down, Version: to},
+		Packet{Datagram: up, Type: Handshake, Version: to}, Packet{Datagram: down, Type: Handshake, Version: to})
 }
 
 func TestChecksOfPaths(t *testing.T) {

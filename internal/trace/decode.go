@@ -9,9 +9,16 @@ import (
 type decoder struct {
 	trace   Trace
 	secrets map[string][]byte
-	byID    map[string]*Conn // by the first DCID of the client
+	byID    map[firstID]*Conn
 	retries map[string]*Conn // by the SCID of a Retry
 	lengths []int            // of connection IDs in long headers, longest first
+}
+
+// firstID is what a client's first packets go to. After Version Negotiation it may be the same in
+// another version, and what begins then is another connection.
+type firstID struct {
+	version uint32
+	id      string
 }
 
 // keyName is who sends at which level.
@@ -60,6 +67,9 @@ func (d *decoder) split(g *Datagram) {
 		switch p.Type = dialect.types[b[0]>>4&3]; {
 		case p.Version == 0:
 			p.Type = VersionNegotiation
+			for len(r.b) >= 4 {
+				p.Versions = append(p.Versions, uint32(r.number(4)))
+			}
 			r.b = nil
 		case !known:
 			p.Type = Unknown
@@ -106,7 +116,8 @@ func (d *decoder) initial(p *Packet) {
 		}
 		return
 	}
-	if p.FromClient && (len(p.DCID) >= 8 || d.retries[p.DCID] != nil) && d.byID[p.DCID] == nil {
+	first := firstID{p.Version, p.DCID}
+	if p.FromClient && (len(p.DCID) >= 8 || d.retries[p.DCID] != nil) && d.byID[first] == nil {
 		k := initialKeys(p.Version, p.DCID)
 		if d.open(p, k[0], -1) {
 			c := d.retries[p.DCID]
@@ -114,7 +125,7 @@ func (d *decoder) initial(p *Packet) {
 				c = d.connect(p)
 			}
 			c.initialDCIDs = append(c.initialDCIDs, p.DCID)
-			d.byID[p.DCID] = c
+			d.byID[first] = c
 			d.take(p, c)
 			return
 		}

@@ -11,8 +11,9 @@ const (
 
 	quicParameters = 0x39
 
-	maxStreamsBidi   = 0x08
-	preferredAddress = 0x0d
+	maxStreamsBidi     = 0x08
+	preferredAddress   = 0x0d
+	versionInformation = 0x11
 )
 
 // hello reads what has become whole of a handshake.

@@ -50,6 +50,8 @@ type Packet struct {
 	Token   string // Initial and Retry
 	Size    int    // bytes, with its header
 
+	Versions []uint32 // that a Version Negotiation packet lists
+
 	Conn    *Conn // nil if it belongs to none that is known
 	Opened  bool
 	PN      int64
@@ -87,7 +89,7 @@ type Trace struct {
 // Decode takes datagrams apart, which are in the order in which they were seen, with the
 // lines of an NSS key log. What cannot be opened stays closed.
 func Decode(list []Datagram, keyLog []byte) *Trace {
-	d := &decoder{secrets: parseKeyLog(keyLog), byID: map[string]*Conn{}, retries: map[string]*Conn{}}
+	d := &decoder{secrets: parseKeyLog(keyLog), byID: map[firstID]*Conn{}, retries: map[string]*Conn{}}
 	for i := range list {
 		d.split(&list[i])
 	}

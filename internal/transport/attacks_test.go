@@ -242,6 +242,8 @@ func TestS03RetireFlood(t *testing.T) {
 	bothSides(t, func(t *testing.T, s side) {
 		tc := newTestConn(t, s)
 		next := int64(1) // the peer goes on sending to 0
+		late := limits.Bound(t, "late-ids")
+		full := false
 		rounds := tc.until(20_000, func(int64) {
 			if next <= tc.conn.ids.localSent {
 				tc.write(wire.OneRTT, wire.RetireConnectionID{Seq: next})
@@ -252,9 +254,14 @@ func TestS03RetireFlood(t *testing.T) {
 			if n := len(tc.conn.ids.local); n > maxLocalIDs {
 				t.Fatalf("%d IDs of ours", n)
 			}
+			if n := len(tc.conn.ids.late); n > late {
+				t.Fatalf("%d IDs of ours that the peer has retired", n)
+			} else if n == late {
+				full = true
+			}
 		})
-		if rounds < 1000 {
-			t.Errorf("closed after %d", rounds)
+		if rounds < 1000 || !full {
+			t.Errorf("closed after %d; as many retired IDs as may be: %t", rounds, full)
 		}
 		tc.wantCut("without end", wire.InternalError)
 	})

@@ -162,6 +162,7 @@ func newConn(now mono.Time, path dgram.Path, cfg *Config, version uint32, server
 	c.params = &c.hs.params
 	c.params.ActiveCIDLimit = c.maxPeerIDs()
 	c.life.until, c.paceUntil, c.ids.originalUntil = mono.Never, mono.Never, mono.Never
+	c.ids.lateUntil = mono.Never
 	c.stats.init(now)
 	c.times.init()
 	c.acks.Init(recovery.App, c.params.MaxAckDelay)

@@ -80,7 +80,7 @@ func (c *Conn) onFrame(p *received, t wire.FrameType, cur *varint.Cursor) *wire.
 		}
 		if f := wire.ParseRetireConnectionID(cur); !cur.Failed() {
 			p.waste(t, uselessWork) // it makes us issue another one, or is old
-			return c.ids.onRetire(c, f.Seq, p.own(c))
+			return c.ids.onRetire(c, p.now, f.Seq, p.own(c))
 		}
 	case wire.FramePathChallenge:
 		if f := wire.ParsePathChallenge(cur); !cur.Failed() {

@@ -5,6 +5,7 @@ import (
 
 	"github.com/cinnabar-quic/cinnabar/internal/mono"
 	"github.com/cinnabar-quic/cinnabar/internal/ranges"
+	"github.com/cinnabar-quic/cinnabar/internal/recovery"
 	"github.com/cinnabar-quic/cinnabar/internal/wire"
 )
 
@@ -17,6 +18,9 @@ type ids struct {
 	local     []localID // ours, that the peer may use
 	localNext int64
 	localSent int64 // highest sequence number that the peer can know
+
+	late      []wire.ConnectionID // ours, that the peer has retired a moment ago
+	lateUntil mono.Time           // packets to them that were overtaken are ours until then
 
 	originalUntil mono.Time // server: late copies of the client's first packets are ours until then
 
@@ -93,8 +97,10 @@ func (s *ids) isLocal(id []byte) (seq int64, ok bool) {
 }
 
 // onRetire takes RETIRE_CONNECTION_ID (RFC 9000 §19.16); own is the sequence
-// number that the packet was addressed to, -1 if none.
-func (s *ids) onRetire(c *Conn, seq, own int64) *wire.Error {
+// number that the packet was addressed to, -1 if none. Packets to the retired ID that were sent
+// before may come after, above all where the peer moves to another address: a stateless reset
+// is no answer to them.
+func (s *ids) onRetire(c *Conn, now mono.Time, seq, own int64) *wire.Error {
 	if seq > s.localSent {
 		return frameError(wire.ProtocolViolation, wire.FrameRetireConnectionID, "retires a connection ID that was never sent")
 	}
@@ -103,13 +109,25 @@ func (s *ids) onRetire(c *Conn, seq, own int64) *wire.Error {
 	}
 	for i := range s.local {
 		if s.local[i].seq == seq {
-			c.events.push(Event{Kind: EventRetired, Detail: &Detail{CID: s.local[i].id}})
+			s.late = append(s.late, s.local[i].id)
+			s.lateUntil = now.Add(3 * c.loss.PTO(recovery.App))
+			s.dropLate(c, maxLateIDs)
 			s.local = append(s.local[:i], s.local[i+1:]...)
 			s.issueMore(c)
 			break
 		}
 	}
 	return nil
+}
+
+// dropLate lets only so many of the retired IDs lead here on, the newest ones.
+func (s *ids) dropLate(c *Conn, most int) {
+	for ; len(s.late) > most; s.late = s.late[1:] {
+		c.events.push(Event{Kind: EventRetired, Detail: &Detail{CID: s.late[0]}})
+	}
+	if most == 0 {
+		s.late, s.lateUntil = nil, mono.Never
+	}
 }
 
 // peerInitial sets where handshake packets go: for a client its own random

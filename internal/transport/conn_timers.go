@@ -23,6 +23,7 @@ const (
 	timerKeys                   // the previous 1-RTT keys go (RFC 9001 §6.5)
 	timerMTU                    // discovery tries a larger datagram again (RFC 8899 §5.3)
 	timerOriginal               // late first packets of the client are no longer ours (RFC 9000 §5.2.2)
+	timerLate                   // late packets to retired connection IDs are no longer ours (RFC 9000 §5.1.2)
 	timerRest                   // nothing went on for a while: memory of busier times goes
 	timerGone                   // closing or draining is over (RFC 9000 §10.2)
 	timers
@@ -81,6 +82,8 @@ func (c *Conn) when(t timer) mono.Time {
 		return c.mtu.raiseAt
 	case timerOriginal:
 		return c.ids.originalUntil
+	case timerLate:
+		return c.ids.lateUntil
 	case timerRest:
 		return c.idle.restAt(c)
 	}
@@ -142,6 +145,8 @@ func (c *Conn) fire(now mono.Time, t timer) {
 	case timerOriginal:
 		c.ids.originalUntil = mono.Never
 		c.events.push(Event{Kind: EventRetired, Detail: &Detail{CID: c.ids.original}})
+	case timerLate:
+		c.ids.dropLate(c, 0)
 	case timerRest:
 		c.rest()
 	case timerGone:

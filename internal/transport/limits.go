@@ -7,6 +7,7 @@ const (
 	connIDLen = 8 // length of every connection ID that we issue
 
 	maxLocalIDs  = 4  // connection IDs we keep issued, whatever the peer allows
+	maxLateIDs   = 4  // of ours that the peer has retired a moment ago, and that still lead here
 	maxRemoteIDs = 8  // connection IDs of the peer that we keep, whatever the configuration says
 	maxRetired   = 64 // runs of those we gave up, by sequence number, that we remember
 

@@ -231,7 +231,7 @@ func (r *recorder) congestionState(c *Conn) {
 var timerNames = [timers]string{
 	timerLoss: "loss_timeout", timerPath: "path_validation", timerHandshake: "handshake_timeout", timerIdle: "idle_timeout",
 	timerAck: "ack_delay", timerPace: "pacing", timerProgress: "progress_timeout", timerKeepAlive: "keep_alive",
-	timerKeys: "key_discard", timerMTU: "mtu_raise", timerOriginal: "original_id", timerGone: "close",
+	timerKeys: "key_discard", timerMTU: "mtu_raise", timerOriginal: "original_id", timerLate: "retired_id", timerGone: "close",
 }
 
 // timerMoves is how far the timers of silence, which every packet sets anew, have to move to

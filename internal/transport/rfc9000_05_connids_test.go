@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/cinnabar-quic/cinnabar/internal/dgram"
+	"github.com/cinnabar-quic/cinnabar/internal/recovery"
 	"github.com/cinnabar-quic/cinnabar/internal/wire"
 )
 
@@ -56,8 +57,8 @@ func TestS48IssueIDs(t *testing.T) {
 	})
 }
 
-// An ID that the peer gives up is replaced by another, and is not ours any more
-// (RFC 9000 §5.1.2).
+// An ID that the peer gives up is replaced by another, and is not ours any more (RFC 9000
+// §5.1.2) when what was sent to it before must have come, or with others after it.
 func TestReplaceRetiredID(t *testing.T) {
 	bothSides(t, func(t *testing.T, s side) {
 		tc := newTestConn(t, s)
@@ -65,7 +66,11 @@ func TestReplaceRetiredID(t *testing.T) {
 		tc.events = nil
 		for seq := int64(4); seq < 40; seq++ {
 			tc.write(wire.OneRTT, wire.RetireConnectionID{Seq: seq - 3})
-			tc.wantEvent("the old one goes", EventRetired)
+			if seq-3 > maxLateIDs {
+				tc.wantEvent("the oldest goes", EventRetired)
+			} else {
+				tc.wantNoEvent("packets may be late", EventRetired)
+			}
 			f := tc.wantType("a new one", wire.OneRTT, wire.FrameNewConnectionID).(wire.NewConnectionID)
 			if f.Seq != seq {
 				t.Errorf("%v, want seq %d", f, seq)
@@ -76,6 +81,31 @@ func TestReplaceRetiredID(t *testing.T) {
 		}
 		if n := len(tc.conn.ids.local); n != maxLocalIDs {
 			t.Errorf("%d IDs, want %d", n, maxLocalIDs)
+		}
+	})
+}
+
+// A retired ID leads here for as long as packets that were sent to it before may be under way:
+// a client that goes to another address leaves some behind, and a stateless reset
+// would end the connection (RFC 9000 §10.3).
+func TestLatePacketToRetiredID(t *testing.T) {
+	bothSides(t, func(t *testing.T, s side) {
+		tc := newTestConn(t, s)
+		old := tc.conn.ids.local[1].id
+		if !slices.Contains(tc.ids(), old) {
+			t.Fatal("the ID does not lead here")
+		}
+		tc.write(wire.OneRTT, wire.RetireConnectionID{Seq: 1})
+		tc.wantType("a new one", wire.OneRTT, wire.FrameNewConnectionID)
+		wait := 3 * tc.conn.loss.PTO(recovery.App)
+		tc.ack(wire.OneRTT)
+		tc.advance(wait - 1)
+		if !slices.Contains(tc.ids(), old) {
+			t.Error("a late packet would get a stateless reset")
+		}
+		tc.advance(1)
+		if slices.Contains(tc.ids(), old) {
+			t.Error("the ID leads here for good")
 		}
 	})
 }

@@ -217,6 +217,7 @@ func TestS20VersionInformationClient(t *testing.T) {
 		{"packets are of another version than chosen", []any{saying(v1, v1, v2)}, 0, v2, wire.VersionNegotiationError},
 		{"upgrade without a word", nil, 0, v2, wire.VersionNegotiationError},
 		{"after Version Negotiation: nothing", nil, v2, v2, wire.VersionNegotiationError},
+		{"after Version Negotiation: nothing, and another version", []any{func(c *Config) { c.Versions = []uint32{v2, v1}; c.FirstVersion = v2 }}, v1, v2, wire.VersionNegotiationError},
 		{"after Version Negotiation: empty", []any{saying(v2)}, v2, v2, wire.VersionNegotiationError},
 		{"after Version Negotiation: what we like better", []any{saying(v2, v2, v1)}, v2, v2, wire.VersionNegotiationError},
 		{"after Version Negotiation: only what we like better", []any{saying(v2, v1)}, v2, v2, wire.VersionNegotiationError},
@@ -240,8 +241,8 @@ func TestS20VersionInformationClient(t *testing.T) {
 	}
 }
 
-// And what it does not: a server that says nothing where nothing was changed, one that offers
-// less than it has chosen, and reserved versions (RFC 9368 §3, §4).
+// And what it does not: a server that says nothing where nothing was changed or that knows nothing
+// but version 1, one that offers less than it has chosen, and reserved versions (RFC 9368 §3, §4, §8).
 func TestVersionInformationAccepted(t *testing.T) {
 	const v1, v2 = wire.Version1, wire.Version2
 	for _, tt := range []struct {
@@ -257,6 +258,7 @@ func TestVersionInformationAccepted(t *testing.T) {
 		{"reserved versions", []any{saying(v1, 0x0a0a0a0a, v1)}, 0, v1},
 		{"after Version Negotiation: the same", []any{saying(v2, v2)}, v2, v2},
 		{"after Version Negotiation: others too", []any{saying(v2, 77, 0x1a2a3a4a)}, v2, v2},
+		{"after Version Negotiation: nothing, of version 1", []any{func(c *Config) { c.Versions = []uint32{v2, v1}; c.FirstVersion = v2 }}, v1, v1},
 		{"after Version Negotiation: what we like less", []any{func(c *Config) { c.Versions = []uint32{v2, v1}; c.FirstVersion = v1 }, saying(v2, v1, v2)}, v2, v2},
 	} {
 		t.Run(tt.name, func(t *testing.T) {

@@ -12,6 +12,7 @@ import (
 	"sync"
 	"testing"
 
+	"github.com/cinnabar-quic/cinnabar/internal/trace"
 	"github.com/cinnabar-quic/cinnabar/interop/internal/kit"
 )
 
@@ -62,9 +63,18 @@ func (cinnabar) command(r *round, role, testcase string, args ...string) (*exec.
 	if r.http3 {
 		args = append(args, "-http3")
 	}
+	if versions := r.offers; testcase != "v2" { // which says it all
+		if role == "server" {
+			versions = r.speaks
+		}
+		args = append(args, "-versions", spelled(versions...))
+		if role == "client" {
+			args = append(args, "-first", spelled(r.first))
+		}
+	}
 	args = append(args, "-www", r.path("www"), "-downloads", r.path("downloads"), "-certs", r.path("certs"), "-servername", kit.HostName)
 	cmd := exec.CommandContext(r.ctx, path, args...)
-	cmd.Env = append(os.Environ(), "ROLE="+role, "TESTCASE="+testcase, "REQUESTS="+strings.Join(r.urls(), " "), "SSLKEYLOGFILE="+r.path("keys"))
+	cmd.Env = append(os.Environ(), "ROLE="+role, "TESTCASE="+testcase, "REQUESTS="+strings.Join(r.urls(), " "), "SSLKEYLOGFILE="+r.path("keys"), "QLOGDIR="+r.qlogs())
 	return cmd, nil
 }
 
@@ -98,6 +108,20 @@ func (c cinnabar) serve(r *round) ([]netip.AddrPort, error) {
 	case <-r.ctx.Done():
 		return nil, r.ctx.Err()
 	}
+}
+
+// spelled writes versions as the endpoint takes them.
+func spelled(versions ...uint32) string {
+	var names []string
+	for _, v := range versions {
+		switch v {
+		case trace.Version1:
+			names = append(names, "v1")
+		case trace.Version2:
+			names = append(names, "v2")
+		}
+	}
+	return strings.Join(names, ",")
 }
 
 // listener waits for a server to say that it listens. Only the command writes to it.

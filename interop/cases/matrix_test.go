@@ -33,6 +33,7 @@ var pairs = []struct{ client, server implementation }{
 	{cinnabar{}, quicGo{}}, {quicGo{}, cinnabar{}},
 	{cinnabar{}, xnet{}}, {xnet{}, cinnabar{}},
 	{cinnabar{}, ngtcp2{}}, {ngtcp2{}, cinnabar{}},
+	{cinnabar{}, aioquic{}}, {aioquic{}, cinnabar{}},
 }
 
 // atOnce is how many cells run at the same time, on however few cores: their networks carry

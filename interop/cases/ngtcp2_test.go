@@ -5,8 +5,10 @@ import (
 	"fmt"
 	"net/netip"
 	"os/exec"
+	"slices"
 	"strconv"
 
+	"github.com/cinnabar-quic/cinnabar/internal/trace"
 	"github.com/cinnabar-quic/cinnabar/interop/internal/kit"
 )
 
@@ -17,7 +19,7 @@ type ngtcp2 struct{}
 func (ngtcp2) name() string { return "ngtcp2" }
 
 func (ngtcp2) serve(r *round) ([]netip.AddrPort, error) {
-	if r.name == "v2" || r.name == "keyupdate" {
+	if r.client == "keyupdate" || r.speaks != nil && !slices.Contains(r.speaks, trace.Version1) || r.speaks != nil && len(r.speaks) > 1 {
 		return nil, errUnsupported
 	}
 	var list []netip.AddrPort
@@ -44,11 +46,14 @@ func (ngtcp2) serve(r *round) ([]netip.AddrPort, error) {
 }
 
 func (n ngtcp2) fetch(r *round) error {
-	if r.name == "v2" {
+	if r.offers != nil && !r.unknown {
 		return errUnsupported
 	}
 	groups := [][]string{r.urls()}
 	var args []string
+	if r.unknown {
+		args = append(args, fmt.Sprintf("--version=%#x", reserved), "--preferred-versions=v1")
+	}
 	switch r.client {
 	case "multiconnect":
 		groups = nil

@@ -30,7 +30,14 @@ type proxy struct {
 	linked         map[dgram.Path]bool
 	client, server []trace.Datagram
 	closed         bool
+	lastUp         mono.Time // when the newest datagram of a client came
+	short          int       // datagrams of clients that begin with a short header
+	settled        mono.Time // when there were settledAfter of them
 }
+
+// settledAfter is how many 1-RTT packets of a client say that its handshake is long over, at both
+// ends.
+const settledAfter = 10
 
 // front is where clients send to in place of one address of the server.
 type front struct {
@@ -38,20 +45,21 @@ type front struct {
 	server netip.AddrPort
 }
 
-// newProxy returns a proxy with so many fronts on a loopback address. No server is behind them
-// yet.
-func newProxy(seed uint64, ip netip.Addr, fronts int, up, down func() []sim.Node) (*proxy, error) {
+// newProxy returns a proxy for a case with so many fronts on a loopback address. No server is
+// behind them yet.
+func newProxy(seed uint64, c *testcase, fronts int) (*proxy, error) {
 	p := &proxy{
-		up: up, down: down, start: time.Now(), wake: make(chan struct{}, 1), done: make(chan struct{}),
+		start: time.Now(), settled: mono.Never, wake: make(chan struct{}, 1), done: make(chan struct{}),
 		sim: sim.New(seed), backs: map[netip.AddrPort]udp.Conn{}, linked: map[dgram.Path]bool{},
 	}
+	p.up, p.down = c.ways(p)
 	for range fronts {
-		c, err := listen(ip)
+		conn, err := listen(c.ip())
 		if err != nil {
 			p.Close()
 			return nil, err
 		}
-		p.fronts = append(p.fronts, &front{conn: c})
+		p.fronts = append(p.fronts, &front{conn: conn})
 	}
 	return p, nil
 }
@@ -127,6 +135,12 @@ func (p *proxy) fromClient(f *front, d *dgram.Datagram) {
 		p.sim.Link(path.Local, path.Remote, p.up(), p.down())
 	}
 	p.record(&p.client, true, path.Local, path.Remote, d)
+	p.lastUp = p.now()
+	if len(d.Data) > 0 && d.Data[0]&0x80 == 0 {
+		if p.short++; p.short == settledAfter {
+			p.settled = p.lastUp
+		}
+	}
 	p.sim.Send(p.now(), path, d.ECN, d.Data)
 }
 
@@ -134,6 +148,27 @@ func (p *proxy) fromClient(f *front, d *dgram.Datagram) {
 func (p *proxy) fromServer(client netip.AddrPort, d *dgram.Datagram) {
 	p.record(&p.server, false, d.Path.Remote, client, d)
 	p.sim.Send(p.now(), dgram.Path{Local: d.Path.Remote, Remote: client}, d.ECN, d.Data)
+}
+
+// rebinds returns when a NAT forgets: first so long after the handshake, then ever again.
+//
+// The runner's NAT goes by the clock alone, which presumes that a handshake takes less than the
+// first second, as it does on a machine that has nothing else to do, and that the client is just
+// sending. Until a handshake is over addresses may not change at all (RFC 9000 §9), and
+// one who only listens when he is forgotten waits for ever, whoever serves. So a datagram of the
+// client must be on its way here.
+func (p *proxy) rebinds(first, every time.Duration) func(now mono.Time) bool {
+	wait, last := first, mono.Never
+	return func(now mono.Time) bool {
+		if last == mono.Never {
+			last = p.settled
+		}
+		if last == mono.Never || now < last.Add(wait) || now >= p.lastUp.Add(oneWay) {
+			return false
+		}
+		last, wait = now, every
+		return true
+	}
 }
 
 func (p *proxy) record(list *[]trace.Datagram, fromClient bool, from, to netip.AddrPort, d *dgram.Datagram) {

@@ -25,13 +25,18 @@ type quicGo struct{}
 
 func (quicGo) name() string { return "quic-go" }
 
-func (quicGo) config() *quicgo.Config {
-	return &quicgo.Config{HandshakeIdleTimeout: 30 * time.Second, MaxIdleTimeout: 30 * time.Second, Allow0RTT: true}
+// config returns one for an end that speaks these versions, or all.
+func (quicGo) config(versions []uint32) *quicgo.Config {
+	var list []quicgo.Version
+	for _, v := range versions {
+		list = append(list, quicgo.Version(v))
+	}
+	return &quicgo.Config{Versions: list, HandshakeIdleTimeout: 30 * time.Second, MaxIdleTimeout: 30 * time.Second, Allow0RTT: true}
 }
 
 func (q quicGo) serve(r *round) ([]netip.AddrPort, error) {
-	if r.moves || r.name == "v2" {
-		return nil, errUnsupported
+	if r.moves || r.changes() || r.name == "negotiation-v2" {
+		return nil, errUnsupported // it does not say what it speaks: after Version Negotiation a client takes that of none but version 1
 	}
 	c, err := net.ListenUDP("udp", &net.UDPAddr{IP: r.ip().AsSlice()})
 	if err != nil {
@@ -39,7 +44,7 @@ func (q quicGo) serve(r *round) ([]netip.AddrPort, error) {
 	}
 	at := []netip.AddrPort{netip.AddrPortFrom(r.ip(), uint16(c.LocalAddr().(*net.UDPAddr).Port))}
 	if r.http3 {
-		s := &qhttp3.Server{TLSConfig: r.serverTLS("h3"), QUICConfig: q.config(), Handler: http.FileServer(http.Dir(r.path("www")))}
+		s := &qhttp3.Server{TLSConfig: r.serverTLS("h3"), QUICConfig: q.config(r.speaks), Handler: http.FileServer(http.Dir(r.path("www")))}
 		go s.Serve(c)
 		r.t.Cleanup(func() { s.Close(); c.Close() })
 		return at, nil
@@ -48,7 +53,7 @@ func (q quicGo) serve(r *round) ([]netip.AddrPort, error) {
 	if r.serverName() == "retry" {
 		tr.VerifySourceAddress = func(net.Addr) bool { return true }
 	}
-	l, err := tr.ListenEarly(r.serverTLS(hq.ALPN), q.config())
+	l, err := tr.ListenEarly(r.serverTLS(hq.ALPN), q.config(r.speaks))
 	if err != nil {
 		return nil, err
 	}
@@ -92,7 +97,7 @@ func send(r *round, from io.Reader, to io.Writer) {
 
 func (q quicGo) fetch(r *round) error {
 	switch {
-	case r.name == "chacha20", r.name == "keyupdate", r.moves, r.name == "v2":
+	case r.client == "chacha20", r.client == "keyupdate", r.moves, r.changes():
 		return errUnsupported // it has no way to ask for any of these
 	case r.http3:
 		return q.request(r)
@@ -137,7 +142,7 @@ func (q quicGo) session(r *round, config *tls.Config, files []string, early bool
 	if early {
 		dial = tr.DialEarly
 	}
-	conn, err := dial(r.ctx, net.UDPAddrFromAddrPort(r.at), config, q.config())
+	conn, err := dial(r.ctx, net.UDPAddrFromAddrPort(r.at), config, q.config(r.offers))
 	if err != nil {
 		return err
 	}
@@ -157,7 +162,7 @@ func (q quicGo) session(r *round, config *tls.Config, files []string, early bool
 
 // request fetches the files over HTTP/3.
 func (q quicGo) request(r *round) error {
-	t := &qhttp3.Transport{TLSClientConfig: r.clientTLS("h3"), QUICConfig: q.config()}
+	t := &qhttp3.Transport{TLSClientConfig: r.clientTLS("h3"), QUICConfig: q.config(r.offers)}
 	defer t.Close()
 	return eachFile(r.files, func(name string) error {
 		req, err := http.NewRequestWithContext(r.ctx, http.MethodGet, fmt.Sprintf("https://%v/%s", r.at, name), nil)

@@ -10,6 +10,7 @@ import (
 	"net/netip"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -63,8 +64,7 @@ func play(t *testing.T, c *testcase, client, server implementation) error {
 	if c.moves {
 		fronts = 2
 	}
-	up, down := c.ways()
-	p, err := newProxy(seed, c.ip(), fronts, up, down)
+	p, err := newProxy(seed, c, fronts)
 	if err != nil {
 		return err
 	}
@@ -86,7 +86,14 @@ func play(t *testing.T, c *testcase, client, server implementation) error {
 	keys, _ := os.ReadFile(r.path("keys"))
 	run := p.run(keys)
 	t.Logf("%v, amplification %.3f, %v", time.Since(p.start).Round(time.Millisecond), run.Amplification(), p.sim)
-	return errors.Join(err, c.checks(run), bounded(server, run))
+	err = errors.Join(err, c.checks(run), bounded(server, run))
+	return errors.Join(err, r.keep(client.name()+" to "+server.name(), run, err))
+}
+
+// changes reports whether the server goes on in another version than the client has begun in,
+// which some know no way to do but Version Negotiation.
+func (r *round) changes() bool {
+	return slices.Contains(r.speaks, r.first) && r.speaks[0] != r.first
 }
 
 func (r *round) path(elem ...string) string {
@@ -95,7 +102,7 @@ func (r *round) path(elem ...string) string {
 
 // prepare makes folders, files and certificates.
 func (r *round) prepare() error {
-	for _, name := range []string{"www", "downloads", "certs"} {
+	for _, name := range []string{"www", "downloads", "certs", "qlog"} {
 		if err := os.Mkdir(r.path(name), 0o755); err != nil {
 			return err
 		}

@@ -22,13 +22,33 @@ type testcase struct {
 	long   bool // names of 250 characters
 	chain  int  // intermediate certificates
 	delay  time.Duration
-	faults func() (up, down []sim.Node)
+	faults func(p *proxy) (up, down []sim.Node)
 	ipv6   bool
 	moves  bool
 	checks trace.Check
+
+	// The versions of QUIC that the client offers, and the server speaks, most preferred first,
+	// and the one that the client begins with. None is what they do by themselves.
+	offers, speaks []uint32
+	first          uint32
+	unknown        bool // the client may begin with one that nobody knows, if it cannot begin with first
 }
 
 var single = trace.All(trace.Handshakes(1), trace.OnlyVersion1)
+
+// in2 is one handshake, with version 2 and nothing else.
+var in2 = trace.All(trace.Handshakes(1), trace.Only(trace.Version2))
+
+// both1 and both2 are both versions.
+var (
+	both1 = []uint32{trace.Version1, trace.Version2}
+	both2 = []uint32{trace.Version2, trace.Version1}
+	only1 = []uint32{trace.Version1}
+	only2 = []uint32{trace.Version2}
+)
+
+// reserved is a version that nobody speaks (RFC 9000 §15).
+const reserved = 0x1a2a3a4a
 
 func many(n, size int) []int {
 	list := make([]int, n)
@@ -39,14 +59,17 @@ func many(n, size int) []int {
 }
 
 // both puts a fault into both ways.
-func both(node func() sim.Node) func() (up, down []sim.Node) {
-	return func() (up, down []sim.Node) { return []sim.Node{node()}, []sim.Node{node()} }
+func both(node func() sim.Node) func(*proxy) (up, down []sim.Node) {
+	return func(*proxy) (up, down []sim.Node) { return []sim.Node{node()}, []sim.Node{node()} }
 }
 
+// oneWay is how long a datagram is under way to a NAT, at least.
+const oneWay = 15 * time.Millisecond
+
 // nat is one node for both ways.
-func nat(address bool) func() (up, down []sim.Node) {
-	return func() (up, down []sim.Node) {
-		n := []sim.Node{sim.Rebind(time.Second, 5*time.Second, address)}
+func nat(address bool) func(*proxy) (up, down []sim.Node) {
+	return func(p *proxy) (up, down []sim.Node) {
+		n := []sim.Node{sim.RebindIf(p.rebinds(time.Second, 5*time.Second), address)}
 		return n, n
 	}
 }
@@ -67,16 +90,30 @@ var table = []testcase{
 	{name: "keyupdate", client: "keyupdate", server: "transfer", sizes: []int{3 * mib}, checks: trace.All(single, trace.KeysUpdated)},
 	{name: "ecn", client: "ecn", sizes: []int{100 * kib}, checks: trace.All(single, trace.Marked)},
 	{name: "amplificationlimit", client: "transfer", sizes: []int{5 * kib}, chain: 8,
-		faults: func() (up, down []sim.Node) { return []sim.Node{sim.DropList(2, 3, 4, 5, 6, 7)}, nil }, checks: trace.All(single, trace.LongChain(7500))},
+		faults: func(*proxy) (up, down []sim.Node) { return []sim.Node{sim.DropList(2, 3, 4, 5, 6, 7)}, nil }, checks: trace.All(single, trace.LongChain(7500))},
 	{name: "handshakeloss", client: "multiconnect", sizes: many(10, kib), faults: both(func() sim.Node { return sim.Loss(30, 3) }), checks: trace.All(trace.Handshakes(10), trace.OnlyVersion1)},
 	{name: "transferloss", client: "transfer", sizes: []int{2 * mib}, faults: both(func() sim.Node { return sim.Loss(2, 3) }), checks: single},
 	{name: "handshakecorruption", client: "multiconnect", sizes: many(10, kib), faults: both(func() sim.Node { return sim.Corrupt(30, 3) }), checks: trace.All(trace.Handshakes(10), trace.OnlyVersion1)},
 	{name: "transfercorruption", client: "transfer", sizes: []int{2 * mib}, faults: both(func() sim.Node { return sim.Corrupt(2, 3) }), checks: single},
 	{name: "ipv6", client: "transfer", sizes: []int{5 * kib, 10 * kib}, ipv6: true, checks: trace.All(single, trace.OnlyIPv6)},
-	{name: "v2", client: "v2", sizes: []int{kib}, checks: trace.All(trace.Handshakes(1), trace.Upgraded)},
+	{name: "v2", client: "v2", sizes: []int{kib}, offers: both2, first: trace.Version1, speaks: both2, checks: trace.All(trace.Handshakes(1), trace.Upgraded)},
 	{name: "rebind-port", client: "transfer", sizes: []int{10 * mib}, faults: nat(false), checks: trace.All(single, trace.Validated(2))},
 	{name: "rebind-addr", client: "transfer", sizes: []int{10 * mib}, faults: nat(true), checks: trace.All(single, trace.Validated(2), trace.Addresses(2))},
 	{name: "connectionmigration", client: "transfer", server: "connectionmigration", sizes: []int{2 * mib}, moves: true, checks: trace.All(single, trace.Validated(2), trace.FreshIDs)},
+
+	// These are not the runner's: version 2 from the start, the way back to version 1, and Version
+	// Negotiation both ways.
+	{name: "v2-first", client: "transfer", sizes: []int{mib}, offers: both2, first: trace.Version2, speaks: both2, checks: trace.All(in2, trace.NoRetry)},
+	{name: "v2-retry", client: "retry", sizes: []int{10 * kib}, offers: only2, first: trace.Version2, speaks: only2, checks: trace.All(in2, trace.Retried)},
+	{name: "v2-zerortt", client: "zerortt", sizes: many(40, 32), long: true, offers: only2, first: trace.Version2, speaks: only2,
+		checks: trace.All(trace.Handshakes(2), trace.Only(trace.Version2), trace.Early(40*250/2))},
+	{name: "v2-keyupdate", client: "keyupdate", server: "transfer", sizes: []int{3 * mib}, offers: only2, first: trace.Version2, speaks: only2, checks: trace.All(in2, trace.KeysUpdated)},
+	{name: "v2-to-v1", client: "transfer", sizes: []int{10 * kib}, offers: both1, first: trace.Version2, speaks: both1,
+		checks: trace.All(trace.Handshakes(1), trace.Changed(trace.Version2, trace.Version1))},
+	{name: "negotiation-v1", client: "transfer", sizes: []int{10 * kib}, offers: both2, first: trace.Version2, speaks: only1, unknown: true,
+		checks: trace.All(trace.Handshakes(1), trace.Negotiated(trace.Version1))},
+	{name: "negotiation-v2", client: "transfer", sizes: []int{10 * kib}, offers: both1, first: trace.Version1, speaks: only2,
+		checks: trace.All(trace.Handshakes(1), trace.Negotiated(trace.Version2))},
 }
 
 // serverName is the case's name at servers.
@@ -95,7 +132,7 @@ func (c *testcase) ip() netip.Addr {
 }
 
 // ways returns what makes the nodes of either way. Faults that both have in common are made once.
-func (c *testcase) ways() (up, down func() []sim.Node) {
+func (c *testcase) ways(p *proxy) (up, down func() []sim.Node) {
 	way := func(faults []sim.Node) []sim.Node {
 		nodes := sim.Interop(faults...)
 		if c.delay != 0 {
@@ -107,7 +144,7 @@ func (c *testcase) ways() (up, down func() []sim.Node) {
 	up = func() []sim.Node {
 		var forth []sim.Node
 		if back = nil; c.faults != nil {
-			forth, back = c.faults()
+			forth, back = c.faults(p)
 		}
 		return way(forth)
 	}

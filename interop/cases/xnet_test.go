@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"net/netip"
+	"slices"
 	"strings"
 	"time"
 
@@ -23,7 +24,7 @@ func (xnet) config() *xquic.Config {
 }
 
 func (x xnet) serve(r *round) ([]netip.AddrPort, error) {
-	if r.http3 || r.moves || r.client == "resumption" || r.client == "zerortt" || r.name == "ecn" || r.name == "v2" || strings.HasPrefix(r.name, "rebind") {
+	if r.http3 || r.moves || r.client == "resumption" || r.client == "zerortt" || r.name == "ecn" || r.speaks != nil && !slices.Equal(r.speaks, only1) || strings.HasPrefix(r.name, "rebind") {
 		return nil, errUnsupported
 	}
 	config := x.config()
@@ -67,7 +68,7 @@ func closeEndpoint(e *xquic.Endpoint) {
 
 func (x xnet) fetch(r *round) error {
 	switch {
-	case r.http3, r.moves, r.client == "resumption", r.client == "zerortt", r.client == "keyupdate", r.client == "chacha20", r.name == "ecn", r.name == "v2":
+	case r.http3, r.moves, r.client == "resumption", r.client == "zerortt", r.client == "keyupdate", r.client == "chacha20", r.name == "ecn", r.offers != nil:
 		return errUnsupported
 	case r.client == "multiconnect":
 		for i, f := range r.files {

@@ -24,6 +24,10 @@ import (
 // a third of all datagrams.
 const patience = 30 * time.Second
 
+// keepAlive is after how much silence a client says something, so that the server hears of a NAT
+// that has forgotten it in the middle of a download.
+const keepAlive = 2 * time.Second
+
 // connectOptions completes the options for the server of a URL.
 func (e *endpoint) connectOptions(u *url.URL, o quic.ConnectOptions) (quic.ConnectOptions, error) {
 	o.ServerName = u.Hostname()
@@ -33,6 +37,8 @@ func (e *endpoint) connectOptions(u *url.URL, o quic.ConnectOptions) (quic.Conne
 	o.Hooks.KeyLog = e.hooks().KeyLog
 	o.HandshakeTimeout, o.IdleTimeout = patience, patience
 	o.PreferredAddressPolicy = "accept"
+	o.KeepAlive = keepAlive
+	e.choose(&o)
 	o.QLog = e.qlogDir != ""
 	o.MaxData, o.MaxStreamDataBidiLocal = 96<<10, 32<<10 // small, so that they have to grow
 	if o.SecureContext != nil {

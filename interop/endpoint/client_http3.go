@@ -35,6 +35,8 @@ func (e *endpoint) browser(ctx context.Context, o quic.ConnectOptions, cache tls
 	o.Hooks.KeyLog = e.hooks().KeyLog
 	o.HandshakeTimeout, o.IdleTimeout = patience, patience
 	o.PreferredAddressPolicy = "accept"
+	o.KeepAlive = keepAlive
+	e.choose(&o)
 	o.QLog = e.qlogDir != ""
 	return &browser{e, socket, &http3.Transport{
 		TLSClientConfig: &tls.Config{ServerName: e.serverName, RootCAs: roots, InsecureSkipVerify: roots == nil, ClientSessionCache: cache, Time: wholeSeconds},

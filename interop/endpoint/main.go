@@ -53,6 +53,8 @@ func run(ctx context.Context, args []string, env func(string) string, log io.Wri
 	flags.StringVar(&e.second, "second", ":4443", "UDP `address` of the server's second port, where preferred addresses lead")
 	flags.StringVar(&e.preferred, "preferred", "193.167.100.100:4443,[fd00:cafe:cafe:100::100]:4443", "`addresses` to prefer, with commas")
 	flags.StringVar(&e.serverName, "servername", "", "`name` in the server's certificate, if not the URL's host")
+	flags.Var(&e.versions, "versions", "`versions` of QUIC to speak, most preferred first, with commas: v1, v2; the default is the case's")
+	flags.Var(&e.first, "first", "`version` that the client begins with")
 	flags.BoolVar(&e.always3, "http3", false, "speak HTTP/3 in every case, with peers that know no other protocol")
 	if err := flags.Parse(args); err != nil {
 		return exitFailed
@@ -79,6 +81,7 @@ type endpoint struct {
 	listen, second, preferred string
 	www, downloads, certs     string
 	serverName                string
+	versions, first           versions
 	always3                   bool
 
 	keys   *os.File

@@ -69,6 +69,9 @@ func (e *endpoint) serveHTTP3(ctx context.Context, socket *quic.Socket, listen q
 func (e *endpoint) listenOptions(o *serverOptions) (quic.ListenOptions, error) {
 	certFile, keyFile := filepath.Join(e.certs, "cert.pem"), filepath.Join(e.certs, "priv.key")
 	listen := quic.ListenOptions{Hooks: e.hooks(), HandshakeTimeout: patience, IdleTimeout: patience, Versions: o.versions}
+	if e.versions != nil {
+		listen.Versions = e.versions
+	}
 	if o.moves {
 		for at := range strings.SplitSeq(e.preferred, ",") {
 			a, err := netip.ParseAddrPort(at)
