@@ -94,6 +94,9 @@ func (c *Conn) negotiate(info *wire.VersionInformation) *wire.Error {
 // checkVersion is how a client makes sure that nobody but the server had a say in what
 // version is in use (RFC 9368 §4).
 func (c *Conn) checkVersion(info *wire.VersionInformation) *wire.Error {
+	if info == nil && c.hs.versions.reacted && c.chosen == wire.Version1 { // RFC 9368 §8: it knows of no other
+		info = &wire.VersionInformation{Chosen: wire.Version1, Available: []uint32{wire.Version1}}
+	}
 	switch {
 	case info == nil && (c.hs.versions.reacted || c.version != c.chosen):
 		return versionError("the server has changed the version, and does not say which ones it speaks")
