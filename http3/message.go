@@ -95,7 +95,7 @@ func (m *head) take(h Headers, allowed pseudo) (pseudo, *fault) {
 			continue
 		}
 		m.fields = min(m.fields, i)
-		if f := m.field(name, value); f != nil {
+		if f := m.field(name, value, allowed&pseudoMethod != 0); f != nil {
 			return have, f
 		}
 	}
@@ -133,7 +133,7 @@ func (m *head) pseudo(name, value string, allowed pseudo) (pseudo, *fault) {
 }
 
 // field checks one ordinary field.
-func (m *head) field(name, value string) *fault {
+func (m *head) field(name, value string, request bool) *fault {
 	if !validName(name) {
 		return malformed("field name %q, want a token in lower case", name)
 	}
@@ -144,8 +144,8 @@ func (m *head) field(name, value string) *fault {
 	case "connection", "proxy-connection", "keep-alive", "transfer-encoding", "upgrade":
 		return malformed("field %s is of HTTP/1.1 only", name)
 	case "te":
-		if value != "trailers" {
-			return malformed("field te is %q, want trailers", value)
+		if !request || value != "trailers" { // RFC 9114 §4.2
+			return malformed("field te is %q, want trailers, and that in a request", value)
 		}
 	case "content-length":
 		n, err := strconv.ParseUint(value, 10, 63)

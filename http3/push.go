@@ -347,7 +347,7 @@ func (s *Session) openPush(op string, headers Headers, method string, o PushOpti
 		return nil, &quic.StateError{Op: op, State: "the client takes no pushes"}
 	case len(p.streams) >= pushWindow: // whatever the client allows, which may read none of them
 		return nil, &quic.StateError{Op: op, State: "100 pushes are under way"}
-	case p.next >= p.limit, s.life.received >= 0 && p.next >= s.life.received:
+	case p.next >= p.limit, s.life.received >= 0: // RFC 9114 §5.2: nor those that its GOAWAY would still let come
 		return nil, &quic.StateError{Op: op, State: "the client takes no more pushes"}
 	}
 	q, err := s.q.TryOpenStream(quic.StreamOptions{HalfOpen: true, HighWaterMark: o.HighWaterMark})

@@ -87,7 +87,7 @@ func (w *responseWriter) prioritize(values []string) {
 // net/http does with HTTP/2.
 func appendField(h Headers, name string, values []string) Headers {
 	for _, v := range values {
-		if validValue(v) && (name != "te" || v == "trailers") {
+		if validValue(v) && name != "te" { // which is for requests (RFC 9114 §4.2)
 			h = append(h, Field{Name: name, Value: v})
 		}
 	}

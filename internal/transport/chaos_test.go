@@ -171,7 +171,7 @@ func (m *monkey) frame(typ wire.PacketType) wire.Frame {
 		return wire.PathChallenge{Data: [8]byte{byte(r.Uint32())}}
 	case wire.FramePathResponse:
 		if len(tc.conn.paths.list) > 0 {
-			return wire.PathResponse{Data: tc.conn.paths.list[r.IntN(len(tc.conn.paths.list))].challenge}
+			return wire.PathResponse{Data: tc.conn.paths.list[r.IntN(len(tc.conn.paths.list))].challenges[r.IntN(pathTries)].data}
 		}
 	}
 	if ft.IsStream() {

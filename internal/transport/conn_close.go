@@ -153,7 +153,7 @@ func (c *Conn) receiveClosed(now mono.Time, d *dgram.Datagram) {
 	if c.life.state != closing || !c.paths.arrive(c, d) {
 		return
 	}
-	if c.peerClosed(now, d) {
+	if c.isStatelessReset(d) || c.peerClosed(now, d) {
 		c.life.state = draining
 		if c.qlog != nil {
 			c.qlog.setState("draining")

@@ -90,6 +90,10 @@ func (c *Conn) Leave(now mono.Time, to dgram.Path) {
 		return
 	case i < 0:
 		s.active().addr = to
+		if seq, ok := c.ids.take(); ok { // RFC 9000 §9.5
+			seq, s.active().cid = s.active().cid, seq
+			c.ids.retireOne(c, seq)
+		}
 		if c.qlog != nil {
 			c.qlog.at(now)
 			c.qlog.tupleAssigned(c, s.active())

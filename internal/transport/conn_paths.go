@@ -3,6 +3,7 @@ package transport
 import (
 	"math"
 	"net/netip"
+	"slices"
 	"time"
 
 	"github.com/cinnabar-quic/cinnabar/internal/dgram"
@@ -33,21 +34,26 @@ type path struct {
 	received  int64 // bytes, counted until validated (RFC 9000 §8)
 	sent      int64
 
-	challenge  [8]byte
-	challenged bool      // a challenge is out, or about to be
-	wanted     bool      // PATH_CHALLENGE is to be sent
-	tries      int       // challenges sent
-	small      bool      // some of them in datagrams that prove nothing about the path's MTU
-	narrow     bool      // answered one of these, and now has to answer a large one
-	again      mono.Time // the next one
-	expires    mono.Time // validation fails
-	patient    bool      // until then it goes on asking, ever less often
-	migrate    bool      // use the path once it is validated
+	challenges [pathTries]challenge // sent last
+	challenged bool                 // a challenge is out, or about to be
+	wanted     bool                 // PATH_CHALLENGE is to be sent
+	tries      int                  // challenges sent
+	narrow     bool                 // answered one of these, and now has to answer a large one
+	again      mono.Time            // the next one
+	expires    mono.Time            // validation fails
+	patient    bool                 // until then it goes on asking, ever less often
+	migrate    bool                 // use the path once it is validated
 
 	responses [][8]byte // PATH_RESPONSE to send, oldest first
 }
 
 const pathTries = 3
+
+// challenge is a PATH_CHALLENGE frame that was sent. No two have the same bytes (RFC 9000 §13.3).
+type challenge struct {
+	data  [8]byte
+	small bool // in a datagram that proves nothing about the path's MTU
+}
 
 func (s *paths) init(addr dgram.Path, validated bool) {
 	s.home = addr.Remote
@@ -253,10 +259,11 @@ func (s *paths) dropOldestResponse() {
 func (s *paths) onResponse(c *Conn, now mono.Time, data [8]byte) (expected bool) {
 	for i := range s.list {
 		p := &s.list[i]
-		if !p.challenged || p.tries == 0 || p.challenge != data {
+		j := slices.IndexFunc(p.challenges[:min(p.tries, pathTries)], func(ch challenge) bool { return ch.data == data })
+		if !p.challenged || j < 0 {
 			continue
 		}
-		small := p.small
+		small := p.challenges[j].small
 		p.settled()
 		p.validated = true
 		s.serial++
@@ -295,15 +302,14 @@ func (s *paths) dropOthers(c *Conn) {
 }
 
 func (p *path) settled() {
-	p.challenged, p.wanted, p.tries, p.small, p.patient = false, false, 0, false, false
+	p.challenged, p.wanted, p.tries, p.patient = false, false, 0, false
 	p.again, p.expires = mono.Never, mono.Never
 }
 
 // validate begins to challenge the path, for three times the larger of the
 // present PTO and that of a path never measured (RFC 9000 §8.2.4).
 func (p *path) validate(c *Conn, now mono.Time) {
-	c.cfg.Rand(p.challenge[:])
-	p.challenged, p.wanted, p.tries, p.small, p.patient = true, true, 0, false, false
+	p.challenged, p.wanted, p.tries, p.patient = true, true, 0, false
 	p.again = mono.Never
 	p.expires = now.Add(3 * p.patience(c))
 	if c.qlog != nil {
@@ -501,8 +507,10 @@ func (c *Conn) writeProbe(now mono.Time, b *dgram.Batch, p *path) bool {
 	if pk.offPath = p != c.paths.active(); pk.offPath {
 		c.record(recovery.Frame{Kind: sentPathProbe})
 	}
+	ch := challenge{small: cap(room) < wire.MinInitialSize}
 	if p.wanted {
-		d.b = wire.PathChallenge{Data: p.challenge}.Append(d.b)
+		c.cfg.Rand(ch.data[:])
+		d.b = wire.PathChallenge{Data: ch.data}.Append(d.b)
 		pk.eliciting = true
 	}
 	sent := 0
@@ -525,7 +533,7 @@ func (c *Conn) writeProbe(now mono.Time, b *dgram.Batch, p *path) bool {
 	}
 	if p.wanted {
 		p.wanted = false
-		p.small = p.small || n < wire.MinInitialSize
+		p.challenges[p.tries%pathTries] = ch
 		p.tries++
 		p.again = p.nextTry(c, now)
 	}

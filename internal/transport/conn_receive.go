@@ -53,6 +53,9 @@ func (c *Conn) receive(now mono.Time, d *dgram.Datagram) bool {
 	taken, ignored := c.stats.packetsReceived, c.stats.packetsIgnored
 	c.receivePackets(now, d, false)
 	used := c.stats.packetsIgnored == ignored || c.stats.packetsReceived != taken
+	if c.life.state == active && c.stats.packetsReceived == taken && c.isStatelessReset(d) {
+		c.resetBy(now, d) // whatever form it has (RFC 9000 §10.3)
+	}
 	c.settle(now)
 	return used
 }
@@ -228,13 +231,18 @@ func (c *Conn) receiveOpened(now mono.Time, d *dgram.Datagram, pkt []byte, o *pr
 // stateless reset (RFC 9000 §10.3.1).
 func (c *Conn) undecryptable(now mono.Time, d *dgram.Datagram, pkt []byte) {
 	if c.isStatelessReset(d) {
-		if c.qlog != nil {
-			c.qlog.resetReceived(d.Data)
-		}
-		c.enterDraining(now, &CloseReason{Kind: CloseReset})
+		c.resetBy(now, d)
 		return
 	}
 	c.ignore(pkt, dropUnopened, "")
+}
+
+// resetBy ends the connection, whose peer has lost its state.
+func (c *Conn) resetBy(now mono.Time, d *dgram.Datagram) {
+	if c.qlog != nil {
+		c.qlog.resetReceived(d.Data)
+	}
+	c.enterDraining(now, &CloseReason{Kind: CloseReset})
 }
 
 // ignore counts a packet that is of no use.

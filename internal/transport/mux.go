@@ -150,12 +150,8 @@ func (m *Mux) ResetToken(cid wire.ConnectionID) wire.ResetToken {
 // which must be empty.
 func (m *Mux) Route(now mono.Time, d *dgram.Datagram, reply *dgram.Batch) (*Conn, Verdict) {
 	inv, ok := wire.ParseInvariant(d.Data, connIDLen)
-	if !ok {
-		m.stats.Ignored++
-		return nil, Drop
-	}
 	blocked := reflects(d.Path.Remote.Port())
-	if len(inv.DCID) <= wire.MaxConnectionIDLen {
+	if ok && len(inv.DCID) <= wire.MaxConnectionIDLen {
 		if c := m.conns[wire.MakeConnectionID(inv.DCID)]; c != nil && !(blocked && c.server) {
 			m.stats.Routed++
 			return c, Deliver
@@ -167,6 +163,7 @@ func (m *Mux) Route(now mono.Time, d *dgram.Datagram, reply *dgram.Batch) (*Conn
 	}
 	v := Drop
 	switch {
+	case !ok:
 	case blocked:
 		m.stats.BlockedPorts++
 	case !inv.Long:

@@ -238,7 +238,7 @@ func moved(t *testing.T, options ...any) *testConn {
 }
 
 // Challenges cannot be guessed: none is like another (RFC 9000 §8.2.1). They are
-// repeated, each time with fresh bytes or the same, until the path fails.
+// repeated, with other bytes each time, until the path fails.
 func TestPathChallenge(t *testing.T) {
 	tc := moved(t)
 	tc.ignore(wire.FramePing)
@@ -263,8 +263,8 @@ func TestPathChallenge(t *testing.T) {
 			t.Errorf("a challenge in %d bytes", p.datagram.size)
 		}
 	}
-	if len(seen) != 2 {
-		t.Errorf("%d challenges, want one for each path", len(seen))
+	if len(seen) != 2*pathTries {
+		t.Errorf("%d challenges, want %d for each path", len(seen), pathTries)
 	}
 	if tc.wantEvent("validation", EventPathValidation).OK {
 		t.Error("validated without an answer")
