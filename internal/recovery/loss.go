@@ -31,6 +31,8 @@ type Loss struct {
 
 	epoch    uint16
 	inFlight int   // bytes, of this epoch
+	unacked  int   // bytes in flight, of all epochs
+	widest   int   // the largest window of a path that was left
 	order    int64 // packets sent so far, over all spaces
 	owed     int   // bytes that left and that the pacer has not been charged for
 	owedAt   mono.Time
@@ -179,6 +181,9 @@ func (l *Loss) count(now mono.Time, space Space, p *Packet, n int) {
 	if p.AckEliciting {
 		s.eliciting += n
 		s.lastSent, l.idleFrom = now, now
+	}
+	if p.InFlight {
+		l.unacked += n * int(p.Size)
 	}
 	if p.InFlight && p.Epoch == l.epoch {
 		l.inFlight += n * int(p.Size)

@@ -262,7 +262,7 @@ func TestS47Replay(t *testing.T) {
 			again.Destroy(p.now)
 			p.server.settle(p.now)
 			p.server.mux.Remove(again)
-			must(p.server.tls.Close())
+			_ = p.server.tls.Close()
 			p.server.conn = server
 		}
 	}
