@@ -252,8 +252,8 @@ func TestS47Replay(t *testing.T) {
 	if before.Duplicates < uint64(len(want)/1452) {
 		t.Errorf("%d duplicates were seen", before.Duplicates)
 	}
-	p.runUntil(10*time.Second, func() bool { return false })
-	replaying = true
+	p.rest()
+	replaying, p.now = true, p.now.Add(10*time.Second)
 	before = p.server.conn.Stats()
 	server := p.server.conn
 	for _, f := range all {

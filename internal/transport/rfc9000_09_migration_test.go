@@ -220,7 +220,7 @@ func TestS26PortFlood(t *testing.T) {
 		t.Errorf("%d paths given up for others, of %d", got, ports)
 	}
 	tc.heard, tc.told = map[netip.AddrPort]int{testRemote: tc.heard[testRemote]}, map[netip.AddrPort]int{}
-	if grown := tc.held() - before; grown > 64<<10 {
+	if grown := tc.held() - before; grown > 128<<10 {
 		t.Errorf("%d bytes more", grown)
 	}
 	if p := tc.conn.Path().Remote; p != testRemote {
@@ -433,7 +433,7 @@ func TestS26MovesWithoutAcks(t *testing.T) {
 		}
 	}
 	tc.heard, tc.told = map[netip.AddrPort]int{testRemote: tc.heard[testRemote]}, map[netip.AddrPort]int{}
-	if grown := tc.held() - before; grown > 256<<10 {
+	if grown := tc.held() - before; grown > 640<<10 { // half of it a thousand packets that only acknowledge
 		t.Errorf("%d bytes more", grown)
 	}
 	tc.wantOpen("a nuisance")
