@@ -115,6 +115,7 @@ func TestT33EndOfEarlyData(t *testing.T) {
 
 // S-38, RFC 9001 §4.4, RFC 8446 §4: what TLS has no place for behind the handshake.
 func TestS38LateMessages(t *testing.T) {
+	besiege(t, 1<<20)
 	for _, tt := range []struct {
 		name           string
 		kind           byte
@@ -145,6 +146,7 @@ func ticket(maxEarlyData uint32) []byte {
 
 // S-38: tickets beyond the 16 that TLS would bear are harmless.
 func TestS38ManyTickets(t *testing.T) {
+	besiege(t, 1<<20)
 	const codeOfOurs = wire.ErrorCode(0x10a)
 	run := evilRun{after: func(e *evilEnd) {
 		for range 40 {

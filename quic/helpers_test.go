@@ -148,6 +148,7 @@ func newMemNet(t testing.TB, o udp.NetworkOptions, so SocketOptions, lo ListenOp
 	if lo.TLS == nil && lo.SecureContext == nil {
 		lo.TLS = serverConfig()
 	}
+	so.QLog = so.QLog || logs && besieged
 	m.server = m.socketAt(memServer, so)
 	if err := m.server.Listen(t.Context(), lo); err != nil {
 		t.Fatal(err)
@@ -176,6 +177,7 @@ func (m *memNet) socketAt(addr netip.AddrPort, o SocketOptions) *Socket {
 }
 
 func (m *memNet) options(o ConnectOptions) ConnectOptions {
+	o.QLog = o.QLog || logs && besieged
 	o.Address, o.Port = memServer.Addr().String(), int(memServer.Port())
 	if o.TLS == nil && o.SecureContext == nil {
 		o.TLS = clientConfig()

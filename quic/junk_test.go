@@ -4,6 +4,7 @@ import (
 	"net/netip"
 	"testing"
 	"testing/synctest"
+	"time"
 
 	"github.com/cinnabar-quic/cinnabar/internal/udp"
 	"github.com/cinnabar-quic/cinnabar/internal/wire"
@@ -12,6 +13,7 @@ import (
 // A datagram that only looks like a client's first one makes no session: not one
 // that is counted against a limit, nor one that a hook hears of.
 func TestS15JunkInitial(t *testing.T) {
+	besiege(t, 1<<20)
 	synctest.Test(t, func(t *testing.T) {
 		closed := 0
 		m := newMemNet(t, udp.NetworkOptions{}, SocketOptions{MaxConnectionsPerHost: 1},
@@ -37,5 +39,7 @@ func TestS15JunkInitial(t *testing.T) {
 		}
 		p := m.pair(ConnectOptions{})
 		p.client.Destroy(nil)
+		time.Sleep(time.Minute)
+		m.canaries()
 	})
 }

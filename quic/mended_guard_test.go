@@ -4,6 +4,7 @@ import (
 	"crypto"
 	"crypto/ecdsa"
 	"crypto/tls"
+	"errors"
 	"io"
 	"testing"
 	"testing/synctest"
@@ -162,4 +163,17 @@ func TestSlowSigner(t *testing.T) {
 			m.pair(ConnectOptions{})
 		})
 	}
+}
+
+// failingCard is a card that refuses when fails says so.
+type failingCard struct {
+	card
+	fails func() bool
+}
+
+func (k failingCard) Sign(rand io.Reader, digest []byte, o crypto.SignerOpts) ([]byte, error) {
+	if k.fails() {
+		return nil, errors.New("the card is broken")
+	}
+	return k.card.Sign(rand, digest, o)
 }

@@ -112,6 +112,7 @@ func TestEndedHandshakesCount(t *testing.T) {
 
 // Sessions that are over are kept for a while, but not any number of them.
 func TestS51Lingering(t *testing.T) {
+	besiege(t, 1<<20)
 	synctest.Test(t, func(t *testing.T) {
 		m := newMemNet(t, udp.NetworkOptions{Delay: time.Millisecond}, SocketOptions{MaxConnectionsPerHost: 10_000}, ListenOptions{})
 		defer m.close()

@@ -195,6 +195,7 @@ func TestTokenStore(t *testing.T) {
 }
 
 func TestS23ReplayRegister(t *testing.T) {
+	besiege(t, 1<<20)
 	old := time.Now().Add(-time.Second)
 	g := NewReplayRegister(3)
 	id := func(i byte) []byte { return append(make([]byte, 15), i) }

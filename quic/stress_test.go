@@ -17,6 +17,7 @@ import (
 // Many goroutines do everything at once: nothing may race, hang, or arrive wrong. On
 // real sockets, and over a network in memory where a hang shows at once.
 func TestS55EverythingAtOnce(t *testing.T) {
+	besiege(t, 1<<20)
 	seed := rand.Uint64()
 	t.Logf("seed %d", seed)
 	t.Run("loopback", func(t *testing.T) {

@@ -210,6 +210,7 @@ func waitFor(t testing.TB, done func() bool) {
 // A callback that takes its time holds up its own session and no other, and not
 // the handshake's clock; but it has a limit of its own.
 func TestS53SlowCallback(t *testing.T) {
+	besiege(t, 1<<20)
 	synctest.Test(t, func(t *testing.T) {
 		cert, _ := identity()
 		wait := map[string]time.Duration{"localhost": 30 * time.Second, "never": time.Hour}
@@ -241,6 +242,13 @@ func TestS53SlowCallback(t *testing.T) {
 		}
 		if d := time.Since(start); d < 59*time.Second || d > 65*time.Second {
 			t.Errorf("it ended after %v, want 60s", d)
+		}
+		slow.Destroy(nil)
+		quick.Destroy(nil)
+		for range 2 { // they wait to be accepted
+			if _, err := m.server.Accept(t.Context()); err != nil {
+				t.Fatal(err)
+			}
 		}
 	})
 }
@@ -297,6 +305,7 @@ func TestResumption(t *testing.T) {
 
 // A ticket serves 0-RTT once: somebody who sends the same again gets no data through.
 func TestS23TicketServesOnce(t *testing.T) {
+	besiege(t, 1<<20)
 	synctest.Test(t, func(t *testing.T) {
 		m := newMemNet(t, udp.NetworkOptions{Delay: time.Millisecond}, SocketOptions{}, ListenOptions{})
 		defer m.close()
@@ -353,6 +362,7 @@ func TestS23TicketServesOnce(t *testing.T) {
 // Early data is refused by a server that does not want it, and by one whose limits have
 // fallen; it then goes again.
 func TestS23EarlyDataRefused(t *testing.T) {
+	besiege(t, 1<<20)
 	for _, test := range []struct {
 		name   string
 		second ListenOptions

@@ -131,12 +131,15 @@ func (l *Loss) acked(s *space, p *Packet, t *tally) {
 	}
 }
 
-// leave takes a packet that is no longer outstanding off the space's counts.
+// leave takes a packet that is no longer outstanding off the counts of
+// the space, and of all paths.
 func (l *Loss) leave(s *space, p *Packet) {
 	if p.AckEliciting {
 		s.eliciting--
 	}
-	if !p.InFlight {
+	if p.InFlight {
+		l.unacked -= int(p.Size)
+	} else {
 		s.quiet--
 	}
 }

@@ -31,6 +31,8 @@ type Loss struct {
 
 	epoch    uint16
 	inFlight int   // bytes, of this epoch
+	unacked  int   // bytes in flight, of all epochs
+	widest   int   // the largest window of a path that was left
 	order    int64 // packets sent so far, over all spaces
 	owed     int   // bytes that left and that the pacer has not been charged for
 	owedAt   mono.Time
@@ -140,7 +142,7 @@ func (l *Loss) Sent(now mono.Time, space Space, p Packet, frames []Frame) {
 	s := l.spaces[space]
 	s.sent.push(&p, frames, l.fateAt < len(l.fates))
 	if !p.InFlight {
-		s.boundQuiet()
+		s.boundQuiet(l.quietest(s))
 	}
 }
 
@@ -155,7 +157,7 @@ func (l *Loss) SentRun(now mono.Time, space Space, p Packet, frames []Frame) {
 		p.order++
 		p.cut = false
 		if !p.InFlight {
-			s.boundQuiet()
+			s.boundQuiet(l.quietest(s))
 		}
 	}
 }
@@ -179,6 +181,9 @@ func (l *Loss) count(now mono.Time, space Space, p *Packet, n int) {
 	if p.AckEliciting {
 		s.eliciting += n
 		s.lastSent, l.idleFrom = now, now
+	}
+	if p.InFlight {
+		l.unacked += n * int(p.Size)
 	}
 	if p.InFlight && p.Epoch == l.epoch {
 		l.inFlight += n * int(p.Size)
@@ -218,11 +223,19 @@ func (l *Loss) Unsent(now mono.Time, space Space, number int64) {
 	}
 }
 
+// quietest returns how many packets of a space that are not in flight are remembered.
+func (l *Loss) quietest(s *space) int {
+	if s == &l.app {
+		return MaxQuietPackets
+	}
+	return maxQuietHandshake
+}
+
 // boundQuiet forgets the oldest packet that is not in flight when there are too
 // many. A peer that only sends never acknowledges those that only acknowledge.
-func (s *space) boundQuiet() {
+func (s *space) boundQuiet(most int) {
 	s.quiet++
-	if s.quiet <= MaxQuietPackets {
+	if s.quiet <= most {
 		return
 	}
 	for i := max(s.sent.quietAt, s.sent.head); i < len(s.sent.packets); i++ {

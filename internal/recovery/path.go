@@ -30,6 +30,9 @@ func (l *Loss) forget(space Space) {
 	s := l.spaces[space]
 	for i := range s.sent.live() {
 		p := &s.sent.live()[i]
+		if p.state == outstanding && p.InFlight {
+			l.unacked -= int(p.Size)
+		}
 		if p.state != outstanding || p.Epoch != l.epoch {
 			continue
 		}
@@ -90,6 +93,7 @@ func (l *Loss) RetryRestart(now mono.Time) {
 // epoch still get their fates, but touch none of these; those that already left with
 // the new epoch, as path probes, begin to count.
 func (l *Loss) ResetPath(now mono.Time, epoch uint16, c congestion.Controller) {
+	l.widest = max(l.widest, l.controller.Window())
 	l.epoch, l.controller = epoch, c
 	l.rtt.init(l.config.InitialRTT)
 	l.ecn = ecn{}
@@ -133,8 +137,13 @@ func (l *Loss) SetInitialRTT(rtt time.Duration) {
 func (l *Loss) Epoch() uint16 { return l.epoch }
 
 // CanSend returns how many bytes of the congestion window are free, negative
-// when probes or a reduced window have overdrawn it.
-func (l *Loss) CanSend() int { return l.controller.Window() - l.inFlight }
+// when probes or a reduced window have overdrawn it. What still waits on paths that were left
+// does not count, up to the largest window that one of them had: a peer that moves with
+// every packet and acknowledges none would make us remember packets without end.
+func (l *Loss) CanSend() int {
+	w := l.controller.Window()
+	return min(w-l.inFlight, w+l.widest-l.unacked)
+}
 
 // InFlight returns the bytes in flight on this path.
 func (l *Loss) InFlight() int { return l.inFlight }

@@ -104,13 +104,14 @@ const (
 	// tracked in a space: the peer need never acknowledge these.
 	MaxQuietPackets = 1000
 
-	packetThreshold = 3
-	granularity     = time.Millisecond
-	persistence     = 3   // kPersistentCongestionThreshold
-	maxLate         = 512 // lost packets remembered for a late acknowledgment, per space
-	latePTOs        = 3   // and for how many PTOs after they were sent
-	maxSkipped      = 16  // skipped packet numbers remembered, per space
-	maxPTOCount     = 62  // no limit: the backoff saturates long before
+	packetThreshold   = 3
+	granularity       = time.Millisecond
+	persistence       = 3   // kPersistentCongestionThreshold
+	maxLate           = 512 // lost packets remembered for a late acknowledgment, per space
+	latePTOs          = 3   // and for how many PTOs after they were sent
+	maxSkipped        = 16  // skipped packet numbers remembered, per space
+	maxQuietHandshake = 32  // as MaxQuietPackets, in Initial and Handshake: the peer may be nobody yet
+	maxPTOCount       = 62  // no limit: the backoff saturates long before
 
 	// longest is where durations that come from outside are cut: sums of a few
 	// of them, times four and times three, still fit.

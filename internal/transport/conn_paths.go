@@ -472,12 +472,12 @@ func (c *Conn) transmitProbe(now mono.Time, b *dgram.Batch) bool {
 // path in use the congestion window counts. After a rebinding it may be full of
 // what went to the old address, or of what the peer acknowledges to there, and
 // empties only once the new one is validated: so it does not count for
-// challenges, which are few, and answers take the place of an owed probe
+// challenges, which are few, as on other paths, and answers take the place of an owed probe
 // (RFC 9002 §7.5). On other paths, where it says nothing, counts how many
 // packets the peer has left without an answer.
 func (s *paths) mayProbe(c *Conn, p *path) bool {
 	if p == s.active() {
-		return p.wanted || c.loss.CanSend() >= wire.MinInitialSize || c.loss.Probes(recovery.App) > 0
+		return p.wanted && s.probes < maxPathProbes || c.loss.CanSend() >= wire.MinInitialSize || c.loss.Probes(recovery.App) > 0
 	}
 	return s.probes < maxPathProbes
 }
@@ -504,7 +504,9 @@ func (c *Conn) writeProbe(now mono.Time, b *dgram.Batch, p *path) bool {
 	if pk == nil {
 		return false
 	}
-	if pk.offPath = p != c.paths.active(); pk.offPath {
+	pk.offPath = p != c.paths.active()
+	counts := pk.offPath || p.wanted
+	if counts {
 		c.record(recovery.Frame{Kind: sentPathProbe})
 	}
 	ch := challenge{small: cap(room) < wire.MinInitialSize}
@@ -528,7 +530,7 @@ func (c *Conn) writeProbe(now mono.Time, b *dgram.Batch, p *path) bool {
 	if n == 0 {
 		return false
 	}
-	if pk.offPath {
+	if counts {
 		c.paths.probes++
 	}
 	if p.wanted {

@@ -28,7 +28,7 @@ const (
 	sentHandshakeDone                   //
 	sentNewToken                        //
 	sentPing                            // or IMMEDIATE_ACK
-	sentPathProbe                       // on a path not in use
+	sentPathProbe                       // a challenge, or on a path not in use
 	sentDatagrams                       // ID: number of the first, Len: how many
 	sentAckFrequency                    //
 )

@@ -219,6 +219,7 @@ func (tc *testConn) finish() {
 	if n := tc.pool.Outstanding(); n != 0 && !tc.guest {
 		tc.Errorf("at the end: %d chunks of memory left", n)
 	}
+	tc.pool, tc.cfg = nil, nil // so that others can be measured
 	tc.conn, tc.batch, tc.neighbour, tc.out, tc.datagrams, tc.events = nil, nil, nil, nil, nil, nil
 }
 

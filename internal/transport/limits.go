@@ -14,7 +14,7 @@ const (
 	retirementsPerID = 3 // of the peer's IDs that may be active, so many may be given up without it acknowledging that
 
 	maxPaths      = 4  // paths known at once, the active one included
-	maxPathProbes = 32 // packets on paths not in use that were not acknowledged
+	maxPathProbes = 32 // challenges, and packets on paths not in use, that were not acknowledged
 	maxResponses  = 16 // PATH_RESPONSE frames waiting, over all paths
 
 	maxUndecryptable      = 10       // packets kept until their keys come

@@ -62,6 +62,15 @@ func scaled(n int) int {
 	return n
 }
 
+// costly is scaled for what takes long: it is done n times where CINNABAR_ATTACKS is full, for a
+// release, and else as often as is usual.
+func costly(n, usual int) int {
+	if os.Getenv("CINNABAR_ATTACKS") == "full" {
+		return n
+	}
+	return scaled(usual)
+}
+
 // victim is what the frame knows of a connection.
 type victim struct {
 	siege  *siege
