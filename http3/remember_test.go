@@ -86,7 +86,8 @@ func TestRememberedSettings(t *testing.T) {
 	}{
 		{"the same", all, NoError, nil},
 		{"more", settingsFrame(settingQPACKMaxTableCapacity, 100, settingQPACKBlockedStreams, 4, settingMaxFieldSectionSize, 1001, settingExtendedConnect, 1, settingDatagrams, 1), NoError, nil},
-		{"from nothing", all, NoError, settingsFrame()},
+		{"from nothing", settingsFrame(settingQPACKMaxTableCapacity, 100, settingQPACKBlockedStreams, 3, settingExtendedConnect, 1, settingDatagrams, 1), NoError, settingsFrame()},
+		{"a limit from none", all, SettingsError, settingsFrame()},
 		{"a smaller table", settingsFrame(settingQPACKMaxTableCapacity, 99, settingQPACKBlockedStreams, 3, settingMaxFieldSectionSize, 1000, settingExtendedConnect, 1, settingDatagrams, 1), QPACKDecoderStreamError, nil},
 		{"a larger table", settingsFrame(settingQPACKMaxTableCapacity, 101, settingQPACKBlockedStreams, 3, settingMaxFieldSectionSize, 1000, settingExtendedConnect, 1, settingDatagrams, 1), QPACKDecoderStreamError, nil},
 		{"no table", settingsFrame(settingQPACKBlockedStreams, 3, settingMaxFieldSectionSize, 1000, settingExtendedConnect, 1, settingDatagrams, 1), QPACKDecoderStreamError, nil},
