@@ -115,7 +115,7 @@ func TestQueuedDatagrams(t *testing.T) {
 }
 
 // So many pushes may be under way; what allows more waits for the first of them to end.
-func TestPushWindow(t *testing.T) {
+func TestPushesAtOnce(t *testing.T) {
 	most := int64(limits.Bound(t, "http3-pushes"))
 	var p pushes
 	p.init(1 << 32)

@@ -60,7 +60,7 @@ func TestUnreadLog(t *testing.T) {
 }
 
 // So many sessions wait for Accept; one more is refused, and counted.
-func TestAcceptBacklog(t *testing.T) {
+func TestFullBacklog(t *testing.T) {
 	most := limits.Bound(t, "accept-backlog")
 	synctest.Test(t, func(t *testing.T) {
 		m := newMemNet(t, udp.NetworkOptions{}, SocketOptions{MaxConnectionsPerHost: 2 * most}, ListenOptions{})

@@ -26,8 +26,8 @@ var limited = []string{
 	"http3", "cmd/cinnabar", "cmd/cinnabar/internal/site",
 }
 
-// limitName is how limits are called here. The last of them are beginnings and ends that limits alone have.
-var limitName = regexp.MustCompile(`^([mM](ax|ost)[A-Z]|budget|free[A-Z]|(in|out)box|crypto[A-Z]|zombie|useless|qlogUn)|(Window|Backlog|Burst|Rate|Cost|Above|PerHost|PerID|Unread|Sections|Replays|Tokens|Streams(Bidi|Uni))$`)
+// limitName is how limits are called here: by their beginnings, or by ends that hardly anything else has.
+var limitName = regexp.MustCompile(`^([mM](ax|ost)[A-Z]|budget|free[A-Z]|(in|out)box|crypto[A-Z]|zombie|useless|qlogUn|default(Tokens|Replays|.*Streams(Bidi|Uni))$|server.*Streams)|(Window|Backlog|Burst|Rate|Cost|Above|PerHost|PerID|Unread)$`)
 
 // constSpec is a constant of one name and a value of its own.
 type constSpec struct {
@@ -234,6 +234,15 @@ func TestSkips(t *testing.T) { limits.Bound(t, "a"); t.Skip() }`}
 		{func(r []limits.Row) { r[0].Test = "quic.TestSkips" }, "TestSkips can be skipped"},
 		{func(r []limits.Row) { r[0].ID = "c" }, `TestA does not call limits.Bound(t, "c")`},
 		{func(r []limits.Row) { r[0].Bound = "quic.maxB" }, "quic.maxA has no row"},
+	}
+	for name, limit := range map[string]bool{
+		"maxA": true, "MaxA": true, "mostA": true, "budgetBurst": true, "resetCost": true, "pushWindow": true, "outboxBytes": true,
+		"acceptBacklog": true, "defaultPerHost": true, "qlogUnread": true, "serverStreamsUni": true, "defaultMaxStreamsBidi": true,
+		"maximal": false, "FrameMaxStreamsUni": false, "ackDelay": false, "freeze": false,
+	} {
+		if limitName.MatchString(name) != limit {
+			t.Errorf("%s is the name of a limit: %v, want %v", name, !limit, limit)
+		}
 	}
 	for _, try := range tries {
 		rows := slices.Clone(good)
