@@ -53,13 +53,13 @@ type attacker struct {
 // victims are what an attack is tried on: programs that wait, and programs with hooks.
 var victims = map[string]bool{"waits": false, "hooks": true}
 
-// limits are those of the victims: small, so that they are soon reached.
-var limits = Options{MaxHeaderListSize: 1000, MaxHeaderPairs: 20, MaxHeaderLength: 500, QPACKBlockedStreams: 1, QPACKMaxTableCapacity: 4096, MaxPushes: 5}
+// scant are the limits of the victims: small, so that they are soon reached.
+var scant = Options{MaxHeaderListSize: 1000, MaxHeaderPairs: 20, MaxHeaderLength: 500, QPACKBlockedStreams: 1, QPACKMaxTableCapacity: 4096, MaxPushes: 5}
 
 func (x *attack) onServer(t *testing.T, hooked bool) {
 	ctx := testContext(t)
 	sessions := make(chan *Session, 1)
-	o := limits
+	o := scant
 	if hooked {
 		o.Hooks.Stream = answerWithHooks
 	}
@@ -149,7 +149,7 @@ func (x *attack) onClient(t *testing.T, hooked bool) {
 	q, err := quic.Dial(ctx, socket.Address().String(), quic.ConnectOptions{ALPN: ALPN, TLS: clientTLS(), MaxStreamsUni: 100, QLog: hooked})
 	must(t, err)
 	defer q.Destroy(nil)
-	victim, err := NewSession(&q.Session, limits)
+	victim, err := NewSession(&q.Session, scant)
 	must(t, err)
 	server, err := socket.Accept(ctx)
 	must(t, err)

@@ -9,6 +9,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/cinnabar-quic/cinnabar/internal/limits"
 	"github.com/cinnabar-quic/cinnabar/quic"
 )
 
@@ -177,14 +178,15 @@ func TestBudget(t *testing.T) {
 			}
 			b.spent-- // as if the session had gone on
 		}
-		spend(1000) // the documented bounds
+		burst, rate := limits.Bound(t, "http3-useless-burst"), limits.Bound(t, "http3-useless-rate")
+		spend(burst)
 		time.Sleep(time.Second)
-		spend(33)
+		spend(rate)
 		b.earn()
 		spend(1)
 		time.Sleep(time.Hour)
-		spend(1000)
-		if n := b.spentInAll(); n != 1000+33+1+1000+4 {
+		spend(burst)
+		if n := b.spentInAll(); n != uint64(burst+rate+1+burst+4) {
 			t.Errorf("%d in all", n)
 		}
 	})

@@ -21,7 +21,7 @@ const (
 const defaultDatagramFrame = 65535
 
 // maxQuarterID is the largest quarter stream ID there is (RFC 9297 §2.1).
-const maxQuarterID = 1<<60 - 1
+const maxQuarterID = 1<<60 - 1 // no limit: of the format
 
 // datagrams is what a session knows of HTTP datagrams (RFC 9297). Its lock is a leaf.
 type datagrams struct {

@@ -51,7 +51,7 @@ const (
 const greaseStep, greaseBase = 0x1f, 0x21
 
 // maxFrameHead is how many bytes a frame's type and length take at most.
-const maxFrameHead = 16
+const maxFrameHead = 16 // no limit: of the format
 
 // appendFrameHead appends the type and the length of a frame (RFC 9114 §7.1).
 func appendFrameHead[N int | int64](b []byte, t frameType, length N) []byte {

@@ -327,6 +327,7 @@ func (s *Session) fail(f *fault) {
 	s.mu.Lock()
 	if s.life.err == nil {
 		s.life.err = f.error()
+		s.stats.count(f)
 	}
 	s.mu.Unlock()
 	_ = s.q.CloseWithError(uint64(f.code), f.reason) // it may be over

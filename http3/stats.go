@@ -11,11 +11,12 @@ type Stats struct {
 	HeadersHeld       uint64 // bytes of header blocks that are not whole or wait for an entry, now; the most is 1 MiB, or twice MaxHeaderLength
 	QPACKWaited       uint64 // header blocks that had to wait for such an entry
 	QPACKBlocked      int    // streams that wait for one now
+	LimitErrors       uint64 // streams that were ended, and one for the session, because the peer went over a limit: with ExcessiveLoad
 }
 
 // counters are what Stats is read from.
 type counters struct {
-	datagramsReceived, datagramsDropped, waited atomic.Uint64
+	datagramsReceived, datagramsDropped, waited, pastLimit atomic.Uint64
 }
 
 // Stats returns the session's figures.
@@ -31,5 +32,13 @@ func (s *Session) Stats() Stats {
 		HeadersHeld:       uint64(max(s.held.Load(), 0)),
 		QPACKWaited:       s.stats.waited.Load(),
 		QPACKBlocked:      blocked,
+		LimitErrors:       s.stats.pastLimit.Load(),
+	}
+}
+
+// count notes a fault that is a limit's.
+func (c *counters) count(f *fault) {
+	if f.code == ExcessiveLoad {
+		c.pastLimit.Add(1)
 	}
 }

@@ -439,7 +439,10 @@ func (st *Stream) keepBlock() bool {
 
 // maxHeld bounds the header blocks of a session that are not whole, or wait for QPACK: all of them
 // together. One of the largest size always has room for another.
-func (o *Options) maxHeld() int64 { return max(1<<20, 2*int64(o.MaxHeaderLength)) }
+func (o *Options) maxHeld() int64 { return max(maxHeldHeaders, 2*int64(o.MaxHeaderLength)) }
+
+// maxHeldHeaders is that bound for header blocks of up to half of it.
+const maxHeldHeaders = 1 << 20
 
 // hold counts n bytes of a header block, and reports whether the session has room for them.
 func (st *Stream) hold(n int) bool {
@@ -583,6 +586,7 @@ func (st *Stream) fault(f *fault) error {
 	if f.session {
 		st.s.fail(f)
 	} else {
+		st.s.stats.count(f)
 		st.Destroy(st.in.err)
 		st.s.chargeReset(st) // that it was done here was the client's doing
 	}

@@ -16,7 +16,7 @@ import (
 
 // Bounds of a dial.
 const (
-	maxAddresses = 8 // of a host that are tried
+	maxAddresses = 8 // no limit: of what DNS says, 8 are tried
 	maxWorked    = 1000
 
 	// nextAddress is how long an address is waited for before the next one is tried beside
@@ -263,7 +263,7 @@ func (t *Transport) connectOptions(key poolKey, addr netip.AddrPort, plain bool)
 // Limits on responses: see the fields that they stand for.
 const (
 	defaultResponseHeaders = 1 << 20
-	maxResponseHeaders     = 16 << 20
+	maxResponseHeaders     = 16 << 20 // no limit: of an option
 	defaultResponsePairs   = 1000
 )
 

@@ -18,7 +18,7 @@ const (
 
 // outboxPatience is how long an endpoint that ends gives its PacketConn for the last
 // words of its sessions.
-const outboxPatience = 100 * time.Millisecond
+const outboxPatience = 100 * time.Millisecond // no limit: a time of ours
 
 // outbox stands before a udp.Conn whose Send may wait or run the program's code: that
 // happens on the outbox's own goroutine, without locks, and holds up no reader.

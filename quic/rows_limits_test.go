@@ -8,6 +8,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/cinnabar-quic/cinnabar/internal/limits"
 	"github.com/cinnabar-quic/cinnabar/internal/udp"
 )
 
@@ -96,7 +97,7 @@ func TestMaxConnectionsPerHost(t *testing.T) {
 		for _, most := range []int{5, 0} {
 			limit := most
 			if most == 0 {
-				limit = 100 // the default
+				limit = limits.Bound(t, "sessions-per-host") // the default
 			}
 			m := newMemNet(t, udp.NetworkOptions{}, SocketOptions{MaxConnectionsPerHost: most}, ListenOptions{})
 			var clients []*ClientSession

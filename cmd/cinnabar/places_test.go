@@ -3,17 +3,20 @@ package main
 import (
 	"net/netip"
 	"testing"
+
+	"github.com/cinnabar-quic/cinnabar/internal/limits"
 )
 
 // One host has some of the places, all hosts together have all, and what is given
 // back can be had again.
 func TestPlaces(t *testing.T) {
+	all, each := limits.Bound(t, "senders"), limits.Bound(t, "senders-per-host")
 	var p places
 	host := func(n int) netip.Addr { return netip.AddrFrom4([4]byte{192, 0, 2, byte(n)}) }
 	taken := 0
-	for n := range maxSenders/maxSendersPerHost + 1 {
-		for i := range maxSendersPerHost + 1 {
-			want := i < maxSendersPerHost && taken < maxSenders
+	for n := range all/each + 1 {
+		for i := range each + 1 {
+			want := i < each && taken < all
 			if got := p.take(host(n)); got != want {
 				t.Fatalf("host %d, place %d: %v, want %v", n, i, got, want)
 			} else if got {
@@ -25,8 +28,8 @@ func TestPlaces(t *testing.T) {
 	if !p.take(host(100)) {
 		t.Error("the place that was given back is not to be had")
 	}
-	for n := range maxSenders / maxSendersPerHost {
-		for range maxSendersPerHost {
+	for n := range all / each {
+		for range each {
 			if n > 0 || p.hosts[host(0)] > 0 {
 				p.release(host(n))
 			}

@@ -49,7 +49,7 @@ const (
 const (
 	maxMessage = 4096 // bytes of JSON
 	maxName    = 255  // bytes of a file's name
-	maxText    = 512  // bytes of an explanation
+	maxText    = 512  // no limit: of what our own demo says
 )
 
 // head announces a file.

@@ -8,6 +8,8 @@ import (
 	"strings"
 	"testing"
 	"testing/iotest"
+
+	"github.com/cinnabar-quic/cinnabar/internal/limits"
 )
 
 func TestMessage(t *testing.T) {
@@ -26,7 +28,7 @@ func TestMessage(t *testing.T) {
 			t.Errorf("%d of %d bytes are a message", n, len(whole))
 		}
 	}
-	if err := writeMessage(&b, head{Name: strings.Repeat("x", maxMessage)}); err != errMessageSize {
+	if err := writeMessage(&b, head{Name: strings.Repeat("x", limits.Bound(t, "message"))}); err != errMessageSize {
 		t.Errorf("a long message is written: %v", err)
 	}
 	// A length that is too large is refused before anything is read or allocated for it.
@@ -60,26 +62,26 @@ func FuzzReadMessage(f *testing.F) {
 }
 
 func TestCheckName(t *testing.T) {
-	for _, name := range []string{"a", "report.pdf", "größe.txt", "a b (1).tar.gz", strings.Repeat("x", maxName)} {
+	for _, name := range []string{"a", "report.pdf", "größe.txt", "a b (1).tar.gz", strings.Repeat("x", limits.Bound(t, "file-name"))} {
 		if err := checkName(name); err != nil {
 			t.Errorf("%q is refused: %v", name, err)
 		}
 	}
 	for name, want := range map[string]string{
-		"":                             "empty",
-		strings.Repeat("x", maxName+1): "256 bytes",
-		"\xff":                         "UTF-8",
-		"a\x00b":                       "control",
-		"a\nb":                         "control",
-		"\u202etxt.exe":                "control",
-		"/etc/passwd":                  "/ \\ :",
-		"../x":                         "/ \\ :",
-		`..\x`:                         "/ \\ :",
-		`C:x`:                          "/ \\ :",
-		"..":                           "dot",
-		".":                            "dot",
-		".bashrc":                      "dot",
-		"-rf":                          "option",
+		"": "empty",
+		strings.Repeat("x", limits.Bound(t, "file-name")+1): "256 bytes",
+		"\xff":          "UTF-8",
+		"a\x00b":        "control",
+		"a\nb":          "control",
+		"\u202etxt.exe": "control",
+		"/etc/passwd":   "/ \\ :",
+		"../x":          "/ \\ :",
+		`..\x`:          "/ \\ :",
+		`C:x`:           "/ \\ :",
+		"..":            "dot",
+		".":             "dot",
+		".bashrc":       "dot",
+		"-rf":           "option",
 	} {
 		if err := checkName(name); err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("%q: %v, want something about %q", name, err, want)

@@ -64,7 +64,7 @@ func (w *Window) Consumed(now mono.Time, total int64, rtt, shortest time.Duratio
 }
 
 // ampleWindow keeps a peer on the same host or network busy while the application here has no turn.
-const ampleWindow = 1 << 20
+const ampleWindow = 1 << 20 // no limit: of how a window grows
 
 // perTrip returns what is consumed in a round trip, if it is n bytes in the time rtt.
 func (w *Window) perTrip(n int64, rtt, shortest time.Duration) int64 {

@@ -50,8 +50,8 @@ type Config struct {
 const (
 	defaultMaxDatagram      = 1452
 	defaultHandshakeTimeout = 10 * time.Second
-	defaultMaxStreamWindow  = 6 << 20
-	defaultMaxConnWindow    = 15 << 20
+	defaultMaxStreamWindow  = 6 << 20  // no limit: as far as a window grows with what the program reads
+	defaultMaxConnWindow    = 15 << 20 // no limit: likewise, for all streams
 )
 
 func (c *Config) maxDatagram() int {

@@ -19,9 +19,9 @@ const (
 	// A window that opens in so many steps is half a step behind on average: with sixteen
 	// a path that limits us by its losses would carry three percent less. And HyStart++
 	// wants more than eight samples a round trip (RFC 9406 §4.2).
-	acksPerWindow = 64
+	acksPerWindow = 64 // no limit: a rate of ours
 	// On a path so short that ACKs come with the batches of the system anyway, fewer do.
-	acksPerShortWindow = 16
+	acksPerShortWindow = 16  // no limit: a rate of ours
 	fewestPackets      = 4   // below that it is not worth a frame
 	mostPackets        = 256 // no limit: above that ACKs cost next to nothing
 

@@ -59,7 +59,7 @@ func (s *cryptoStream) init(pool stream.Pool) {
 }
 
 // cryptoMost is how many handshake bytes a level could send: there is no flow control.
-const cryptoMost = 1<<62 - 1
+const cryptoMost = 1<<62 - 1 // no limit: of the format
 
 func (s *cryptoStream) release() {
 	s.out.Release()

@@ -16,6 +16,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/cinnabar-quic/cinnabar/internal/limits"
 )
 
 var changed = time.Date(2026, 3, 4, 5, 6, 7, 8, time.UTC)
@@ -363,7 +365,10 @@ func TestPost(t *testing.T) {
 	body, kind = form("big", strings.Repeat("x", 5000))
 	want(t, ask(s, "POST", "/in/", io.MultiReader(body), kind), 413, "3.9 KiB")
 	wantFiles(t, in, stored())
-	s.maxFiles = 2
+	if most := limits.Bound(t, "form-files"); s.maxFiles != most {
+		t.Errorf("a form may bring %d files, want %d", s.maxFiles, most)
+	}
+	s.maxFiles = 2 // what comes of one more is the same
 	body, kind = form("one", "1", "two", "2", "three", "3")
 	want(t, ask(s, "POST", "/in/", body, kind), 413, "More than 2 files")
 	wantFiles(t, in, with(stored(), map[string]string{"one": "1", "two": "2"}))
@@ -401,11 +406,11 @@ type failing struct{}
 func (failing) Read([]byte) (int, error) { return 0, errors.New("gone") }
 
 func TestSanitize(t *testing.T) {
-	long := strings.Repeat("ö", 200)
+	long, most := strings.Repeat("ö", 200), limits.Bound(t, "upload-name")
 	for in, want := range map[string]string{
 		"a.txt": "a.txt", "/etc/passwd": "passwd", `C:\x\a.txt`: "a.txt", "..": "upload", "": "upload", "...": "upload",
 		"-rf": "rf", ".-.x": "x", "a:b": "a_b", "\x1b[2J": "_[2J", "\xff": "_", "a. ": "a", "/": "_",
-		long + ".txt": long[:maxName-5] + ".txt", long: long[:maxName-1],
+		long + ".txt": long[:most-5] + ".txt", long: long[:most-1],
 	} {
 		if got := sanitize(in, false); got != want {
 			t.Errorf("%q becomes %q, want %q", in, got, want)

@@ -1,0 +1,277 @@
+package http3
+
+import (
+	"errors"
+	"fmt"
+	"net/http"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/cinnabar-quic/cinnabar/internal/limits"
+	"github.com/cinnabar-quic/cinnabar/quic"
+)
+
+// What a request costs that is taken back, and how many updates of its priority are free.
+func TestCosts(t *testing.T) {
+	cost, free := limits.Bound(t, "http3-reset-cost"), limits.Bound(t, "http3-free-updates")
+	synctest.Test(t, func(t *testing.T) { // no time passes
+		s := &Session{server: true, next: 4}
+		for range 5 {
+			s.chargeReset(&Stream{s: s, push: -1})
+		}
+		if s.useful.spent != float64(5*cost) {
+			t.Errorf("five requests that were taken back cost %v", s.useful.spent)
+		}
+		s.useful.refill()
+		for range free + 3 {
+			if f := s.chargeUpdate(); f != nil {
+				t.Fatal(f)
+			}
+		}
+		if s.useful.spent != 3 {
+			t.Errorf("%d updates of one request cost %v", free+3, s.useful.spent)
+		}
+	})
+}
+
+// QPACK instructions for a peer that does not read them, to the last byte and one more.
+func TestOwedInstructions(t *testing.T) {
+	most := limits.Bound(t, "http3-owed-instructions")
+	a := rawClient(t, Options{}, quic.ConnectOptions{MaxStreamsUni: 1}) // there is no decoder stream
+	c := &a.victim.fields
+	owe := func(until int) *fault {
+		c.dmu.Lock()
+		defer c.dmu.Unlock()
+		for len(c.dec.Instructions()) < until {
+			c.dec.Cancel(1) // a byte
+		}
+		return c.sendAcks()
+	}
+	if f := owe(most); f != nil {
+		t.Errorf("%d bytes: %v", most, f.reason)
+	}
+	f := owe(most + 1)
+	if f == nil || f.code != ExcessiveLoad || !f.session {
+		t.Fatalf("%d bytes: %+v", most+1, f)
+	}
+	a.victim.fail(f)
+	if n := a.victim.Stats().LimitErrors; n != 1 {
+		t.Errorf("%d errors are counted", n)
+	}
+}
+
+// Control frames for a peer that does not read them, likewise.
+func TestOwedControl(t *testing.T) {
+	most := limits.Bound(t, "http3-owed-control")
+	s := &Session{q: newPair(t, Options{}, Options{}).client.q} // without a control stream
+	must(t, s.control("x", make([]byte, most)))
+	if err := s.control("x", []byte{0}); !errors.Is(err, errUnread) || len(s.owed) != most {
+		t.Errorf("%v, %d bytes wait", err, len(s.owed))
+	}
+}
+
+// Frames of the control stream as long as they may be, and a byte longer.
+func TestControlFrameLengths(t *testing.T) {
+	try := func(kind frameType, most int, code ErrorCode) {
+		t.Helper()
+		for n := most; n <= most+1; n++ {
+			s := &Session{server: true}
+			s.in.init(s)
+			s.in.settled = kind != frameSettings
+			f := s.in.take(appendFrameHead(nil, kind, n))
+			if n == most && f != nil || n > most && (f == nil || f.code != code) {
+				t.Errorf("%v of %d bytes: %+v", kind, n, f)
+			}
+		}
+	}
+	try(frameSettings, limits.Bound(t, "http3-settings-length"), ExcessiveLoad)
+	try(framePriorityStream, limits.Bound(t, "http3-priority-length"), ExcessiveLoad)
+	try(frameGoAway, limits.Bound(t, "http3-id-length"), FrameError)
+}
+
+// Datagrams that nobody takes: of a stream that uses them, and of one that has not come.
+func TestQueuedDatagrams(t *testing.T) {
+	most, early := limits.Bound(t, "http3-datagrams"), limits.Bound(t, "http3-early-datagrams")
+	q := new(datagramQueue)
+	s := &Session{q: newPair(t, Options{}, Options{}).server.q, server: true}
+	s.datagrams.queues = map[int64]*datagramQueue{0: q}
+	for i := range most + 1 {
+		if f := s.onDatagram(append(num(0), byte(i))); f != nil {
+			t.Fatal(f)
+		}
+	}
+	if n := s.stats.datagramsDropped.Load(); len(q.list) != most || n != 1 || q.list[0][0] != 1 {
+		t.Errorf("%d wait, %d were dropped, the oldest is %d", len(q.list), n, q.list[0][0])
+	}
+	for i := range early + 1 {
+		if f := s.onDatagram(append(num(1), byte(i))); f != nil {
+			t.Fatal(f)
+		}
+	}
+	if n := s.stats.datagramsDropped.Load(); len(s.datagrams.early) != early || n != 2 || s.datagrams.early[0].p[0] != 1 {
+		t.Errorf("%d wait early, %d were dropped", len(s.datagrams.early), n)
+	}
+}
+
+// So many pushes may be under way; what allows more waits for the first of them to end.
+func TestPushesAtOnce(t *testing.T) {
+	most := int64(limits.Bound(t, "http3-pushes"))
+	var p pushes
+	p.init(1 << 32)
+	if p.raise() == nil || p.limit != most || p.raise() != nil {
+		t.Errorf("%d pushes are allowed", p.limit)
+	}
+	for id := most - 1; id > 0; id-- {
+		p.finish(id)
+	}
+	if p.raise() != nil || int64(len(p.over)) != most-1 {
+		t.Errorf("%d pushes are allowed, %d are kept", p.limit, len(p.over))
+	}
+}
+
+// A message may declare so many trailers.
+func TestDeclaredTrailers(t *testing.T) {
+	most := limits.Bound(t, "http3-trailers")
+	for _, n := range []int{most, most + 1, 10 * most} {
+		if m := declaredTrailers([]string{manyNames(n)}); len(m) != most {
+			t.Errorf("of %d names %d are kept", n, len(m))
+		}
+	}
+}
+
+// A request may have so many informational responses.
+func TestInformational(t *testing.T) {
+	most := limits.Bound(t, "http3-informational")
+	for n := most; n <= most+1; n++ {
+		p := newPair(t, Options{}, Options{}).settled(t)
+		st, sv := p.request(t, post)
+		for range n {
+			must(t, sv.SubmitInformationalHeaders(block(":status", "102")))
+		}
+		must(t, sv.SubmitInitialHeaders(block(":status", "200"), HeaderOptions{Terminal: true}))
+		h, err := st.Headers()
+		past := p.client.Stats().LimitErrors
+		if n == most && (err != nil || h.Get(":status") != "200" || past != 0) ||
+			n > most && (!errors.Is(err, &Error{ErrorCode: ExcessiveLoad}) || past != 1) {
+			t.Errorf("%d responses: %v, %v, %d errors are counted", n, h, err, past)
+		}
+	}
+}
+
+// What a client remembers of servers, whatever they say and however many they are.
+func TestRememberedServers(t *testing.T) {
+	var tr Transport
+	now := time.Now()
+	tr.now = func() time.Time { return now }
+	worked := limits.Bound(t, "http3-worked")
+	for i := range worked + 1 {
+		tr.remember(poolKey{name: fmt.Sprint(i)}, memServer.Addr())
+		if i == worked-1 && len(tr.worked) != worked {
+			t.Errorf("%d servers are remembered of %d", len(tr.worked), worked)
+		}
+	}
+	if len(tr.worked) != 1 {
+		t.Errorf("%d servers are remembered", len(tr.worked))
+	}
+	a := &tr.alts
+	origins, broken := limits.Bound(t, "http3-origins"), limits.Bound(t, "http3-broken")
+	for i := range max(origins, broken) + 1 {
+		a.replace(fmt.Sprint(i), []altService{{"x:1", now.Add(time.Hour)}})
+		a.breaks(fmt.Sprint(i), now)
+	}
+	if len(a.origins) != origins || len(a.broken) != broken {
+		t.Errorf("%d origins, %d broken services", len(a.origins), len(a.broken))
+	}
+	most := limits.Bound(t, "http3-alternatives")
+	said := ""
+	for i := range most + 1 {
+		said += fmt.Sprintf(`,h3=":%d"; ma=9999999999`, i+1)
+	}
+	tr.learn("a.example:443", &http.Response{Header: http.Header{"Alt-Svc": {said}}})
+	list := a.origins["a.example:443"]
+	if len(list) != most {
+		t.Errorf("%d alternatives are remembered", len(list))
+	}
+	if age := list[0].until.Sub(now); age != time.Duration(limits.Bound(t, "http3-alternative-age")) {
+		t.Errorf("an alternative holds for %v", age)
+	}
+	at, longest := now, time.Duration(0)
+	for range 30 {
+		a.breaks("b", at)
+		longest = max(longest, a.broken["b"].until.Sub(at))
+		at = a.broken["b"].until
+	}
+	if longest != time.Duration(limits.Bound(t, "http3-broken-time")) {
+		t.Errorf("an alternative is avoided for %v", longest)
+	}
+}
+
+// Priorities of requests that have not come, to the bound and one more.
+func TestEarlyPriorities(t *testing.T) {
+	most := limits.Bound(t, "http3-early-updates")
+	p := newPairOn(t, Options{}, Options{}, quic.ListenOptions{MaxStreamsBidi: int64(2 * most)}, quic.ConnectOptions{})
+	s := &Session{server: true, q: p.server.q}
+	for i := range most + 1 {
+		if f := s.onPriorityUpdate(framePriorityStream, append(num(uint64(4*i)), "u=0"...)); f != nil {
+			t.Fatal(f.reason)
+		}
+	}
+	if len(s.updates) != most {
+		t.Errorf("%d are kept", len(s.updates))
+	}
+}
+
+// Header blocks that are not whole, over all streams, to the last byte and one more.
+func TestHeldHeaders(t *testing.T) {
+	most := limits.Bound(t, "http3-held-headers")
+	o, err := Options{}.settled()
+	must(t, err)
+	s := &Session{opts: o}
+	if st := (&Stream{s: s}); !st.hold(most-1) || !(&Stream{s: s}).hold(1) || st.hold(1) {
+		t.Errorf("%d bytes are held", s.held.Load())
+	}
+	if n := s.held.Load(); n != int64(most)+1 {
+		t.Errorf("%d bytes are counted", n)
+	}
+}
+
+// A client has so many streams at once, and a server that allows them so many handlers.
+func TestServerStreams(t *testing.T) {
+	requests, uni := limits.Bound(t, "http3-requests"), limits.Bound(t, "http3-unidirectional")
+	release := make(chan struct{})
+	defer close(release)
+	c := newRaw(t, handler(func(http.ResponseWriter, *http.Request) { <-release }), Options{}).known()
+	for range requests {
+		c.open(requestBlock("GET", "/"), StreamHooks{})
+	}
+	if st, err := c.TryOpenStream(StreamOptions{}); err == nil {
+		t.Errorf("stream %d is allowed beside %d others", st.ID(), requests)
+	}
+	if n := openAll(&c.q.Session); n != uni {
+		t.Errorf("%d unidirectional streams are allowed, want %d", n, uni)
+	}
+}
+
+// openAll opens unidirectional streams until no more is allowed, and returns how many there are.
+func openAll(q *quic.Session) (n int) {
+	for err := error(nil); err == nil; {
+		_, err = q.TryOpenStream(quic.StreamOptions{HalfOpen: true})
+	}
+	for _, st := range q.Streams() {
+		if st.Unidirectional() && st.Local() {
+			n++
+		}
+	}
+	return n
+}
+
+// A server has so many unidirectional streams at a Transport.
+func TestClientStreams(t *testing.T) {
+	most := limits.Bound(t, "http3-unidirectional-back")
+	s, tr := newRawServer(t, Options{}, func(st *Stream) { answer(st, "200", "") })
+	fetch(t, tr, newRequest(t, "GET", s.url, nil))
+	if n := openAll(s.session(0).q); n != most {
+		t.Errorf("%d unidirectional streams are allowed, want %d", n, most)
+	}
+}
