@@ -2,6 +2,7 @@ package http3
 
 import (
 	"bytes"
+	"context"
 	"errors"
 	"io"
 	"strconv"
@@ -47,6 +48,7 @@ func newScript(choices []byte) (s script) {
 // A message is read the same in whatever pieces it comes, whoever reads, and as it was meant.
 func FuzzMessage(f *testing.F) {
 	a := rawClient(f, Options{}, quic.ConnectOptions{})
+	a.ctx = context.Background() // a test's is over in a minute
 	ctrl()(a)
 	f.Add([]byte{}, byte(0), byte(0))
 	f.Add([]byte{0, 9, 4, 17}, byte(1), byte(1))

@@ -57,14 +57,13 @@ func (s *idStory) op(op byte, n int64) {
 		f := newID(s.next+n%2, min(s.prior+n>>6, s.next))
 		s.next = f.Seq + 1
 		s.prior = max(s.prior, f.RetirePriorTo)
+		s.offends(f)
 		s.theirs[f.Seq], s.last = f.ID, f
 		s.write(wire.OneRTT, f)
 	case 1: // any number with any ID
 		f := newID(n%16, 0)
 		f.ID = peerID(n / 16)
-		for seq, id := range s.theirs {
-			s.bad = s.bad || (seq == f.Seq) != (id == f.ID)
-		}
+		s.offends(f)
 		if s.theirs[f.Seq] == (wire.ConnectionID{}) {
 			s.theirs[f.Seq] = f.ID
 		}
@@ -101,6 +100,13 @@ func (s *idStory) op(op byte, n int64) {
 		if id, ok := s.ours[n%8]; ok && !s.gone[n%8] {
 			s.peer.dcid, s.dest = id, n%8
 		}
+	}
+}
+
+// offends notes whether a frame is at odds with an earlier one.
+func (s *idStory) offends(f wire.NewConnectionID) {
+	for seq, id := range s.theirs {
+		s.bad = s.bad || (seq == f.Seq) != (id == f.ID)
 	}
 }
 

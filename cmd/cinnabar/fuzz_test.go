@@ -1,0 +1,58 @@
+package main
+
+import (
+	"net/http"
+	"net/url"
+	"path/filepath"
+	"strings"
+	"testing"
+	"unicode"
+
+	"golang.org/x/net/http/httpguts"
+
+	"github.com/cinnabar-quic/cinnabar/cmd/cinnabar/internal/fetch"
+)
+
+// FuzzArguments: a text from the command line or from the other end is refused, or what becomes of
+// it is fit for use: a URL that can be asked, a field that can be sent, a name that stays in its folder.
+func FuzzArguments(f *testing.F) {
+	for _, s := range []string{
+		"example.org/a?b#c", "https://u:p@example.org:8443", "http://x", "https://[::1]:443/", "https://x:99999", "://", "X-A: b", "X-A;", "X-A:", "a\r\nb: c",
+		"report.pdf", "../x", "a\x00b", "example.org:443:127.0.0.1", "*:443:[::1]", "x:443:", "https://x/%2e%2e", "https://x/a/..",
+	} {
+		f.Add(s)
+	}
+	f.Fuzz(func(t *testing.T, s string) {
+		if u, err := parseURL(s); err == nil {
+			again, err := parseURL(u.String())
+			if u.Scheme != "https" || u.Hostname() == "" || u.Fragment != "" || err != nil || again.String() != u.String() {
+				t.Fatalf("%q is %v, and that %v, %v", s, u, again, err)
+			}
+			remoteName(t, u)
+		}
+		if field, err := fetch.ParseField(s); err == nil {
+			if !httpguts.ValidHeaderFieldName(field.Name) || field.Name != http.CanonicalHeaderKey(field.Name) || strings.ContainsAny(field.Value, "\r\n\x00") {
+				t.Fatalf("%q is field %+v", s, field)
+			}
+		}
+		if checkName(s) == nil && (!filepath.IsLocal(s) || filepath.Base(s) != s || strings.ContainsFunc(s, unicode.IsControl) || len(s) > maxName) {
+			t.Fatalf("%q is a name", s)
+		}
+		if places, err := parseResolve([]string{s}); err == nil {
+			for place, addr := range places {
+				if !addr.IsValid() || !strings.HasPrefix(strings.ToLower(s), strings.ToLower(strings.Trim(place, "[]")[:1])) && !strings.HasPrefix(s, "[") && !strings.HasPrefix(s, "+") {
+					t.Fatalf("%q leads %q to %v", s, place, addr)
+				}
+			}
+		}
+	})
+}
+
+// remoteName checks the file that -O makes of a URL.
+func remoteName(t *testing.T, u *url.URL) {
+	c := &getCommand{RemoteName: true}
+	to, err := c.target(&app{}, 0, u)
+	if err == nil && (to.Path == "" || !filepath.IsLocal(to.Path) || filepath.Base(to.Path) != to.Path) {
+		t.Fatalf("%v is kept in %q", u, to.Path)
+	}
+}
