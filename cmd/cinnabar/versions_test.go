@@ -15,7 +15,7 @@ func TestQUICVersion(t *testing.T) {
 		{"", "--quic-version v1", "1"},
 		{"", "--quic-version v2", "2"},
 		{"", "--quic-version v2,v1", "2"}, // begins in version 1, and the server follows the preference
-		{"", "--quic-first v2", "1"}, // begins in version 2, and the server follows the preference
+		{"", "--quic-first v2", "1"},      // begins in version 2, and the server follows the preference
 		{"--quic-version v2,v1", "", "2"},
 		{"--quic-version 1", "--quic-version v2,v1 --quic-first v2", "1"}, // after Version Negotiation
 		{"--quic-version v2", "--quic-version 1,2", "2"},
