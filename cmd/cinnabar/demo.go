@@ -25,6 +25,8 @@ type demoCommand struct {
 	File string    `arg:"" optional:"" help:"File to send. Without one, data is generated."`
 	Size *byteSize `placeholder:"SIZE" help:"How much data to generate (256 MiB)."`
 	JSON bool      `name:"json" help:"Print what was measured as JSON."`
+
+	dialVersions `embed:""`
 }
 
 // Help is shown below the flags.
@@ -42,12 +44,15 @@ Examples:
 
 // Run runs both ends.
 func (c *demoCommand) Run(a *app) error {
+	if err := c.dialVersions.check(); err != nil {
+		return err
+	}
 	data, size, err := c.data()
 	if err != nil {
 		return err
 	}
 	defer data.Close()
-	d := &demo{app: a, quiet: c.JSON, data: data, size: size}
+	d := &demo{app: a, quiet: c.JSON, data: data, size: size, versions: &c.dialVersions}
 	r, err := d.run()
 	switch {
 	case a.ctx.Err() != nil:
@@ -94,6 +99,8 @@ type demo struct {
 	quiet bool
 	data  io.Reader
 	size  int64
+
+	versions *dialVersions // of both ends
 }
 
 // end is what one end has to tell afterwards.
@@ -121,6 +128,8 @@ func (d *demo) run() (*results, error) {
 	socket, err := quic.Listen(d.app.ctx, "127.0.0.1:0", quic.ListenOptions{
 		ALPN: demoALPN,
 		TLS:  &tls.Config{Certificates: []tls.Certificate{cert}},
+
+		Versions: d.versions.QUICVersion.list,
 	})
 	if err != nil {
 		return nil, fmt.Errorf("the server cannot listen: %w", err)
@@ -222,12 +231,14 @@ func (d *demo) echo(st *quic.Stream) (e end) {
 func (d *demo) dial(address string, cert *x509.Certificate) (*quic.ClientSession, error) {
 	roots := x509.NewCertPool()
 	roots.AddCert(cert)
-	s, err := quic.Dial(d.app.ctx, address, quic.ConnectOptions{ALPN: demoALPN, TLS: &tls.Config{RootCAs: roots}})
+	options := quic.ConnectOptions{ALPN: demoALPN, TLS: &tls.Config{RootCAs: roots}}
+	d.versions.choose(&options)
+	s, err := quic.Dial(d.app.ctx, address, options)
 	if err != nil {
 		return nil, err
 	}
 	state := s.ConnectionState()
-	d.say("client", "connected from %v: %s, %s, %v", s.Address(),
+	d.say("client", "connected from %v: QUIC version %v, %s, %s, %v", s.Address(), s.Version(),
 		tls.VersionName(state.Version), tls.CipherSuiteName(state.CipherSuite), state.CurveID)
 	return s, nil
 }

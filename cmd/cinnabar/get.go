@@ -43,9 +43,10 @@ type getCommand struct {
 	Insecure       bool         `short:"k" xor:"trust" group:"connection" help:"Trust whoever answers: no protection against somebody in between."`
 	Fallback       bool         `group:"connection" help:"Use HTTP/2 or HTTP/1.1 where HTTP/3 is not to be had."`
 	Resolve        []string     `sep:"none" placeholder:"HOST:PORT:ADDRESS" group:"connection" help:"Look for this host and port at this address."`
-	ConnectTimeout seconds      `placeholder:"SECONDS" group:"connection" help:"How long connecting may take (10)."`
-	MaxTime        seconds      `short:"m" placeholder:"SECONDS" group:"connection" help:"How long each URL may take."`
-	Retry          int          `placeholder:"N" group:"connection" help:"Try again so often after failures that may pass: no connection, an answer cut off, 408, 429, 5xx."`
+	dialVersions   `embed:"" group:"connection"`
+	ConnectTimeout seconds `placeholder:"SECONDS" group:"connection" help:"How long connecting may take (10)."`
+	MaxTime        seconds `short:"m" placeholder:"SECONDS" group:"connection" help:"How long each URL may take."`
+	Retry          int     `placeholder:"N" group:"connection" help:"Try again so often after failures that may pass: no connection, an answer cut off, 408, 429, 5xx."`
 
 	Verbose   bool   `short:"v" group:"show" help:"Show connections and header fields on standard error."`
 	Silent    bool   `short:"s" group:"show" help:"Show neither progress nor errors."`

@@ -94,6 +94,8 @@ func (c *getCommand) check() error {
 		return usagef("--parallel is 1 or more")
 	case c.Retry < 0:
 		return usagef("--retry is 0 or more")
+	case c.dialVersions.check() != nil:
+		return c.dialVersions.check()
 	case c.User != "" && !strings.Contains(c.User, ":"):
 		return usagef("-u wants a name and a password: -u %s:PASSWORD", c.User)
 	}

@@ -215,7 +215,7 @@ func startHTTP3(t *testing.T, h http.HandlerFunc) (trust []string, url string) {
 		t.Fatal(err)
 	}
 	p.tcp.Close()
-	s, _, err := newServer(p.udp, cert, h, log.New(io.Discard, "", 0))
+	s, _, err := newServer(p.udp, cert, h, nil, log.New(io.Discard, "", 0))
 	if err != nil {
 		t.Fatal(err)
 	}

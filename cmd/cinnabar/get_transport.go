@@ -100,6 +100,7 @@ func (t *getTransport) newHTTP3(place netip.Addr) *http3.Transport {
 			OCSPHandler:      t.began,
 		},
 	}
+	t.options.choose(&h.QUIC)
 	if place.IsValid() {
 		h.QUIC.Lookup = lookupAt(place)
 	}

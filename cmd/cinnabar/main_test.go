@@ -134,11 +134,11 @@ func TestHelp(t *testing.T) {
 	start(t).want(0, "Usage: cinnabar", "serve", "get", "demo", "receive", "send")
 	start(t, "--help").want(0, "Usage: cinnabar")
 	start(t, "--version").want(0, "cinnabar ", "go1.")
-	start(t, "demo", "--help").want(0, "Usage: cinnabar demo", "--size", "--json", "Examples")
-	start(t, "receive", "--help").want(0, "Usage: cinnabar receive", "--dir", "(:4433)", "Examples")
-	start(t, "send", "--help").want(0, "Usage: cinnabar send", "<host:port>", "--pin", "Examples")
-	start(t, "serve", "--help").want(0, "Usage: cinnabar serve", "[<dir>]", "(:8443)", "Examples")
-	start(t, "get", "--help").want(0, "Usage: cinnabar get", "<url>", "What is asked", "Exit status", "Examples")
+	start(t, "demo", "--help").want(0, "Usage: cinnabar demo", "--quic-version", "--quic-first", "--size", "--json", "Examples")
+	start(t, "receive", "--help").want(0, "Usage: cinnabar receive", "--quic-version", "--dir", "(:4433)", "Examples")
+	start(t, "send", "--help").want(0, "Usage: cinnabar send", "<host:port>", "--quic-version", "--quic-first", "--pin", "Examples")
+	start(t, "serve", "--help").want(0, "Usage: cinnabar serve", "[<dir>]", "--quic-version", "(:8443)", "Examples")
+	start(t, "get", "--help").want(0, "Usage: cinnabar get", "<url>", "What is asked", "--quic-version", "--quic-first", "Exit status", "Examples")
 }
 
 func TestUsageErrors(t *testing.T) {
@@ -161,6 +161,13 @@ func TestUsageErrors(t *testing.T) {
 		{[]string{"send", "127.0.0.1:0", "main.go"}, []string{"1 to 65535"}},
 		{[]string{"send", "127.0.0.1:x", "main.go"}, []string{"1 to 65535"}},
 		{[]string{"receive", "--max-size=-1"}, []string{"is no size"}},
+		{[]string{"get", "--quic-version", "v3", "x"}, []string{"--quic-version", `"v3" is no list of versions`, "v2,v1"}},
+		{[]string{"serve", "--quic-version", "v1,v1"}, []string{`"v1,v1" is no list of versions`}},
+		{[]string{"receive", "--quic-version", ""}, []string{`"" is no list of versions`}},
+		{[]string{"get", "--quic-first", "0x1", "x"}, []string{`"0x1" is no version`, "v1 or v2"}},
+		{[]string{"get", "--quic-version", "v1", "--quic-first", "v2", "x"}, []string{"--quic-first v2 is not among --quic-version v1"}},
+		{[]string{"send", "--quic-version", "v2", "--quic-first", "v1", "host", "main.go"}, []string{"--quic-first v1 is not among --quic-version v2"}},
+		{[]string{"demo", "--quic-version", "v2", "--quic-first", "v1"}, []string{"--quic-first v1 is not among --quic-version v2"}},
 	} {
 		t.Run(strings.Join(tc.args, " "), func(t *testing.T) {
 			c := start(t, tc.args...)

@@ -24,12 +24,13 @@ const (
 )
 
 type receiveCommand struct {
-	Addr      string   `default:":4433" placeholder:"ADDRESS" help:"Address and UDP port to listen on (${default})."`
-	Dir       string   `default:"." placeholder:"DIR" help:"Directory to store files in (the current one)."`
-	Cert      string   `and:"identity" placeholder:"FILE" help:"PEM file with a certificate and its chain. Without one, a self-signed certificate is made."`
-	Key       string   `and:"identity" placeholder:"FILE" help:"PEM file with the certificate's private key."`
-	Overwrite bool     `help:"Let a file replace one of the same name."`
-	MaxSize   byteSize `default:"64G" placeholder:"SIZE" help:"Refuse larger files (64 GiB)."`
+	Addr           string `default:":4433" placeholder:"ADDRESS" help:"Address and UDP port to listen on (${default})."`
+	Dir            string `default:"." placeholder:"DIR" help:"Directory to store files in (the current one)."`
+	Cert           string `and:"identity" placeholder:"FILE" help:"PEM file with a certificate and its chain. Without one, a self-signed certificate is made."`
+	Key            string `and:"identity" placeholder:"FILE" help:"PEM file with the certificate's private key."`
+	listenVersions `embed:""`
+	Overwrite      bool     `help:"Let a file replace one of the same name."`
+	MaxSize        byteSize `default:"64G" placeholder:"SIZE" help:"Refuse larger files (64 GiB)."`
 }
 
 // Help is shown below the flags.
@@ -57,7 +58,7 @@ func (c *receiveCommand) Run(a *app) error {
 	if err != nil {
 		return err
 	}
-	socket, err := listen(a.ctx, c.Addr, cert)
+	socket, err := listen(a.ctx, c.Addr, cert, c.QUICVersion.list)
 	if err != nil {
 		return err
 	}
@@ -260,8 +261,8 @@ func expectEnd(in io.Reader) error {
 	return nil
 }
 
-// listen opens a server socket.
-func listen(ctx context.Context, address string, cert tls.Certificate) (*quic.Socket, error) {
+// listen opens a server socket for some versions of QUIC, nil for all.
+func listen(ctx context.Context, address string, cert tls.Certificate, versions []quic.Version) (*quic.Socket, error) {
 	if _, port, err := net.SplitHostPort(address); err != nil || !validPort(port, 0) {
 		return nil, usagef("--addr %q is no address with a port from 0 to 65535; write :4433 or 192.0.2.7:4433", address)
 	}
@@ -269,6 +270,7 @@ func listen(ctx context.Context, address string, cert tls.Certificate) (*quic.So
 		ALPN:           filesALPN,
 		TLS:            &tls.Config{Certificates: []tls.Certificate{cert}},
 		IdleTimeout:    idleTimeout,
+		Versions:       versions,
 		MaxStreamsBidi: 4,
 		MaxStreamsUni:  quic.None,
 

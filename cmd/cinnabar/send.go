@@ -17,9 +17,10 @@ import (
 )
 
 type sendCommand struct {
-	Host  string   `arg:"" name:"host:port" help:"Where receive runs; without a port, 4433."`
-	Files []string `arg:"" name:"file" help:"Files to send."`
-	trust `embed:""`
+	Host         string   `arg:"" name:"host:port" help:"Where receive runs; without a port, 4433."`
+	Files        []string `arg:"" name:"file" help:"Files to send."`
+	trust        `embed:""`
+	dialVersions `embed:""`
 }
 
 // Help is shown below the flags.
@@ -36,6 +37,9 @@ Examples:
 // Run sends the files in order. A file that is refused does not keep the others
 // from being sent.
 func (c *sendCommand) Run(a *app) error {
+	if err := c.dialVersions.check(); err != nil {
+		return err
+	}
 	files, err := outgoing(c.Files)
 	if err != nil {
 		return err
@@ -51,12 +55,14 @@ func (c *sendCommand) Run(a *app) error {
 	if c.Insecure {
 		a.notef("warning: --insecure sends to whoever answers at %s", address)
 	}
-	s, err := quic.Dial(a.ctx, address, quic.ConnectOptions{
+	options := quic.ConnectOptions{
 		ALPN:        filesALPN,
 		TLS:         config,
 		IdleTimeout: idleTimeout,
 		KeepAlive:   idleTimeout / 3,
-	})
+	}
+	c.choose(&options)
+	s, err := quic.Dial(a.ctx, address, options)
 	if err != nil {
 		return dialError(a.ctx, address, err)
 	}
@@ -215,6 +221,7 @@ func dialError(ctx context.Context, address string, err error) error {
 	var remote *quic.TransportError
 	var timeout net.Error
 	var dns *net.DNSError
+	var versions *quic.VersionNegotiationError
 	switch {
 	case ctx.Err() != nil:
 		return errInterrupted
@@ -230,6 +237,8 @@ func dialError(ctx context.Context, address string, err error) error {
 		return fmt.Errorf("the certificate of %s cannot be verified (%v); use --pin with the fingerprint that receive prints, or --ca", address, certificate.Err)
 	case errors.As(err, &remote) && remote.ErrorCode == noSuchProtocol:
 		return fmt.Errorf("%s speaks QUIC, but cinnabar receive does not run there", address)
+	case errors.As(err, &versions):
+		return fmt.Errorf("%s speaks QUIC, but no version that we do: %w", address, err)
 	case errors.As(err, &timeout) && timeout.Timeout():
 		return fmt.Errorf("no answer from %s; check that cinnabar receive runs there and that UDP gets through", address)
 	}

@@ -27,6 +27,8 @@ type serveCommand struct {
 	Key    string        `and:"identity" placeholder:"FILE" help:"PEM file with the certificate's private key."`
 	Grace  time.Duration `default:"10s" placeholder:"TIME" help:"How long requests may take to finish after Ctrl-C (${default})."`
 
+	listenVersions `embed:""`
+
 	Stall time.Duration `default:"1m" placeholder:"TIME" help:"Cut off a client that takes less than 64 KiB of an answer in this time, 0 for never (${default})."`
 
 	Hidden    bool     `help:"Serve names that begin with a dot, too."`
@@ -78,7 +80,7 @@ func (c *serveCommand) Run(a *app) error {
 	if err != nil {
 		return err
 	}
-	w, err := newWeb(ports, cert, c.handler(a, root, running, served), a.notef)
+	w, err := newWeb(ports, cert, c.handler(a, root, running, served), c.QUICVersion.list, a.notef)
 	if err != nil {
 		return err
 	}

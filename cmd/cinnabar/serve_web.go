@@ -62,9 +62,9 @@ type server struct {
 }
 
 // newWeb makes the servers for a handler.
-func newWeb(p *ports, cert tls.Certificate, h http.Handler, notef func(string, ...any)) (*web, error) {
+func newWeb(p *ports, cert tls.Certificate, h http.Handler, versions []quic.Version, notef func(string, ...any)) (*web, error) {
 	logger := log.New(noteWriter(notef), "", 0)
-	udp, advertised, err := newServer(p.udp, cert, h, logger)
+	udp, advertised, err := newServer(p.udp, cert, h, versions, logger)
 	if err != nil {
 		p.udp.Close()
 		p.tcp.Close()
@@ -74,9 +74,9 @@ func newWeb(p *ports, cert tls.Certificate, h http.Handler, notef func(string, .
 	return &web{[]server{udp, tcp}}, nil
 }
 
-// newServer serves HTTP/3. The handler that it returns is for HTTP/1.1 and HTTP/2, and tells
+// newServer serves HTTP/3 over some versions of QUIC, nil for all. The handler that it returns is for HTTP/1.1 and HTTP/2, and tells
 // of it.
-func newServer(c *net.UDPConn, cert tls.Certificate, h http.Handler, logger *log.Logger) (server, http.Handler, error) {
+func newServer(c *net.UDPConn, cert tls.Certificate, h http.Handler, versions []quic.Version, logger *log.Logger) (server, http.Handler, error) {
 	socket, err := quic.NewSocket(quic.SocketOptions{PacketConn: c})
 	if err != nil {
 		return server{}, nil, err
@@ -87,6 +87,7 @@ func newServer(c *net.UDPConn, cert tls.Certificate, h http.Handler, logger *log
 		ReadHeaderTimeout: headerTimeout,
 		IdleTimeout:       quietTimeout,
 		ErrorLog:          logger,
+		QUIC:              quic.ListenOptions{Versions: versions},
 	}
 	serve := func() error { return s.Serve(socket) }
 	end := func() error {

@@ -331,7 +331,7 @@ func startReceiver(t *testing.T, fileTimeout, byteTimeout time.Duration) (addres
 	if err != nil {
 		t.Fatal(err)
 	}
-	socket, err := listen(t.Context(), "127.0.0.1:0", cert)
+	socket, err := listen(t.Context(), "127.0.0.1:0", cert, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -384,7 +384,7 @@ func TestSenderInterrupted(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	socket, err := listen(t.Context(), "127.0.0.1:0", cert)
+	socket, err := listen(t.Context(), "127.0.0.1:0", cert, nil)
 	if err != nil {
 		t.Fatal(err)
 	}

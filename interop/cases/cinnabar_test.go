@@ -39,13 +39,10 @@ func TestMain(m *testing.M) {
 	os.Exit(code)
 }
 
-// build returns the path of the endpoint program.
+// build returns the path of the endpoint program, built as for its image.
 func build(t *testing.T) (string, error) {
 	program.once.Do(func() {
-		args := []string{"build", "-tags", "cinnabar_ciphers", "-o", program.path, "../endpoint"}
-		if out, err := exec.CommandContext(t.Context(), "go", args...).CombinedOutput(); err != nil {
-			program.err = fmt.Errorf("go %v: %w\n%s", args, err, out)
-		}
+		program.err = kit.BuildEndpoint(t.Context(), program.path)
 	})
 	return program.path, program.err
 }

@@ -81,6 +81,9 @@ func TestCases(t *testing.T) {
 	if err := json.Unmarshal(required, &must); err != nil {
 		t.Fatalf("required.json: %v", err)
 	}
+	if _, err := build(t); err != nil { // here, so that it costs no case its time
+		t.Fatal(err)
+	}
 	var mu sync.Mutex
 	results := map[string]map[string]cell{}
 	t.Run("all", func(t *testing.T) {
