@@ -32,6 +32,8 @@ var serverRules = []attack{
 		uni([]byte{streamControl}, frame(frameSettings, num(0x21, 0, 0x40, 1<<61, 0x1f*1000+0x21, 7)))(a)
 		a.control = a.last
 	}, whole(get())}, fine},
+	// RFC 9204 §4.2: QPACK's streams may be opened where nothing is to be said on them.
+	{"QPACK streams without a word", []step{uni([]byte{streamQPACKEncoder}), uni([]byte{streamQPACKDecoder}), whole(get())}, fine},
 }
 
 var clientRules = []attack{

@@ -3,38 +3,35 @@ package house
 import (
 	"fmt"
 	"go/ast"
-	"go/token"
 	"os"
 	"path"
 	"path/filepath"
 	"regexp"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 )
 
 // requirementsTable has a line for each MUST of the RFCs that the stack is made from: the
-// RFC, its section, what is required in our words, tests that prove it beside those that
-// cite the section, and why it is not for us, if it is not. Its order is that of the RFCs.
+// RFC, its section, what is required in our words, the tests that fail without it, and why it is
+// not for us or not tested, if it is not. A subtest stands behind a slash. Its order is that of the RFCs.
 const requirementsTable = "docs/requirements.tsv"
 
-// requirementsReport is made from the table and from the sectionCites in code and tests.
+// requirementsReport is made from the table and from the citations in the code.
 const requirementsReport = "docs/rfc-coverage.md"
 
 // requirement is a line of the table.
 type requirement struct {
 	line               int
 	rfc, section, text string
-	tests              []string // named in the table, then those that cite the section
+	tests              []string // "transport.TestStreams", "http3.TestAttacksOnServer/upper case"
 	code               []string // files that cite the section, or the nearest one around it
 	exception          string
 }
 
-// sectionCites are the places that cite a section, by "9000 §4.1".
-type sectionCites struct {
-	code  map[string][]string // files
-	tests map[string][]string // "transport.TestStreams"
-}
+// sectionCites are the files that cite a section, by "9000 §4.1".
+type sectionCites map[string][]string
 
 var (
 	sectionCite = regexp.MustCompile(`RFC (\d{4}) ((?:§ ?[0-9A-Z]+(?:\.[0-9]+)*(?:, | and |, and )?)+)`)
@@ -43,18 +40,17 @@ var (
 )
 
 func citationsOf(sources []*source) sectionCites {
-	c := sectionCites{map[string][]string{}, map[string][]string{}}
+	c := sectionCites{}
 	for _, s := range sources {
-		if s.nested && !strings.HasPrefix(s.dir, "interop") || strings.HasPrefix(s.dir, "internal/house") {
+		if s.isTest() || s.nested && !strings.HasPrefix(s.dir, "interop") || strings.HasPrefix(s.dir, "internal/house") {
 			continue
 		}
-		if !s.isTest() {
-			cite(c.code, string(s.text), s.path)
-			continue
-		}
-		for _, d := range s.file.Decls {
-			if f, ok := d.(*ast.FuncDecl); ok && isTestName(f.Name.Name) {
-				cite(c.tests, s.between(start(f), f.End()), path.Base(s.dir)+"."+f.Name.Name)
+		for _, m := range sectionCite.FindAllStringSubmatch(wrapped.ReplaceAllString(string(s.text), " "), -1) {
+			for _, sec := range section.FindAllString(m[2], -1) {
+				key := m[1] + " §" + sec
+				if !slices.Contains(c[key], s.path) {
+					c[key] = append(c[key], s.path)
+				}
 			}
 		}
 	}
@@ -65,30 +61,8 @@ func isTestName(name string) bool {
 	return strings.HasPrefix(name, "Test") || strings.HasPrefix(name, "Fuzz")
 }
 
-func start(f *ast.FuncDecl) token.Pos {
-	if f.Doc != nil {
-		return f.Doc.Pos()
-	}
-	return f.Pos()
-}
-
-func (s *source) between(from, to token.Pos) string {
-	return string(s.text[s.fset.Position(from).Offset:s.fset.Position(to).Offset])
-}
-
-func cite(to map[string][]string, text, who string) {
-	for _, m := range sectionCite.FindAllStringSubmatch(wrapped.ReplaceAllString(text, " "), -1) {
-		for _, sec := range section.FindAllString(m[2], -1) {
-			key := m[1] + " §" + sec
-			if !slices.Contains(to[key], who) {
-				to[key] = append(to[key], who)
-			}
-		}
-	}
-}
-
 // nearest returns who cites a section, or else one that it is in.
-func nearest(of map[string][]string, rfc, sec string) []string {
+func nearest(of sectionCites, rfc, sec string) []string {
 	for {
 		if list := of[rfc+" §"+sec]; len(list) > 0 {
 			return list
@@ -124,7 +98,7 @@ func parseRequirements(table string) (list []requirement, problems []string) {
 	return list, problems
 }
 
-// requirements: every MUST has code and a test, or says why not.
+// requirements: every MUST has code, and names a test, or says why not.
 func requirements(table string, sources []*source) (list []requirement, problems []string) {
 	list, problems = parseRequirements(table)
 	cites, tests := citationsOf(sources), testNames(sources)
@@ -132,18 +106,16 @@ func requirements(table string, sources []*source) (list []requirement, problems
 		r := &list[i]
 		at := fmt.Sprintf("%s:%d: RFC %s §%s", requirementsTable, r.line, r.rfc, r.section)
 		for _, t := range r.tests {
-			if !tests[t] {
-				problems = append(problems, at+": no test "+t)
+			name, sub, _ := strings.Cut(t, "/")
+			if text, ok := tests[name]; !ok {
+				problems = append(problems, at+": no test "+name)
+			} else if sub != "" && !strings.Contains(text.String(), strconv.Quote(sub)) {
+				problems = append(problems, at+": no subtest "+strconv.Quote(sub)+" in the package of "+name)
 			}
 		}
-		for _, t := range cites.tests[r.rfc+" §"+r.section] {
-			if !slices.Contains(r.tests, t) {
-				r.tests = append(r.tests, t)
-			}
-		}
-		r.code = nearest(cites.code, r.rfc, r.section)
+		r.code = nearest(cites, r.rfc, r.section)
 		if r.exception == "" && len(r.tests) == 0 {
-			problems = append(problems, at+": no test cites it, none is named, and there is no exception")
+			problems = append(problems, at+": it names no test, and there is no exception")
 		}
 		if r.exception == "" && len(r.code) == 0 {
 			problems = append(problems, at+": no code cites it")
@@ -152,13 +124,21 @@ func requirements(table string, sources []*source) (list []requirement, problems
 	return list, problems
 }
 
-// testNames returns the tests that there are, as "transport.TestStreams".
-func testNames(sources []*source) map[string]bool {
-	names := make(map[string]bool)
+// testNames returns the tests that there are, as "transport.TestStreams", each with the text
+// of all tests of its package.
+func testNames(sources []*source) map[string]*strings.Builder {
+	names, texts := make(map[string]*strings.Builder), make(map[string]*strings.Builder)
 	for _, s := range sources {
+		if !s.isTest() {
+			continue
+		}
+		if texts[s.dir] == nil {
+			texts[s.dir] = new(strings.Builder)
+		}
+		texts[s.dir].Write(s.text)
 		for _, d := range s.file.Decls {
-			if f, ok := d.(*ast.FuncDecl); ok && s.isTest() && f.Recv == nil && isTestName(f.Name.Name) {
-				names[path.Base(s.dir)+"."+f.Name.Name] = true
+			if f, ok := d.(*ast.FuncDecl); ok && f.Recv == nil && isTestName(f.Name.Name) {
+				names[path.Base(s.dir)+"."+f.Name.Name] = texts[s.dir]
 			}
 		}
 	}
@@ -169,9 +149,9 @@ func testNames(sources []*source) map[string]bool {
 func coverageReport(list []requirement) string {
 	var b strings.Builder
 	b.WriteString("# What the RFCs require, and where that is\n\n" +
-		"Made from [requirements.tsv](requirements.tsv) and the sectionCites in code and tests; `go test ./internal/house -run Requirements -update` writes it anew.\n" +
-		"A row is a MUST of the RFC, in our words; code is the files that cite its section, or the nearest one around it.\n\n" +
-		"| RFC | requirements | with tests | not for us |\n|---|---|---|---|\n")
+		"Made from [requirements.tsv](requirements.tsv) and the citations in the code; `go test ./internal/house -run Requirements -update` writes it anew.\n" +
+		"A row is a MUST of the RFC, in our words; code is the files that cite its section, or the nearest one around it; a test is one that fails without it, a subtest behind a slash.\n\n" +
+		"| RFC | requirements | with tests | exceptions |\n|---|---|---|---|\n")
 	var rfcs []string
 	for _, r := range list {
 		if !slices.Contains(rfcs, r.rfc) {
@@ -203,7 +183,7 @@ func coverageReport(list []requirement) string {
 				fmt.Fprintf(&b, "| %s | %s | | %s |\n", r.section, r.text, r.exception)
 				continue
 			}
-			fmt.Fprintf(&b, "| %s | %s | %s | %s |\n", r.section, r.text, few(r.code, 3), few(r.tests, 5))
+			fmt.Fprintf(&b, "| %s | %s | %s | %s |\n", r.section, r.text, few(r.code, 3), few(r.tests, len(r.tests)))
 		}
 	}
 	return b.String()
@@ -251,19 +231,20 @@ func mustParse(t *testing.T, name, text string) *source {
 func TestRequirementsRule(t *testing.T) {
 	sources := []*source{
 		mustParse(t, "internal/a/a.go", "package a\n\n// F does as RFC 9000\n// §4.1 and §4.2 say.\nfunc F() {}\n"),
-		mustParse(t, "internal/a/a_test.go", "package a\n\n// RFC 9000 §4.1.\nfunc TestF(t *testing.T) {}\n"),
+		mustParse(t, "internal/a/a_test.go", "package a\n\n// RFC 9000 §4.1.\nfunc TestF(t *testing.T) {}\n\nvar names = \"a sub\"\n"),
 	}
 	head := "rfc\tsection\trequirement\ttests\texception\n"
 	for line, want := range map[string]int{
-		"9000\t4.1\tis so\t\t":          0,
-		"9000\t4.2\tis so\ta.TestF\t":   0,
-		"9000\t4.2.7\tis so\ta.TestF\t": 0,
-		"9000\t4.2\tis so\t\t":          1,
-		"9000\t4.2\tis so\ta.TestG\t":   1,
-		"9000\t5\tis so\t\t":            2,
-		"9000\t5\tis so\t\tnot for us":  0,
-		"9000\t4.1\t\t\t":               1,
-		"9000\t4.1\tis so\t":            1,
+		"9000\t4.1\tis so\t\t":                        1,
+		"9000\t4.2\tis so\ta.TestF\t":                 0,
+		"9000\t4.2\tis so\ta.TestF/a sub,a.TestF\t":   0,
+		"9000\t4.2\tis so\ta.TestF/another,a.TestF\t": 1,
+		"9000\t4.2.7\tis so\ta.TestF\t":               0,
+		"9000\t4.2\tis so\ta.TestG\t":                 1,
+		"9000\t5\tis so\t\t":                          2,
+		"9000\t5\tis so\t\tnot for us":                0,
+		"9000\t4.1\t\ta.TestF\t":                      1,
+		"9000\t4.1\tis so\t":                          1,
 	} {
 		if _, problems := requirements(head+line+"\n", sources); len(problems) != want {
 			t.Errorf("%q: %q, want %d problems", line, problems, want)

@@ -1,0 +1,225 @@
+package transport
+
+import (
+	"testing"
+	"time"
+
+	"github.com/cinnabar-quic/cinnabar/internal/protect"
+	"github.com/cinnabar-quic/cinnabar/internal/recovery"
+	"github.com/cinnabar-quic/cinnabar/internal/wire"
+)
+
+// What we send ourselves, from the first packet of the handshake on: packet numbers rise in each space (RFC
+// 9000 §12.3), no packet is without a frame (§12.4), a datagram's packets have one destination (§12.2), each
+// of our IDs has the one length (§10.3.2), a client sends no frame that is a server's (§19.7, §19.20), and a server no 0-RTT packet (RFC
+// 9001 §5.6) and no token in an Initial (RFC 9000 §17.2.2).
+func TestOwnPackets(t *testing.T) {
+	bothSides(t, func(t *testing.T, s side) {
+		tc := newTestConn(t, s, stageStart)
+		last := [recovery.Spaces]int64{-1, -1, -1}
+		destinations := map[string]wire.ConnectionID{} // by datagram
+		look := func() {
+			tc.pump()
+			for _, p := range tc.out {
+				if sp := spaceOf(p.typ); p.pn <= last[sp] {
+					t.Errorf("%v behind number %d", &p, last[sp])
+				} else {
+					last[sp] = p.pn
+				}
+				if len(p.frames) == 0 {
+					t.Errorf("%v has no frame", &p)
+				}
+				if to, ok := destinations[string(p.datagram.data)]; ok && to != p.dcid {
+					t.Errorf("%v to %q, another packet of its datagram to %q", &p, p.dcid.Bytes(), to.Bytes())
+				}
+				destinations[string(p.datagram.data)] = p.dcid
+				if s == clientSide && (p.has(wire.FrameNewToken) != nil || p.has(wire.FrameHandshakeDone) != nil) {
+					t.Errorf("%v", &p)
+				}
+				if s == serverSide && (p.typ == wire.ZeroRTT || len(p.token) > 0) {
+					t.Errorf("%v, token %q", &p, p.token)
+				}
+			}
+			tc.clear()
+		}
+		for to := stageStart + 1; to <= stageConfirmed; to++ {
+			look()
+			tc.step(to)
+		}
+		look()
+		tc.write(wire.OneRTT, newID(1, 0))
+		st := tc.open(bidi)
+		for range 300 {
+			tc.send(st, "data")
+			tc.pump()
+			look()
+			tc.ack(wire.OneRTT)
+		}
+		look()
+		for _, id := range tc.ids() {
+			if id.Len() != connIDLen {
+				t.Errorf("an ID of %d bytes", id.Len())
+			}
+		}
+		tc.abandon()
+	})
+}
+
+// The same NEW_CONNECTION_ID frame may come any number of times (RFC 9000 §19.15).
+func TestSameNewConnectionID(t *testing.T) {
+	bothSides(t, func(t *testing.T, s side) {
+		tc := newTestConn(t, s)
+		for range 5 {
+			tc.write(wire.OneRTT, newID(1, 0), newID(1, 0))
+		}
+		tc.wantOpen("the same again")
+		tc.wantIdle("nothing to retire")
+	})
+}
+
+// Bits that mean nothing are ignored: in Retry (RFC 9000 §17.2.5) and in Version Negotiation (§17.2.1).
+func TestUnusedBits(t *testing.T) {
+	for bits := range byte(16) {
+		tc := newTestConn(t, clientSide, stageStart)
+		tc.clear()
+		own, original := tc.conn.ID(), tc.conn.OriginalDCID()
+		b := wire.AppendRetry(nil, wire.Version1, &own, &retryID, []byte("token"))
+		b[0] = b[0]&0xf0 | bits
+		tag := protect.RetryTag(wire.Version1, &original, b)
+		tc.peer.setInitialKeys(retryID, clientSide)
+		tc.inject(append(b, tag[:]...))
+		if p := tc.wantPacket("after a Retry", wire.Initial); string(p.token) != "token" || p.dcid != retryID {
+			t.Errorf("bits %#x: %v", bits, &p)
+		}
+		tc.clear()
+	}
+	for bits := range byte(128) {
+		tc := newTestConn(t, clientSide, stageStart)
+		tc.clear()
+		b := tc.negotiation(0x1a2a3a4a)
+		b[0] = 0x80 | bits
+		tc.inject(b)
+		tc.wantClosed("Version Negotiation", CloseVersion)
+	}
+}
+
+// The token of a Retry is for this attempt: nobody is given it for later (RFC 9000 §8.1.3).
+func TestRetryTokenIsNotKept(t *testing.T) {
+	tc := newTestConn(t, clientSide, stageStart)
+	tc.clear()
+	tc.retry(retryID, "a token")
+	tc.clear()
+	tc.wantNoEvent("a token of a Retry", EventNewToken)
+	tc.write(wire.Initial, wire.Ping{})
+	tc.clear()
+	tc.wantNoEvent("a token of a Retry", EventNewToken)
+	tc.abandon()
+}
+
+// A token tells nobody but its server whose it is, and no two are the same, though they be of one address
+// and one moment (RFC 9000 §8.1.3).
+func TestTokensShowNothing(t *testing.T) {
+	var seed byte
+	tokens := NewTokens([32]byte{1}, 0, func(b []byte) {
+		for i := range b {
+			seed += 37
+			b[i] = seed
+		}
+	})
+	addr := testRemote.Addr()
+	one, two := tokens.New(5, wire.Version1, addr), tokens.New(5, wire.Version1, addr)
+	if len(one) != len(two) {
+		t.Fatalf("%d and %d bytes", len(one), len(two))
+	}
+	same := 0
+	for i := range one {
+		if one[i] == two[i] {
+			same++
+		}
+	}
+	if same > len(one)/8 {
+		t.Errorf("%d of %d bytes are the same", same, len(one))
+	}
+}
+
+// Path validation is no more eager than probe timeouts are (RFC 9000 §9.4).
+func TestChallengeTimer(t *testing.T) {
+	tc := moved(t)
+	tc.ignore(wire.FramePing)
+	var last time.Duration
+	start, n := tc.now, 0
+	for range 1000 {
+		for f, p := tc.peek(); f != nil; f, p = tc.peek() {
+			if p.seen++; kindOf(f.Type()) != wire.FramePathChallenge || p.datagram.path != tc.path {
+				continue
+			}
+			at := p.datagram.at.Sub(start)
+			if pto := tc.conn.loss.PTO(recovery.App); n > 0 && at-last < pto {
+				t.Errorf("a challenge %v after the one before, the probe timeout is %v", at-last, pto)
+			}
+			last = at
+			n++
+		}
+		tc.advance(10 * time.Millisecond)
+	}
+	if n != pathTries {
+		t.Errorf("%d challenges, want %d", n, pathTries)
+	}
+}
+
+// A peer that moves although we said that it must not is validated as any, and is sent no reset (RFC 9000 §9).
+func TestPeerMovesThoughForbidden(t *testing.T) {
+	tc := moved(t, func(c *Config) { c.Params.DisableActiveMigration = true })
+	tc.answer(tc.challenges()[tc.path.Remote])
+	tc.wantEvent("validated", EventMigrated)
+	if to := tc.conn.Path(); to != tc.path {
+		t.Errorf("the connection is at %v", to)
+	}
+	tc.abandon()
+}
+
+// Limits that fall say nothing (RFC 9000 §4.1, §4.6, §19.11).
+func TestLowerLimits(t *testing.T) {
+	bothSides(t, func(t *testing.T, s side) {
+		tc := newTestConn(t, s, func(p *wire.Parameters) { p.MaxData, p.MaxStreamDataUni, p.MaxStreamsUni = 1000, 500, 3 })
+		st := tc.open(uni)
+		tc.write(wire.OneRTT, wire.MaxData{Max: 1}, wire.MaxStreamData{ID: st.ID(), Max: 1}, wire.MaxStreams{Uni: true, Max: 1})
+		tc.send(st, string(make([]byte, 400)))
+		tc.pump()
+		if n := st.Unsent(); n != 0 {
+			t.Errorf("%d bytes are held back", n)
+		}
+		tc.clear()
+		tc.open(uni)
+		tc.open(uni)
+		if tc.conn.OpenStream(tc.now, uni) != nil {
+			t.Error("a fourth stream, of three")
+		}
+		tc.clear()
+	})
+}
+
+// A token from an earlier connection is in all Initials, until a Retry brings another (RFC 9000 §8.1.3).
+func TestTokenForLater(t *testing.T) {
+	tc := newTestConn(t, clientSide, stageStart, func(c *Config) { c.Token = []byte("kept") })
+	look := func(want string) {
+		t.Helper()
+		if len(tc.out) == 0 {
+			t.Fatal("nothing is sent")
+		}
+		for _, p := range tc.out {
+			if p.typ != wire.Initial || string(p.token) != want {
+				t.Errorf("%v with token %q, want %q", &p, p.token, want)
+			}
+		}
+		tc.clear()
+	}
+	tc.pump()
+	look("kept")
+	tc.advanceToPTO()
+	look("kept")
+	tc.retry(retryID, "newer")
+	look("newer")
+	tc.advanceToPTO()
+	look("newer")
+}
