@@ -87,6 +87,7 @@ type Session struct {
 
 	handler  func(*Stream) // of HandleStreams
 	fresh    *Stream       // for it, when the lock is free: linked by their fresh
+	arrivals arrivals      // those that it is about to be given
 	hooks    *SessionHooks // nil if there are none
 	handling bool          // a Handler is to run, or runs
 	notices  *dispatcher   // nil until something is told

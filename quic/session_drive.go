@@ -46,7 +46,7 @@ func (s *Session) unlock(f flush) {
 		s.mu.Unlock()
 		woken.release()
 		if fresh != nil {
-			begin(fresh, handler)
+			s.arrivals.begin(fresh, handler)
 		}
 		if todo != 0 {
 			s.do(todo, socket)

@@ -117,8 +117,8 @@ func (s *Session) peerStream(t mono.Time, ts *transport.Stream) {
 	}
 }
 
-// HandleStreams gives every bidirectional stream that the peer opens to f, on a goroutine of its
-// own: the shortest way for programs that wait in the streams' methods. Those that wait for
+// HandleStreams gives every bidirectional stream that the peer opens to f, on a goroutine where nothing
+// else is under way: the shortest way for programs that wait in the streams' methods. Those that wait for
 // AcceptStream already are given to it, too; neither AcceptStream nor the Stream hook hears of such
 // streams any more, but of unidirectional ones. A stream does not end when f returns, and a panic of
 // f's is nobody's but the program's.
@@ -133,28 +133,6 @@ func (s *Session) HandleStreams(f func(*Stream)) {
 		st.fresh, s.fresh = s.fresh, st
 		return true
 	})
-}
-
-// begin starts the handler of HandleStreams for streams that have come, in their order. Those
-// are linked from the last to the first.
-func begin(fresh *Stream, handler func(*Stream)) {
-	var list *Stream
-	for fresh != nil {
-		next := fresh.fresh
-		fresh.fresh, list, fresh = list, fresh, next
-	}
-	for st := list; st != nil; {
-		next := st.fresh
-		st.fresh = nil
-		go handle(st, handler)
-		st = next
-	}
-}
-
-// handle runs the handler of HandleStreams.
-func handle(st *Stream, handler func(*Stream)) {
-	deepen(false)
-	handler(st)
 }
 
 // deepen makes the stack of a goroutine as deep as one needs it that reads, answers and sends:
