@@ -106,10 +106,40 @@ func TestHandlerPanics(t *testing.T) {
 				}
 				echo(t, good, 1000)
 				echo(t, m.connect(ConnectOptions{}), 1000)
-				if n := m.server.mux.Conns(); n != 2 && !test.stream {
+				if n := m.server.routed(); n != 2 && !test.stream {
 					t.Errorf("%d sessions are routed, of which 2 are good", n)
 				}
 			})
+		})
+	}
+}
+
+// A hook of a stream may give the stream up, each time it is told of something: what that brings about is told
+// to no hook but those of the end.
+func TestHookGivesUp(t *testing.T) {
+	for _, fails := range []bool{false, true} {
+		synctest.Test(t, func(t *testing.T) {
+			m := newMemNet(t, udp.NetworkOptions{Delay: time.Millisecond}, SocketOptions{}, ListenOptions{})
+			defer m.close()
+			p := m.pair(ConnectOptions{})
+			c, s := p.streams(t)
+			told, ends := 0, 0
+			give := func() error {
+				told++
+				if fails {
+					return errChaos
+				}
+				s.Destroy(errChaos)
+				return nil
+			}
+			s.SetHooks(StreamHooks{Readable: give, Drained: give, Blocked: give, Aborted: func(error) error { return give() }, Close: func() { ends++ }})
+			c.Write([]byte("x"))
+			c.Reset(1)
+			c.Stop(1)
+			time.Sleep(time.Second)
+			if told == 0 || told > 2 || ends != 1 || !errors.Is(s.Err(), errChaos) {
+				t.Errorf("the hooks are told %d times, and %d times of the end: %v", told, ends, s.Err())
+			}
 		})
 	}
 }
@@ -235,7 +265,7 @@ func TestHandlerLeaksStream(t *testing.T) {
 					}
 				}
 				time.Sleep(time.Minute)
-				if a, b := m.client.mux.Conns(), m.server.mux.Conns(); a+b != 0 || len(leaks.Streams())+len(opens.Streams()) != 0 {
+				if a, b := m.client.routed(), m.server.routed(); a+b != 0 || len(leaks.Streams())+len(opens.Streams()) != 0 {
 					t.Errorf("%d and %d sessions are routed, %d and %d streams are there", a, b, len(leaks.Streams()), len(opens.Streams()))
 				}
 			})
