@@ -30,11 +30,14 @@ type toll struct {
 	odd     []error
 }
 
-// death is one session at the moment when its peer is killed.
-func (t *toll) death(s *quic.Session) {
+// death is one session at the moment when its peer is killed. It waits for its end in a
+// goroutine that ends counts.
+func (t *toll) death(s *quic.Session, ends *sync.WaitGroup) {
+	killed, shaking := time.Now(), !s.HandshakeComplete()
+	ends.Go(func() { t.end(s, killed, shaking) })
 	doing := "in silence"
 	switch {
-	case !s.HandshakeComplete():
+	case shaking:
 		doing = "in the handshake"
 	case s.Closing():
 		doing = "closing"
@@ -47,8 +50,9 @@ func (t *toll) death(s *quic.Session) {
 	t.doing[doing]++
 }
 
-// end waits for the end of a session whose peer was killed.
-func (t *toll) end(s *quic.Session, killed time.Time) {
+// end waits for the end of a session whose peer was killed; shaking says that it was in the
+// handshake then, with which another server can go on.
+func (t *toll) end(s *quic.Session, killed time.Time, shaking bool) {
 	select {
 	case <-s.Closed():
 	case <-time.After(patience):
@@ -61,6 +65,7 @@ func (t *toll) end(s *quic.Session, killed time.Time) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	took := time.Since(killed)
+	var closed *quic.ApplicationError
 	switch err := s.Err(); {
 	case errors.As(err, new(*quic.IdleTimeoutError)):
 		t.ended["idle timeout"]++
@@ -68,10 +73,13 @@ func (t *toll) end(s *quic.Session, killed time.Time) {
 		t.ended["timeout of the handshake"]++
 	case errors.As(err, new(*quic.StatelessResetError)):
 		t.ended["stateless reset"]++
-	case errors.As(err, new(*quic.TransportError)) && !s.HandshakeComplete():
-		t.ended["handshake that the next server does not go on with"]++
-	case err == nil:
-		t.ended["close, which was under way or came with the next server"]++
+	case shaking && s.HandshakeComplete() && errors.As(err, &closed) && !closed.Remote:
+		t.ended["handshake with the next server, and a close in the end"]++
+		return // which came late because it was not wanted before
+	case shaking && errors.As(err, new(*quic.TransportError)):
+		t.ended["error, in a handshake with two servers"]++
+	case err == nil || errors.As(err, &closed) && closed.ErrorCode == 0 && s.Closing():
+		t.ended["close that was under way"]++
 	default:
 		t.odd = append(t.odd, fmt.Errorf("a session ends with %w", err))
 	}
@@ -185,9 +193,7 @@ func killClients(ctx context.Context, o options, t *toll) (end func(), err error
 		mu.Lock()
 		for session, address := range live {
 			if address == v.address {
-				t.death(&session.Session)
-				killed := time.Now()
-				ends.Go(func() { t.end(&session.Session, killed) })
+				t.death(&session.Session, &ends)
 			}
 		}
 		mu.Unlock()
@@ -243,12 +249,11 @@ func killServers(ctx context.Context, o options, t *toll) (end func(), err error
 			})
 		}
 		wait(ctx, time.Duration(r.Int64N(int64(longest))))
+		var ends sync.WaitGroup
 		mu.Lock()
-		killed := time.Now()
-		list := slices.Clone(sessions)
-		for _, s := range list {
+		for _, s := range sessions {
 			if !s.Destroyed() {
-				t.death(&s.Session)
+				t.death(&s.Session, &ends)
 			}
 		}
 		v.kill()
@@ -261,10 +266,6 @@ func killServers(ctx context.Context, o options, t *toll) (end func(), err error
 				return err
 			}
 			defer next.kill()
-		}
-		var ends sync.WaitGroup
-		for _, s := range list {
-			ends.Go(func() { t.end(&s.Session, killed) })
 		}
 		// What shook hands with the successor goes on; it has shown what it can.
 		wait(ctx, handshakeTimeout+idleTimeout)
