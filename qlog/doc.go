@@ -27,7 +27,7 @@
 // logs those that it receives.
 //
 // Names beyond the drafts': timer types ack_delay, pacing, progress_timeout, keep_alive,
-// key_discard, mtu_raise, original_id and close; the frames ack_frequency and immediate_ack
+// key_discard, mtu_raise, original_id, retired_id and close; the frames ack_frequency and immediate_ack
 // and the member min_ack_delay of parameters_set, in microseconds, for
 // draft-ietf-quic-ack-frequency; the member congestion_controller of recovery_parameters_set; loglevel:warning with events_dropped (see Dropped).
 package qlog

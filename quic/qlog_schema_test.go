@@ -69,7 +69,7 @@ var qlogTypes = map[string]string{
 	"ConnectionState":  "attempted|handshake_started|handshake_complete|closed|peer_validated|early_write|handshake_confirmed|closing|draining",
 	"StreamState":      "idle|open|closed|half_closed_local|half_closed_remote|ready|send|data_sent|reset_sent|reset_received|receive|size_known|data_read|reset_read|data_received|destroyed",
 	"MigrationState":   "probing_started|probing_abandoned|probing_successful|migration_started|migration_abandoned|migration_complete",
-	"TimerType":        "ack|pto|loss_timeout|path_validation|handshake_timeout|idle_timeout|ack_delay|pacing|progress_timeout|keep_alive|key_discard|mtu_raise|original_id|close",
+	"TimerType":        "ack|pto|loss_timeout|path_validation|handshake_timeout|idle_timeout|ack_delay|pacing|progress_timeout|keep_alive|key_discard|mtu_raise|original_id|retired_id|close",
 	"KeyType":          "server_initial_secret|client_initial_secret|server_handshake_secret|client_handshake_secret|server_0rtt_secret|client_0rtt_secret|server_1rtt_secret|client_1rtt_secret",
 	"ECNState":         "testing|unknown|failed|capable",
 	"TransportError":   "no_error|internal_error|connection_refused|flow_control_error|stream_limit_error|stream_state_error|final_size_error|frame_encoding_error|transport_parameter_error|connection_id_limit_error|protocol_violation|invalid_token|application_error|crypto_buffer_exceeded|key_update_error|aead_limit_reached|no_viable_path|unknown",

@@ -99,7 +99,7 @@ func TestRestartResetsSessions(t *testing.T) {
 				t.Errorf("%d of %d sessions are reset, by %d packets; want %d", resets, sessions, n, test.resets)
 			}
 			time.Sleep(time.Second)
-			if a, b := m.client.mux.Conns(), m.server.mux.Conns(); a+b != 0 {
+			if a, b := m.client.routed(), m.server.routed(); a+b != 0 {
 				t.Errorf("%d and %d sessions are still routed", a, b)
 			}
 		})

@@ -184,7 +184,8 @@ func (st *Stream) reset(code uint64) {
 
 // Destroy ends both sides abruptly. With an error, that is what the stream's calls
 // and its Error hook report; the peer is told its code if it is an *ApplicationError
-// or a *StreamError, else 0. A stream that is over stays as it is.
+// or a *StreamError, else 0. Of its hooks only Error and Close are called from now on. A stream that
+// is over stays as it is.
 func (st *Stream) Destroy(err error) {
 	s := st.s
 	var code uint64
@@ -203,6 +204,7 @@ func (st *Stream) Destroy(err error) {
 		return
 	}
 	st.closed = true
+	st.mute()
 	if err != nil && st.err == nil {
 		st.err, st.failed = err, true
 		st.fail(&st.writers, err)
@@ -213,6 +215,14 @@ func (st *Stream) Destroy(err error) {
 	}
 	st.reset(code)
 	st.stop(code)
+}
+
+// mute takes away the hooks of a stream that the program has given up, but for those of its end:
+// what giving it up brings about must not be told to a hook that gives it up again.
+func (st *Stream) mute() {
+	if x := st.x; x != nil {
+		x.hooks = StreamHooks{Error: x.hooks.Error, Close: x.hooks.Close}
+	}
 }
 
 // turnAway refuses a stream of the peer's that nobody has accepted.

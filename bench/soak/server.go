@@ -41,6 +41,7 @@ type server struct {
 	sessions atomic.Int64 // that are there
 	served   atomic.Int64 // requests
 	answers  atomic.Int64 // that are being made or wait for their request: a goroutine each
+	shaking  atomic.Int64 // handshakes under way, which take a goroutine of crypto/tls each
 	live     sync.Map     // the address of the client, by session
 	killed   struct{ processes, sessions int }
 	log      *os.File // what the processes say
@@ -50,8 +51,9 @@ type server struct {
 type figures struct {
 	rss         int // KiB
 	heap        int // KiB
-	goroutines  int // but for those that the next counts
+	goroutines  int // but for those that the next two count
 	answers     int // one goroutine each
+	handshakes  int // likewise
 	descriptors int
 }
 
@@ -126,7 +128,7 @@ func judge(list []figures, before, after figures) error {
 		}
 		grown("resident memory (KiB)", early.rss, late.rss, 16<<10)
 		grown("live heap (KiB)", early.heap, late.heap, 8<<10)
-		grown("goroutines", early.goroutines, late.goroutines, 500)
+		grown("goroutines", early.goroutines, late.goroutines, 100) // some 20 on a quiet machine; hooks and TLS have one more each while they run
 		grown("descriptors", early.descriptors, late.descriptors, 3)
 	} else {
 		errs = append(errs, errors.New("too few reports to judge by: a longer -for, or a shorter -report"))
@@ -164,6 +166,7 @@ func median(list []figures) (m figures) {
 	m.heap = at(func(f figures) int { return f.heap })
 	m.goroutines = at(func(f figures) int { return f.goroutines })
 	m.answers = at(func(f figures) int { return f.answers })
+	m.handshakes = at(func(f figures) int { return f.handshakes })
 	m.descriptors = at(func(f figures) int { return f.descriptors })
 	return m
 }
@@ -244,9 +247,12 @@ func (s *server) listen(ctx context.Context, o options) error {
 		Handler: func(session *quic.ServerSession) error {
 			s.sessions.Add(1)
 			s.live.Store(session, session.RemoteAddress())
+			s.shaking.Add(1)
+			shaken := sync.OnceFunc(func() { s.shaking.Add(-1) })
 			session.SetHooks(quic.SessionHooks{
 				Stream: func(st *quic.Stream) error { s.answers.Add(1); go s.answer(st); return nil },
-				Close:  func() { s.sessions.Add(-1); s.live.Delete(session) },
+				Secure: func() error { shaken(); return nil },
+				Close:  func() { shaken(); s.sessions.Add(-1); s.live.Delete(session) },
 			})
 			return nil
 		},
@@ -270,8 +276,8 @@ func (s *server) now() figures {
 	runtime.GC()
 	var m runtime.MemStats
 	runtime.ReadMemStats(&m)
-	f := figures{heap: int(m.HeapAlloc >> 10), answers: int(s.answers.Load())}
-	f.goroutines = runtime.NumGoroutine() - f.answers
+	f := figures{heap: int(m.HeapAlloc >> 10), answers: int(s.answers.Load()), handshakes: int(s.shaking.Load())}
+	f.goroutines = runtime.NumGoroutine() - f.answers - f.handshakes
 	if list, err := os.ReadDir("/proc/self/fd"); err == nil {
 		f.descriptors = len(list)
 	}
@@ -294,5 +300,5 @@ func (s *server) settled(ctx context.Context, before figures) figures {
 }
 
 func (f figures) String() string {
-	return fmt.Sprintf("%7d KiB resident %7d KiB heap %4d goroutines and %5d of answers %3d descriptors", f.rss, f.heap, f.goroutines, f.answers, f.descriptors)
+	return fmt.Sprintf("%7d KiB resident %7d KiB heap %4d goroutines beside %5d of answers and %4d of handshakes %3d descriptors", f.rss, f.heap, f.goroutines, f.answers, f.handshakes, f.descriptors)
 }

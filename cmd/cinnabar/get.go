@@ -60,8 +60,8 @@ type getCommand struct {
 // Help is shown below the flags.
 func (*getCommand) Help() string {
 	return `Several URLs go to standard output one after the other, and to files at once, over one session for each host.
-Files are written in place: what came of an answer that was cut off stays, the exit status tells, and -C - goes on from
-there. A password is sent to no other host that a redirect leads to.
+Files are written in place: what came of an answer that was cut off, or what the disk had room for, stays, the exit status
+tells, and -C - goes on from there. A log that cannot be written harms no answer, and is exit status 1. A password is sent to no other host that a redirect leads to.
 
 Exit status, as of curl: 0 all is well, 1 not https, 2 usage, 3 no URL, 6 no such host, 7 no connection, 18 the answer ended
 too early, 22 status 400 or more with -f, 23 cannot write, 26 cannot read, 28 too late, 33 cannot go on with a file,

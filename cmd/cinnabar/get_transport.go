@@ -28,7 +28,7 @@ type getTransport struct {
 	places  map[string]netip.Addr // where to look for a host and port
 	trace   func(string)          // may be nil
 
-	keylog   *os.File
+	keylog   *keylogFile
 	fallback *http.Transport
 
 	mu       sync.Mutex
@@ -53,9 +53,11 @@ func newTransport(c *getCommand, trace func(string)) (*getTransport, error) {
 		return nil, err
 	}
 	if c.Keylog != "" {
-		if t.keylog, err = os.OpenFile(c.Keylog, os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600); err != nil {
+		f, err := os.OpenFile(c.Keylog, os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
+		if err != nil {
 			return nil, fmt.Errorf("cannot write --keylog %s: %w", c.Keylog, reason(err))
 		}
+		t.keylog = &keylogFile{f: f}
 		config.KeyLogWriter = t.keylog
 	}
 	if c.Fallback {
@@ -167,7 +169,7 @@ func (t *getTransport) writeQlog(log io.Reader) error {
 		if err != nil {
 			t.mu.Lock()
 			defer t.mu.Unlock()
-			t.qlogErr = fmt.Errorf("cannot write --trace-qlog %s: %w", name, reason(err))
+			t.qlogErr = cmp.Or(t.qlogErr, fmt.Errorf("cannot write --trace-qlog %s: %w", name, reason(err)))
 		}
 	})
 	return nil
@@ -232,9 +234,37 @@ func (t *getTransport) finish(a *app) error {
 	}
 	err := t.finishQlogs(len(sessions))
 	if t.keylog != nil {
-		err = errors.Join(err, t.keylog.Close())
+		err = errors.Join(err, t.keylog.close(t.options.Keylog))
 	}
 	return err
+}
+
+// keylogFile is where the secrets go. A handshake would fail with the write of its secrets, so
+// that what cannot be written is told in the end instead.
+type keylogFile struct {
+	f *os.File
+
+	mu  sync.Mutex
+	err error
+}
+
+func (k *keylogFile) Write(line []byte) (int, error) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	if k.err == nil {
+		_, k.err = k.f.Write(line)
+	}
+	return len(line), nil
+}
+
+// close returns what the file could not take.
+func (k *keylogFile) close(name string) error {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	if err := errors.Join(k.err, k.f.Close()); err != nil {
+		return fmt.Errorf("cannot write --keylog %s: %w", name, reason(err))
+	}
+	return nil
 }
 
 // finishQlogs waits until the logs of so many sessions, or more, are written.

@@ -99,8 +99,8 @@ func (c *Client) deliver(resp *http.Response, to *Target, heads []byte) error {
 		err = errorf(Write, "cannot write %s: %w", to.Path, reason(closeErr))
 	}
 	var e *Error
-	if errors.As(err, &e) && e.Code != Write && to.Path != "" && !c.Include && !c.Compressed {
-		if info, statErr := os.Stat(to.Path); statErr == nil {
+	if errors.As(err, &e) && (e.Code != Write || to.wrote) && to.Path != "" && !c.Include && !c.Compressed {
+		if info, statErr := os.Stat(to.Path); statErr == nil && info.Mode().IsRegular() {
 			err = &Error{e.Code, fmt.Errorf("%w; %s has the %d bytes that came, and -C - goes on from there", e.Err, to.Path, info.Size())}
 		}
 	}
