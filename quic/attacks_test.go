@@ -85,7 +85,7 @@ func TestS52GoroutineCap(t *testing.T) {
 	besiege(t, 1<<20)
 	synctest.Test(t, func(t *testing.T) {
 		most := scaled(10_000)
-		m := newMemNet(t, udp.NetworkOptions{}, SocketOptions{}, ListenOptions{MaxStreamsBidi: most})
+		m := newMemNet(t, udp.NetworkOptions{}, SocketOptions{}, ListenOptions{MaxStreamsBidi: int64(most)})
 		defer m.close()
 		p := m.pair(ConnectOptions{})
 		gate, running := make(chan bool), make(chan bool, 2*most)
