@@ -63,7 +63,7 @@ func (x *attack) onServer(t *testing.T, hooked bool) {
 	if hooked {
 		o.Hooks.Stream = answerWithHooks
 	}
-	socket, err := quic.NewSocket(quic.SocketOptions{Endpoint: loopback.Endpoint, QLog: hooked})
+	socket, err := quic.NewSocket(quic.SocketOptions{Endpoint: loopback.Endpoint, QLog: hooked || logged})
 	must(t, err)
 	defer socket.Destroy(nil)
 	must(t, socket.Listen(ctx, quic.ListenOptions{ALPN: ALPN, TLS: serverTLS(), MaxStreamsUni: 16, Handler: func(q *quic.ServerSession) error {
@@ -146,7 +146,7 @@ func (x *attack) onClient(t *testing.T, hooked bool) {
 	socket, err := quic.Listen(ctx, "127.0.0.1:0", quic.ListenOptions{ALPN: ALPN, TLS: serverTLS(), MaxStreamsUni: 16})
 	must(t, err)
 	defer socket.Destroy(nil)
-	q, err := quic.Dial(ctx, socket.Address().String(), quic.ConnectOptions{ALPN: ALPN, TLS: clientTLS(), MaxStreamsUni: 100, QLog: hooked})
+	q, err := quic.Dial(ctx, socket.Address().String(), quic.ConnectOptions{ALPN: ALPN, TLS: clientTLS(), MaxStreamsUni: 100, QLog: hooked || logged})
 	must(t, err)
 	defer q.Destroy(nil)
 	victim, err := NewSession(&q.Session, scant)

@@ -1,6 +1,7 @@
 package http3
 
 import (
+	"os"
 	"runtime"
 	"strings"
 	"testing"
@@ -12,6 +13,7 @@ import (
 // requests of the session are answered, and so are those of other sessions. That no goroutine is left
 // is seen to when all tests have run. Half of the attacks are on a victim that writes a log.
 func besiege(t *testing.T, bound uint64, names ...string) {
+	siege(t, bound)
 	for _, name := range names {
 		role, rest, _ := strings.Cut(name, ": ")
 		table, run := serverAttacks, (*attack).onServer
@@ -22,12 +24,29 @@ func besiege(t *testing.T, bound uint64, names ...string) {
 		for victim, hooked := range victims {
 			t.Run(name+"/"+victim, func(t *testing.T) {
 				y := *x
-				y.steps = append([]step{framed(bound, hooked)}, x.steps...)
+				y.steps = append([]step{framed(bound, hooked || logged)}, x.steps...)
 				run(&y, t, hooked)
 			})
 		}
 	}
 }
+
+// siege makes an attack test of the rest of a test, and sees to what must hold when it is over, and both ends
+// are gone: no goroutine is left, and no more memory in use than before, but for the bound.
+func siege(t *testing.T, bound uint64) {
+	before := heapNow()
+	t.Cleanup(func() {
+		if left := leaked(); left != "" {
+			t.Errorf("goroutines are left:\n%s", left)
+		}
+		if n := heapNow(); n > before+bound {
+			t.Errorf("%d bytes more are in use, want %d at most", n-before, bound)
+		}
+	})
+}
+
+// logged makes every session under attack keep a log; without it, half of them do.
+var logged = os.Getenv("CINNABAR_ATTACK_QLOG") != ""
 
 func find(t *testing.T, table []attack, name string) *attack {
 	t.Helper()

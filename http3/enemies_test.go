@@ -64,6 +64,7 @@ func TestH06TableChurn(t *testing.T) {
 }
 
 func TestH07RapidReset(t *testing.T) {
+	siege(t, floodBound)
 	t.Run("session", sessionRapidReset)
 	t.Run("handlers", serverRapidReset)
 }
@@ -134,9 +135,13 @@ func TestH15ResponseAbuse(t *testing.T) {
 }
 
 // What there is of H-16 without WebTransport.
-func TestH16Capsules(t *testing.T) { t.Run("a capsule of 2^62-1 bytes", hugeCapsule) }
+func TestH16Capsules(t *testing.T) {
+	siege(t, smallBound)
+	t.Run("a capsule of 2^62-1 bytes", hugeCapsule)
+}
 
 func TestH17SlowBodies(t *testing.T) {
+	siege(t, floodBound)
 	t.Run("read deadline", readDeadline)
 	t.Run("write deadline", writeDeadline)
 	t.Run("a request that drips", serverReadTimeout)
@@ -145,6 +150,7 @@ func TestH17SlowBodies(t *testing.T) {
 
 // A handler sees which name TLS has been asked for beside that of the request, and can refuse (RFC 9110 §7.4).
 func TestH18NameAndAuthority(t *testing.T) {
+	siege(t, floodBound)
 	url, tr := newServer(t, &Server{Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if host, _, err := net.SplitHostPort(r.Host); err != nil || !strings.EqualFold(host, r.TLS.ServerName) {
 			w.WriteHeader(http.StatusMisdirectedRequest)
@@ -194,6 +200,7 @@ func TestH21CookieCrumbs(t *testing.T) {
 
 // A body that the handler does not read is stopped, and takes no more than a stream's window.
 func TestH22UnreadBody(t *testing.T) {
+	siege(t, floodBound)
 	url, tr := newServer(t, &Server{Handler: http.HandlerFunc(func(http.ResponseWriter, *http.Request) {})})
 	before := heapNow()
 	body := &countedZeros{left: 1 << 30}

@@ -23,6 +23,7 @@ func malformedCosts(t *testing.T) {
 	if err := a.victim.Err(); !errors.Is(err, &Error{ErrorCode: ExcessiveLoad, Session: true}) {
 		t.Errorf("the session ends with %v", err)
 	}
+	a.another()
 }
 
 // hasCome reports whether so many requests have come.
@@ -52,4 +53,5 @@ func requestsAfterGoAwayCost(t *testing.T) {
 	if err := a.victim.Err(); !errors.Is(err, &Error{ErrorCode: ExcessiveLoad, Session: true}) {
 		t.Errorf("the session ends with %v", err)
 	}
+	a.another()
 }

@@ -13,18 +13,8 @@ import (
 // Pushes that nobody accepts are under way, however whole they are: a server cannot fill a
 // client's memory with them.
 func TestPushesNobodyAccepts(t *testing.T) {
-	ctx := testContext(t)
-	socket, err := quic.Listen(ctx, "127.0.0.1:0", quic.ListenOptions{ALPN: ALPN, TLS: serverTLS(), MaxStreamsUni: 16})
-	must(t, err)
-	t.Cleanup(func() { socket.Destroy(nil) })
-	q, err := quic.Dial(ctx, socket.Address().String(), quic.ConnectOptions{ALPN: ALPN, TLS: clientTLS(), MaxStreamsUni: 50})
-	must(t, err)
-	t.Cleanup(func() { q.Destroy(nil) })
-	victim, err := NewSession(&q.Session, Options{})
-	must(t, err)
-	server, err := socket.Accept(ctx)
-	must(t, err)
-	a := &attacker{TB: t, ctx: ctx, q: &server.Session, victim: victim}
+	a := hostileServer(t, 50)
+	victim, ctx := a.victim, a.ctx
 	a.message = a.ask(false, "GET")
 	ctrl()(a)
 	push := func(id uint64) {
@@ -43,7 +33,7 @@ func TestPushesNobodyAccepts(t *testing.T) {
 		return len(victim.accepted)
 	}
 	eventually(t, func() bool { return waiting() == pushWindow })
-	eventually(t, func() bool { return len(q.Streams()) < pushWindow/2 }) // their streams are over, but for those that packets cut in two
+	eventually(t, func() bool { return len(victim.q.Streams()) < pushWindow/2 }) // their streams are over, but for those that packets cut in two
 	victim.mu.Lock()
 	limit, low := victim.pushes.limit, victim.pushes.low
 	victim.mu.Unlock()

@@ -44,17 +44,26 @@ func rawClient(t testing.TB, o Options, qo quic.ConnectOptions) *attacker {
 	q, err := quic.Dial(ctx, socket.Address().String(), qo)
 	must(t, err)
 	t.Cleanup(func() { q.Destroy(nil) })
-	return &attacker{TB: t, ctx: ctx, q: &q.Session, victim: <-sessions}
+	a := &attacker{TB: t, ctx: ctx, q: &q.Session, victim: <-sessions}
+	a.another = func() { // of use where o has hooks that answer
+		q, err := quic.Dial(ctx, socket.Address().String(), qo)
+		must(t, err)
+		defer q.Destroy(nil)
+		b := &attacker{TB: t, ctx: ctx, q: &q.Session, victim: <-sessions}
+		b.run(&attack{"another session", []step{whole(get())}, fine})
+	}
+	return a
 }
 
-// hostileServer is the other way round: the session with the client at the other end is the victim.
-func hostileServer(t testing.TB) *attacker {
+// hostileServer is the other way round: the session with the client at the other end, which allows so many
+// unidirectional streams, is the victim.
+func hostileServer(t testing.TB, streams int64) *attacker {
 	t.Helper()
 	ctx := testContext(t)
-	socket, err := quic.Listen(ctx, "127.0.0.1:0", quic.ListenOptions{ALPN: ALPN, TLS: serverTLS()})
+	socket, err := quic.Listen(ctx, "127.0.0.1:0", quic.ListenOptions{ALPN: ALPN, TLS: serverTLS(), MaxStreamsUni: 16})
 	must(t, err)
 	t.Cleanup(func() { socket.Destroy(nil) })
-	q, err := quic.Dial(ctx, socket.Address().String(), quic.ConnectOptions{ALPN: ALPN, TLS: clientTLS(), MaxStreamsUni: 10})
+	q, err := quic.Dial(ctx, socket.Address().String(), quic.ConnectOptions{ALPN: ALPN, TLS: clientTLS(), MaxStreamsUni: streams})
 	must(t, err)
 	t.Cleanup(func() { q.Destroy(nil) })
 	victim, err := NewSession(&q.Session, Options{})
@@ -222,7 +231,7 @@ func TestGoAwayOfServer(t *testing.T) {
 }
 
 func TestGoAwayAtClient(t *testing.T) {
-	a := hostileServer(t)
+	a := hostileServer(t, 10)
 	first, second := a.ask(false, "GET"), a.ask(false, "GET")
 	result := a.result
 	ctrl(frame(frameGoAway, num(4)))(a)
@@ -518,7 +527,7 @@ func TestAllAtOnce(t *testing.T) {
 
 // A peer that closes in order just behind a response has said all that the response needs.
 func TestOrderlyEndBehindBlock(t *testing.T) {
-	a := hostileServer(t)
+	a := hostileServer(t, 10)
 	a.q.SetErrorCodes(uint64(NoError), 0)
 	a.message = a.ask(false, "GET")
 	gate := make(chan bool)

@@ -9,16 +9,16 @@ import (
 	"testing"
 )
 
-// refused is a socket whose system tells it of unreachable peers, as some do for all peers of a socket: before every
+// deafConn is a socket whose system tells it of unreachable peers, as some do for all peers of a socket: before every
 // datagram that it reads stands such an error, and nobody at one address can be written to.
-type refused struct {
+type deafConn struct {
 	net.PacketConn
 	nobody netip.AddrPort
 	owed   atomic.Bool
 	told   atomic.Int64
 }
 
-func (r *refused) ReadFrom(b []byte) (int, net.Addr, error) {
+func (r *deafConn) ReadFrom(b []byte) (int, net.Addr, error) {
 	if r.owed.CompareAndSwap(true, false) {
 		r.told.Add(1)
 		return 0, nil, &net.OpError{Op: "read", Net: "udp", Err: syscall.ECONNREFUSED}
@@ -28,7 +28,7 @@ func (r *refused) ReadFrom(b []byte) (int, net.Addr, error) {
 	return n, from, err
 }
 
-func (r *refused) WriteTo(b []byte, to net.Addr) (int, error) {
+func (r *deafConn) WriteTo(b []byte, to net.Addr) (int, error) {
 	if a, ok := to.(*net.UDPAddr); ok && a.AddrPort() == r.nobody {
 		r.told.Add(1)
 		return 0, &net.OpError{Op: "write", Net: "udp", Err: syscall.ECONNREFUSED}
@@ -48,7 +48,7 @@ func TestS43Refused(t *testing.T) {
 		return c
 	}
 	gone := listen() // a client that is there, and that nothing reaches
-	r := &refused{PacketConn: listen(), nobody: gone.LocalAddr().(*net.UDPAddr).AddrPort()}
+	r := &deafConn{PacketConn: listen(), nobody: gone.LocalAddr().(*net.UDPAddr).AddrPort()}
 	socket, err := NewSocket(SocketOptions{PacketConn: r})
 	if err != nil {
 		t.Fatal(err)

@@ -11,6 +11,7 @@ import (
 	"io"
 	"net/netip"
 	"runtime/debug"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -254,8 +255,7 @@ func TestS30HostileLog(t *testing.T) {
 		})},
 		"parameters": {edit: editExtensions(func(ext uint16, body []byte) (uint16, []byte, bool) {
 			if ext == evil.ExtParams {
-				body = append(body, 0x40, 0x7b, 0x40, byte(len(hostile)-1))
-				body = append(body, hostile[:len(hostile)-1]...)
+				body = slices.Concat(body, []byte{0x40, 0x7b, 0x40, byte(len(hostile) - 1)}, []byte(hostile[:len(hostile)-1]))
 			}
 			return ext, body, true
 		})},
@@ -263,8 +263,11 @@ func TestS30HostileLog(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				var log io.Reader
-				m := newMemNet(t, udp.NetworkOptions{}, SocketOptions{QLog: true}, ListenOptions{Hooks: SessionHooks{
-					QLog: func(r io.Reader) error { log = r; return nil },
+				m := newMemNet(t, udp.NetworkOptions{}, SocketOptions{QLog: true}, ListenOptions{Handler: func(s *ServerSession) error {
+					if log == nil {
+						log = s.QLog()
+					}
+					return nil
 				}})
 				defer m.close()
 				e := newEvilEnd(t, m)
@@ -272,7 +275,7 @@ func TestS30HostileLog(t *testing.T) {
 				e.attackServer(run)
 				defer e.Close()
 				e.talk()
-				if e.Closed == nil {
+				if e.Done {
 					e.send(e.Say(wire.OneRTT, wire.Close{App: true, Code: 1, Reason: []byte(strings.Repeat(hostile, 4))}))
 				}
 				time.Sleep(time.Minute)
@@ -286,8 +289,8 @@ func TestS30HostileLog(t *testing.T) {
 				}
 				wantRecords(t, b)
 				m.net.SetFilter(nil)
-				if s, err := m.server.Accept(t.Context()); err == nil && s.Err() == nil {
-					t.Error("the session goes on")
+				if err := m.connect(ConnectOptions{}).Handshake(t.Context()); err != nil {
+					t.Errorf("another client: %v", err)
 				}
 			})
 		})

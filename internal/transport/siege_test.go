@@ -3,6 +3,7 @@ package transport
 import (
 	"bytes"
 	"encoding/json"
+	"net/netip"
 	"os"
 	"runtime"
 	"testing"
@@ -159,11 +160,15 @@ func (tc *testConn) survive(who string) {
 	tc.write(wire.OneRTT, wire.MaxStreamData{ID: st.ID(), Max: 1 << 20})
 	tc.send(st, "canary")
 	for range 40 {
+		tc.path = tc.conn.Path()
 		for f, p := tc.peek(); f != nil; f, p = tc.peek() {
 			p.seen++
 			switch f := f.(type) {
 			case wire.PathChallenge:
+				here := tc.path
+				tc.path = p.datagram.path
 				tc.write(wire.OneRTT, wire.PathResponse(f))
+				tc.path = here
 			case wire.Stream:
 				if f.ID == st.ID() && string(f.Data) == "canary" {
 					tc.answered(who, st)
@@ -175,6 +180,15 @@ func (tc *testConn) survive(who string) {
 		tc.advance(100 * time.Millisecond)
 	}
 	tc.Fatalf("%s: the canary does not come; closed %+v", who, tc.closed)
+}
+
+// forget leaves of the addresses only those in the rig's books that the connection still knows.
+func (tc *testConn) forget() {
+	heard, told := tc.heard, tc.told
+	tc.heard, tc.told = map[netip.AddrPort]int{}, map[netip.AddrPort]int{}
+	for _, p := range tc.conn.paths.list {
+		tc.heard[p.addr.Remote], tc.told[p.addr.Remote] = heard[p.addr.Remote], told[p.addr.Remote]
+	}
 }
 
 // answered lets the canary's stream end.
