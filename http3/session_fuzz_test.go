@@ -107,7 +107,11 @@ func wantSound(t *testing.T, name string, h, plain Headers, m *head) {
 			t.Fatalf("%s with field %v", name, f)
 		}
 	}
-	if len(plain) != len(h)-m.fields || parseTrailers(plain) != nil {
+	others := len(plain)
+	if name == "request" { // which alone may have it
+		plain = slices.DeleteFunc(slices.Clone(plain), func(f Field) bool { return f.Name == "te" })
+	}
+	if others != len(h)-m.fields || parseTrailers(plain) != nil {
 		t.Fatalf("%s %v: the other fields begin at %d", name, h, m.fields)
 	}
 	if name == "response" {
