@@ -64,10 +64,10 @@ func TestUnreadLog(t *testing.T) {
 func TestFullBacklog(t *testing.T) {
 	most := limits.Bound(t, "accept-backlog")
 	synctest.Test(t, func(t *testing.T) {
-		m := newMemNet(t, udp.NetworkOptions{}, SocketOptions{MaxConnectionsPerHost: 2 * most}, ListenOptions{})
+		m := newMemNet(t, udp.NetworkOptions{}, SocketOptions{MaxConnectionsPerHost: 2 * most}, ListenOptions{IdleTimeout: time.Hour})
 		defer m.close()
 		for i := range most + 1 {
-			err := m.connect(ConnectOptions{}).Handshake(t.Context())
+			err := m.connect(ConnectOptions{IdleTimeout: time.Hour}).Handshake(t.Context())
 			synctest.Wait() // the server's end is in the queue
 			if refused := err != nil; refused != (i == most) {
 				t.Fatalf("session %d: %v", i, err)
