@@ -17,7 +17,7 @@ import (
 
 const (
 	longest  = 400 * time.Millisecond // until a process is killed
-	patience = 5 * handshakeTimeout   // until all of its sessions must be gone
+	patience = 10 * handshakeTimeout  // until all of its sessions must be gone
 )
 
 // toll is what became of the sessions of one role.
@@ -56,10 +56,11 @@ func (t *toll) end(s *quic.Session, killed time.Time, shaking bool) {
 	select {
 	case <-s.Closed():
 	case <-time.After(patience):
-		s.Destroy(nil)
+		defer s.Destroy(nil)
 		t.mu.Lock()
 		defer t.mu.Unlock()
-		t.odd = append(t.odd, fmt.Errorf("a session is still there %v after its peer was killed", patience))
+		t.odd = append(t.odd, fmt.Errorf("a session is still there %v after its peer was killed: in the handshake then %v, complete now %v, closing %v, %d streams, %+v",
+			patience, shaking, s.HandshakeComplete(), s.Closing(), len(s.Streams()), s.Stats()))
 		return
 	}
 	t.mu.Lock()
@@ -78,7 +79,7 @@ func (t *toll) end(s *quic.Session, killed time.Time, shaking bool) {
 		return // which came late because it was not wanted before
 	case shaking && errors.As(err, new(*quic.TransportError)):
 		t.ended["error, in a handshake with two servers"]++
-	case err == nil || errors.As(err, &closed) && closed.ErrorCode == 0 && s.Closing():
+	case err == nil || errors.As(err, &closed) && closed.ErrorCode == 0:
 		t.ended["close that was under way"]++
 	default:
 		t.odd = append(t.odd, fmt.Errorf("a session ends with %w", err))
@@ -272,7 +273,7 @@ func killServers(ctx context.Context, o options, t *toll) (end func(), err error
 		stop()
 		mu.Lock()
 		for _, s := range sessions {
-			s.Close()
+			s.CloseWithError(0, "")
 		}
 		mu.Unlock()
 		uses.Wait()

@@ -32,6 +32,8 @@ const (
 	idleTimeout = 10 * time.Second
 	// A handshake may take longer: there may be a thousand at a time, on few cores.
 	handshakeTimeout = 30 * time.Second
+	// patience is how long sessions may be there that nobody is behind any more.
+	patience = handshakeTimeout + 3*idleTimeout
 )
 
 // server is what is soaked.
@@ -41,7 +43,7 @@ type server struct {
 	sessions atomic.Int64 // that are there
 	served   atomic.Int64 // requests
 	answers  atomic.Int64 // that are being made or wait for their request: a goroutine each
-	shaking  atomic.Int64 // handshakes under way, which take a goroutine of crypto/tls each
+	shaking  atomic.Int64 // handshakes under way: one goroutine of crypto/tls each, and one that feeds it if there is something to feed
 	live     sync.Map     // the address of the client, by session
 	killed   struct{ processes, sessions int }
 	log      *os.File // what the processes say
@@ -53,7 +55,7 @@ type figures struct {
 	heap        int // KiB
 	goroutines  int // but for those that the next two count
 	answers     int // one goroutine each
-	handshakes  int // likewise
+	handshakes  int // up to two each
 	descriptors int
 }
 
@@ -80,7 +82,7 @@ func soak(ctx context.Context, o options) error {
 		return err
 	}
 	fmt.Printf("%d processes were killed in the middle of %d sessions; waiting for what they left\n", s.killed.processes, s.killed.sessions)
-	for end := time.Now().Add(3 * idleTimeout); s.sessions.Load() > 0 && time.Now().Before(end); {
+	for end := time.Now().Add(patience); s.sessions.Load() > 0 && time.Now().Before(end); {
 		wait(ctx, 100*time.Millisecond)
 	}
 	left := s.sessions.Load()
@@ -107,7 +109,7 @@ func warm(ctx context.Context) error {
 
 func leftSessions(n int64) error {
 	if n > 0 {
-		return fmt.Errorf("%d sessions are still there, %v after the last client", n, 3*idleTimeout)
+		return fmt.Errorf("%d sessions are still there, %v after the last client", n, patience)
 	}
 	return nil
 }
@@ -277,7 +279,7 @@ func (s *server) now() figures {
 	var m runtime.MemStats
 	runtime.ReadMemStats(&m)
 	f := figures{heap: int(m.HeapAlloc >> 10), answers: int(s.answers.Load()), handshakes: int(s.shaking.Load())}
-	f.goroutines = runtime.NumGoroutine() - f.answers - f.handshakes
+	f.goroutines = max(0, runtime.NumGoroutine()-f.answers-2*f.handshakes)
 	if list, err := os.ReadDir("/proc/self/fd"); err == nil {
 		f.descriptors = len(list)
 	}
