@@ -93,6 +93,9 @@ func short(b []byte) []byte {
 }
 
 func (a *ear) frame(s *Session, f wire.Frame, pkt []byte, to netip.AddrPort) {
+	if s.Peer != nil {
+		a.wanted(s, f)
+	}
 	switch f := f.(type) {
 	case wire.MaxData:
 		a.maxData = max(a.maxData, f.Max)
@@ -105,25 +108,32 @@ func (a *ear) frame(s *Session, f wire.Frame, pkt []byte, to netip.AddrPort) {
 		a.use(s, f.ID, f.Offset+int64(len(f.Data)))
 	case wire.ResetStream:
 		a.use(s, f.ID, f.FinalSize)
-	case wire.Datagram:
-		if most := s.Peer.End.setup.Config.Params.MaxDatagramFrame; int64(len(f.Append(nil))) > most {
-			s.End.world.Fail("%s: a DATAGRAM frame with %d bytes, but the peer takes frames of %d", s.name(), len(f.Data), most)
-		}
-	case wire.AckFrequency:
-		p := s.Peer.End.setup.Config.Params
-		if d := time.Duration(f.MaxDelay) * time.Microsecond; !p.HasMinAckDelay || d < p.MinAckDelay {
-			s.End.world.Fail("%s: asks for %v of a peer whose min_ack_delay is %v (%v)", s.name(), f, p.MinAckDelay, p.HasMinAckDelay)
-		}
-	case wire.ImmediateAck:
-		if !s.Peer.End.setup.Config.Params.HasMinAckDelay {
-			s.End.world.Fail("%s: asks for an ACK at once, which the peer does not know", s.name())
-		}
 	case wire.PathChallenge:
 		a.challenges[f.Data] = to
 		s.guard.probes += wire.MinInitialSize // few, and the window is another path's
 	case wire.PathResponse:
 		key := fingerprint(pkt)
 		s.End.world.answers[key] = append(s.End.world.answers[key], f.Data)
+	}
+}
+
+// wanted checks that the peer takes frames like this one. A server whose client was gone before
+// it had come has no peer, and may still say that it wants fewer acknowledgements.
+func (a *ear) wanted(s *Session, f wire.Frame) {
+	p := s.Peer.End.setup.Config.Params
+	switch f := f.(type) {
+	case wire.Datagram:
+		if most := p.MaxDatagramFrame; int64(len(f.Append(nil))) > most {
+			s.End.world.Fail("%s: a DATAGRAM frame with %d bytes, but the peer takes frames of %d", s.name(), len(f.Data), most)
+		}
+	case wire.AckFrequency:
+		if d := time.Duration(f.MaxDelay) * time.Microsecond; !p.HasMinAckDelay || d < p.MinAckDelay {
+			s.End.world.Fail("%s: asks for %v of a peer whose min_ack_delay is %v (%v)", s.name(), f, p.MinAckDelay, p.HasMinAckDelay)
+		}
+	case wire.ImmediateAck:
+		if !p.HasMinAckDelay {
+			s.End.world.Fail("%s: asks for an ACK at once, which the peer does not know", s.name())
+		}
 	}
 }
 

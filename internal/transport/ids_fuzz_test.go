@@ -105,6 +105,7 @@ func (s *idStory) op(op byte, n int64) {
 
 // offends notes whether a frame is at odds with an earlier one.
 func (s *idStory) offends(f wire.NewConnectionID) {
+	s.bad = s.bad || f.Seq == 0 // a server has given that a token, which was another
 	for seq, id := range s.theirs {
 		s.bad = s.bad || (seq == f.Seq) != (id == f.ID)
 	}
