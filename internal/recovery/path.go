@@ -91,7 +91,7 @@ func (l *Loss) RetryRestart(now mono.Time) {
 // the new epoch, as path probes, begin to count.
 func (l *Loss) ResetPath(now mono.Time, epoch uint16, c congestion.Controller) {
 	l.epoch, l.controller = epoch, c
-	l.rtt.init(l.config.InitialRTT)
+	l.rtt.init(l.initialRTT)
 	l.ecn = ecn{}
 	l.inFlight = 0
 	for _, s := range l.spaces {
@@ -115,7 +115,7 @@ func (l *Loss) ResetPath(now mono.Time, epoch uint16, c congestion.Controller) {
 	l.ptoCount = 0
 	l.idleFrom = now
 	l.owed = 0
-	l.pacer.Init(now, l.config.MaxDatagram)
+	l.pacer.Init(now, l.datagram)
 	l.updatePacer()
 }
 
@@ -159,7 +159,7 @@ func (l *Loss) SetAppLimited(limited bool) { l.appLimited = limited }
 
 // SetMaxDatagram says how large datagrams may be from now on, in bytes.
 func (l *Loss) SetMaxDatagram(n int) {
-	l.config.MaxDatagram = n
+	l.datagram = n
 	l.controller.SetMaxDatagram(n)
 	l.Pacer().SetMaxDatagram(n)
 	l.updatePacer()

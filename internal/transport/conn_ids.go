@@ -10,9 +10,10 @@ import (
 
 // ids is the connection IDs of both ends (RFC 9000 §5.1).
 type ids struct {
-	original wire.ConnectionID // DCID of the client's first packet; on a server after a Retry, of the second attempt
-	retry    wire.ConnectionID // client: the SCID of the Retry
-	retried  bool
+	original  wire.ConnectionID // DCID of the client's first packet; on a server after a Retry, of the second attempt
+	retry     wire.ConnectionID // client: the SCID of the Retry
+	retried   bool
+	peerFixed bool // the peer's handshake ID is the one it chose itself
 
 	local     []localID // ours, that the peer may use
 	localNext int64
@@ -23,7 +24,6 @@ type ids struct {
 	peer          wire.ConnectionID // the peer's in the handshake
 	remote        []remoteID        // the peer's, that we may use; the first belongs to the active path
 	retirePriorTo int64
-	peerFixed     bool // the peer's handshake ID is the one it chose itself
 	retire        []retirement
 	retired       ranges.Set // sequence numbers of the peer's IDs that we gave up: they do not come back
 }

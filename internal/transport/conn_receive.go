@@ -118,7 +118,9 @@ func (c *Conn) receiveLong(now mono.Time, d *dgram.Datagram, pkt []byte, h *wire
 		opener = c.initialOpener(h.Version)
 	case wire.Handshake:
 		sp = recovery.Handshake
-		opener = c.hs.spaces[sp].opener
+		if s := c.hs.spaces[sp]; s != nil {
+			opener = s.opener
+		}
 	case wire.ZeroRTT:
 		opener = c.hs.earlyIn
 	}
@@ -173,11 +175,12 @@ func (c *Conn) acceptsLong(h *wire.LongHeader, datagram int, replayed bool) bool
 
 // keysMayCome reports whether keys for the packet type are still to be expected.
 func (c *Conn) keysMayCome(t wire.PacketType) bool {
+	s := c.hs.spaces[recovery.Handshake]
 	switch t {
 	case wire.Handshake:
-		return !c.hs.spaces[recovery.Handshake].gone
+		return s == nil || !s.gone
 	case wire.ZeroRTT:
-		return c.server && c.hs.spaces[recovery.Handshake].sealer == nil
+		return c.server && (s == nil || s.sealer == nil)
 	}
 	return false
 }
