@@ -16,7 +16,6 @@ import (
 // After Ack, Advance and RetryRestart the caller pulls what was decided with
 // NextFate until that returns false.
 type Loss struct {
-	server     bool
 	initialRTT time.Duration
 	datagram   int            // bytes of the largest
 	spaces     [Spaces]*space // Handshake is nil before Open, all but App are after AppOnly
@@ -44,6 +43,7 @@ type Loss struct {
 	firstSent    mono.Time // when the first packet left; Never before
 	latestSent   mono.Time
 
+	server     bool
 	confirmed  bool // handshake confirmed (RFC 9001 §4.1.2)
 	validated  bool // client: the server has validated our address
 	blocked    bool // server: at the anti-amplification limit

@@ -89,6 +89,7 @@ func (c *Conn) enterGone(now mono.Time, reason *CloseReason) {
 	if c.life.state != gone {
 		c.life.state = gone
 		c.life.until = mono.Never
+		c.eraseKeys()
 		if c.qlog != nil {
 			c.qlog.at(now)
 			c.qlog.setState("closed")

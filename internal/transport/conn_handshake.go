@@ -19,11 +19,11 @@ type handshake struct {
 	earlyIn  *protect.Opener // server: 0-RTT
 	token    []byte          // client: goes into every Initial
 	deadline mono.Time       // of the whole handshake
-	paused   bool            // user code is running; the deadline waits
 	patience mono.Time       // acknowledgements wait for TLS until then; 0: they do not
+	paused   bool            // user code is running; the deadline waits
 	heard    bool            // client: a packet of the server's was processed
+	held     bool            // client: Begin is still to come
 	versions versions
-	held     bool // client: Begin is still to come
 }
 
 // space is the Initial or the Handshake packet number space.
@@ -150,6 +150,22 @@ func initialKeys(version uint32, dcid wire.ConnectionID, server bool) (*protect.
 func (s *space) eraseKeys() {
 	erase(s.opener, s.sealer)
 	s.opener, s.sealer = nil, nil
+}
+
+// eraseKeys overwrites what keys there are, when nothing is to be sent or read any more.
+func (c *Conn) eraseKeys() {
+	c.oneRTT.Erase()
+	if c.hs == nil {
+		return
+	}
+	for _, s := range c.hs.spaces {
+		if s != nil {
+			s.eraseKeys()
+		}
+	}
+	erase(c.hs.earlyIn, c.hs.early)
+	erase(c.hs.versions.other, nil)
+	c.hs.earlyIn, c.hs.early, c.hs.versions.other = nil, nil, nil
 }
 
 // erase overwrites the keys of one level, of which there may be none.

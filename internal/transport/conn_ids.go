@@ -182,7 +182,7 @@ func (s *ids) onNew(c *Conn, p *received, f wire.NewConnectionID) *wire.Error {
 	for i := range s.remote {
 		r := &s.remote[i]
 		switch sameSeq, sameID := r.seq == f.Seq, r.id == f.ID; {
-		case sameSeq && sameID && (!r.hasToken || r.token == f.Token):
+		case sameSeq && sameID && (!r.hasToken || r.token.Equal(f.Token)):
 			known = true
 		case sameSeq || sameID:
 			return frameError(wire.ProtocolViolation, t, "connection ID, sequence number and token do not belong together")

@@ -2,6 +2,7 @@ package transport
 
 import (
 	"bytes"
+	"crypto/subtle"
 
 	"github.com/cinnabar-quic/cinnabar/internal/dgram"
 	"github.com/cinnabar-quic/cinnabar/internal/mono"
@@ -357,7 +358,7 @@ func (c *Conn) receiveRetry(now mono.Time, pkt []byte, h *wire.LongHeader) {
 	if !ignore {
 		original := c.ids.original
 		tag := protect.RetryTag(h.Version, &original, pkt[:len(pkt)-16])
-		ignore = string(tag[:]) != string(pkt[len(pkt)-16:])
+		ignore = subtle.ConstantTimeCompare(tag[:], pkt[len(pkt)-16:]) == 0
 	}
 	if ignore {
 		c.ignore(pkt, dropInvalid, "Retry out of place")
