@@ -22,12 +22,13 @@ type Conn struct {
 	// Value is the owner's: the connection does not look at it.
 	Value any
 
-	cfg     *Config
-	server  bool
-	keepUni bool   // KeepUnidirectional was called
-	settles uint16 // calls of settle: each is for one datagram at most
-	version uint32 // of packets that we send; in the end the Negotiated Version
-	chosen  uint32 // of the client's first flight
+	cfg        *Config
+	server     bool
+	keepUni    bool   // KeepUnidirectional was called
+	settles    uint16 // calls of settle: each is for one datagram at most
+	version    uint32 // of packets that we send; in the end the Negotiated Version
+	chosen     uint32 // of the client's first flight
+	ackOnlyRun int32  // packets sent in a row that ask for no ACK
 
 	life    life
 	noError uint64     // the application's code for an end in order
@@ -65,7 +66,6 @@ type Conn struct {
 	confirmed        bool // handshake confirmed
 	spin             bool
 	marking          dgram.ECN // of the datagram being written
-	ackOnlyRun       int
 	ackFrequencySeen int64     // sequence number of the latest ACK_FREQUENCY; -1: none
 	paceUntil        mono.Time // the pacer holds data back until then
 
