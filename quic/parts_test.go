@@ -165,7 +165,7 @@ func TestForbiddenMessages(t *testing.T) {
 		{&server.Session, transport.LevelApp, 4, 0x10a},
 		{&server.Session, transport.LevelApp, 24, 0x10a},
 	} {
-		err := test.s.checkMessages(test.level, message(test.kind))
+		err := test.s.checkMessages(test.s.scanner(test.level), test.level, message(test.kind))
 		if err == nil && test.want != 0 || err != nil && err.Code != test.want {
 			t.Errorf("level %d, message %d: %v, want %v", test.level, test.kind, err, test.want)
 		}

@@ -35,7 +35,6 @@ type tlsRunner struct {
 
 	// Under the session's lock.
 	queue   []tlsInput
-	hello   []byte // server: the client's first message, until it is whole
 	running bool
 	stopped bool
 	until   mono.Time // end of the time that a user callback may take
@@ -62,7 +61,8 @@ type tlsRunner struct {
 	insisted     bool             // it has been looked at before that, and is good
 	authErr      error            // what came of it
 	out          []transport.TLSEvent
-	data         []byte // of out, pooled
+	room         *eventRoom // what out and its data are in
+	used         int        // bytes of it
 	state        *tls.ConnectionState
 }
 
@@ -81,67 +81,90 @@ func (r *tlsRunner) deadline() mono.Time { return min(r.until, r.dropAt) }
 
 // tlsInput takes handshake bytes from the machine.
 func (s *Session) tlsInput(t mono.Time, level transport.Level, data []byte) {
-	if err := s.checkMessages(level, data); err != nil {
+	var err *wire.Error
+	if v := s.server; v != nil && !v.greeted && level == transport.LevelInitial {
+		data, err = v.greet(data)
+	}
+	if err == nil {
+		err = s.checkMessages(s.scanner(level), level, data)
+	}
+	if err != nil {
 		s.conn.Handshake(t, transport.TLSEvent{Kind: transport.TLSError, Err: err})
 		return
 	}
 	r := s.tls
-	if r == nil || r.stopped {
+	if r == nil || r.stopped || len(data) == 0 {
 		return
-	}
-	if s.server != nil && level == transport.LevelInitial && r.conn == nil && !r.running {
-		// A tls.QUICConn costs far more than a few bytes, so it is made when the
-		// client's first message is whole.
-		if r.hello == nil {
-			r.hello = data
-		} else {
-			r.hello = append(r.hello, data...)
-		}
-		if !wholeMessage(r.hello) {
-			return
-		}
-		data, r.hello = r.hello, nil
-		s.server.offered = offeredStreams(data)
-		if s.server.listener.opts.Handler != nil {
-			s.server.queued = true
-			s.after |= afterHandler
-		}
 	}
 	r.queue = append(r.queue, tlsInput{level: level, data: data})
 	s.conn.AwaitTLS(t, true)
 	r.start()
 }
 
-// checkMessages looks at the types of handshake messages before TLS does, because
-// it reports some that are forbidden with another alert than RFC 9001 §6 and §4.4 ask for.
-func (s *Session) checkMessages(level transport.Level, data []byte) *wire.Error {
+// greet collects the client's first message. The handshake engine costs far more than a few
+// bytes, so it is made when that is whole, and greet then returns it.
+func (v *ServerSession) greet(data []byte) ([]byte, *wire.Error) {
+	if v.hello != nil {
+		data = append(v.hello, data...)
+	}
+	v.hello = data
+	if !wholeMessage(data) {
+		return nil, v.checkMessages(new(messageScanner), transport.LevelInitial, data)
+	}
+	v.hello, v.greeted = nil, true
+	v.tls = newTLSRunner(&v.Session)
+	v.tls.config = v.listener.tlsFor(v.conn.FirstVersion())
+	v.tls.serve(v.listener)
+	v.offered = offeredStreams(data)
+	if v.listener.opts.Handler != nil {
+		v.queued = true
+		v.after |= afterHandler
+	}
+	return data, nil
+}
+
+// scanner returns what has followed the messages of a level, nil if they are of no use.
+func (s *Session) scanner(level transport.Level) *messageScanner {
+	switch {
+	case level == transport.LevelApp:
+		return &s.lateScan
+	case s.tls == nil:
+		return nil
+	}
+	return &s.tls.scan[min(level, 1)]
+}
+
+// checkMessages looks at handshake messages before TLS does, because it reports some that are
+// forbidden with another alert than RFC 9001 §6, §4.4 and §4.6.1 ask for, and is not there for all.
+func (s *Session) checkMessages(scan *messageScanner, level transport.Level, data []byte) *wire.Error {
 	const (
 		newSessionTicket   = 4
 		certificateRequest = 13
 		keyUpdate          = 24
 	)
-	scan := &s.lateScan
-	if level != transport.LevelApp {
-		if s.tls == nil {
-			return nil
-		}
-		scan = &s.tls.scan[min(level, 1)]
-	}
 	unexpected := &wire.Error{Code: wire.CryptoError(alertUnexpectedMessage), Frame: wire.FrameCrypto, Reason: "unexpected handshake message"}
-	for {
+	violation := func(reason string) *wire.Error {
+		return &wire.Error{Code: wire.ProtocolViolation, Frame: wire.FrameCrypto, Reason: reason}
+	}
+	for scan != nil {
 		kind, ok := scan.next(&data)
 		switch {
+		case scan.oddTicket:
+			return violation("ticket for early data of a size that is not 0xffffffff")
 		case !ok:
 			return nil
 		case kind == keyUpdate:
 			return unexpected
 		case level != transport.LevelApp:
 		case s.client != nil && kind == certificateRequest:
-			return &wire.Error{Code: wire.ProtocolViolation, Frame: wire.FrameCrypto, Reason: "certificate requested after the handshake"}
+			return violation("certificate requested after the handshake")
 		case s.client == nil || kind != newSessionTicket:
 			return unexpected
+		default:
+			scan.watchTicket()
 		}
 	}
+	return nil
 }
 
 const alertUnexpectedMessage = 10
@@ -251,6 +274,9 @@ func (s *Session) ticketsServe() bool { return s.client != nil && s.secure }
 
 // tlsStop drops the engine.
 func (s *Session) tlsStop() {
+	if v := s.server; v != nil {
+		v.hello, v.greeted = nil, true
+	}
 	r := s.tls
 	if r == nil {
 		return
@@ -260,7 +286,6 @@ func (s *Session) tlsStop() {
 	if !s.ticketsServe() {
 		r.queue = nil
 	}
-	r.hello = nil
 	if r.cancel != nil {
 		r.cancel()
 	}
@@ -403,9 +428,7 @@ func (r *tlsRunner) feed(in []tlsInput) {
 // packets that wait for that key must not be given up before.
 func (r *tlsRunner) collect() {
 	done := false
-	if r.out == nil {
-		r.out = make([]transport.TLSEvent, 0, 12) // a server's flight, with its keys
-	}
+	r.enter()
 	for {
 		e := r.conn.NextEvent()
 		out := transport.TLSEvent{Level: transport.Level(e.Level), Suite: e.Suite}
@@ -458,34 +481,46 @@ func (r *tlsRunner) collect() {
 	}
 }
 
-// eventBytes is room for what comes out of an engine at a time, most often: a server's
-// flight with a short chain of certificates, and secrets.
-const eventBytes = 4096
+// eventRoom is for what comes out of an engine at a time, most often: a server's flight with
+// a short chain of certificates, and secrets.
+type eventRoom struct {
+	events [12]transport.TLSEvent
+	bytes  [4096]byte
+}
 
-// eventBuffers are pooled because an engine needs one only while it is fed.
-var eventBuffers = sync.Pool{New: func() any { return new([eventBytes]byte) }}
+// eventRooms are pooled because an engine needs one only while it is fed.
+var eventRooms = sync.Pool{New: func() any { return new(eventRoom) }}
+
+// enter makes room for events.
+func (r *tlsRunner) enter() {
+	if r.room == nil {
+		r.room, r.used = eventRooms.Get().(*eventRoom), 0
+		r.out = append(r.room.events[:0], r.out...)
+	}
+}
 
 // keep copies what an event has lent, until the event is delivered.
 func (r *tlsRunner) keep(b []byte) []byte {
-	if len(r.data)+len(b) > eventBytes {
+	if r.used+len(b) > len(r.room.bytes) {
 		return bytes.Clone(b)
 	}
-	if r.data == nil {
-		r.data = eventBuffers.Get().(*[eventBytes]byte)[:0]
-	}
-	at := len(r.data)
-	r.data = append(r.data, b...)
-	return r.data[at:len(r.data):len(r.data)]
+	at := r.used
+	r.used += copy(r.room.bytes[at:], b)
+	return r.room.bytes[at:r.used:r.used]
 }
 
-// emptied forgets the events, which are delivered.
+// emptied forgets the events, which are delivered, and overwrites the secrets in them.
 func (r *tlsRunner) emptied() {
-	clear(r.out)
-	r.out = r.out[:0]
-	if r.data != nil {
-		clear(r.data) // there are secrets in it
-		eventBuffers.Put((*[eventBytes]byte)(r.data[:eventBytes]))
-		r.data = nil
+	for _, e := range r.out {
+		if e.Kind == transport.TLSReadSecret || e.Kind == transport.TLSWriteSecret {
+			clear(e.Data)
+		}
+	}
+	r.out = nil
+	if r.room != nil {
+		*r.room = eventRoom{}
+		eventRooms.Put(r.room)
+		r.room = nil
 	}
 }
 
@@ -526,51 +561,4 @@ func (r *tlsRunner) pause(on bool) {
 	}
 	s.conn.PauseHandshakeDeadline(t, on)
 	s.unlock(flushNow)
-}
-
-// messageScanner finds the starts of TLS handshake messages in a stream of them:
-// a type, a length of three bytes, and so many bytes (RFC 8446 §4).
-type messageScanner struct {
-	left int32 // bytes of the current message still to come
-	head int8  // bytes of the next header seen
-	size int32 // its length so far
-	kind byte  // its type
-}
-
-// next returns the type of the next message whose header ends in data, and moves on.
-func (m *messageScanner) next(data *[]byte) (kind byte, ok bool) {
-	b := *data
-	for len(b) > 0 {
-		if m.left > 0 {
-			n := min(int(m.left), len(b))
-			m.left -= int32(n)
-			b = b[n:]
-			continue
-		}
-		if m.head == 0 {
-			m.kind, m.size = b[0], 0
-		} else {
-			m.size = m.size<<8 | int32(b[0])
-		}
-		m.head++
-		b = b[1:]
-		if m.head == 4 {
-			m.head, m.left = 0, m.size
-			*data = b
-			return m.kind, true
-		}
-	}
-	*data = nil
-	return 0, false
-}
-
-// wholeMessage reports whether b holds a whole handshake message, or what can
-// never become one that TLS takes.
-func wholeMessage(b []byte) bool {
-	const most = 64 << 10
-	if len(b) < 4 {
-		return false
-	}
-	size := int(b[1])<<16 | int(b[2])<<8 | int(b[3])
-	return size > most || len(b) >= 4+size
 }

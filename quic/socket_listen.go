@@ -199,9 +199,6 @@ func (s *Socket) admit(t mono.Time, e *Endpoint, d *dgram.Datagram, reply *dgram
 	v.Session.init(s, e, c, &l.session, l.opts.Hooks)
 	v.Session.server = v
 	v.host = host
-	v.tls = newTLSRunner(&v.Session)
-	v.tls.config = l.tlsFor(c.FirstVersion())
-	v.tls.serve(l)
 	v.held, v.proven = true, proven
 	s.tally(v, 1)
 	s.counts.serverSessions++

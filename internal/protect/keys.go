@@ -73,23 +73,30 @@ func (s *suite) extract(secret, salt []byte) []byte {
 	return prk
 }
 
-// expand is HKDF-Expand-Label of TLS 1.3 with an empty context (RFC 9001 §5.1), for
+// expand is expandInto for n bytes in memory of their own.
+func (s *suite) expand(secret []byte, label string, n int) []byte {
+	out := make([]byte, n)
+	s.expandInto(out, secret, label)
+	return out
+}
+
+// expandInto is HKDF-Expand-Label of TLS 1.3 with an empty context (RFC 9001 §5.1), for
 // up to one hash of output. That is one HMAC (RFC 5869 §2.3), written out here because
 // a handshake needs sixty of them and crypto/hkdf allocates ten objects for each.
-func (s *suite) expand(secret []byte, label string, n int) []byte {
+func (s *suite) expandInto(out, secret []byte, label string) {
 	var key, msg [maxBlock]byte
-	if len(secret) > s.block || n > s.size {
+	if len(secret) > s.block || len(out) > s.size {
 		panic("BUG: HKDF-Expand of a size that TLS 1.3 does not have")
 	}
-	info := binary.BigEndian.AppendUint16(msg[:0], uint16(n))
+	info := binary.BigEndian.AppendUint16(msg[:0], uint16(len(out)))
 	info = append(info, byte(len("tls13 ")+len(label)))
 	info = append(info, "tls13 "...)
 	info = append(info, label...)
 	info = append(info, 0, 1) // no context; the first block of output
 	copy(key[:], secret)
 	inner := s.padded(&key, 0x36, info)
-	out := s.padded(&key, 0x5c, inner[:s.size])
-	return append([]byte(nil), out[:n]...)
+	sum := s.padded(&key, 0x5c, inner[:s.size])
+	copy(out, sum[:])
 }
 
 // maxBlock is the largest block of the suites' hashes.
@@ -120,23 +127,41 @@ func (s *suite) nextSecret(secret []byte) []byte { return s.expand(secret, s.ver
 type packetKey struct {
 	aead  cipher.AEAD
 	iv    uint64 // the last eight bytes
-	nonce [12]byte
+	nonce [nonceLen]byte
 }
 
-func (k *packetKey) init(s *suite, secret []byte) error {
-	key := s.expand(secret, s.version.key, s.keyLen)
+// init makes the key of a traffic secret.
+func (k *packetKey) init(s *suite, secret []byte) {
+	var key [maxKey]byte
+	var iv [nonceLen]byte
+	s.expandInto(key[:s.keyLen], secret, s.version.key)
+	s.expandInto(iv[:], secret, s.version.iv)
+	k.set(s, key[:s.keyLen], &iv)
+	clear(key[:])
+}
+
+// set makes the cipher of a key, which it does not keep, and an IV.
+func (k *packetKey) set(s *suite, key []byte, iv *[nonceLen]byte) {
 	var err error
 	if s.chacha {
 		k.aead, err = chacha20poly1305.New(key)
 	} else {
-		var block cipher.Block
-		if block, err = aes.NewCipher(key); err == nil {
-			k.aead, err = cipher.NewGCM(block)
-		}
+		k.aead, err = cipher.NewGCM(newBlock(key))
 	}
-	copy(k.nonce[:], s.expand(secret, s.version.iv, len(k.nonce)))
-	k.iv = binary.BigEndian.Uint64(k.nonce[4:])
-	return err
+	if err != nil {
+		panic("BUG: packet key: " + err.Error())
+	}
+	k.nonce = *iv
+	k.iv = binary.BigEndian.Uint64(iv[4:])
+}
+
+// newBlock returns AES for a key of a suite's length.
+func newBlock(key []byte) cipher.Block {
+	b, err := aes.NewCipher(key)
+	if err != nil {
+		panic("BUG: AES key: " + err.Error())
+	}
+	return b
 }
 
 // setNonce combines the IV with the packet number (RFC 9001 §5.3).
@@ -168,15 +193,28 @@ type headerKey struct {
 	mask   [aes.BlockSize]byte
 }
 
-func (k *headerKey) init(s *suite, secret []byte) error {
+// init makes the key of a traffic secret.
+func (k *headerKey) init(s *suite, secret []byte) {
 	key := s.expand(secret, s.version.hp, s.keyLen)
+	k.set(s, key)
+	if !s.chacha {
+		clear(key)
+	}
+}
+
+// set makes the cipher of a key, which it keeps for ChaCha20.
+func (k *headerKey) set(s *suite, key []byte) {
 	if s.chacha {
 		k.block, k.chacha = nil, key
-		return nil
+		return
 	}
-	var err error
-	k.block, err = aes.NewCipher(key)
-	return err
+	k.block = newBlock(key)
+}
+
+// erase overwrites the key, as far as it is ours.
+func (k *headerKey) erase() {
+	clear(k.chacha)
+	*k = headerKey{}
 }
 
 // setMask computes the mask, of which five bytes count, from a sample of

@@ -61,44 +61,39 @@ const (
 	oldProbes = 4
 )
 
-// SetRead installs the first secret for packets of a version to open.
+// SetRead installs the first secret for packets of a version to open. It is copied.
 func (k *OneRTT) SetRead(version uint32, suite uint16, secret []byte) error {
 	info, err := suiteInfo(version, suite)
 	if err != nil {
 		return err
 	}
-	r := readKeys{high: -1, oldHigh: -1}
-	if err := r.header.init(info, secret); err != nil {
-		return err
-	}
-	if err := r.current.init(info, secret); err != nil {
-		return err
-	}
+	k.read.erase()
+	r := &k.read
+	r.suite, r.high, r.oldHigh = info, -1, -1
+	r.header.init(info, secret)
+	r.current.init(info, secret)
 	r.secret = info.nextSecret(secret)
-	if err := r.next.init(info, r.secret); err != nil {
-		return err
-	}
-	r.suite = info
-	k.read = r
+	r.next.init(info, r.secret)
 	return nil
 }
 
-// SetWrite installs the first secret for packets of a version to seal.
+// SetWrite installs the first secret for packets of a version to seal. It is copied, and
+// its ciphers are made for the first packet: a server has it before it knows its client.
 func (k *OneRTT) SetWrite(version uint32, suite uint16, secret []byte) error {
 	info, err := suiteInfo(version, suite)
 	if err != nil {
 		return err
 	}
-	w := writeKeys{secret: append([]byte(nil), secret...)}
-	if err := w.header.init(info, secret); err != nil {
-		return err
-	}
-	if err := w.packet.init(info, secret); err != nil {
-		return err
-	}
-	w.suite = info
-	k.write = w
+	k.write.erase()
+	k.write = writeKeys{suite: info, secret: append([]byte(nil), secret...)}
 	return nil
+}
+
+// Erase overwrites the secrets and forgets the keys: nothing is opened or sealed any more.
+// What the ciphers have made of them is in the hands of crypto/aes and the collector.
+func (k *OneRTT) Erase() {
+	k.read.erase()
+	k.write.erase()
 }
 
 // CanRead reports whether packets can be opened.
@@ -130,6 +125,9 @@ func (k *OneRTT) SealFrom(header, payload []byte, pnLen int, pn int64) []byte {
 		w.first = pn
 	}
 	w.sealed++
+	if w.packet.aead == nil {
+		w.wake()
+	}
 	pkt := w.packet.seal(header, payload, pn)
 	w.header.apply(pkt, len(header)-pnLen, pnLen)
 	return pkt
@@ -218,31 +216,50 @@ func (k *OneRTT) integrityLimit() int64 {
 	return k.read.suite.integrity
 }
 
+// wake makes the ciphers of the first key phase.
+func (w *writeKeys) wake() {
+	w.header.init(w.suite, w.secret)
+	w.packet.init(w.suite, w.secret)
+}
+
 // advance moves to the next key phase. The old key is forgotten at once (RFC 9001 §6.4).
 func (w *writeKeys) advance() {
-	w.secret = w.suite.nextSecret(w.secret)
-	w.packet = mustKey(w.suite, w.secret)
+	if w.packet.aead == nil {
+		w.wake() // the header's key is of the first secret for ever
+	}
+	w.secret = succeed(w.suite, w.secret)
+	w.packet.init(w.suite, w.secret)
 	w.generation++
 	w.sealed, w.first, w.acked = 0, 0, false
+}
+
+func (w *writeKeys) erase() {
+	clear(w.secret)
+	w.header.erase()
+	*w = writeKeys{}
 }
 
 // advance moves to the key phase that packet number pn opened.
 func (r *readKeys) advance(pn int64) {
 	old := r.current
 	r.previous, r.current = &old, r.next
-	r.secret = r.suite.nextSecret(r.secret)
-	r.next = mustKey(r.suite, r.secret)
+	r.secret = succeed(r.suite, r.secret)
+	r.next.init(r.suite, r.secret)
 	r.generation++
 	r.oldHigh = max(r.oldHigh, r.high)
 	r.low, r.high = pn, pn
 	r.oldProbes = oldProbes
 }
 
-// mustKey makes a packet key of a suite and a secret that were good once before.
-func mustKey(s *suite, secret []byte) packetKey {
-	var k packetKey
-	if err := k.init(s, secret); err != nil {
-		panic("BUG: key update: " + err.Error())
-	}
-	return k
+func (r *readKeys) erase() {
+	clear(r.secret)
+	r.header.erase()
+	*r = readKeys{}
+}
+
+// succeed returns the secret that follows another, which it overwrites (RFC 9001 §6.1).
+func succeed(s *suite, secret []byte) []byte {
+	next := s.nextSecret(secret)
+	clear(secret)
+	return next
 }

@@ -23,8 +23,7 @@ const (
 // A Sealer protects the packets of one direction under one key: Initial, 0-RTT
 // or Handshake. It is not safe for concurrent use.
 type Sealer struct {
-	header headerKey
-	packet packetKey
+	levelKeys
 	sealed int64
 	limit  int64
 }
@@ -37,10 +36,8 @@ func NewSealer(version uint32, suite uint16, secret []byte) (*Sealer, error) {
 		return nil, err
 	}
 	s := &Sealer{limit: info.confidentiality}
-	if err := s.header.init(info, secret); err != nil {
-		return nil, err
-	}
-	return s, s.packet.init(info, secret)
+	s.init(info, secret)
+	return s, nil
 }
 
 // Seal protects pkt in place and returns it with its tag, for which cap(pkt)
@@ -55,6 +52,7 @@ func (s *Sealer) Seal(pkt []byte, pnOff, pnLen int, pn int64) []byte {
 		return nil
 	}
 	s.sealed++
+	s.wake()
 	pkt = s.packet.seal(pkt[:pnOff+pnLen], pkt[pnOff+pnLen:], pn)
 	s.header.apply(pkt, pnOff, pnLen)
 	return pkt
@@ -70,8 +68,7 @@ type Opened struct {
 // An Opener removes the protection of one direction's packets under one key:
 // Initial, 0-RTT or Handshake. It is not safe for concurrent use.
 type Opener struct {
-	header   headerKey
-	packet   packetKey
+	levelKeys
 	failures int64
 }
 
@@ -83,10 +80,8 @@ func NewOpener(version uint32, suite uint16, secret []byte) (*Opener, error) {
 		return nil, err
 	}
 	o := &Opener{}
-	if err := o.header.init(info, secret); err != nil {
-		return nil, err
-	}
-	return o, o.packet.init(info, secret)
+	o.init(info, secret)
+	return o, nil
 }
 
 // Open removes the protection of pkt, exactly one packet whose packet number
@@ -95,6 +90,7 @@ func NewOpener(version uint32, suite uint16, secret []byte) (*Opener, error) {
 // is too short or not authentic; pkt is then garbage, but for its last 16 bytes,
 // where a stateless reset token may be.
 func (o *Opener) Open(pkt []byte, pnOff int, largest int64) (Opened, bool) {
+	o.wake()
 	pn, pnLen, ok := o.header.remove(pkt, pnOff, largest)
 	if !ok {
 		return Opened{}, false
@@ -118,5 +114,6 @@ func (o *Opener) Failures() int64 { return o.failures }
 func InitialSecrets(version uint32, dcid []byte) (client, server []byte) {
 	info, _ := suiteInfo(version, tls.TLS_AES_128_GCM_SHA256)
 	initial := info.extract(dcid, info.version.salt[:])
+	defer clear(initial)
 	return info.expand(initial, "client in", 32), info.expand(initial, "server in", 32)
 }

@@ -14,6 +14,7 @@ import (
 // peer's exponent applied. It returns false, and changes nothing, if the frame
 // acknowledges a packet that was never sent: a PROTOCOL_VIOLATION.
 func (l *Loss) Ack(now mono.Time, space Space, a wire.Ack, delay time.Duration) bool {
+	l.Open(space)
 	s := l.spaces[space]
 	if !s.valid(a) {
 		return false
@@ -216,7 +217,7 @@ func (l *Loss) grow(now mono.Time, t *tally, before int) {
 		MinRTT:      l.rtt.Min,
 		InFlight:    before,
 		// A window with less than a datagram to spare was used (RFC 9002 §7.8).
-		AppLimited: l.appLimited && before+l.config.MaxDatagram <= l.controller.Window(),
+		AppLimited: l.appLimited && before+l.datagram <= l.controller.Window(),
 	})
 	l.updatePacer()
 }
@@ -232,7 +233,7 @@ func (l *Loss) progress(now mono.Time, space Space, t *tally) {
 	if t.eliciting {
 		l.spaces[space].probes = 0
 	}
-	if l.config.Server || l.validated {
+	if l.server || l.validated {
 		l.ptoCount = 0
 	}
 }

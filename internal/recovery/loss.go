@@ -16,8 +16,9 @@ import (
 // After Ack, Advance and RetryRestart the caller pulls what was decided with
 // NextFate until that returns false.
 type Loss struct {
-	config     Config
-	spaces     [Spaces]*space // nil after AppOnly
+	initialRTT time.Duration
+	datagram   int            // bytes of the largest
+	spaces     [Spaces]*space // Handshake is nil before Open, all but App are after AppOnly
 	app        space          // the one that stays
 	rtt        RTT
 	controller congestion.Controller
@@ -44,6 +45,7 @@ type Loss struct {
 	firstSent    mono.Time // when the first packet left; Never before
 	latestSent   mono.Time
 
+	server     bool
 	confirmed  bool // handshake confirmed (RFC 9001 §4.1.2)
 	validated  bool // client: the server has validated our address
 	blocked    bool // server: at the anti-amplification limit
@@ -103,17 +105,33 @@ func (l *Loss) Init(now mono.Time, c Config) {
 	if c.Controller == nil {
 		c.Controller = congestion.NewCubic(c.MaxDatagram)
 	}
-	*l = Loss{config: c, controller: c.Controller, idleFrom: now, restarted: now, firstSent: mono.Never, latestSent: now}
+	*l = Loss{server: c.Server, initialRTT: c.InitialRTT, datagram: c.MaxDatagram, controller: c.Controller, idleFrom: now, restarted: now, firstSent: mono.Never, latestSent: now}
 	l.SetPeerAckDelay(c.MaxAckDelay)
 	l.rtt.init(c.InitialRTT)
 	l.pacer.Init(now, c.MaxDatagram)
 	l.updatePacer()
-	early := new([App]space)
-	l.spaces = [Spaces]*space{&early[Initial], &early[Handshake], &l.app}
-	for _, s := range l.spaces {
-		s.largestAcked, s.lossTime, s.ackedSent, s.lostFrom = -1, mono.Never, -1, mono.Never
-	}
+	l.spaces[App] = &l.app
+	l.app.init()
+	l.Open(Initial)
 	l.spaces[Initial].keys = true
+}
+
+// Open makes a space that nothing was said about so far. Initial and App are open from the
+// start; Handshake has to be before it is named, but to Probes.
+func (l *Loss) Open(space Space) {
+	if l.spaces[space] == nil {
+		l.spaces[space] = newSpace()
+	}
+}
+
+func newSpace() *space {
+	s := new(space)
+	s.init()
+	return s
+}
+
+func (s *space) init() {
+	s.largestAcked, s.lossTime, s.ackedSent, s.lostFrom = -1, mono.Never, -1, mono.Never
 }
 
 // Next returns the number that the next packet of the space takes.

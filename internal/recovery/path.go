@@ -95,7 +95,7 @@ func (l *Loss) RetryRestart(now mono.Time) {
 func (l *Loss) ResetPath(now mono.Time, epoch uint16, c congestion.Controller) {
 	l.widest = max(l.widest, l.controller.Window())
 	l.epoch, l.controller = epoch, c
-	l.rtt.init(l.config.InitialRTT)
+	l.rtt.init(l.initialRTT)
 	l.ecn = ecn{}
 	l.inFlight = 0
 	for _, s := range l.spaces {
@@ -119,7 +119,7 @@ func (l *Loss) ResetPath(now mono.Time, epoch uint16, c congestion.Controller) {
 	l.ptoCount = 0
 	l.idleFrom = now
 	l.owed = 0
-	l.pacer.Init(now, l.config.MaxDatagram)
+	l.pacer.Init(now, l.datagram)
 	l.updatePacer()
 }
 
@@ -168,7 +168,7 @@ func (l *Loss) SetAppLimited(limited bool) { l.appLimited = limited }
 
 // SetMaxDatagram says how large datagrams may be from now on, in bytes.
 func (l *Loss) SetMaxDatagram(n int) {
-	l.config.MaxDatagram = n
+	l.datagram = n
 	l.controller.SetMaxDatagram(n)
 	l.Pacer().SetMaxDatagram(n)
 	l.updatePacer()

@@ -98,7 +98,7 @@ func (l *Loss) ptoTime() (at mono.Time, space Space, ok bool) {
 			at, space, ok = t, Space(i), true
 		}
 	}
-	if ok || l.config.Server || l.validated || l.firstSent == mono.Never {
+	if ok || l.server || l.validated || l.firstSent == mono.Never {
 		return at, space, ok
 	}
 	// The server may be waiting for credit to send: it is for the client to
@@ -137,7 +137,10 @@ func (l *Loss) Confirmed() { l.confirmed, l.validated = true, true }
 
 // HasKeys says whether packets of the space can be sent; probes are asked for
 // only where they can. Initial starts with keys, the others without.
-func (l *Loss) HasKeys(space Space, has bool) { l.spaces[space].keys = has }
+func (l *Loss) HasKeys(space Space, has bool) {
+	l.Open(space)
+	l.spaces[space].keys = has
+}
 
 // sends reports whether the space is there and has keys.
 func (s *space) sends() bool { return s != nil && s.keys }

@@ -71,6 +71,7 @@ func newHandshake(t *testing.T, c Config) *script {
 	s := &script{t: t, cc: newSpy(), now: start}
 	c.Controller, c.MaxDatagram = s.cc, size
 	s.l.Init(s.now, c)
+	s.l.Open(Handshake)
 	t.Cleanup(s.nothing)
 	return s
 }

@@ -1,6 +1,7 @@
 package transport
 
 import (
+	"bytes"
 	"time"
 
 	"github.com/cinnabar-quic/cinnabar/internal/congestion"
@@ -21,14 +22,16 @@ type Conn struct {
 	// Value is the owner's: the connection does not look at it.
 	Value any
 
-	cfg     *Config
-	server  bool
-	version uint32 // of packets that we send; in the end the Negotiated Version
-	chosen  uint32 // of the client's first flight
+	cfg        *Config
+	server     bool
+	keepUni    bool   // KeepUnidirectional was called
+	settles    uint16 // calls of settle: each is for one datagram at most
+	version    uint32 // of packets that we send; in the end the Negotiated Version
+	chosen     uint32 // of the client's first flight
+	ackOnlyRun int32  // packets sent in a row that ask for no ACK
 
 	life    life
 	noError uint64     // the application's code for an end in order
-	keepUni bool       // KeepUnidirectional was called
 	hs      *handshake // nil once the handshake is confirmed
 	waiting waiting
 	oneRTT  protect.OneRTT
@@ -55,17 +58,16 @@ type Conn struct {
 	self             wire.ConnectionID // ours in the handshake
 	first            wire.ConnectionID // server: DCID of the client's very first packet
 	params           *wire.Parameters  // ours: as sent, and once the handshake is confirmed as configured
-	peer             wire.Parameters   // the peer's; resumed ones until the real ones are here
+	peer             *wire.Parameters  // the peer's; resumed ones until the real ones are here. Not to be changed
 	peerKnown        bool              // peer are the real ones
 	early            earlyState
 	earlySent        bool // client: there was a 0-RTT packet
 	secure           bool // handshake complete
 	confirmed        bool // handshake confirmed
 	spin             bool
-	ackOnlyRun       int
+	marking          dgram.ECN // of the datagram being written
 	ackFrequencySeen int64     // sequence number of the latest ACK_FREQUENCY; -1: none
 	paceUntil        mono.Time // the pacer holds data back until then
-	marking          dgram.ECN // of the datagram being written
 
 	lastNumber int64 // of 1-RTT packets
 
@@ -91,7 +93,7 @@ func NewClient(now mono.Time, path dgram.Path, cfg *Config) *Conn {
 	c.tellVersions()
 	c.setInitialKeys(original)
 	if cfg.Resumed != nil {
-		c.peer = *cfg.Resumed
+		c.peer = cfg.Resumed
 	}
 	if cfg.Delayed {
 		c.hs.held, c.stats.begun = true, mono.Never
@@ -155,7 +157,7 @@ func NewServer(now mono.Time, o Opening, cfg *Config) *Conn {
 }
 
 func newConn(now mono.Time, path dgram.Path, cfg *Config, version uint32, server bool) *Conn {
-	c := &Conn{cfg: cfg, server: server, peer: wire.DefaultParameters()}
+	c := &Conn{cfg: cfg, server: server, peer: &unsaid}
 	c.version, c.chosen = version, version
 	c.lastNumber = lastPacketNumber
 	c.hs = newHandshake(now.Add(cfg.handshakeTimeout()), cfg)
@@ -164,7 +166,6 @@ func newConn(now mono.Time, path dgram.Path, cfg *Config, version uint32, server
 	c.life.until, c.paceUntil, c.ids.originalUntil = mono.Never, mono.Never, mono.Never
 	c.ids.lateUntil = mono.Never
 	c.stats.init(now)
-	c.times.init()
 	c.acks.Init(recovery.App, c.params.MaxAckDelay)
 	c.ackFrequencySeen = -1
 	c.mtu.init(cfg)
@@ -185,6 +186,9 @@ func newConn(now mono.Time, path dgram.Path, cfg *Config, version uint32, server
 	}
 	return c
 }
+
+// unsaid is what holds for a peer before its parameters are known.
+var unsaid = wire.DefaultParameters()
 
 func (c *Conn) newController() congestion.Controller {
 	if c.cfg.CongestionControl == "reno" {
@@ -255,8 +259,8 @@ func (c *Conn) SentEarly() bool { return c.earlySent }
 // LocalParameters returns our transport parameters as TLS is to carry them: a server's
 // are complete when it knows the client's, because they tell the version.
 func (c *Conn) LocalParameters() []byte {
-	b := c.params.Append(make([]byte, 0, 256))
-	return wire.AppendGrease(b, c.random64(), nil)
+	var room [256]byte
+	return bytes.Clone(wire.AppendGrease(c.params.Append(room[:0]), c.random64(), nil)) // TLS keeps it
 }
 
 // PeerParameters returns the peer's transport parameters, nil before they are known.
@@ -264,7 +268,7 @@ func (c *Conn) PeerParameters() *wire.Parameters {
 	if !c.peerKnown {
 		return nil
 	}
-	return &c.peer
+	return c.peer
 }
 
 // setPeerParameters takes the peer's parameters from TLS (RFC 9000 §7.3, §7.4).
@@ -284,7 +288,7 @@ func (c *Conn) setPeerParameters(now mono.Time, b []byte) *wire.Error {
 		// handshake completes, and only then do lower limits matter.
 		c.early = earlyLowered
 	}
-	c.peer, c.peerKnown = p, true
+	c.peer, c.peerKnown = &p, true
 	if c.qlog != nil {
 		c.qlog.add(&qlog.ParametersSet{Initiator: qlog.Remote, Parameters: parametersOf(&p)})
 	}

@@ -26,12 +26,12 @@ const (
 // life is the end of a connection (RFC 9000 §10).
 type life struct {
 	state  lifeState
+	owed   bool         // a CONNECTION_CLOSE is to be sent
 	reason *CloseReason // in closing: what CONNECTION_CLOSE says
 	until  mono.Time    // end of closing and draining
 
-	owed     bool // a CONNECTION_CLOSE is to be sent
-	received int  // packets since the last one
-	interval int  // packets that must come before the next one
+	received int // packets since the last one
+	interval int // packets that must come before the next one
 }
 
 // Close ends the connection at once (RFC 9000 §10.2) with an application's or,
@@ -89,6 +89,7 @@ func (c *Conn) enterGone(now mono.Time, reason *CloseReason) {
 	if c.life.state != gone {
 		c.life.state = gone
 		c.life.until = mono.Never
+		c.eraseKeys()
 		if c.qlog != nil {
 			c.qlog.at(now)
 			c.qlog.setState("closed")
@@ -113,8 +114,10 @@ func (c *Conn) end(now mono.Time, state lifeState, reason *CloseReason) {
 	c.postOut, c.postIn = nil, nil
 	c.waiting = waiting{}
 	if c.hs != nil {
-		for i := range c.hs.spaces {
-			c.hs.spaces[i].crypto.release()
+		for _, s := range c.hs.spaces {
+			if s != nil {
+				s.crypto.release()
+			}
 		}
 	}
 	if c.qlog != nil {
@@ -207,7 +210,7 @@ func (c *Conn) transmitClose(now mono.Time, b *dgram.Batch) bool {
 	d := &datagram{}
 	d.reset(room)
 	for sp := recovery.Initial; sp < recovery.App && c.hs != nil; sp++ {
-		if c.hs.spaces[sp].sealer != nil && !(sp == recovery.Initial && c.confirmedKeys()) {
+		if s := c.hs.spaces[sp]; s != nil && s.sealer != nil && !(sp == recovery.Initial && c.confirmedKeys()) {
 			c.appendClose(d, sp)
 		}
 	}

@@ -9,8 +9,8 @@ import (
 // settle lets everything that recovery has found out about sent packets take
 // effect. Acknowledged and lost go the same way (RFC 9000 §13.3).
 func (c *Conn) settle(now mono.Time) {
-	if c.times.settles++; c.times.settles == 0 {
-		c.times.settles++
+	if c.settles++; c.settles == 0 {
+		c.settles++
 	}
 	for {
 		sp, p, frames, fate, ok := c.loss.NextFate()
@@ -85,7 +85,7 @@ func (c *Conn) ackArrived(sp recovery.Space, largest int64) {
 
 func (c *Conn) settleCrypto(now mono.Time, sp recovery.Space, f *recovery.Frame, arrived bool) {
 	if arrived {
-		c.times.cryptoAcked(now, sp)
+		c.cryptoAcked(now, sp)
 	}
 	s := c.cryptoOut(levelOf(sp))
 	switch {
@@ -130,7 +130,7 @@ func (c *Conn) settleStream(now mono.Time, st *Stream, n int64, f *recovery.Fram
 			before := st.send.AckedPrefix()
 			st.send.Acked(f.Off, int(f.Len), f.Flag != 0)
 			if f.Len > 0 {
-				st.dataAcked(now, c.times.settles)
+				st.dataAcked(now, c.settles)
 			}
 			if st.watched && st.send.AckedPrefix() > before {
 				c.tellAcked(st)

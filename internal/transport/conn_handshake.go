@@ -13,16 +13,17 @@ import (
 // handshake is what a connection holds only until the handshake is confirmed (RFC 9000 §7).
 type handshake struct {
 	params   wire.Parameters // ours, as sent
-	spaces   [2]space        // recovery.Initial, recovery.Handshake
+	initial  space
+	spaces   [2]*space       // recovery.Initial, which is initial, and recovery.Handshake, nil until there are keys
 	early    *protect.Sealer // client: 0-RTT
 	earlyIn  *protect.Opener // server: 0-RTT
 	token    []byte          // client: goes into every Initial
 	deadline mono.Time       // of the whole handshake
-	paused   bool            // user code is running; the deadline waits
 	patience mono.Time       // acknowledgements wait for TLS until then; 0: they do not
+	paused   bool            // user code is running; the deadline waits
 	heard    bool            // client: a packet of the server's was processed
+	held     bool            // client: Begin is still to come
 	versions versions
-	held     bool // client: Begin is still to come
 }
 
 // space is the Initial or the Handshake packet number space.
@@ -79,18 +80,53 @@ const (
 
 func newHandshake(deadline mono.Time, cfg *Config) *handshake {
 	h := &handshake{params: cfg.Params, deadline: deadline}
-	for i := range h.spaces {
-		h.spaces[i].crypto.init(cfg.Pool)
-	}
-	h.spaces[recovery.Initial].acks.Init(recovery.Initial, 0)
-	h.spaces[recovery.Handshake].acks.Init(recovery.Handshake, 0)
+	h.initial.init(cfg.Pool, recovery.Initial)
+	h.spaces[recovery.Initial] = &h.initial
 	return h
+}
+
+func (s *space) init(pool stream.Pool, sp recovery.Space) {
+	s.acks.Init(sp, 0)
+	s.crypto.init(pool)
+}
+
+// handshakeSpace returns the Handshake space, which TLS has a word for now. Before that it is
+// memory that a client has not earned.
+func (c *Conn) handshakeSpace() *space {
+	s := c.hs.spaces[recovery.Handshake]
+	if s == nil {
+		s = new(space)
+		s.init(c.cfg.Pool, recovery.Handshake)
+		c.hs.spaces[recovery.Handshake] = s
+		c.loss.Open(recovery.Handshake)
+	}
+	return s
+}
+
+// rest lays the keys of a server's handshake to rest, when there is nothing to send: until the
+// client says more, they are most of what it costs.
+func (h *handshake) rest() {
+	for _, s := range h.spaces {
+		if s == nil {
+			continue
+		}
+		if s.opener != nil {
+			s.opener.Rest()
+		}
+		if s.sealer != nil {
+			s.sealer.Rest()
+		}
+	}
+	if h.versions.other != nil {
+		h.versions.other.Rest()
+	}
 }
 
 // setInitialKeys derives the Initial keys of the version in use from the client's
 // destination connection ID (RFC 9001 §5.2).
 func (c *Conn) setInitialKeys(dcid wire.ConnectionID) {
-	sp := &c.hs.spaces[recovery.Initial]
+	sp := &c.hs.initial
+	sp.eraseKeys()
 	sp.opener, sp.sealer = initialKeys(c.version, dcid, c.server)
 	c.loss.HasKeys(recovery.Initial, true)
 	if c.qlog != nil {
@@ -105,7 +141,41 @@ func initialKeys(version uint32, dcid wire.ConnectionID, server bool) (*protect.
 	if !server {
 		read, write = write, read
 	}
+	defer clear(read)
+	defer clear(write)
 	return mustOpener(protect.NewOpener(version, initialSuite, read)), mustSealer(protect.NewSealer(version, initialSuite, write))
+}
+
+// eraseKeys overwrites the keys of the space and forgets them.
+func (s *space) eraseKeys() {
+	erase(s.opener, s.sealer)
+	s.opener, s.sealer = nil, nil
+}
+
+// eraseKeys overwrites what keys there are, when nothing is to be sent or read any more.
+func (c *Conn) eraseKeys() {
+	c.oneRTT.Erase()
+	if c.hs == nil {
+		return
+	}
+	for _, s := range c.hs.spaces {
+		if s != nil {
+			s.eraseKeys()
+		}
+	}
+	erase(c.hs.earlyIn, c.hs.early)
+	erase(c.hs.versions.other, nil)
+	c.hs.earlyIn, c.hs.early, c.hs.versions.other = nil, nil, nil
+}
+
+// erase overwrites the keys of one level, of which there may be none.
+func erase(o *protect.Opener, s *protect.Sealer) {
+	if o != nil {
+		o.Erase()
+	}
+	if s != nil {
+		s.Erase()
+	}
 }
 
 const initialSuite = 0x1301 // TLS_AES_128_GCM_SHA256 (RFC 9001 §5.2)
@@ -153,7 +223,7 @@ func (c *Conn) AwaitTLS(now mono.Time, on bool) {
 func (h *handshake) ackAt() mono.Time {
 	if h.patience > 0 {
 		for i := range h.spaces {
-			if s := &h.spaces[i]; s.sealer != nil && s.acks.Deadline() < mono.Never {
+			if s := h.spaces[i]; s != nil && s.sealer != nil && s.acks.Deadline() < mono.Never {
 				return h.patience
 			}
 		}
@@ -201,7 +271,7 @@ func (c *Conn) setReadSecret(now mono.Time, e TLSEvent) *wire.Error {
 		if c.leftOver(recovery.Initial) {
 			return frameError(wire.ProtocolViolation, wire.FrameCrypto, "handshake bytes left at the Initial level")
 		}
-		c.hs.spaces[recovery.Handshake].opener, err = protect.NewOpener(c.version, e.Suite, e.Data)
+		c.handshakeSpace().opener, err = protect.NewOpener(c.version, e.Suite, e.Data)
 	case LevelApp:
 		err = c.oneRTT.SetRead(c.version, e.Suite, e.Data)
 	}
@@ -225,16 +295,17 @@ func (c *Conn) setWriteSecret(e TLSEvent) *wire.Error {
 		c.hs.early, err = protect.NewSealer(c.chosen, e.Suite, e.Data)
 		c.early = earlyTried
 		if c.qlog != nil {
-			c.qlog.add(&qlog.ParametersRestored{Parameters: *parametersOf(&c.peer)})
+			c.qlog.add(&qlog.ParametersRestored{Parameters: *parametersOf(c.peer)})
 		}
 		c.applyPeerLimits()
 	case LevelHandshake:
-		c.hs.spaces[recovery.Handshake].sealer, err = protect.NewSealer(c.version, e.Suite, e.Data)
+		c.handshakeSpace().sealer, err = protect.NewSealer(c.version, e.Suite, e.Data)
 		c.loss.HasKeys(recovery.Handshake, true)
 	case LevelApp:
 		err = c.oneRTT.SetWrite(c.version, e.Suite, e.Data)
 		c.oneRTT.UpdateAfter = c.cfg.KeyUpdateAfter
 		if c.hs != nil && c.hs.early != nil {
+			c.hs.early.Erase()
 			c.hs.early = nil // RFC 9001 §4.9.3: 1-RTT keys take over
 			if c.qlog != nil {
 				c.qlog.keysGone(c, LevelEarly, false, true)
@@ -278,9 +349,9 @@ func (c *Conn) cryptoOut(level Level) *stream.Send {
 	case c.hs == nil:
 		return nil
 	case level == LevelInitial:
-		return &c.hs.spaces[recovery.Initial].crypto.out
+		return &c.hs.initial.crypto.out
 	case level == LevelHandshake:
-		return &c.hs.spaces[recovery.Handshake].crypto.out
+		return &c.handshakeSpace().crypto.out
 	}
 	return nil
 }
@@ -340,14 +411,18 @@ func (c *Conn) onCrypto(p *received, f wire.Crypto) *wire.Error {
 // levelEnded reports whether TLS has moved past the space's level for reading.
 func (c *Conn) levelEnded(sp recovery.Space) bool {
 	if sp == recovery.Initial {
-		return c.hs.spaces[recovery.Handshake].opener != nil
+		s := c.hs.spaces[recovery.Handshake]
+		return s != nil && s.opener != nil
 	}
 	return c.secure
 }
 
 // leftOver reports whether handshake bytes wait behind a gap. New keys end a
 // level, and nothing of its messages may be left then (RFC 9001 §4.1.3).
-func (c *Conn) leftOver(sp recovery.Space) bool { return c.hs.spaces[sp].crypto.in.Buffered() > 0 }
+func (c *Conn) leftOver(sp recovery.Space) bool {
+	s := c.hs.spaces[sp]
+	return s != nil && s.crypto.in.Buffered() > 0
+}
 
 func levelOf(sp recovery.Space) Level {
 	switch sp {
@@ -368,6 +443,7 @@ func (c *Conn) rejectEarly() {
 	if c.qlog != nil && c.hs.early != nil {
 		c.qlog.keysGone(c, LevelEarly, false, true)
 	}
+	erase(nil, c.hs.early)
 	c.hs.early = nil
 	c.loss.EarlyRejected()
 	c.flow.restart()
@@ -424,6 +500,7 @@ func (c *Conn) confirm(now mono.Time) {
 	c.dropSpace(now, recovery.Handshake)
 	if c.hs.earlyIn != nil {
 		c.oneRTT.AddFailures(c.hs.earlyIn.Failures())
+		c.hs.earlyIn.Erase()
 		if c.qlog != nil {
 			c.qlog.keysGone(c, LevelEarly, true, false)
 		}
@@ -447,10 +524,10 @@ func (c *Conn) confirm(now mono.Time) {
 
 // dropSpace discards the keys of the Initial or Handshake space.
 func (c *Conn) dropSpace(now mono.Time, sp recovery.Space) {
-	if c.hs == nil || c.hs.spaces[sp].gone {
+	if c.hs == nil || c.hs.spaces[sp] == nil || c.hs.spaces[sp].gone {
 		return
 	}
-	s := &c.hs.spaces[sp]
+	s := c.hs.spaces[sp]
 	if s.opener != nil {
 		c.oneRTT.AddFailures(s.opener.Failures()) // RFC 9001 §6.6 counts over all keys
 	}
@@ -461,7 +538,7 @@ func (c *Conn) dropSpace(now mono.Time, sp recovery.Space) {
 	if c.qlog != nil {
 		c.qlog.keysGone(c, levelOf(sp), s.opener != nil, s.sealer != nil)
 	}
-	s.opener, s.sealer = nil, nil
+	s.eraseKeys()
 	s.crypto.release()
 	c.loss.DropSpace(now, sp)
 }

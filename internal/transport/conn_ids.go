@@ -11,9 +11,10 @@ import (
 
 // ids is the connection IDs of both ends (RFC 9000 §5.1).
 type ids struct {
-	original wire.ConnectionID // DCID of the client's first packet; on a server after a Retry, of the second attempt
-	retry    wire.ConnectionID // client: the SCID of the Retry
-	retried  bool
+	original  wire.ConnectionID // DCID of the client's first packet; on a server after a Retry, of the second attempt
+	retry     wire.ConnectionID // client: the SCID of the Retry
+	retried   bool
+	peerFixed bool // the peer's handshake ID is the one it chose itself
 
 	local     []localID // ours, that the peer may use
 	localNext int64
@@ -27,7 +28,6 @@ type ids struct {
 	peer          wire.ConnectionID // the peer's in the handshake
 	remote        []remoteID        // the peer's, that we may use; the first belongs to the active path
 	retirePriorTo int64
-	peerFixed     bool // the peer's handshake ID is the one it chose itself
 	retire        []retirement
 	retired       ranges.Set // sequence numbers of the peer's IDs that we gave up: they do not come back
 }
@@ -200,7 +200,7 @@ func (s *ids) onNew(c *Conn, p *received, f wire.NewConnectionID) *wire.Error {
 	for i := range s.remote {
 		r := &s.remote[i]
 		switch sameSeq, sameID := r.seq == f.Seq, r.id == f.ID; {
-		case sameSeq && sameID && (!r.hasToken || r.token == f.Token):
+		case sameSeq && sameID && (!r.hasToken || r.token.Equal(f.Token)):
 			known = true
 		case sameSeq || sameID:
 			return frameError(wire.ProtocolViolation, t, "connection ID, sequence number and token do not belong together")

@@ -20,6 +20,7 @@ type mtu struct {
 	off     bool
 
 	searching bool
+	raising   bool  // a later search: it must not keep an idle connection alive
 	failed    int   // the smallest size known not to pass
 	below     int   // the smallest size of which a probe was lost; usual sizes below it come first
 	probe     int   // in flight; 0 if none
@@ -28,7 +29,6 @@ type mtu struct {
 	lost      int   // in this search
 	suspects  int   // packets larger than base lost in a row (RFC 8899 §4.3)
 	raiseAt   mono.Time
-	raising   bool // a later search: it must not keep an idle connection alive
 
 	suspectSize int       // of the smallest suspect
 	suspectFrom mono.Time // the first one was sent

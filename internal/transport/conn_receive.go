@@ -2,6 +2,7 @@ package transport
 
 import (
 	"bytes"
+	"crypto/subtle"
 
 	"github.com/cinnabar-quic/cinnabar/internal/dgram"
 	"github.com/cinnabar-quic/cinnabar/internal/mono"
@@ -121,7 +122,9 @@ func (c *Conn) receiveLong(now mono.Time, d *dgram.Datagram, pkt []byte, h *wire
 		opener = c.initialOpener(h.Version)
 	case wire.Handshake:
 		sp = recovery.Handshake
-		opener = c.hs.spaces[sp].opener
+		if s := c.hs.spaces[sp]; s != nil {
+			opener = s.opener
+		}
 	case wire.ZeroRTT:
 		opener = c.hs.earlyIn
 	}
@@ -176,11 +179,12 @@ func (c *Conn) acceptsLong(h *wire.LongHeader, datagram int, replayed bool) bool
 
 // keysMayCome reports whether keys for the packet type are still to be expected.
 func (c *Conn) keysMayCome(t wire.PacketType) bool {
+	s := c.hs.spaces[recovery.Handshake]
 	switch t {
 	case wire.Handshake:
-		return !c.hs.spaces[recovery.Handshake].gone
+		return s == nil || !s.gone
 	case wire.ZeroRTT:
-		return c.server && c.hs.spaces[recovery.Handshake].sealer == nil
+		return c.server && (s == nil || s.sealer == nil)
 	}
 	return false
 }
@@ -362,7 +366,7 @@ func (c *Conn) receiveRetry(now mono.Time, pkt []byte, h *wire.LongHeader) {
 	if !ignore {
 		original := c.ids.original
 		tag := protect.RetryTag(h.Version, &original, pkt[:len(pkt)-16])
-		ignore = string(tag[:]) != string(pkt[len(pkt)-16:])
+		ignore = subtle.ConstantTimeCompare(tag[:], pkt[len(pkt)-16:]) == 0
 	}
 	if ignore {
 		c.ignore(pkt, dropInvalid, "Retry out of place")

@@ -358,7 +358,7 @@ func (c *Conn) applyPeerLimits() {
 func (s *streams) restart(c *Conn) {
 	s.max = [2]int64{}
 	if !c.peerKnown {
-		c.peer = wire.DefaultParameters()
+		c.peer = &unsaid
 	}
 	s.ready, s.waiting = schedule{}, streamList{}
 	for _, st := range s.sorted() {

@@ -31,17 +31,25 @@ const (
 // connTimes is what a connection's histograms are made from. The first call of each clock
 // starts it.
 type connTimes struct {
-	hists   [handshakeTimes]histogram.Histogram
-	room    [handshakeTimes][4]int64 // enough for most handshakes
-	clocks  [handshakeTimes]mono.Time
-	rounds  [handshakeTimes]uint64 // what the clock was last called for; 0 before that
-	settles uint16                 // calls of settle: each is for one datagram at most
+	kept   *connHists // nil until there is something to keep
+	clocks [handshakeTimes]mono.Time
+	rounds [handshakeTimes]uint64 // what the clock was last called for; 0 before that
 }
 
-func (s *connTimes) init() {
-	for i := range s.hists {
-		s.hists[i].Keep(s.room[i][:])
+type connHists struct {
+	hists [handshakeTimes]histogram.Histogram
+	room  [handshakeTimes][4]int64 // enough for most handshakes
+}
+
+// of returns a histogram, to be recorded in.
+func (s *connTimes) of(k HandshakeTimes) *histogram.Histogram {
+	if s.kept == nil {
+		s.kept = new(connHists)
+		for i := range s.kept.hists {
+			s.kept.hists[i].Keep(s.kept.room[i][:])
+		}
 	}
+	return &s.kept.hists[k]
 }
 
 // note takes the time since the last round, if this is another one.
@@ -50,20 +58,20 @@ func (s *connTimes) note(k HandshakeTimes, now mono.Time, round uint64) {
 		return
 	}
 	if s.rounds[k] != 0 {
-		s.hists[k].Record(uint64(max(now.Sub(s.clocks[k]), 0)))
+		s.of(k).Record(uint64(max(now.Sub(s.clocks[k]), 0)))
 	}
 	s.rounds[k], s.clocks[k] = round, now
 }
 
 // cryptoAcked notes that an ACK of a packet number space has covered handshake data.
-func (s *connTimes) cryptoAcked(now mono.Time, sp recovery.Space) {
+func (c *Conn) cryptoAcked(now mono.Time, sp recovery.Space) {
 	if sp != recovery.App {
-		s.note(HandshakeAcks, now, uint64(s.settles)<<1|uint64(sp))
+		c.times.note(HandshakeAcks, now, uint64(c.settles)<<1|uint64(sp))
 	}
 }
 
 // HandshakeTimes returns one of the connection's histograms. It is the connection's own.
-func (c *Conn) HandshakeTimes(k HandshakeTimes) *histogram.Histogram { return &c.times.hists[k] }
+func (c *Conn) HandshakeTimes(k HandshakeTimes) *histogram.Histogram { return c.times.of(k) }
 
 // A stream's pieces end with the instant that they came in, or with so many frames: what a
 // system call brings is one piece, which is about what a program gets to see, and bulk data

@@ -125,19 +125,18 @@ func TestPiecesCountOnce(t *testing.T) {
 // An ACK for each of two packet number spaces counts as two, also in one datagram; two
 // packets in one ACK as one.
 func TestHandshakeAcks(t *testing.T) {
-	var x connTimes
-	x.init()
+	var x Conn
 	x.settles = 1
 	x.cryptoAcked(100, recovery.Initial)
 	x.cryptoAcked(100, recovery.Initial)
 	x.cryptoAcked(100, recovery.App)
-	if n := x.hists[HandshakeAcks].Count(); n != 0 {
+	if n := x.HandshakeTimes(HandshakeAcks).Count(); n != 0 {
 		t.Errorf("%d times after one ACK", n)
 	}
 	x.cryptoAcked(100, recovery.Handshake)
 	x.settles++
 	x.cryptoAcked(mono.Time(100+time.Second), recovery.Handshake)
-	h := &x.hists[HandshakeAcks]
+	h := x.HandshakeTimes(HandshakeAcks)
 	if h.Count() != 2 || h.Min() != 1 || h.Max() != int64(time.Second) {
 		t.Errorf("%d times, %d to %d", h.Count(), h.Min(), h.Max())
 	}

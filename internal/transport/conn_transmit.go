@@ -70,6 +70,9 @@ func (c *Conn) transmit(now mono.Time, b *dgram.Batch) bool {
 		return true
 	}
 	c.transmitBatch(now, b, p, reserve)
+	if b.Empty() && c.server && c.hs != nil {
+		c.hs.rest()
+	}
 	return !b.Empty()
 }
 
@@ -168,8 +171,8 @@ func (c *Conn) writeDatagram(now mono.Time, room []byte, open bool) int {
 // writeHandshakePacket writes an Initial or Handshake packet: acknowledgements,
 // then handshake bytes.
 func (c *Conn) writeHandshakePacket(now mono.Time, d *datagram, sp recovery.Space, open bool) {
-	s := &c.hs.spaces[sp]
-	if s.sealer == nil {
+	s := c.hs.spaces[sp]
+	if s == nil || s.sealer == nil {
 		return
 	}
 	pk := c.openPacket(d, sp)

@@ -6,7 +6,6 @@ import (
 
 	"github.com/cinnabar-quic/cinnabar/internal/mono"
 	"github.com/cinnabar-quic/cinnabar/internal/protect"
-	"github.com/cinnabar-quic/cinnabar/internal/recovery"
 	"github.com/cinnabar-quic/cinnabar/internal/wire"
 )
 
@@ -138,8 +137,9 @@ func versionError(reason string) *wire.Error {
 // upgrade makes a server go on in another version than that of the client's first flight. The
 // client may send Initials of that until it has seen one of the new version (RFC 9369 §4.1).
 func (c *Conn) upgrade(version uint32) {
-	sp, v := &c.hs.spaces[recovery.Initial], &c.hs.versions
+	sp, v := &c.hs.initial, &c.hs.versions
 	v.other, v.otherOf = sp.opener, c.version
+	sp.opener = nil // not to be erased
 	c.version = version
 	c.tellVersions()
 	c.setInitialKeys(c.ids.original)
@@ -149,13 +149,15 @@ func (c *Conn) upgrade(version uint32) {
 // dropped. A client that has offered another version than that of its first flight has to
 // look whether the server has taken it (RFC 9369 §4.1).
 func (c *Conn) initialOpener(version uint32) *protect.Opener {
-	sp, v := &c.hs.spaces[recovery.Initial], &c.hs.versions
+	sp, v := &c.hs.initial, &c.hs.versions
 	if version == c.version {
 		return sp.opener
 	}
 	if !c.server && v.other == nil && !v.known && !sp.gone && slices.Contains(c.cfg.versions(), version) {
-		v.other, _ = initialKeys(version, c.ids.initialDCID(), false)
+		var unused *protect.Sealer
+		v.other, unused = initialKeys(version, c.ids.initialDCID(), false)
 		v.otherOf = version
+		unused.Erase()
 	}
 	if v.otherOf == version {
 		return v.other
@@ -174,13 +176,14 @@ func (s *ids) initialDCID() wire.ConnectionID {
 // follow makes a client go on in the version that the server has answered in. It was
 // offered, and the packet that says so is an Initial with the right keys.
 func (c *Conn) follow(version uint32) {
-	sp, v := &c.hs.spaces[recovery.Initial], &c.hs.versions
+	sp, v := &c.hs.initial, &c.hs.versions
 	tried := v.other
 	v.other, v.otherOf, v.known = nil, 0, true
 	c.oneRTT.AddFailures(sp.opener.Failures())
 	c.version = version
 	c.setInitialKeys(c.ids.initialDCID())
 	c.oneRTT.AddFailures(tried.Failures())
+	tried.Erase()
 }
 
 // dropOtherInitial forgets the Initial keys of the version that is not in use.
@@ -188,6 +191,7 @@ func (c *Conn) dropOtherInitial() {
 	v := &c.hs.versions
 	if v.other != nil {
 		c.oneRTT.AddFailures(v.other.Failures())
+		v.other.Erase()
 	}
 	v.other, v.otherOf = nil, 0
 }
@@ -234,8 +238,8 @@ func (c *Conn) again(now mono.Time, version uint32) {
 	c.settle(now) // while what was lost is still known
 	early := c.early == earlyTried
 	c.rejectEarly()
-	c.peer = wire.DefaultParameters()
-	crypto := &c.hs.spaces[recovery.Initial].crypto
+	c.peer = &unsaid
+	crypto := &c.hs.initial.crypto
 	crypto.release()
 	*crypto = cryptoStream{}
 	crypto.init(c.cfg.Pool)

@@ -35,7 +35,7 @@ type Mux struct {
 	versions  []uint32 // that new connections may begin in
 
 	conns  map[wire.ConnectionID]*Conn
-	resets map[wire.ResetToken]*Conn
+	resets resetTable
 	owned  map[*Conn]*owned
 
 	handshakes int // servers' connections whose handshake is not complete, failed ones among them
@@ -94,7 +94,7 @@ func NewMux(now mono.Time, cfg MuxConfig) *Mux {
 		tokens:   NewTokens(cfg.TokenSecret, cfg.Epoch, cfg.Rand),
 		versions: wire.Versions(),
 		conns:    make(map[wire.ConnectionID]*Conn),
-		resets:   make(map[wire.ResetToken]*Conn),
+		resets:   newResetTable(&cfg.ResetSecret),
 		owned:    make(map[*Conn]*owned),
 	}
 	if cfg.MaxResetsPerHost == 0 {
@@ -182,10 +182,10 @@ func (m *Mux) Route(now mono.Time, d *dgram.Datagram, reply *dgram.Batch) (*Conn
 
 // resetFor returns the connection whose stateless reset the datagram is.
 func (m *Mux) resetFor(b []byte) *Conn {
-	if len(b) < 5+16 || len(m.resets) == 0 {
+	if len(b) < 5+16 {
 		return nil
 	}
-	return m.resets[wire.ResetToken(b[len(b)-16:])]
+	return m.resets.find(b[len(b)-16:])
 }
 
 // initial looks at the first packet of a connection nobody knows.
@@ -337,15 +337,13 @@ func (m *Mux) Apply(c *Conn, e *Event) {
 			o.ids = without(o.ids, e.CID)
 		}
 	case EventTokenKnown:
-		m.resets[e.Token] = c
-		if !slices.Contains(o.tokens, e.Token) { // it may come back to where it was
+		m.resets.add(e.Token, c)
+		if !slices.ContainsFunc(o.tokens, e.Token.Equal) { // it may come back to where it was
 			o.tokens = append(o.tokens, e.Token)
 		}
 	case EventTokenForgotten:
-		if m.resets[e.Token] == c {
-			delete(m.resets, e.Token)
-		}
-		o.tokens = without(o.tokens, e.Token)
+		m.resets.drop(e.Token, c)
+		o.tokens = slices.DeleteFunc(o.tokens, e.Token.Equal)
 	case EventSecure:
 		m.settled(o) // one that fails counts until it is gone: it takes up as much
 	case EventGone:
@@ -372,14 +370,12 @@ func (m *Mux) Remove(c *Conn) {
 		delete(m.conns, id)
 	}
 	for _, t := range o.tokens {
-		if m.resets[t] == c {
-			delete(m.resets, t)
-		}
+		m.resets.drop(t, c)
 	}
 	delete(m.owned, c)
 }
 
-func without[T comparable](list []T, v T) []T {
+func without(list []wire.ConnectionID, v wire.ConnectionID) []wire.ConnectionID {
 	for i := range list {
 		if list[i] == v {
 			return append(list[:i], list[i+1:]...)

@@ -322,8 +322,8 @@ func (p *pair) rest() {
 
 func (r *muxRig) wantEmpty() {
 	r.t.Helper()
-	if m := r.mux; len(m.conns)+len(m.resets)+len(m.owned)+m.handshakes != 0 {
-		r.t.Errorf("left over: %d IDs, %d tokens, %d connections, %d handshakes", len(m.conns), len(m.resets), len(m.owned), m.handshakes)
+	if m := r.mux; len(m.conns)+len(m.resets.conns)+len(m.owned)+m.handshakes != 0 {
+		r.t.Errorf("left over: %d IDs, %d tokens, %d connections, %d handshakes", len(m.conns), len(m.resets.conns), len(m.owned), m.handshakes)
 	}
 }
 
@@ -354,8 +354,8 @@ func TestMuxEmptyAfterGone(t *testing.T) {
 			p.flush(p.server)
 			p.runUntil(10*time.Minute, func() bool { return p.client.saw(EventGone) && p.server.saw(EventGone) })
 			for _, n := range []*node{p.client, p.server} {
-				if m := n.mux; len(m.conns)+len(m.resets)+len(m.owned)+m.handshakes != 0 {
-					t.Errorf("%s: left over: %d IDs, %d tokens, %d connections, %d handshakes", n.name, len(m.conns), len(m.resets), len(m.owned), m.handshakes)
+				if m := n.mux; len(m.conns)+len(m.resets.conns)+len(m.owned)+m.handshakes != 0 {
+					t.Errorf("%s: left over: %d IDs, %d tokens, %d connections, %d handshakes", n.name, len(m.conns), len(m.resets.conns), len(m.owned), m.handshakes)
 				}
 				if n.pool.Outstanding() != 0 {
 					t.Errorf("%s: %d chunks left", n.name, n.pool.Outstanding())

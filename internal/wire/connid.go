@@ -1,6 +1,9 @@
 package wire
 
-import "encoding/hex"
+import (
+	"crypto/subtle"
+	"encoding/hex"
+)
 
 // MaxConnectionIDLen is the longest connection ID that version 1 allows, in
 // bytes (RFC 9000 §17.2).
@@ -35,3 +38,6 @@ func (c ConnectionID) String() string { return hex.EncodeToString(c.b[:c.n]) }
 // ResetToken is a stateless reset token (RFC 9000 §10.3). It is a secret until
 // it is used: compare it in constant time, and do not log it.
 type ResetToken [16]byte
+
+// Equal reports whether two tokens are the same, in time that does not tell how much of them is.
+func (t ResetToken) Equal(u ResetToken) bool { return subtle.ConstantTimeCompare(t[:], u[:]) == 1 }
