@@ -17,7 +17,7 @@ type store struct {
 
 const (
 	firstPackets = 4 // a handshake's spaces hold no more
-	firstFrames  = 8
+	firstFrames  = 4
 )
 
 // push appends one record with a copy of its frames. While pinned, records

@@ -153,7 +153,6 @@ func kind(uni bool) int {
 }
 
 func (s *streams) init(c *Conn) {
-	s.table = make(map[int64]*Stream)
 	s.peerLimit = [2]int64{c.params.MaxStreamsBidi, c.params.MaxStreamsUni}
 	s.granted = s.peerLimit
 }
@@ -202,6 +201,9 @@ func (c *Conn) newStream(now mono.Time, id int64, local bool) *Stream {
 		}
 		st.window.Init(window, max(window, c.cfg.maxStreamWindow()))
 		st.recv.Init(c.cfg.Pool, window)
+	}
+	if c.streams.table == nil {
+		c.streams.table = make(map[int64]*Stream)
 	}
 	c.streams.table[id] = st
 	c.streams.last = st
