@@ -65,7 +65,10 @@ func TestMoveOnFromWhereNoPathWas(t *testing.T) {
 		p.client.Destroy(nil)
 		time.Sleep(10 * time.Second) // of answering what is late
 		for i, s := range []*Socket{m.client, second, third} {
-			if n := s.mux.Conns(); n != 0 {
+			s.mu.Lock()
+			n := s.mux.Conns()
+			s.mu.Unlock()
+			if n != 0 {
 				t.Errorf("socket %d still routes to %d sessions", i, n)
 			}
 		}

@@ -158,3 +158,20 @@ func TestTrainIsTheSameAsItsDatagrams(t *testing.T) {
 		t.Errorf("the network was too good: %+v", train)
 	}
 }
+
+// The packets of a train give back to the budget of the peer what each of them would.
+func TestTrainRefillsTheBudget(t *testing.T) {
+	refilled := func(singly bool) time.Duration {
+		r := newTrainRig(t, singly)
+		spent := r.now.Add(uselessBurst * price)
+		r.server.conn.budget.full = spent
+		for range 10 {
+			r.round(true, make([]byte, 32<<10))
+		}
+		return spent.Sub(r.server.conn.budget.full)
+	}
+	train, single := refilled(false), refilled(true)
+	if train != single || train < 10*price {
+		t.Errorf("%d tokens by trains, %d one by one", train/price, single/price)
+	}
+}
