@@ -82,7 +82,7 @@ func TestS51LeakAfterClose(t *testing.T) {
 // A client opens as many streams as it may, each handler blocks, and there is one goroutine a
 // stream and no more: neither frames nor streams beyond the limit start any.
 func TestS52GoroutineCap(t *testing.T) {
-	besiege(t, 1<<20)
+	besiege(t, 8<<20) // of which the runtime keeps half a KiB for each goroutine that there ever was at a time
 	synctest.Test(t, func(t *testing.T) {
 		most := scaled(10_000)
 		m := newMemNet(t, udp.NetworkOptions{}, SocketOptions{}, ListenOptions{MaxStreamsBidi: int64(most)})
