@@ -238,8 +238,8 @@ func FuzzMuxTables(f *testing.F) {
 			m.remove(c)
 		}
 		m.check()
-		if len(r.mux.conns)+len(r.mux.resets)+len(r.mux.owned)+r.mux.Handshakes() > 0 {
-			t.Fatalf("%d IDs, %d tokens, %d connections and %d handshakes are left", len(r.mux.conns), len(r.mux.resets), len(r.mux.owned), r.mux.Handshakes())
+		if len(r.mux.conns)+len(r.mux.resets.conns)+len(r.mux.owned)+r.mux.Handshakes() > 0 {
+			t.Fatalf("%d IDs, %d tokens, %d connections and %d handshakes are left", len(r.mux.conns), len(r.mux.resets.conns), len(r.mux.owned), r.mux.Handshakes())
 		}
 	})
 }
@@ -361,9 +361,9 @@ func (m *muxModel) check() {
 			handshakes++
 		}
 	}
-	if m.mux.Conns() != len(m.open) || m.mux.Handshakes() != handshakes || len(m.mux.conns) != len(m.ids) || len(m.mux.resets) != len(m.tokens) {
+	if m.mux.Conns() != len(m.open) || m.mux.Handshakes() != handshakes || len(m.mux.conns) != len(m.ids) || len(m.mux.resets.conns) != len(m.tokens) {
 		m.t.Fatalf("%d connections, %d handshakes, %d IDs, %d tokens; want %d, %d, %d, %d", m.mux.Conns(), m.mux.Handshakes(),
-			len(m.mux.conns), len(m.mux.resets), len(m.open), handshakes, len(m.ids), len(m.tokens))
+			len(m.mux.conns), len(m.mux.resets.conns), len(m.open), handshakes, len(m.ids), len(m.tokens))
 	}
 	for id, c := range m.ids {
 		if got := m.want("a packet", m.short(id, 60), Deliver); got != c {
