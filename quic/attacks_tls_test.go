@@ -32,7 +32,7 @@ func TestS04TLSMessages(t *testing.T) {
 	const level = 1 << 20
 	sent := 0
 	run := evilRun{after: func(e *evilEnd) {
-		many := bytes.Repeat(ticket(0), 500)
+		many := bytes.Repeat(ticket(1<<32-1), 500)
 		for e.Closed == nil && sent < 2*level {
 			e.Insert(wire.OneRTT, many)
 			sent += len(many)

@@ -145,7 +145,7 @@ func TestQLogWhole(t *testing.T) {
 		synctest.Wait()
 		client, server := end()
 		if p.client.Stats().PacketsLost == 0 || p.client.Stats().KeyUpdateCount == 0 {
-			t.Error("nothing was lost, or no key updated: the test shows nothing")
+			t.Errorf("%d packets were lost, %d keys updated: the test shows nothing", p.client.Stats().PacketsLost, p.client.Stats().KeyUpdateCount)
 		}
 		checkWhole(t, client, server)
 		covers(t, "SES-081")

@@ -75,6 +75,7 @@ type Session struct {
 
 	flushing bool      // a flush has been promised
 	lane     uint8     // of the socket's flusher
+	handling bool      // a Handler is to run, or runs
 	fullAt   mono.Time // when the last full batch left
 	spareAt  mono.Time // when what waits for the next one must leave; mono.Never: nothing does
 	armed    mono.Time
@@ -89,7 +90,6 @@ type Session struct {
 	fresh    *Stream       // for it, when the lock is free: linked by their fresh
 	arrivals arrivals      // those that it is about to be given
 	hooks    *SessionHooks // nil if there are none
-	handling bool          // a Handler is to run, or runs
 	notices  *dispatcher   // nil until something is told
 	done     chan struct{} // nil until asked for
 	ctx      context.Context

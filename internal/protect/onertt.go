@@ -236,7 +236,7 @@ func (w *writeKeys) advance() {
 func (w *writeKeys) erase() {
 	clear(w.secret)
 	w.header.erase()
-	*w = writeKeys{}
+	*w = writeKeys{generation: w.generation} // which is told in the end
 }
 
 // advance moves to the key phase that packet number pn opened.
@@ -254,7 +254,7 @@ func (r *readKeys) advance(pn int64) {
 func (r *readKeys) erase() {
 	clear(r.secret)
 	r.header.erase()
-	*r = readKeys{}
+	*r = readKeys{generation: r.generation}
 }
 
 // succeed returns the secret that follows another, which it overwrites (RFC 9001 §6.1).

@@ -217,7 +217,7 @@ func (l *Loss) grow(now mono.Time, t *tally, before int) {
 		MinRTT:      l.rtt.Min,
 		InFlight:    before,
 		// A window with less than a datagram to spare was used (RFC 9002 §7.8).
-		AppLimited: l.appLimited && before+l.datagram <= l.controller.Window(),
+		AppLimited: l.appLimited && before+int(l.datagram) <= l.controller.Window(),
 	})
 	l.updatePacer()
 }

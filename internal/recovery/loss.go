@@ -17,7 +17,6 @@ import (
 // NextFate until that returns false.
 type Loss struct {
 	initialRTT time.Duration
-	datagram   int            // bytes of the largest
 	spaces     [Spaces]*space // Handshake is nil before Open, all but App are after AppOnly
 	app        space          // the one that stays
 	rtt        RTT
@@ -28,9 +27,17 @@ type Loss struct {
 
 	fates    []fate // decided, not yet pulled: from fateAt on
 	fateAt   int
-	lateRefs int // how many of these point into a late store
+	lateRefs int32 // how many of these point into a late store
+	datagram int32 // bytes of the largest
 
-	epoch    uint16
+	epoch      uint16
+	ptoCount   int8
+	server     bool
+	confirmed  bool // handshake confirmed (RFC 9001 §4.1.2)
+	validated  bool // client: the server has validated our address
+	blocked    bool // server: at the anti-amplification limit
+	appLimited bool
+
 	inFlight int   // bytes, of this epoch
 	unacked  int   // bytes in flight, of all epochs
 	widest   int   // the largest window of a path that was left
@@ -39,17 +46,10 @@ type Loss struct {
 	owedAt   mono.Time
 
 	peerAckDelay time.Duration
-	ptoCount     int
 	idleFrom     mono.Time // what the client's anti-deadlock timer counts from
 	restarted    mono.Time // when keys were discarded: no probe timer counts from before
 	firstSent    mono.Time // when the first packet left; Never before
 	latestSent   mono.Time
-
-	server     bool
-	confirmed  bool // handshake confirmed (RFC 9001 §4.1.2)
-	validated  bool // client: the server has validated our address
-	blocked    bool // server: at the anti-amplification limit
-	appLimited bool
 }
 
 // space is the state of one packet number space.
@@ -105,7 +105,7 @@ func (l *Loss) Init(now mono.Time, c Config) {
 	if c.Controller == nil {
 		c.Controller = congestion.NewCubic(c.MaxDatagram)
 	}
-	*l = Loss{server: c.Server, initialRTT: c.InitialRTT, datagram: c.MaxDatagram, controller: c.Controller, idleFrom: now, restarted: now, firstSent: mono.Never, latestSent: now}
+	*l = Loss{server: c.Server, initialRTT: c.InitialRTT, datagram: int32(c.MaxDatagram), controller: c.Controller, idleFrom: now, restarted: now, firstSent: mono.Never, latestSent: now}
 	l.SetPeerAckDelay(c.MaxAckDelay)
 	l.rtt.init(c.InitialRTT)
 	l.pacer.Init(now, c.MaxDatagram)

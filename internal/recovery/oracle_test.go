@@ -70,7 +70,11 @@ func (o *oracle) sent(space Space, p Packet) {
 		return
 	}
 	quiet := s.flying(func(p *oraclePacket) bool { return !p.InFlight })
-	if len(quiet) > MaxQuietPackets {
+	most := maxQuietHandshake
+	if space == App {
+		most = MaxQuietPackets
+	}
+	if len(quiet) > most {
 		quiet[0].status = gone
 	}
 }

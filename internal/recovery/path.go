@@ -119,7 +119,7 @@ func (l *Loss) ResetPath(now mono.Time, epoch uint16, c congestion.Controller) {
 	l.ptoCount = 0
 	l.idleFrom = now
 	l.owed = 0
-	l.pacer.Init(now, l.datagram)
+	l.pacer.Init(now, int(l.datagram))
 	l.updatePacer()
 }
 
@@ -168,7 +168,7 @@ func (l *Loss) SetAppLimited(limited bool) { l.appLimited = limited }
 
 // SetMaxDatagram says how large datagrams may be from now on, in bytes.
 func (l *Loss) SetMaxDatagram(n int) {
-	l.datagram = n
+	l.datagram = int32(n)
 	l.controller.SetMaxDatagram(n)
 	l.Pacer().SetMaxDatagram(n)
 	l.updatePacer()

@@ -93,7 +93,7 @@ func (l *Loss) ptoTime() (at mono.Time, space Space, ok bool) {
 		if !s.sends() || s.eliciting == 0 || Space(i) == App && !l.confirmed {
 			continue
 		}
-		t := max(s.lastSent, l.restarted).Add(backoff(l.PTO(Space(i)), l.ptoCount))
+		t := max(s.lastSent, l.restarted).Add(backoff(l.PTO(Space(i)), int(l.ptoCount)))
 		if !ok || t < at {
 			at, space, ok = t, Space(i), true
 		}
@@ -106,7 +106,7 @@ func (l *Loss) ptoTime() (at mono.Time, space Space, ok bool) {
 	if l.spaces[Handshake].sends() {
 		space = Handshake
 	}
-	return l.idleFrom.Add(backoff(l.PTO(space), l.ptoCount)), space, true
+	return l.idleFrom.Add(backoff(l.PTO(space), int(l.ptoCount))), space, true
 }
 
 // PTO returns the probe timeout of the space without backoff. It has the
@@ -120,7 +120,7 @@ func (l *Loss) PTO(space Space) time.Duration {
 }
 
 // PTOCount returns how many probe timeouts expired in a row without an answer.
-func (l *Loss) PTOCount() int { return l.ptoCount }
+func (l *Loss) PTOCount() int { return int(l.ptoCount) }
 
 // SetAmplificationLimited says whether a server may send nothing more until
 // the client does: the probe timer is off meanwhile, and if it would have

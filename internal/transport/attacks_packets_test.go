@@ -187,10 +187,12 @@ func TestS46LastPacketNumber(t *testing.T) {
 	besiege(t, 0)
 	bothSides(t, func(t *testing.T, s side) {
 		tc := newTestConn(t, s)
-		if tc.conn.lastNumber != 1<<62-1 {
-			t.Errorf("the last number is %d", tc.conn.lastNumber)
+		if last := tc.conn.cfg.lastNumber(); last != 1<<62-1 {
+			t.Errorf("the last number is %d", last)
 		}
-		tc.conn.lastNumber = 500
+		lowered := *tc.conn.cfg
+		lowered.lastPN = 500
+		tc.conn.cfg = &lowered
 		for n := 0; tc.closed == nil; n++ {
 			if n > 1000 {
 				t.Fatal("past the last number")

@@ -255,9 +255,9 @@ func TestS03RetireFlood(t *testing.T) {
 			if n := len(tc.conn.ids.local); n > maxLocalIDs {
 				t.Fatalf("%d IDs of ours", n)
 			}
-			if n := len(tc.conn.ids.late); n > late {
-				t.Fatalf("%d IDs of ours that the peer has retired", n)
-			} else if n == late {
+			if ids := tc.conn.ids.late; ids != nil && len(ids.ids) > late {
+				t.Fatalf("%d IDs of ours that the peer has retired", len(ids.ids))
+			} else if ids != nil && len(ids.ids) == late {
 				full = true
 			}
 		})

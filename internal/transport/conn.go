@@ -69,8 +69,6 @@ type Conn struct {
 	ackFrequencySeen int64     // sequence number of the latest ACK_FREQUENCY; -1: none
 	paceUntil        mono.Time // the pacer holds data back until then
 
-	lastNumber int64 // of 1-RTT packets
-
 	qlog *recorder // nil unless there is a log
 
 	frames []recovery.Frame // of the datagram being written; empty between calls
@@ -159,12 +157,10 @@ func NewServer(now mono.Time, o Opening, cfg *Config) *Conn {
 func newConn(now mono.Time, path dgram.Path, cfg *Config, version uint32, server bool) *Conn {
 	c := &Conn{cfg: cfg, server: server, peer: &unsaid}
 	c.version, c.chosen = version, version
-	c.lastNumber = lastPacketNumber
 	c.hs = newHandshake(now.Add(cfg.handshakeTimeout()), cfg)
 	c.params = &c.hs.params
 	c.params.ActiveCIDLimit = c.maxPeerIDs()
 	c.life.until, c.paceUntil, c.ids.originalUntil = mono.Never, mono.Never, mono.Never
-	c.ids.lateUntil = mono.Never
 	c.stats.init(now)
 	c.acks.Init(recovery.App, c.params.MaxAckDelay)
 	c.ackFrequencySeen = -1

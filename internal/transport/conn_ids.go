@@ -20,8 +20,7 @@ type ids struct {
 	localNext int64
 	localSent int64 // highest sequence number that the peer can know
 
-	late      []wire.ConnectionID // ours, that the peer has retired a moment ago
-	lateUntil mono.Time           // packets to them that were overtaken are ours until then
+	late *lateIDs // nil if there are none
 
 	originalUntil mono.Time // server: late copies of the client's first packets are ours until then
 
@@ -35,6 +34,12 @@ type ids struct {
 // maxPeerIDs returns how many of the peer's IDs we are ready to know: our
 // active_connection_id_limit.
 func (c *Conn) maxPeerIDs() int64 { return min(max(c.cfg.Params.ActiveCIDLimit, 2), maxRemoteIDs) }
+
+// lateIDs are connection IDs of ours that the peer has retired a moment ago.
+type lateIDs struct {
+	ids   []wire.ConnectionID
+	until mono.Time // packets to them that were overtaken are ours until then
+}
 
 type localID struct {
 	seq  int64
@@ -109,8 +114,11 @@ func (s *ids) onRetire(c *Conn, now mono.Time, seq, own int64) *wire.Error {
 	}
 	for i := range s.local {
 		if s.local[i].seq == seq {
-			s.late = append(s.late, s.local[i].id)
-			s.lateUntil = now.Add(3 * c.loss.PTO(recovery.App))
+			if s.late == nil {
+				s.late = new(lateIDs)
+			}
+			s.late.ids = append(s.late.ids, s.local[i].id)
+			s.late.until = now.Add(3 * c.loss.PTO(recovery.App))
 			s.dropLate(c, maxLateIDs)
 			s.local = append(s.local[:i], s.local[i+1:]...)
 			s.issueMore(c)
@@ -120,13 +128,24 @@ func (s *ids) onRetire(c *Conn, now mono.Time, seq, own int64) *wire.Error {
 	return nil
 }
 
+// lateUntil returns when no more is taken for retired IDs.
+func (s *ids) lateUntil() mono.Time {
+	if s.late == nil {
+		return mono.Never
+	}
+	return s.late.until
+}
+
 // dropLate lets only so many of the retired IDs lead here on, the newest ones.
 func (s *ids) dropLate(c *Conn, most int) {
-	for ; len(s.late) > most; s.late = s.late[1:] {
-		c.events.push(Event{Kind: EventRetired, Detail: &Detail{CID: s.late[0]}})
+	if s.late == nil {
+		return
+	}
+	for ; len(s.late.ids) > most; s.late.ids = s.late.ids[1:] {
+		c.events.push(Event{Kind: EventRetired, Detail: &Detail{CID: s.late.ids[0]}})
 	}
 	if most == 0 {
-		s.late, s.lateUntil = nil, mono.Never
+		s.late = nil
 	}
 }
 

@@ -83,7 +83,7 @@ func (c *Conn) when(t timer) mono.Time {
 	case timerOriginal:
 		return c.ids.originalUntil
 	case timerLate:
-		return c.ids.lateUntil
+		return c.ids.lateUntil()
 	case timerRest:
 		return c.idle.restAt(c)
 	}
