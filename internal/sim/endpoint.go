@@ -177,7 +177,11 @@ func (e *Endpoint) finish() error {
 		return fmt.Errorf("%s: the Mux counts %d connections and %d handshakes", e.Name, e.Mux.Conns(), e.Mux.Handshakes())
 	}
 	for _, table := range [...]string{"conns", "resets", "owned"} {
-		if n := reflect.ValueOf(e.Mux).Elem().FieldByName(table).Len(); n != 0 {
+		v := reflect.ValueOf(e.Mux).Elem().FieldByName(table)
+		if v.Kind() == reflect.Struct {
+			v = v.FieldByName("conns")
+		}
+		if n := v.Len(); n != 0 {
 			return fmt.Errorf("%s: %d entries left in the Mux's table %s", e.Name, n, table)
 		}
 	}
