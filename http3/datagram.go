@@ -148,6 +148,7 @@ func (s *Session) earlyDatagram(id int64, p []byte) *fault {
 		s.stats.datagramsDropped.Add(1) // the stream is over
 		return nil
 	case st != nil && st.requestMethod() != "" && st.requestMethod() != "CONNECT":
+		s.chargeReset(st)
 		st.Destroy(streamFault(DatagramError, "a datagram for a request of method %s", st.requestMethod()).error())
 		return nil
 	}

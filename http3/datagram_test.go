@@ -136,11 +136,15 @@ func TestDatagramForGet(t *testing.T) {
 	if _, err := server.Headers(); err != nil {
 		t.Fatal(err)
 	}
+	before := p.server.useful.spentInAll()
 	if _, err := client.SendDatagram([]byte("x")); err != nil {
 		t.Fatal(err)
 	}
 	if _, err := client.Headers(); !errors.Is(err, &Error{ErrorCode: DatagramError, Remote: true}) {
 		t.Errorf("Headers: %v", err)
+	}
+	if n := p.server.useful.spentInAll() - before; n != 1+resetCost {
+		t.Errorf("it cost the client %d tokens, want %d for the datagram and %d for the request", n, 1, resetCost)
 	}
 }
 

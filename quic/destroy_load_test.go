@@ -141,7 +141,7 @@ func TestDestroyUnderLoad(t *testing.T) {
 	for side, name := range []string{"client", "server"} {
 		t.Run(name+" in memory", func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
-				m := newMemNet(t, udp.NetworkOptions{Delay: time.Millisecond}, SocketOptions{}, lo)
+				m := newMemNet(t, udp.NetworkOptions{Delay: time.Millisecond, Queue: 1 << 20}, SocketOptions{}, lo) // what tells of the end must not be lost
 				l := newLoad(t.Context(), t, m.client, m.server, m.options(co), 30, 4)
 				time.Sleep(10 * time.Millisecond)
 				check(t, l, side, []*Socket{m.client, m.server}[side], []*Socket{m.server, m.client}[side])

@@ -103,8 +103,11 @@ func (s *Session) HandshakeContinuationHistogram() *Histogram {
 }
 
 func (s *Session) histogram(k transport.HandshakeTimes) *Histogram {
-	h := s.conn.HandshakeTimes(k) // s.conn never changes
-	return &Histogram{s, h.Clone, h.Reset}
+	return &Histogram{
+		s,
+		func() histogram.Histogram { return s.conn.HandshakeTimes(k).Clone() }, // which is made when needed
+		func() { s.conn.HandshakeTimes(k).Reset() },
+	}
 }
 
 // DataAckHistogram returns the nanoseconds between acknowledgements of the stream's data

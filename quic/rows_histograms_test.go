@@ -195,6 +195,35 @@ func TestStreamHistogramsOfTransfer(t *testing.T) {
 	})
 }
 
+// A histogram that was asked for before there was anything to record shows what comes.
+func TestHistogramAskedEarly(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		m := newMemNet(t, udp.NetworkOptions{Delay: time.Millisecond}, SocketOptions{}, ListenOptions{})
+		defer m.close()
+		c, err := m.client.Connect(t.Context(), m.options(ConnectOptions{}))
+		if err != nil {
+			t.Fatal(err)
+		}
+		h := c.HandshakeContinuationHistogram()
+		looked := make(chan bool)
+		go func() { // while the machine records
+			defer close(looked)
+			for !c.HandshakeComplete() {
+				_ = h.Mean()
+				time.Sleep(100 * time.Microsecond)
+			}
+		}()
+		if err := c.Handshake(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		<-looked
+		c.conn.HandshakeTimes(transport.HandshakePieces).Record(7)
+		if h.Max() < 7 {
+			t.Errorf("the most is %v", h.Max())
+		}
+	})
+}
+
 // known returns a session's histogram that holds 1000, 2000 and so on to 1,000,000, and one
 // value above the range.
 func known(p *pair) *Histogram {

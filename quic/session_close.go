@@ -230,6 +230,9 @@ func (s *Session) part() {
 	if s.parted {
 		return
 	}
+	if s.client != nil {
+		s.client.tickets.tellHeld()
+	}
 	s.parted = true
 	if err := s.err; s.failed {
 		s.tell(true, func(h *SessionHooks) {

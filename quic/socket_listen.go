@@ -1,6 +1,7 @@
 package quic
 
 import (
+	"bytes"
 	"context"
 	"crypto/tls"
 	"crypto/x509"
@@ -95,6 +96,7 @@ func (s *Socket) listen(ctx context.Context, op string, o ListenOptions, so sess
 		return err
 	}
 	l := &listener{opts: o, session: so, config: so.config(), replay: o.ReplayRegister}
+	l.opts.TicketData = bytes.Clone(o.TicketData)
 	l.config.Params.PreferredAddress = preferred
 	l.config.Versions = numbers(o.Versions)
 	l.tls[0] = serverTLS(&o, wire.Version1, nil)

@@ -224,16 +224,30 @@ func (t *ticketCache) tell(cs *tls.ClientSessionState) {
 	if cs == nil || !told {
 		return
 	}
+	s.mu.Lock()
+	defer s.unlock(flushNone)
+	if !s.parted { // nothing comes after Close
+		t.post(cs)
+	}
+}
+
+// tellHeld tells the hook of the tickets that still wait, before it is told of the end. It is
+// called under the session's lock.
+func (t *ticketCache) tellHeld() {
+	for _, h := range t.held {
+		if h.cs != nil {
+			t.post(h.cs)
+		}
+	}
+}
+
+// post queues a ticket for the hook. It is called under the session's lock.
+func (t *ticketCache) post(cs *tls.ClientSessionState) {
 	ticket, params, err := encodeTicket(cs)
 	if err != nil {
 		return
 	}
-	s.mu.Lock()
-	defer s.unlock(flushNone)
-	if s.parted {
-		return // nothing comes after Close
-	}
-	s.notify(false, func(h *SessionHooks) error {
+	t.c.notify(false, func(h *SessionHooks) error {
 		if h.SessionTicket == nil {
 			return nil
 		}

@@ -138,9 +138,10 @@ func (l *Loss) leave(s *space, p *Packet) {
 	if p.AckEliciting {
 		s.eliciting--
 	}
-	if p.InFlight {
+	if p.active {
 		l.unacked -= int(p.Size)
-	} else {
+	}
+	if !p.InFlight {
 		s.quiet--
 	}
 }

@@ -39,7 +39,7 @@ type Loss struct {
 	appLimited bool
 
 	inFlight int   // bytes, of this epoch
-	unacked  int   // bytes in flight, of all epochs
+	unacked  int   // bytes in flight, of all paths that were in use
 	widest   int   // the largest window of a path that was left
 	order    int64 // packets sent so far, over all spaces
 	owed     int   // bytes that left and that the pacer has not been charged for
@@ -200,10 +200,9 @@ func (l *Loss) count(now mono.Time, space Space, p *Packet, n int) {
 		s.eliciting += n
 		s.lastSent, l.idleFrom = now, now
 	}
-	if p.InFlight {
+	p.active = p.InFlight && p.Epoch == l.epoch
+	if p.active {
 		l.unacked += n * int(p.Size)
-	}
-	if p.InFlight && p.Epoch == l.epoch {
 		l.inFlight += n * int(p.Size)
 		l.stats.MaxInFlight = max(l.stats.MaxInFlight, l.inFlight)
 		l.charge(now, n*int(p.Size))

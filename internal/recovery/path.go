@@ -30,7 +30,7 @@ func (l *Loss) forget(space Space) {
 	s := l.spaces[space]
 	for i := range s.sent.live() {
 		p := &s.sent.live()[i]
-		if p.state == outstanding && p.InFlight {
+		if p.state == outstanding && p.active {
 			l.unacked -= int(p.Size)
 		}
 		if p.state != outstanding || p.Epoch != l.epoch {
@@ -93,7 +93,7 @@ func (l *Loss) RetryRestart(now mono.Time) {
 // epoch still get their fates, but touch none of these; those that already left with
 // the new epoch, as path probes, begin to count.
 func (l *Loss) ResetPath(now mono.Time, epoch uint16, c congestion.Controller) {
-	l.widest = max(l.widest, l.controller.Window())
+	l.widest = max(l.widest, l.controller.Window(), l.inFlight) // probes and a window that shrank leave more in flight
 	l.epoch, l.controller = epoch, c
 	l.rtt.init(l.initialRTT)
 	l.ecn = ecn{}

@@ -306,3 +306,37 @@ func TestUnsent(t *testing.T) {
 	s.want("2 acked")
 	equal(t, "lost", s.l.Stats().ProbesLost, 0)
 }
+
+// What is outstanding on paths that were left takes nothing from the next one, however far
+// probes had overdrawn the window of the last; nor do probes of other paths.
+func TestNewPathIsFree(t *testing.T) {
+	s := newScript(t)
+	s.measured(100 * ms)
+	for s.l.CanSend() >= size {
+		s.send(App)
+	}
+	for range 12 {
+		s.send(App) // as probe timeouts do
+	}
+	s.cc = newSpy()
+	s.l.ResetPath(s.now, 1, s.cc)
+	equal(t, "room on a new path", s.l.CanSend(), s.l.Window())
+
+	s = newScript(t)
+	s.sendN(20, App, epoch(7))
+	equal(t, "room beside probes of another path", s.l.CanSend(), s.l.Window())
+}
+
+// A peer that moves for ever and acknowledges nothing gets one window more than it had, and no more.
+func TestPathsShareWhatIsUnacknowledged(t *testing.T) {
+	s := newScript(t)
+	for i := range 100 {
+		for s.l.CanSend() >= size {
+			s.send(App, epoch(uint16(i)))
+		}
+		s.l.ResetPath(s.now, uint16(i+1), newSpy())
+	}
+	if n := s.l.unacked; n > 2*s.l.Window() {
+		t.Errorf("%d bytes are remembered, of windows of %d", n, s.l.Window())
+	}
+}

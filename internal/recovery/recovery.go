@@ -56,6 +56,7 @@ type Packet struct {
 	ECN          dgram.ECN
 
 	state  state
+	active bool   // it was in flight on the path that was in use
 	cut    bool   // a packet between the one before and this one was acknowledged (Loss.persists)
 	frames uint16 // how many
 	at     uint32 // where the first one is in store.frames

@@ -92,7 +92,7 @@ func (c *Conn) Leave(now mono.Time, to dgram.Path) {
 		s.active().addr = to
 		if seq, ok := c.ids.take(); ok { // RFC 9000 §9.5
 			seq, s.active().cid = s.active().cid, seq
-			c.ids.retireOne(c, seq)
+			s.retireUnused(c, seq)
 		}
 		if c.qlog != nil {
 			c.qlog.at(now)

@@ -195,12 +195,17 @@ func (s *paths) remove(c *Conn, i int) {
 	if s.cur > i {
 		s.cur--
 	}
+	s.retireUnused(c, gone.cid)
+}
+
+// retireUnused retires a connection ID of the peer's that a path has left, unless another has it too.
+func (s *paths) retireUnused(c *Conn, seq int64) {
 	for j := range s.list {
-		if s.list[j].cid == gone.cid {
+		if s.list[j].cid == seq {
 			return
 		}
 	}
-	c.ids.retireOne(c, gone.cid)
+	c.ids.retireOne(c, seq)
 }
 
 // replaceIDs puts paths whose connection ID was retired on another.

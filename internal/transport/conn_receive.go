@@ -378,6 +378,7 @@ func (c *Conn) receiveRetry(now mono.Time, pkt []byte, h *wire.LongHeader) {
 	c.ids.retried, c.ids.retry = true, h.SCID
 	c.hs.token = append([]byte(nil), h.Token...)
 	c.ids.peerInitial(h.SCID)
+	c.dropOtherInitial()
 	c.setInitialKeys(h.SCID)
 	c.loss.RetryRestart(now)
 	c.idle.heard(now)
