@@ -121,7 +121,8 @@ func (s *Session) peerStream(t mono.Time, ts *transport.Stream) {
 // else is under way: the shortest way for programs that wait in the streams' methods. Those that wait for
 // AcceptStream already are given to it, too; neither AcceptStream nor the Stream hook hears of such
 // streams any more, but of unidirectional ones. A stream does not end when f returns, and a panic of
-// f's is nobody's but the program's.
+// f's is nobody's but the program's. The goroutine may go on with other streams: what f has tied to it, as
+// runtime.LockOSThread and labels of a profile do, f must untie.
 func (s *Session) HandleStreams(f func(*Stream)) {
 	s.mu.Lock()
 	defer s.unlock(flushNone)
