@@ -133,7 +133,7 @@ func TestS35EqualWork(t *testing.T) {
 			})
 		}
 		for _, flip := range []byte{0, 0x04, 0x18, 0x1c, 0x20} {
-			if n := work(flip); n != 0 {
+			if n := work(flip); n != 0 && !logs {
 				t.Errorf("bits %#x: %v allocations for a packet that is not authentic", flip, n)
 			}
 		}

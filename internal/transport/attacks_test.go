@@ -26,8 +26,12 @@ func (tc *testConn) held() int64 {
 	return heap()
 }
 
-// heap returns the bytes in use after a collection.
+// heap returns the bytes in use after a collection. With logs on that says nothing: the test holds
+// all that they say, whose length has a bound of its own (takeLog).
 func heap() int64 {
+	if logs {
+		return 0
+	}
 	var m runtime.MemStats
 	runtime.GC() // what has a finalizer goes at the second
 	runtime.GC()
@@ -444,7 +448,7 @@ func (tc *testConn) maximalAcks(t *testing.T) {
 	}
 	take() // the first may have news
 	tc.wantOpen("ranges")
-	if n := testing.AllocsPerRun(rounds, take); n != 0 {
+	if n := testing.AllocsPerRun(rounds, take); n != 0 && !logs {
 		t.Errorf("%v allocations for an ACK of %d ranges", n, frame[2]+1)
 	}
 	tc.wantOpen("ranges")
