@@ -84,6 +84,7 @@ func TestHandlerPanics(t *testing.T) {
 					st.Stop(1)
 				}
 				time.Sleep(time.Second)
+				synctest.Wait()
 				wantPanic := func(what string, err error) {
 					t.Helper()
 					var h *HandlerError
@@ -138,6 +139,7 @@ func TestHookGivesUp(t *testing.T) {
 			c.Reset(1)
 			c.Stop(1)
 			time.Sleep(time.Second)
+			synctest.Wait()
 			if told == 0 || told > 2 || ends != 1 || !errors.Is(s.Err(), errChaos) {
 				t.Errorf("the hooks are told %d times, and %d times of the end: %v", told, ends, s.Err())
 			}
@@ -251,6 +253,7 @@ func TestHandlerLeaksStream(t *testing.T) {
 					go st.Write(make([]byte, window))
 				}
 				time.Sleep(2 * time.Second)
+				synctest.Wait()
 				if _, err := opens.TryOpenStream(StreamOptions{}); opened != streams || len(leaked) != streams || err == nil {
 					t.Errorf("%d streams were opened and %d came, want %d: %v", opened, len(leaked), streams, err)
 				}
