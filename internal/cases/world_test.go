@@ -68,6 +68,11 @@ type world struct {
 	files  sync.Map    // content by path
 	stop   func()      // ends the server, if its socket's Destroy does not
 
+	// patience is how long both ends wait for a handshake, and for anything at all. It takes
+	// so little luck to lose each of five flights of 30 s where a third of all is lost, that
+	// such cases have it as long as they may take.
+	patience time.Duration
+
 	keysMu sync.Mutex
 	keys   bytes.Buffer
 }
@@ -126,7 +131,10 @@ func play(t *testing.T, o setup, client func(w *world) error, checks ...trace.Ch
 }
 
 func newWorld(t *testing.T, o *setup) *world {
-	w := &world{t: t, net: newNetwork(t, o.seed), at: server4}
+	w := &world{t: t, net: newNetwork(t, o.seed), at: server4, patience: 30 * time.Second}
+	if o.limit > 0 {
+		w.patience = o.limit
+	}
 	from := client4
 	if o.ipv6 {
 		from, w.at = client6, server6
@@ -168,7 +176,7 @@ func (w *world) listen(o *setup) {
 		cert = *o.chain
 	}
 	o.listen.TLS = &tls.Config{Certificates: []tls.Certificate{cert}, NextProtos: []string{hq.ALPN}}
-	o.listen.HandshakeTimeout, o.listen.IdleTimeout = 30*time.Second, 30*time.Second
+	o.listen.HandshakeTimeout, o.listen.IdleTimeout = w.patience, w.patience
 	w.tls = &tls.Config{RootCAs: id.roots, NextProtos: []string{hq.ALPN}}
 	if o.serve != nil {
 		o.serve(w, o)
@@ -238,7 +246,7 @@ func (w *world) dial(o quic.ConnectOptions) (*quic.ClientSession, error) {
 	if o.TLS == nil && o.SecureContext == nil {
 		o.TLS = w.tls
 	}
-	o.HandshakeTimeout, o.IdleTimeout = 30*time.Second, 30*time.Second
+	o.HandshakeTimeout, o.IdleTimeout = w.patience, w.patience
 	o.Hooks.KeyLog = w.log
 	// Small at first, so that they have to grow.
 	o.MaxData, o.MaxStreamDataBidiLocal = 96<<10, 32<<10

@@ -230,38 +230,43 @@ func (p *Packet) path() path {
 }
 
 // Validated checks that the server has met n paths or more, began with a PATH_CHALLENGE on each
-// but the first, and got an answer to each of these.
+// but the first, and got an answer to one of each path: a challenge may be lost as all else.
 func Validated(n int) Check {
 	return func(r *Run) error {
-		seen := map[path]bool{}
-		var order []path
-		challenges := map[string]*Packet{}
+		first := map[path]*Packet{}     // the server's, on each path
+		challenged := map[string]path{} // where each challenge went
+		answered := map[path]bool{}     // where one came back from
 		for _, p := range r.Server.Packets {
-			if p.FromClient || seen[p.path()] {
-				continue
-			}
-			seen[p.path()] = true
-			if order = append(order, p.path()); len(order) == 1 {
+			if p.FromClient {
+				for _, f := range p.Frames {
+					if f.Type == framePathResponse {
+						answered[challenged[string(f.Data)]] = true
+					}
+				}
 				continue
 			}
 			i := slices.IndexFunc(p.Frames, func(f Frame) bool { return f.Type == framePathChallenge })
-			if i < 0 {
+			if i >= 0 {
+				challenged[string(p.Frames[i].Data)] = p.path()
+			}
+			if first[p.path()] != nil {
+				continue
+			}
+			if len(first) > 0 && i < 0 {
 				return fmt.Errorf("%v is the first on its path and has no PATH_CHALLENGE", p)
 			}
-			challenges[string(p.Frames[i].Data)] = p
-		}
-		if len(order) < n {
-			return fmt.Errorf("%d paths, want %d or more", len(order), n)
-		}
-		for _, p := range r.Server.Packets {
-			for _, f := range p.Frames {
-				if p.FromClient && f.Type == framePathResponse {
-					delete(challenges, string(f.Data))
-				}
+			if len(first) == 0 {
+				answered[p.path()] = true // by the handshake
 			}
+			first[p.path()] = p
 		}
-		for _, p := range challenges {
-			return fmt.Errorf("the challenge of %v has no answer", p)
+		if len(first) < n {
+			return fmt.Errorf("%d paths, want %d or more", len(first), n)
+		}
+		for at, p := range first {
+			if !answered[at] {
+				return fmt.Errorf("the challenge of %v has no answer, nor has another on its path", p)
+			}
 		}
 		return nil
 	}

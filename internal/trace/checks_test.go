@@ -157,6 +157,7 @@ func negotiated(to uint32, from string, listed ...uint32) *Run {
 
 func TestChecksOfPaths(t *testing.T) {
 	challenge := Frame{Type: framePathChallenge, Data: []byte("12345678")}
+	lost := Frame{Type: framePathChallenge, Data: []byte("87654321")}
 	response := Frame{Type: framePathResponse, Data: []byte("12345678")}
 	report := Frame{Type: frameAckECN}
 	judge(t, map[string]verdict{
@@ -166,6 +167,11 @@ func TestChecksOfPaths(t *testing.T) {
 				made(nil, Packet{Datagram: down}, Packet{Datagram: downNew}, Packet{Datagram: downNew, Frames: []Frame{challenge}}, Packet{Datagram: upNew, Frames: []Frame{response}}),
 				made(nil, Packet{Datagram: down}, Packet{Datagram: downNew, Frames: []Frame{challenge}}),
 				made(nil, Packet{Datagram: down}),
+			}},
+		"paths with loss": {Validated(2),
+			made(nil, Packet{Datagram: down}, Packet{Datagram: downNew, Frames: []Frame{lost}}, Packet{Datagram: downNew, Frames: []Frame{challenge}}, Packet{Datagram: upNew, Frames: []Frame{response}}),
+			[]*Run{
+				made(nil, Packet{Datagram: down}, Packet{Datagram: downNew, Frames: []Frame{lost}}, Packet{Datagram: down, Frames: []Frame{challenge}}, Packet{Datagram: upNew, Frames: []Frame{response}}),
 			}},
 		"addresses": {Addresses(2), made(nil, Packet{Datagram: up}, Packet{Datagram: upNew}), []*Run{made(nil, Packet{Datagram: up}, Packet{Datagram: up})}},
 		"fresh IDs": {FreshIDs,
