@@ -40,16 +40,17 @@ var (
 // setup is what a case wants. The zero setup is the default network and an endpoint without
 // anything special.
 type setup struct {
-	delay    time.Duration // one way; 0 is 15 ms
-	up, down []sim.Node    // faults at the far end of either direction
-	ipv6     bool
-	moves    bool // the server prefers another port
-	chain    *tls.Certificate
-	socket   quic.SocketOptions
-	listen   quic.ListenOptions
-	limit    time.Duration // of virtual time; 0 is 60 s
-	seed     uint64
-	serve    func(w *world, o *setup) // nil is HTTP/0.9
+	delay              time.Duration // one way; 0 is 15 ms
+	up, down           []sim.Node    // faults at the far end of either direction
+	movedUp, movedDown []sim.Node    // and on the way to the preferred address
+	ipv6               bool
+	moves              bool // the server prefers another port
+	chain              *tls.Certificate
+	socket             quic.SocketOptions
+	listen             quic.ListenOptions
+	limit              time.Duration // of virtual time; 0 is 60 s
+	seed               uint64
+	serve              func(w *world, o *setup) // nil is HTTP/0.9
 }
 
 // seedVariable is the environment variable with the seed of the network's faults. Keys and
@@ -155,7 +156,7 @@ func newWorld(t *testing.T, o *setup) *world {
 	}
 	if o.moves {
 		w.net.servers = append(w.net.servers, secondary)
-		w.net.sim.Link(from, secondary, way(nil), way(nil))
+		w.net.sim.Link(from, secondary, way(o.movedUp), way(o.movedDown))
 		if _, err := w.server.AddEndpoint(w.net.endpoint(t, secondary)); err != nil {
 			t.Fatal(err)
 		}
