@@ -143,8 +143,8 @@ func (c *Conn) transmitBatch(now mono.Time, b *dgram.Batch, p *path, reserve int
 // window, is open by less than a batch is worth, and time, or the acknowledgement of what
 // is under way, opens it further.
 func (c *Conn) holds(now mono.Time, pace, window int) bool {
-	st := c.streams.ready.next()
-	if st == nil || c.loss.Probes(recovery.App) > 0 || c.datagrams.waits() {
+	st, flight := c.streams.ready.next(), c.loss.InFlight()
+	if st == nil || flight == 0 || c.loss.Probes(recovery.App) > 0 || c.datagrams.waits() {
 		return false
 	}
 	_, left := st.send.Fresh(c.flow.out.Left())
@@ -155,7 +155,7 @@ func (c *Conn) holds(now mono.Time, pace, window int) bool {
 		return c.loss.Pacer().Next(now) > now
 	}
 	whole := c.loss.Window()
-	return window < min(dgram.FullBatch, whole/8) && c.loss.InFlight() >= whole/2
+	return window < min(dgram.FullBatch, whole/8) && flight >= whole/2
 }
 
 // commit adds a finished datagram of n bytes for a path to the batch.
