@@ -152,9 +152,6 @@ func (s *Session) transmit(t mono.Time) bool {
 	return some
 }
 
-// fullBatch is how many bytes of a batch count as one that is worth its system call.
-const fullBatch = 48 << 10
-
 // spareTime is how long the end of what was written may wait for what is about to follow,
 // and how soon that must come for the writer to count as one that goes on and on.
 const spareTime = time.Millisecond
@@ -165,7 +162,7 @@ const spareTime = time.Millisecond
 // batch after batch it waits for the next of them, or for an acknowledgement; else just for
 // as long as other goroutines have a turn.
 func (s *Session) spares(t mono.Time, n int) bool {
-	if n < fullBatch {
+	if n < dgram.FullBatch {
 		return false
 	}
 	streaming := t.Sub(s.fullAt) < spareTime

@@ -5,6 +5,7 @@ import (
 	"math/bits"
 	"time"
 
+	"github.com/cinnabar-quic/cinnabar/internal/dgram"
 	"github.com/cinnabar-quic/cinnabar/internal/mono"
 )
 
@@ -81,7 +82,7 @@ func (p *Pacer) Sent(now mono.Time, n int) {
 }
 
 // Next returns when a worthwhile batch may leave: now if it may already. Such a
-// batch is 1.25 ms of the rate, or less where a timer that fires a millisecond
+// batch is full, or 1.25 ms of the rate, or less where a timer that fires a millisecond
 // late would find the bucket full; it is one datagram at least.
 func (p *Pacer) Next(now mono.Time) mono.Time {
 	p.fill(now)
@@ -96,7 +97,7 @@ func (p *Pacer) Next(now mono.Time) mono.Time {
 func (p *Pacer) Rate() int64 { return p.rate }
 
 func (p *Pacer) batch() int {
-	return max(min(p.earned(burstTime), p.burst-p.earned(timerSlack)), p.datagram)
+	return max(min(p.earned(burstTime), p.burst-p.earned(timerSlack), dgram.FullBatch), p.datagram)
 }
 
 // limit derives the size of the bucket from the rate and spills what no longer

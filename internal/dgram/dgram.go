@@ -32,6 +32,8 @@ const (
 	// MaxBatchBytes is how many bytes of payload one batch may carry: with
 	// headers it must fit one IP packet until the kernel cuts it up.
 	MaxBatchBytes = 65_487
+	// FullBatch is how many bytes count as a batch that is worth its system call.
+	FullBatch = 48 << 10
 )
 
 // Batch is a run of datagrams for one path, shaped for segmentation offload:

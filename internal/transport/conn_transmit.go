@@ -76,12 +76,25 @@ func (c *Conn) transmit(now mono.Time, b *dgram.Batch) bool {
 	return !b.Empty()
 }
 
+// permit is what of a packet may leave by the windows' leave.
+type permit uint8
+
+const (
+	owedOnly permit = iota // acknowledgements, and probes that are owed
+	noData                 // all but stream data
+	all
+)
+
 // transmitBatch fills the batch as far as the congestion window, but for what is
 // reserved, the pacer and the address validation rule let it.
 func (c *Conn) transmitBatch(now mono.Time, b *dgram.Batch, p *path, reserve int) {
 	pace := math.MaxInt
 	if !c.cfg.DisablePacing {
 		pace = c.loss.Pacer().Budget(now)
+	}
+	leave := all
+	if c.holds(now, pace, c.loss.CanSend()-reserve) {
+		leave = noData
 	}
 	for {
 		size := c.mtu.size
@@ -103,22 +116,46 @@ func (c *Conn) transmitBatch(now mono.Time, b *dgram.Batch, p *path, reserve int
 		if room == nil {
 			return
 		}
-		open := c.loss.CanSend()-reserve >= min(size, c.mtu.size) && pace > 0
-		n := c.writeDatagram(now, room, open)
+		window := c.loss.CanSend() - reserve
+		if window < min(size, c.mtu.size) || pace <= 0 {
+			leave = owedOnly
+		}
+		n := c.writeDatagram(now, room, leave)
 		if n == 0 {
-			c.loss.SetAppLimited(open)
-			if c.paceUntil = mono.Never; !open && pace <= 0 {
+			c.loss.SetAppLimited(leave == all)
+			if c.paceUntil = mono.Never; pace <= 0 || leave == noData && pace < window {
 				c.paceUntil = c.loss.Pacer().Next(now)
 			}
 			if c.qlog != nil {
-				c.qlog.paused(c, open, pace)
+				c.qlog.paused(c, leave == all, pace)
 			}
 			return
 		}
 		c.commit(b, p, n)
 		pace -= n
-		pace -= c.transmitRun(now, b, p, reserve, pace)
+		if leave == all {
+			pace -= c.transmitRun(now, b, p, reserve, pace)
+		}
 	}
+}
+
+// holds reports whether stream data waits until more of it may leave at once: the pacer, or the
+// window, is open by less than a batch is worth, and time, or the acknowledgement of what
+// is under way, opens it further.
+func (c *Conn) holds(now mono.Time, pace, window int) bool {
+	st, flight := c.streams.ready.next(), c.loss.InFlight()
+	if st == nil || flight == 0 || c.loss.Probes(recovery.App) > 0 || c.datagrams.waits() {
+		return false
+	}
+	_, left := st.send.Fresh(c.flow.out.Left())
+	if left <= int64(min(pace, window)) {
+		return false
+	}
+	if pace < window {
+		return c.loss.Pacer().Next(now) > now
+	}
+	whole := c.loss.Window()
+	return window < min(dgram.FullBatch, whole/8) && flight >= whole/2
 }
 
 // commit adds a finished datagram of n bytes for a path to the batch.
@@ -151,16 +188,16 @@ func (c *Conn) smallestDatagram() int {
 }
 
 // writeDatagram writes one datagram and returns its size, 0 if there is nothing
-// to send. With open false only acknowledgements and owed probes may go.
-func (c *Conn) writeDatagram(now mono.Time, room []byte, open bool) int {
+// to send that has leave to go.
+func (c *Conn) writeDatagram(now mono.Time, room []byte, leave permit) int {
 	d := &datagram{}
 	d.reset(room)
 	if c.hs != nil {
-		c.writeHandshakePacket(now, d, recovery.Initial, open)
-		c.writeHandshakePacket(now, d, recovery.Handshake, open)
+		c.writeHandshakePacket(now, d, recovery.Initial, leave)
+		c.writeHandshakePacket(now, d, recovery.Handshake, leave)
 	}
 	if c.oneRTT.CanWrite() || c.hs != nil && c.hs.early != nil {
-		c.writeAppPacket(now, d, open)
+		c.writeAppPacket(now, d, leave)
 	}
 	if d.n > 0 && d.pkts[0].typ == wire.Initial && (!c.server || d.pkts[0].eliciting) {
 		d.padTo = wire.MinInitialSize // RFC 9000 §14.1, RFC 9001 §9.3
@@ -170,7 +207,7 @@ func (c *Conn) writeDatagram(now mono.Time, room []byte, open bool) int {
 
 // writeHandshakePacket writes an Initial or Handshake packet: acknowledgements,
 // then handshake bytes.
-func (c *Conn) writeHandshakePacket(now mono.Time, d *datagram, sp recovery.Space, open bool) {
+func (c *Conn) writeHandshakePacket(now mono.Time, d *datagram, sp recovery.Space, leave permit) {
 	s := c.hs.spaces[sp]
 	if s == nil || s.sealer == nil {
 		return
@@ -182,7 +219,7 @@ func (c *Conn) writeHandshakePacket(now mono.Time, d *datagram, sp recovery.Spac
 	c.appendAck(now, d, pk, &s.acks, 0)
 	pk.ackDue = pk.ackDue && c.hs.patience <= now
 	probe := c.loss.Probes(sp) > 0
-	if open || probe || c.handshakeStuck(sp) {
+	if leave > owedOnly || probe || c.handshakeStuck(sp) {
 		c.appendCrypto(d, pk, &s.crypto.out)
 		if probe && !pk.eliciting {
 			c.appendPing(d, pk)
@@ -204,7 +241,7 @@ func (c *Conn) handshakeStuck(sp recovery.Space) bool {
 // writeAppPacket writes a 1-RTT or 0-RTT packet. The order of frames: what the
 // peer waits for first (ACK, handshake, limits), then what frees memory on its
 // side, then data: datagrams, and streams (appendData).
-func (c *Conn) writeAppPacket(now mono.Time, d *datagram, open bool) {
+func (c *Conn) writeAppPacket(now mono.Time, d *datagram, leave permit) {
 	pk := c.openPacket(d, recovery.App)
 	if pk == nil {
 		return
@@ -213,7 +250,7 @@ func (c *Conn) writeAppPacket(now mono.Time, d *datagram, open bool) {
 		c.appendAck(now, d, pk, &c.acks, c.params.AckDelayExponent)
 	}
 	probe := c.loss.Probes(recovery.App) > 0
-	if open || probe {
+	if leave > owedOnly || probe {
 		c.makeRoom(d, pk)
 		if pk.typ == wire.OneRTT {
 			c.appendControl(now, d, pk)
@@ -223,7 +260,9 @@ func (c *Conn) writeAppPacket(now mono.Time, d *datagram, open bool) {
 		}
 		c.flow.append(c, d, pk)
 		c.streams.appendControl(c, now, d, pk)
-		c.appendData(d, pk)
+		if leave != noData {
+			c.appendData(d, pk)
+		}
 		if probe && !pk.eliciting || c.ackOnlyRun >= ackOnlyPing && pk.ackDue && !pk.eliciting {
 			c.appendPing(d, pk)
 		}

@@ -13,7 +13,7 @@ func TestResetLeavesDataQueue(t *testing.T) {
 		t.Fatal(err)
 	}
 	c.Reset(s, 1)
-	c.writeDatagram(p.now, make([]byte, 0, 90), true)
+	c.writeDatagram(p.now, make([]byte, 0, 90), all)
 	if !c.streams.ready.empty() {
 		t.Error("the stream still waits to send data")
 	}

@@ -16,7 +16,7 @@ func (tc *testConn) transmitOne() (frames []wire.Stream, size int) {
 	tc.Helper()
 	tc.drain()
 	room := make([]byte, 0, tc.conn.mtu.size)
-	size = tc.conn.writeDatagram(tc.now, room, true)
+	size = tc.conn.writeDatagram(tc.now, room, all)
 	if size == 0 {
 		return nil, 0
 	}
