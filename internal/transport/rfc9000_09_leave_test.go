@@ -44,10 +44,12 @@ func TestLeaveSharedID(t *testing.T) {
 	tc.write(wire.OneRTT, newID(2, 2))
 	tc.want("the first path's", wire.OneRTT, wire.RetireConnectionID{Seq: 0})
 	tc.want("the second's: they share what is left", wire.OneRTT, wire.RetireConnectionID{Seq: 1})
+	tc.ack(wire.OneRTT)
 	tc.write(wire.OneRTT, newID(3, 0))
 	tc.conn.Leave(tc.now, dgram.Path{Local: addrPort("192.0.2.77:1"), Remote: testRemote})
 	tc.pump()
 	tc.wantIdle("the second path needs what the first has left")
+	tc.ack(wire.OneRTT)
 	tc.advance(1500 * time.Millisecond)
 	tc.wantType("the second path again", wire.OneRTT, wire.FramePathChallenge)
 	if tc.last.datagram.path != second || tc.last.dcid != peerID(2) {

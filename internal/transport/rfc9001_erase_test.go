@@ -105,7 +105,8 @@ func TestLastSecretIsErased(t *testing.T) {
 				}
 			}
 			kept.Update()
-			b := append([]byte{0x43}, tc.peer.id.Bytes()...)
+			b := append(make([]byte, 0, 64), 0x43)
+			b = append(b, tc.peer.id.Bytes()...)
 			if kept.Phase() {
 				b[0] |= 0x04
 			}
