@@ -248,6 +248,18 @@ func TestGoAwayAtClient(t *testing.T) {
 	must(t, err)
 	must(t, a.victim.Close())
 	<-a.victim.q.Closed()
+
+	a = hostileServer(t, 10)
+	first = a.ask(false, "GET")
+	ctrl(frame(frameGoAway, num(400)))(a) // it would still take some, and gets none (RFC 9114 §5.2)
+	eventually(t, a.victim.leaving)
+	if _, err := a.victim.TryOpenStream(StreamOptions{}); !errors.Is(err, errGoAway) {
+		t.Errorf("a request below the GOAWAY's: %v", err)
+	}
+	_, err = first.End(slices.Concat(head200, data("ok")))
+	must(t, err)
+	must(t, a.victim.Close())
+	<-a.victim.q.Closed()
 }
 
 // Shutdown waits for the streams in flight; what a peer says about itself meanwhile is heard.

@@ -118,3 +118,34 @@ func TestNoTicketNoWait(t *testing.T) {
 		o.want(t, "at once", "close")
 	})
 }
+
+// A ticket that still waits for SetTicketData when the session ends is told without, and Close comes
+// after it; a cache, which another session looks into, has no use for it.
+func TestHeldTicketAtTheEnd(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		m := newMemNet(t, udp.NetworkOptions{Delay: time.Millisecond}, SocketOptions{}, ListenOptions{})
+		defer m.close()
+		o, cache := &told{}, &keptTickets{}
+		var kept []byte
+		co := ConnectOptions{TLS: clientConfig(), ALPN: "test"}
+		co.TLS.ClientSessionCache = cache
+		co.Hooks.SessionTicket = func(ticket, _ []byte) error { kept = ticket; o.add("ticket"); return nil }
+		co.Hooks.Close = func() { o.add("close") }
+		c := m.connect(co)
+		c.HoldTickets()
+		if err := c.Handshake(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		time.Sleep(time.Second)
+		o.want(t, "while it waits")
+		_ = c.CloseWithError(0, "")
+		o.want(t, "at the end", "ticket", "close")
+		if len(cache.all) > 0 || len(c.tickets.held) > 0 {
+			t.Errorf("%d tickets in the cache, %d still held", len(cache.all), len(c.tickets.held))
+		}
+		next := m.connect(ConnectOptions{SessionTicket: kept})
+		if err := next.Handshake(t.Context()); err != nil || !next.ConnectionState().DidResume {
+			t.Errorf("with the ticket: %v, resumed %v", err, next.ConnectionState().DidResume)
+		}
+	})
+}

@@ -190,6 +190,7 @@ func (s *Socket) part(v *Session) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.unlink(v)
+	s.lent = true
 }
 
 // join puts a session that was expected on the list. It reports false if the socket, or

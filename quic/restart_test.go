@@ -142,13 +142,7 @@ func TestRestartHonoursTickets(t *testing.T) {
 					if c.UsingEarlyData() != test.early[i] || s.EarlyDataAccepted() != test.early[i] {
 						t.Errorf("time %d: early data %v and %v", i, c.UsingEarlyData(), s.EarlyDataAccepted())
 					}
-					st, err := s.AcceptStream(t.Context())
-					if err != nil {
-						t.Fatal(err)
-					}
-					if b, err := io.ReadAll(st); string(b) != "x" || err != nil || st.Early() != test.early[i] {
-						t.Errorf("time %d: %q, %v, early %v", i, b, err, st.Early())
-					}
+					m.wantEarly(s, "x", test.early[i])
 					// What was used before is used after another restart too.
 					m.restart(secrets(SocketOptions{}), lo)
 				}
@@ -214,23 +208,8 @@ func TestRestartAsSeenByClient(t *testing.T) {
 		if !errors.As(p.client.Err(), new(*StatelessResetError)) || time.Since(restarted) > 2*time.Second {
 			t.Errorf("the session ends after %v with %v", time.Since(restarted), p.client.Err())
 		}
-		c := m.connect(ConnectOptions{TLS: config})
-		st, err := c.TryOpenStream(StreamOptions{})
-		if err != nil {
-			t.Fatal(err)
-		}
-		st.End([]byte("early"))
-		s, err := m.server.Accept(t.Context())
-		if err != nil {
-			t.Fatal(err)
-		}
-		in, err := s.AcceptStream(t.Context())
-		if err != nil {
-			t.Fatal(err)
-		}
-		if b, err := io.ReadAll(in); string(b) != "early" || err != nil || !in.Early() {
-			t.Errorf("%q, %v, early %v", b, err, in.Early())
-		}
+		c, s := m.sendEarly(ConnectOptions{TLS: config}, "early")
+		m.wantEarly(s, "early", true)
 		if err := c.Handshake(t.Context()); err != nil || !c.UsingEarlyData() {
 			t.Errorf("%v, early data %v", err, c.UsingEarlyData())
 		}

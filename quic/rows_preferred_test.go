@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"net/netip"
 	"strings"
 	"testing"
@@ -371,23 +370,8 @@ func TestPreferredAddressAndEarlyData(t *testing.T) {
 		if co.SessionTicket == nil {
 			t.Fatal("no ticket")
 		}
-		c := m.connect(co)
-		st, err := c.OpenStream(t.Context(), StreamOptions{})
-		if err != nil {
-			t.Fatal(err)
-		}
-		st.End([]byte("early"))
-		s, err := m.server.Accept(t.Context())
-		if err != nil {
-			t.Fatal(err)
-		}
-		sst, err := s.AcceptStream(t.Context())
-		if err != nil {
-			t.Fatal(err)
-		}
-		if b, err := io.ReadAll(sst); string(b) != "early" || err != nil || !sst.Early() {
-			t.Errorf("%q, %v, early %v", b, err, sst.Early())
-		}
+		c, s := m.sendEarly(co, "early")
+		m.wantEarly(s, "early", true)
 		time.Sleep(time.Second)
 		if !c.UsingEarlyData() || c.RemoteAddress() != wideGoals[0] {
 			t.Errorf("early data %v, at %v", c.UsingEarlyData(), c.RemoteAddress())

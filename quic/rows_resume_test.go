@@ -65,22 +65,41 @@ func (m *memNet) again(lo ListenOptions) {
 // early makes a session that sends early data.
 func (m *memNet) early(r *resumption) (*ClientSession, *ServerSession) {
 	m.t.Helper()
-	c := m.connect(ConnectOptions{SessionTicket: r.ticket, RemoteTransportParams: r.params})
-	st, err := c.TryOpenStream(StreamOptions{})
-	if err != nil {
-		m.t.Fatal(err)
-	}
-	st.End([]byte("x"))
-	s, err := m.server.Accept(m.t.Context())
-	if err != nil {
-		m.t.Fatal(err)
-	}
+	c, s := m.sendEarly(ConnectOptions{SessionTicket: r.ticket, RemoteTransportParams: r.params}, "x")
 	for _, end := range []*Session{&c.Session, &s.Session} {
 		if err := end.Handshake(m.t.Context()); err != nil {
 			m.t.Fatal(err)
 		}
 	}
 	return c, s
+}
+
+// sendEarly makes a session that sends data on a stream before anything has come back, and returns both ends of it.
+func (m *memNet) sendEarly(o ConnectOptions, data string) (*ClientSession, *ServerSession) {
+	m.t.Helper()
+	c := m.connect(o)
+	st, err := c.TryOpenStream(StreamOptions{})
+	if err != nil {
+		m.t.Fatal(err)
+	}
+	st.End([]byte(data))
+	s, err := m.server.Accept(m.t.Context())
+	if err != nil {
+		m.t.Fatal(err)
+	}
+	return c, s
+}
+
+// wantEarly wants data to come to a server, and to have come early or not.
+func (m *memNet) wantEarly(s *ServerSession, data string, early bool) {
+	m.t.Helper()
+	st, err := s.AcceptStream(m.t.Context())
+	if err != nil {
+		m.t.Fatal(err)
+	}
+	if b, err := io.ReadAll(st); string(b) != data || err != nil || st.Early() != early {
+		m.t.Errorf("%q, %v, early %v", b, err, st.Early())
+	}
 }
 
 // The ticket of a session resumes another, and with the parameters beside it that can send
@@ -110,26 +129,14 @@ func TestResumeWithTicket(t *testing.T) {
 		}
 		// With the parameters it may send at once.
 		r = m.first(ConnectOptions{})
-		c = m.connect(ConnectOptions{SessionTicket: r.ticket, RemoteTransportParams: r.params})
+		c, s := m.sendEarly(ConnectOptions{SessionTicket: r.ticket, RemoteTransportParams: r.params}, "early")
 		if !c.AllowEarlyData() {
 			t.Error("AllowEarlyData is false")
 		}
 		covers(t, "X-011")
-		st, err := c.TryOpenStream(StreamOptions{})
-		if err != nil {
-			t.Fatal(err)
-		}
-		st.End([]byte("early"))
-		s, err := m.server.Accept(t.Context())
-		if err != nil {
-			t.Fatal(err)
-		}
-		sst, err := s.AcceptStream(t.Context())
-		if err != nil {
-			t.Fatal(err)
-		}
-		if b, err := io.ReadAll(sst); string(b) != "early" || err != nil || !sst.Early() || s.HandshakeComplete() || s.UsingEarlyData() {
-			t.Errorf("%q, %v, early %v", b, err, sst.Early())
+		m.wantEarly(s, "early", true)
+		if s.HandshakeComplete() || s.UsingEarlyData() {
+			t.Errorf("the server: complete %v, early data in use %v", s.HandshakeComplete(), s.UsingEarlyData())
 		}
 		covers(t, "CLI-005")
 		covers(t, "CON-040")
@@ -239,19 +246,9 @@ func TestUsingEarlyData(t *testing.T) {
 			}
 		}
 		r = m.first(ConnectOptions{})
-		c := m.connect(ConnectOptions{SessionTicket: r.ticket, RemoteTransportParams: r.params})
-		st, err := c.TryOpenStream(StreamOptions{})
-		if err != nil {
-			t.Fatal(err)
-		}
-		st.End([]byte("x"))
-		synctest.Wait() // it has been sent
+		c, early := m.sendEarly(ConnectOptions{SessionTicket: r.ticket, RemoteTransportParams: r.params}, "x")
 		if c.UsingEarlyData() {
 			t.Error("early data is in use before anybody knows")
-		}
-		early, err := m.server.Accept(t.Context())
-		if err != nil {
-			t.Fatal(err)
 		}
 		if early.HandshakeComplete() || early.UsingEarlyData() {
 			t.Errorf("at a server whose handshake is complete, %v: %v", early.HandshakeComplete(), early.UsingEarlyData())
@@ -365,23 +362,8 @@ func TestEarlyDataAndLimits(t *testing.T) {
 				test.change(&second)
 				second.TicketKeys, second.ReplayRegister = keys, first.ReplayRegister
 				m.again(second)
-				c := m.connect(ConnectOptions{SessionTicket: r.ticket, RemoteTransportParams: r.params})
-				st, err := c.TryOpenStream(StreamOptions{})
-				if err != nil {
-					t.Fatal(err)
-				}
-				st.End([]byte("hello"))
-				s, err := m.server.Accept(t.Context())
-				if err != nil {
-					t.Fatal(err)
-				}
-				sst, err := s.AcceptStream(t.Context())
-				if err != nil {
-					t.Fatal(err)
-				}
-				if b, err := io.ReadAll(sst); string(b) != "hello" || err != nil || sst.Early() != test.taken {
-					t.Errorf("%q, %v, early %v", b, err, sst.Early())
-				}
+				c, s := m.sendEarly(ConnectOptions{SessionTicket: r.ticket, RemoteTransportParams: r.params}, "hello")
+				m.wantEarly(s, "hello", test.taken)
 				if err := c.Handshake(t.Context()); err != nil || c.UsingEarlyData() != test.taken {
 					t.Errorf("%v, early %v", err, c.UsingEarlyData())
 				}

@@ -62,6 +62,7 @@ type Socket struct {
 	maxOver   int                  // the most of those
 	acceptors waitQueue
 	counts    socketCounts
+	lent      bool // a session has moved to another socket: it still makes reset tokens with what is here
 	refused   refusals
 }
 
@@ -292,6 +293,7 @@ func (s *Socket) destroy(err error, last *Endpoint) {
 	for _, v := range sessions {
 		v.abandon()
 	}
+	s.eraseSecrets()
 	if last != nil && err == nil {
 		s.mu.Lock()
 		err = last.err
@@ -306,6 +308,16 @@ func (s *Socket) destroy(err error, last *Endpoint) {
 		s.notices.kick()
 	}
 	close(s.done)
+}
+
+// eraseSecrets overwrites what reset tokens are made of, at the end of the socket, unless a session that has
+// moved to another still makes them of it.
+func (s *Socket) eraseSecrets() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if !s.lent {
+		s.mux.Erase()
+	}
 }
 
 // abandon makes a session forget its peer, because its socket is gone or has too many.

@@ -219,14 +219,8 @@ func (t *ticketCache) Get(string) (*tls.ClientSessionState, bool) {
 func (t *ticketCache) tell(cs *tls.ClientSessionState) {
 	s := &t.c.Session
 	s.mu.Lock()
-	told := s.hooks != nil && s.hooks.SessionTicket != nil
-	s.unlock(flushNone)
-	if cs == nil || !told {
-		return
-	}
-	s.mu.Lock()
 	defer s.unlock(flushNone)
-	if !s.parted { // nothing comes after Close
+	if cs != nil && t.heard() {
 		t.post(cs)
 	}
 }
@@ -234,11 +228,21 @@ func (t *ticketCache) tell(cs *tls.ClientSessionState) {
 // tellHeld tells the hook of the tickets that still wait, before it is told of the end. It is
 // called under the session's lock.
 func (t *ticketCache) tellHeld() {
-	for _, h := range t.held {
-		if h.cs != nil {
-			t.post(h.cs)
-		}
+	held := t.held
+	t.held = nil
+	if !t.heard() {
+		return
 	}
+	for _, h := range held {
+		t.post(h.cs)
+	}
+}
+
+// heard reports whether the hook hears of tickets: there is one, and nothing comes after Close. It is
+// called under the session's lock.
+func (t *ticketCache) heard() bool {
+	s := &t.c.Session
+	return !s.parted && s.hooks != nil && s.hooks.SessionTicket != nil
 }
 
 // post queues a ticket for the hook. It is called under the session's lock.

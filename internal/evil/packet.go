@@ -40,6 +40,7 @@ type Packet struct {
 	NumberLen  int    // bytes of it on the wire; 0 is 4
 	DCID, SCID []byte // of any length up to 255; of Build nil is the peer's usual one
 	Version    uint32 // 0 is that of the keys
+	Claim      uint32 // the version that the header names, if not Version
 	Token      []byte // of Initial; of Build nil is the peer's usual one
 	Flip       byte   // bits of the first byte to flip before sealing: reserved, fixed, key phase, type
 	Length     int    // what the Length field claims, if not 0
@@ -56,6 +57,10 @@ func (k *Keys) Seal(p Packet) []byte {
 	pnLen := p.NumberLen
 	if pnLen == 0 {
 		pnLen = 4
+	}
+	keys := k.of(p.Version)
+	if p.Claim != 0 {
+		p.Version = p.Claim
 	}
 	b, lengthAt := p.header(pnLen, k.OneRTT != nil && k.OneRTT.Phase())
 	b[0] ^= p.Flip
@@ -79,7 +84,7 @@ func (k *Keys) Seal(p Packet) []byte {
 	if p.Type == wire.OneRTT {
 		b = k.OneRTT.Seal(b, pnOff, pnLen, p.Number)
 	} else {
-		b = k.of(p.Version).sealers[p.Type].Seal(b, pnOff, pnLen, p.Number)
+		b = keys.sealers[p.Type].Seal(b, pnOff, pnLen, p.Number)
 	}
 	if p.BadTag {
 		b[len(b)-1] ^= 1

@@ -1,6 +1,8 @@
 package recovery
 
 import (
+	"fmt"
+	"strconv"
 	"testing"
 	"time"
 
@@ -103,6 +105,26 @@ func TestLossTimerBeforePTO(t *testing.T) {
 	s.expire()
 	s.want("1 lost")
 	s.wantDeadline(200*ms + s.l.PTO(App))
+
+	// Nor does a probe timeout that would come first count: on a steady path it is a round trip.
+	s = newHandshake(t, Config{})
+	s.l.HasKeys(Handshake, true)
+	sent := time.Duration(0)
+	for n := range 40 {
+		s.send(Handshake)
+		sent += 100 * ms
+		s.at(sent)
+		s.ack(Handshake, strconv.Itoa(n))
+		s.want(fmt.Sprintf("H%d acked", n))
+	}
+	s.sendN(2, Handshake)
+	s.at(sent + 100*ms)
+	s.ack(Handshake, "41")
+	s.want("H41 acked")
+	if pto := sent + s.l.PTO(Handshake); pto >= sent+100*ms*9/8 {
+		t.Fatalf("a probe timeout at %v", pto)
+	}
+	s.wantDeadline(sent + 100*ms*9/8)
 }
 
 // RFC 9002 §6.2.1: 1 s before the first sample, the earliest of Initial and
@@ -120,6 +142,13 @@ func TestPTODuringHandshake(t *testing.T) {
 	s.ack(Initial, "1")
 	s.want("I0 lost, I1 acked")
 	s.wantDeadline(999*ms + s.l.PTO(Initial)<<1) // a client does not trust an Initial
+
+	s = newHandshake(t, Config{})
+	s.l.HasKeys(Handshake, true)
+	s.send(Initial)
+	s.at(200 * ms)
+	s.send(Handshake)
+	s.wantDeadline(999 * ms) // the earlier of the two
 }
 
 // The client has 1-RTT packets in flight before the handshake is confirmed: they

@@ -19,8 +19,6 @@ type Config struct {
 	ResetToken func(wire.ConnectionID) wire.ResetToken // our stateless reset token for one of our IDs
 	Tokens     *Tokens                                 // server: makes NEW_TOKEN tokens; nil for none
 
-	lastPN int64 // packet number with which a connection ends: 0 means lastPacketNumber, tests have less
-
 	// Versions are what this end speaks, most preferred first, of wire.Versions. Nil is all of
 	// them: a client then prefers version 1, and a server what its client does.
 	Versions []uint32
@@ -84,12 +82,4 @@ func (c *Config) maxConnWindow() int64 {
 		return defaultMaxConnWindow
 	}
 	return c.MaxConnWindow
-}
-
-// lastNumber returns the highest packet number that a 1-RTT packet may have.
-func (c *Config) lastNumber() int64 {
-	if c.lastPN != 0 {
-		return c.lastPN
-	}
-	return lastPacketNumber
 }

@@ -67,6 +67,7 @@ func must(err error) {
 // testPacket is a packet for the peer to send. Zero fields get what is usual.
 type testPacket struct {
 	version    uint32 // the peer's
+	claim      uint32 // the version that the header names, if not that of the keys
 	typ        wire.PacketType
 	frames     []wire.Frame
 	number     int64 // used if explicit
@@ -99,7 +100,7 @@ func (tc *testConn) build(p testPacket) []byte {
 		p.token = tc.peer.token
 	}
 	return tc.peer.keys.Seal(evil.Packet{
-		Type: p.typ, Version: p.version, Frames: p.frames, Number: pn, NumberLen: p.numberLen, DCID: dcid.Bytes(), SCID: scid.Bytes(),
+		Type: p.typ, Version: p.version, Claim: p.claim, Frames: p.frames, Number: pn, NumberLen: p.numberLen, DCID: dcid.Bytes(), SCID: scid.Bytes(),
 		Token: p.token, Flip: p.flip, Size: p.size, Bare: p.bare,
 	})
 }

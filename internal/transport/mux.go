@@ -32,6 +32,7 @@ type Mux struct {
 	cfg       MuxConfig
 	tokens    *Tokens
 	listening bool
+	erased    bool     // the secret behind reset tokens is gone
 	versions  []uint32 // that new connections may begin in
 
 	conns  map[wire.ConnectionID]*Conn
@@ -97,6 +98,7 @@ func NewMux(now mono.Time, cfg MuxConfig) *Mux {
 		resets:   newResetTable(&cfg.ResetSecret),
 		owned:    make(map[*Conn]*owned),
 	}
+	clear(m.cfg.TokenSecret[:]) // Tokens has made a key of it
 	if cfg.MaxResetsPerHost == 0 {
 		m.cfg.MaxResetsPerHost = resetsPerHost
 	}
@@ -140,10 +142,22 @@ func (m *Mux) Handshakes() int { return m.handshakes }
 // ResetToken returns the stateless reset token of one of our connection IDs:
 // a pure function of it and the secret, so that it outlives the connection. Who shares the
 // secret must send packets of a connection where it is (RFC 9000 §21.11).
-func (m *Mux) ResetToken(cid wire.ConnectionID) wire.ResetToken {
+func (m *Mux) ResetToken(cid wire.ConnectionID) (token wire.ResetToken) {
+	if m.erased { // a token of no secret would be anybody's
+		m.cfg.Rand(token[:])
+		return token
+	}
 	mac := hmac.New(sha256.New, m.cfg.ResetSecret[:])
 	mac.Write(cid.Bytes())
 	return wire.ResetToken(mac.Sum(nil)[:16])
+}
+
+// Erase overwrites the secret behind the reset tokens, when every connection that has this Mux for its
+// Config.ResetToken is over: tokens are of no use then. What aead and cipher of Tokens and of the table
+// of peers' tokens hold is in the hands of crypto/aes and the collector.
+func (m *Mux) Erase() {
+	clear(m.cfg.ResetSecret[:])
+	m.erased = true
 }
 
 // Route finds out what to do with a datagram. With Reply the answer is in reply,

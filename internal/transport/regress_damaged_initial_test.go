@@ -21,7 +21,7 @@ func TestDamagedFirstInitial(t *testing.T) {
 		}
 	}
 	p.handshake()
-	if !damaged {
-		t.Error("nothing was damaged")
+	if n := p.server.mux.Stats().Initials; !damaged || n != 1 {
+		t.Errorf("damaged %v, %d connections: the first was not good enough", damaged, n)
 	}
 }

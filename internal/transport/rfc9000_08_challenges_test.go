@@ -23,9 +23,21 @@ func TestChallengesDiffer(t *testing.T) {
 	if len(seen) != 2*pathTries {
 		t.Errorf("%d different challenges, want %d for each of two paths", len(seen), pathTries)
 	}
+	var values [8]map[byte]bool
 	for data, n := range seen {
 		if n != 1 {
 			t.Errorf("%x came %d times", data, n)
+		}
+		for i, b := range data {
+			if values[i] == nil {
+				values[i] = make(map[byte]bool)
+			}
+			values[i][b] = true
+		}
+	}
+	for i := range values { // a guess has nothing to begin with
+		if len(values[i]) < 2 {
+			t.Errorf("byte %d is the same in all of them", i)
 		}
 	}
 }

@@ -286,6 +286,17 @@ func TestS25ClosingIsNoAmplifier(t *testing.T) {
 		}
 	}
 	tc.abandon()
+	// With all credit spent there is no close either, until more has come: the rig counts.
+	tc = newTestConn(t, serverSide, stageHello, bigFlight)
+	tc.clear()
+	tc.conn.Close(tc.now, true, 7, "")
+	tc.pump()
+	tc.wantIdle("no credit")
+	for range 400 {
+		tc.inject([]byte{0x40})
+	}
+	tc.wantType("credit", wire.Initial, wire.FrameConnectionClose)
+	tc.abandon()
 }
 
 // The peer's close counts at every level (RFC 9000 §10.2.3, §19.19).

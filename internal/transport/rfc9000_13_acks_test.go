@@ -60,8 +60,9 @@ func TestAckTimes(t *testing.T) {
 		start := tc.now
 		tc.advanceToTimer()
 		ack := tc.wantType("but not longer than max_ack_delay", wire.OneRTT, wire.FrameAck).(wire.Ack)
-		if d := tc.now.Sub(start); d > tc.cfg.Params.MaxAckDelay || ack.Largest != next || ack.Delay == 0 {
-			t.Errorf("%v after %v", ack, d)
+		field := func(d time.Duration) uint64 { return uint64(d/time.Microsecond) >> tc.cfg.Params.AckDelayExponent }
+		if d := tc.now.Sub(start); d > tc.cfg.Params.MaxAckDelay || ack.Largest != next || ack.Delay != field(d) {
+			t.Errorf("%v after %v, want a delay of %d", ack, d, field(d))
 		}
 		tc.write(wire.OneRTT, wire.Ping{})
 		tc.write(wire.OneRTT, wire.Ping{})
@@ -69,14 +70,40 @@ func TestAckTimes(t *testing.T) {
 			t.Errorf("%v", ack)
 		}
 		tc.writePacket(testPacket{typ: wire.OneRTT, frames: []wire.Frame{wire.Ping{}}, explicit: true, number: next + 5})
-		tc.wantType("a gap", wire.OneRTT, wire.FrameAck)
+		if ack := tc.wantType("a gap", wire.OneRTT, wire.FrameAck).(wire.Ack); ack.Delay != 0 {
+			t.Errorf("at once: %v", ack)
+		}
+		tc.advance(8 * time.Millisecond)
 		tc.writePacket(testPacket{typ: wire.OneRTT, frames: []wire.Frame{wire.Ping{}}, explicit: true, number: next + 4})
-		tc.wantType("a late packet", wire.OneRTT, wire.FrameAck)
+		if ack := tc.wantType("a late packet", wire.OneRTT, wire.FrameAck).(wire.Ack); ack.Largest != next+5 || ack.Delay != field(8*time.Millisecond) {
+			t.Errorf("%v: the delay is that of the largest number", ack)
+		}
 		tc.ecn = dgram.CE
 		tc.write(wire.OneRTT, wire.Ping{})
 		if ack := tc.wantType("a CE mark", wire.OneRTT, wire.FrameAckECN).(wire.Ack); ack.CE != 1 || ack.ECT0 != 0 {
 			t.Errorf("%v", ack)
 		}
+	})
+}
+
+// What is not authentic is not acknowledged, nor is a packet of which one frame was refused: not even along
+// with the close that it leads to (RFC 9000 §13.1).
+func TestNoAckOfRefused(t *testing.T) {
+	bothSides(t, func(t *testing.T, s side) {
+		tc := newTestConn(t, s)
+		junk := tc.build(testPacket{typ: wire.OneRTT, frames: []wire.Frame{wire.Ping{}}})
+		junk[len(junk)-1] ^= 1
+		tc.inject(junk)
+		first := tc.peer.next[2] - 1
+		tc.write(wire.OneRTT, wire.Ping{}, rawFrame{0x20})
+		for i := range tc.out {
+			for _, f := range tc.out[i].frames {
+				if a, ok := f.(wire.Ack); ok && a.Largest >= first {
+					t.Errorf("%v acknowledges %d", &tc.out[i], a.Largest)
+				}
+			}
+		}
+		tc.wantClose("unknown frame", wire.FrameEncodingError)
 	})
 }
 

@@ -231,4 +231,13 @@ func TestS43TooBig(t *testing.T) {
 		}
 	}
 	tc.clear()
+	tc = newTestConn(t, serverSide, discover)
+	for n := range wire.MinInitialSize + 1 { // what cannot be is no reason to search less
+		tc.conn.TooBig(tc.now, n)
+	}
+	tc.carry(1452, 5*time.Second)
+	if got := tc.conn.Stats().MTU; got != 1452 {
+		t.Errorf("MTU %d, after a path claimed that it does not carry QUIC", got)
+	}
+	tc.clear()
 }

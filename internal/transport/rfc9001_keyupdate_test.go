@@ -111,6 +111,29 @@ func TestKeyUpdateByPeer(t *testing.T) {
 	})
 }
 
+// §6.1: nor does an update of ours follow the peer's before a packet of the new phase was acknowledged, even
+// when the keys before that are long gone. An ACK of older packets does not count.
+func TestKeyUpdateBehindThePeers(t *testing.T) {
+	bothSides(t, func(t *testing.T, s side) {
+		tc := newTestConn(t, s)
+		tc.keyPing(false)
+		old := tc.last.pn
+		tc.peerUpdate()
+		tc.advance(30 * time.Millisecond) // our ACK goes, in the new phase
+		tc.write(wire.OneRTT, ackOf(old))
+		tc.waitKeys()
+		if tc.conn.UpdateKey(tc.now) {
+			t.Fatal("an update before an acknowledgment in this phase")
+		}
+		tc.clear()
+		tc.keyPing(true)
+		if !tc.conn.UpdateKey(tc.now) {
+			t.Error("no update after one")
+		}
+		tc.abandon()
+	})
+}
+
 // peerUpdate makes the peer begin a key update with a PING.
 func (tc *testConn) peerUpdate() {
 	tc.Helper()

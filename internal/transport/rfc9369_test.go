@@ -204,6 +204,7 @@ func TestUpgradeDropsOtherVersions(t *testing.T) {
 	t.Run("server", func(t *testing.T) {
 		tc := upgraded(t)
 		drop(t, tc, testPacket{version: wire.Version1, typ: wire.Handshake, frames: []wire.Frame{wire.Ping{}}})
+		drop(t, tc, testPacket{version: wire.Version2, claim: wire.Version1, typ: wire.Handshake, frames: []wire.Frame{wire.Ping{}}})
 		tc.step(stageConfirmed)
 		tc.peer.speak(wire.Version1, serverSide)
 		drop(t, tc, testPacket{typ: wire.OneRTT, frames: []wire.Frame{wire.Ping{}}})
@@ -216,6 +217,7 @@ func TestUpgradeDropsOtherVersions(t *testing.T) {
 	t.Run("client", func(t *testing.T) {
 		tc := newTestConn(t, clientSide, stageHello, saying(wire.Version2, wire.Version1, wire.Version2), func(p *fakePeer) { p.version = wire.Version2 })
 		drop(t, tc, testPacket{version: wire.Version1, typ: wire.Handshake, frames: []wire.Frame{wire.Ping{}}})
+		drop(t, tc, testPacket{version: wire.Version2, claim: wire.Version1, typ: wire.Handshake, frames: []wire.Frame{wire.Ping{}}})
 		drop(t, tc, testPacket{version: wire.Version1, typ: wire.Initial, frames: []wire.Frame{wire.Ping{}}})
 	})
 	t.Run("client that has not offered it", func(t *testing.T) {
@@ -300,6 +302,7 @@ func TestUpgradeEarlyData(t *testing.T) {
 		tc.clear()
 		before := tc.conn.Stats().PacketsReceived
 		tc.writePacket(testPacket{version: wire.Version2, typ: wire.ZeroRTT, frames: []wire.Frame{wire.Ping{}}})
+		tc.writePacket(testPacket{version: wire.Version1, claim: wire.Version2, typ: wire.ZeroRTT, frames: []wire.Frame{wire.Ping{}}})
 		if tc.conn.Stats().PacketsReceived != before {
 			t.Error("0-RTT of the negotiated version is taken")
 		}
@@ -309,6 +312,26 @@ func TestUpgradeEarlyData(t *testing.T) {
 		}
 		tc.clear()
 	})
+}
+
+// Junk that claims to be the server's Initial in another version makes a client look for one, with keys of the
+// ID that it has sent to. After a Retry these are of no use: the answer comes under keys of the Retry's ID.
+func TestRetryBehindJunkInitial(t *testing.T) {
+	tc := newTestConn(t, clientSide, stageStart, saying(wire.Version2, wire.Version1, wire.Version2),
+		func(p *wire.Parameters) { p.HasRetrySCID, p.RetrySCID = true, retryID })
+	tc.clear()
+	junk := tc.build(testPacket{version: wire.Version2, typ: wire.Initial, frames: []wire.Frame{wire.Ping{}}})
+	junk[len(junk)-1] ^= 1
+	tc.inject(junk)
+	tc.wantIdle("junk")
+	tc.retry(retryID, "token")
+	tc.wantPacket("ClientHello with the token", wire.Initial)
+	tc.clear()
+	tc.writePacket(testPacket{version: wire.Version2, typ: wire.Initial, frames: []wire.Frame{wire.Ping{}}})
+	if tc.conn.Version() != wire.Version2 {
+		t.Error("the server's answer does not open")
+	}
+	tc.clear()
 }
 
 // RFC 9369 §4.1: Retry packets are of the original version, a client ignores others, and after

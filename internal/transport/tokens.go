@@ -41,6 +41,7 @@ func NewTokens(secret [32]byte, epoch int64, rand func([]byte)) *Tokens {
 	if err != nil {
 		panic("BUG: token key: " + err.Error())
 	}
+	defer clear(key)
 	block, err := aes.NewCipher(key)
 	if err != nil {
 		panic("BUG: token key: " + err.Error())
