@@ -104,6 +104,9 @@ func (s *Server) ListenAndServeTLS(certFile, keyFile string) error {
 // ServePacketConn serves on any net.PacketConn, such as one that was inherited or that is a
 // tunnel, and closes it in the end: see Serve.
 func (s *Server) ServePacketConn(c net.PacketConn) error {
+	if c == nil { // which would be a port of the system's choice, on every address
+		return &quic.OptionError{Option: "ServePacketConn.c", Want: "a net.PacketConn"}
+	}
 	socket, err := quic.NewSocket(quic.SocketOptions{PacketConn: c})
 	if err != nil {
 		return err
@@ -117,6 +120,9 @@ func (s *Server) ServePacketConn(c net.PacketConn) error {
 // given to an http.Server, the socket is the server's from then on: it is destroyed when Serve fails,
 // when Shutdown has seen its last session end, and by Close.
 func (s *Server) Serve(socket *quic.Socket) error {
+	if socket == nil {
+		return &quic.OptionError{Option: "Serve.socket", Want: "a socket"}
+	}
 	err := s.serve(func(o quic.ListenOptions) (*quic.Socket, error) {
 		return socket, socket.Listen(context.Background(), o)
 	})

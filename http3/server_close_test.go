@@ -263,6 +263,17 @@ func TestListenAndServe(t *testing.T) {
 	}
 }
 
+// Nothing is served where there is nothing to serve on: not a port that nobody has named.
+func TestServeNothing(t *testing.T) {
+	s := &Server{TLSConfig: serverTLS()}
+	for option, err := range map[string]error{"ServePacketConn.c": s.ServePacketConn(nil), "Serve.socket": s.Serve(nil)} {
+		var wrong *quic.OptionError
+		if !errors.As(err, &wrong) || wrong.Option != option || s.Address().IsValid() {
+			t.Errorf("%s is nil: %v, the server is at %v", option, err, s.Address())
+		}
+	}
+}
+
 // Any net.PacketConn will do, and is closed in the end.
 func TestServePacketConn(t *testing.T) {
 	conn, err := net.ListenPacket("udp", "127.0.0.1:0")

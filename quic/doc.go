@@ -1,5 +1,5 @@
-// Package quic is QUIC version 1 (RFC 9000, 9001, 9002): sockets, sessions and
-// streams.
+// Package quic is QUIC, versions 1 and 2 (RFC 9000, 9001, 9002 and 9369): sockets,
+// sessions, streams and datagrams.
 //
 // # Sockets, sessions, streams
 //
@@ -15,6 +15,11 @@
 //
 //	session, err := quic.Dial(ctx, "example.com:4433", quic.ConnectOptions{ALPN: "x"})
 //	stream, err := session.OpenStream(ctx, quic.StreamOptions{})
+//
+// # Datagrams
+//
+// With MaxDatagramFrameSize in the options of both ends a session carries unreliable
+// datagrams, too (RFC 9221): SendDatagram, ReceiveDatagram, MaxDatagramSize.
 //
 // # Waiting, facts, notices
 //
@@ -71,8 +76,9 @@
 // The handshake is TLS 1.3 by crypto/tls, configured by a tls.Config, or by a context of
 // package securecontext, which knows PEM, PKCS #12, revocation lists and more. Certificates
 // are verified unless AllowUnauthenticated is set; the reason against one is a
-// VerifyError. ClientHelloHandler and OCSPHandler take part in the handshake. Early data (0-RTT) is sent when a resumed session allows it, and
-// taken by servers at most once for each ticket; Stream.Early tells it apart, because
+// VerifyError. ClientHelloHandler and OCSPHandler take part in the handshake. A
+// tls.Config.ClientSessionCache at a client, or what its SessionTicket hook was given, resumes sessions.
+// Early data (0-RTT) is sent when a resumed session allows it, and taken by servers at most once for each ticket; Stream.Early tells it apart, because
 // who wrote it is not as certain as the rest. What a peer can make an end hold is
 // bounded everywhere.
 //

@@ -181,7 +181,7 @@ func TestRowSendFD(t *testing.T) {
 			t.Errorf("%d bytes were sent on it", n)
 		}
 		none := mustOpen(t, &p.client.Session, StreamOptions{})
-		if err := none.SendHandle(nil, SendOptions{}); !errors.Is(err, os.ErrInvalid) || !errors.Is(none.Err(), os.ErrInvalid) {
+		if err := none.SendHandle(nil, SendOptions{}); !errors.Is(err, os.ErrInvalid) || !strings.Contains(err.Error(), "option SendHandle.f is missing, want an open file") || !errors.Is(none.Err(), os.ErrInvalid) {
 			t.Errorf("SendHandle of no file: %v, and the stream %v", err, none.Err())
 		}
 		bad := mustOpen(t, &p.client.Session, StreamOptions{})

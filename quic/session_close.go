@@ -87,7 +87,8 @@ func (s *Session) checkDone() {
 // context ends first, the session is closed at once and the context's error returned.
 // Otherwise the error is nil if one of the ends closed the session without an error,
 // and what else ended it if not: after an idle timeout or a stateless reset nobody knows
-// how much of what was written has arrived.
+// how much of what was written has arrived. On a session that is over already it is a *StateError, after a
+// Close of an idle one, too: Shutdown is to be called in place of Close.
 func (s *Session) Shutdown(ctx context.Context) error {
 	s.mu.Lock()
 	if err := s.close("Session.Shutdown"); err != nil {

@@ -43,8 +43,8 @@ func (c *ClientSession) firstFlight(r *tlsRunner) error {
 }
 
 // AllowEarlyData reports whether Connect was given a ticket and the transport parameters
-// that came with it, as early data needs. UsingEarlyData tells whether the
-// server has taken any.
+// that came with it, as early data needs. Tickets that are in the options count, not those that
+// a tls.ClientSessionCache had. UsingEarlyData tells whether the server has taken any.
 func (c *ClientSession) AllowEarlyData() bool { return c.allowEarly }
 
 // EarlyDataAccepted reports whether the server has agreed to take early data in this very

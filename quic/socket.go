@@ -218,7 +218,8 @@ func (s *Socket) Close() error {
 }
 
 // Shutdown closes the socket gracefully and waits until it is gone. If the context
-// ends first, the socket is destroyed and the context's error returned.
+// ends first, the socket is destroyed and the context's error returned. On a socket that is gone
+// already it is a *StateError, after a Close without sessions, too: Shutdown is to be called in place of Close.
 func (s *Socket) Shutdown(ctx context.Context) error {
 	if err := s.Close(); err != nil {
 		return err

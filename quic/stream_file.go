@@ -70,7 +70,7 @@ func (st *Stream) SendFD(fd uintptr, o SendOptions) error {
 func (st *Stream) SendHandle(f *os.File, o SendOptions) error {
 	return st.sendFile("Stream.SendHandle", o, false, func() (*os.File, error) {
 		if f == nil {
-			return nil, os.ErrInvalid
+			return nil, &OptionError{Option: "SendHandle.f", Want: "an open file", Err: os.ErrInvalid, code: CodeInvalidArgType}
 		}
 		return f, nil
 	})

@@ -11,7 +11,7 @@
 // A Context is the SecureContext of quic's options, at a client or a server, and what a
 // server's handlers return to choose another for a session. Config gives it to crypto/tls. New reads
 // everything, so that bad material is an error there and not in a handshake. Marks as CON-003
-// in the comments are the rows of the API document's acceptance list.
+// in the comments are rows of the repository's docs/api-coverage.tsv.
 //
 // # Suites
 //

@@ -44,6 +44,11 @@ func TestGetFullDisk(t *testing.T) {
 	}
 }
 
+// A directory in which nobody can make files, not even root, is refused before a sender comes.
+func TestReceiveWhereNothingCanBeMade(t *testing.T) {
+	start(t, "receive", "--dir", "/sys/kernel", "--addr", "127.0.0.1:0").wantError(exitFailed, "cannot store files in /sys/kernel: no file can be made there: ")
+}
+
 // limitedGet is the variable that makes the test binary a command that cannot write more than
 // 1 MiB to a file: its arguments.
 const limitedGet = "CINNABAR_TEST_LIMITED_GET"

@@ -110,7 +110,9 @@ func parseURL(text string) (*url.URL, error) {
 	}
 	u, err := url.Parse(full)
 	switch {
-	case err != nil || u.Hostname() == "" || u.Port() != "" && !validPort(u.Port(), 1):
+	case err == nil && u.Hostname() != "" && u.Port() != "" && !validPort(u.Port(), 1):
+		return nil, &codedError{int(fetch.Malformed), fmt.Sprintf("%q is no URL: its port is not from 1 to 65535", text)}
+	case err != nil || u.Hostname() == "":
 		return nil, &codedError{int(fetch.Malformed), fmt.Sprintf("%q is no URL; write https://HOST/PATH", text)}
 	case u.Scheme != "https":
 		return nil, &codedError{int(fetch.Unsupported), fmt.Sprintf("%s: HTTP/3 is for https only", u.Redacted())}

@@ -48,6 +48,8 @@ func TestGetUsage(t *testing.T) {
 		{"-O x/a y/a", exitUsage, "two URLs would go to a"},
 		{"--parallel 0 x", exitUsage, "--parallel is 1 or more"},
 		{"--retry=-1 x", exitUsage, "--retry is 0 or more"},
+		{"--retry -1 x", exitUsage, "--retry is 0 or more"},
+		{"-sm -1 x", exitUsage, `"-1" is no time`},
 		{"-m never x", exitUsage, `"never" is no time`},
 		{"-m 0 x", exitUsage, `"0" is no time`},
 		{"-u me x", exitUsage, "-u me:PASSWORD"},
@@ -56,6 +58,8 @@ func TestGetUsage(t *testing.T) {
 		{"-k --cacert a x", exitUsage, "can't be used together"},
 		{"https://", int(fetch.Malformed), "is no URL"},
 		{"https://x:y/", int(fetch.Malformed), "is no URL"},
+		{"https://x:99999/", int(fetch.Malformed), "its port is not from 1 to 65535"},
+		{"-- -1:0", int(fetch.Malformed), "its port is not from 1 to 65535"},
 		{"http://x/", int(fetch.Unsupported), "https only"},
 		{"--cacert " + dir + "/none x", badCACert, "cannot read --cacert"},
 		{"--keylog " + dir + " x", exitFailed, "cannot write --keylog " + dir},
@@ -147,6 +151,7 @@ func TestGetErrors(t *testing.T) {
 	start(t, "get", "--pin", s.pin, "--resolve", "files.example:"+port+":127.0.0.1", "https://files.example:"+port+"/a").wantOut(0, "A")
 	start(t, "get", "https://nowhere.invalid/").wantError(6, "cannot find nowhere.invalid")
 	s.get("-L", "--max-redirs", "0", "~/dir").wantError(47, "redirects more than 0 times")
+	s.get("-L", "--max-redirs", "-1", "~/a").wantOut(0, "A")
 
 	// Of several, each is told, and the first that failed decides.
 	c := s.get("-f", "~/a", "~/none", "~/a", "https://nowhere.invalid/")

@@ -10,8 +10,10 @@ import (
 	"io"
 	"os"
 	"os/signal"
+	"regexp"
 	"runtime"
 	"runtime/debug"
+	"strings"
 	"sync"
 	"syscall"
 
@@ -87,12 +89,12 @@ func run(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.
 	if err != nil {
 		panic("BUG: " + err.Error())
 	}
-	selected, err := parser.Parse(args)
+	selected, err := parser.Parse(attachNumbers(args))
 	switch {
 	case exited:
 		return status
 	case err != nil:
-		fmt.Fprintf(stderr, "cinnabar: %v; see %s --help\n", err, commandName(err))
+		fmt.Fprintf(stderr, "cinnabar: %s; see %s --help\n", complaint(err), commandName(err))
 		return exitUsage
 	}
 	var coded *codedError
@@ -113,6 +115,48 @@ func run(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.
 		fmt.Fprintf(stderr, "cinnabar: %v\n", err)
 	}
 	return status
+}
+
+// attachNumbers makes --flag=-1 of --flag -1, and -m-1 of -m -1: what begins with a dash and a digit
+// is never a flag.
+func attachNumbers(args []string) []string {
+	var out []string
+	for i, arg := range args {
+		if arg == "--" {
+			return append(out, args[i:]...)
+		}
+		if len(out) == 0 || !negative.MatchString(arg) || !flagAlone.MatchString(out[len(out)-1]) {
+			out = append(out, arg)
+			continue
+		}
+		flag := &out[len(out)-1]
+		if strings.HasPrefix(*flag, "--") {
+			*flag += "="
+		}
+		*flag += arg
+	}
+	return out
+}
+
+var (
+	negative  = regexp.MustCompile(`^-[0-9]`)
+	flagAlone = regexp.MustCompile(`^(--[a-z][a-z-]+|-[A-Za-z]+)$`)
+)
+
+// complaint returns what is wrong with a command line that cannot be parsed.
+func complaint(err error) string {
+	text := err.Error()
+	if word, is := strings.CutPrefix(text, "unexpected argument "); is && commandName(err) == "cinnabar" {
+		return "there is no command " + word
+	}
+	if strings.HasSuffix(text, `but got "EOL" (<EOL>)`) {
+		flag, _, _ := strings.Cut(text, ":")
+		return flag + ": its value is missing"
+	}
+	if strings.HasPrefix(text, "unknown flag -") && !strings.HasPrefix(text, "unknown flag --") {
+		text, _, _ = strings.Cut(text, ", did you mean") // every letter is like every other
+	}
+	return text
 }
 
 // commandName returns the command that a parse error is about, as it is typed.

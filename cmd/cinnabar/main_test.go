@@ -146,7 +146,10 @@ func TestUsageErrors(t *testing.T) {
 		args []string
 		want []string
 	}{
-		{[]string{"sned"}, []string{`"send"`, "see cinnabar --help"}},
+		{[]string{"sned"}, []string{"there is no command sned", `"send"`, "see cinnabar --help"}},
+		{[]string{"get", "-x", "x"}, []string{"unknown flag -x; see cinnabar get --help"}},
+		{[]string{"serve", "--cert"}, []string{"--cert: its value is missing"}},
+		{[]string{"serve", "--grace", "-1s"}, []string{"--grace -1s is less than nothing", "write 30s"}},
 		{[]string{"demo", "--sice", "3"}, []string{`--size`, "see cinnabar demo --help"}},
 		{[]string{"demo", "--size", "big"}, []string{`"big" is no size`, "256M"}},
 		{[]string{"demo", "--size", "1M", "file"}, []string{"--size is for generated data"}},

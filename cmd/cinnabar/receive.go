@@ -276,13 +276,23 @@ func listen(ctx context.Context, address string, cert tls.Certificate, versions 
 
 		DisableEarlyData: true, // could be replayed
 	})
-	switch {
-	case errors.Is(err, syscall.EADDRINUSE):
-		return nil, fmt.Errorf("cannot listen on %s: the port is in use; choose another with --addr", address)
-	case err != nil:
-		return nil, fmt.Errorf("cannot listen on %s: %w", address, reason(err))
+	if err != nil {
+		return nil, cannotListen(address, "--addr", err)
 	}
 	return socket, nil
+}
+
+// cannotListen says why nobody can listen on an address, and the flag that names another.
+func cannotListen(address, flag string, err error) error {
+	switch {
+	case errors.Is(err, syscall.EADDRINUSE):
+		return fmt.Errorf("cannot listen on %s: the port is in use; choose another with %s", address, flag)
+	case errors.Is(err, syscall.EADDRNOTAVAIL):
+		return fmt.Errorf("cannot listen on %s: this machine has no such address; choose another with %s", address, flag)
+	case errors.Is(err, fs.ErrPermission):
+		return fmt.Errorf("cannot listen on %s: permission denied; choose a port from 1024 on with %s", address, flag)
+	}
+	return fmt.Errorf("cannot listen on %s: %w", address, reason(err))
 }
 
 // reason returns what is wrong without the call and the path that it is wrong with.

@@ -131,6 +131,11 @@ func outgoing(paths []string) ([]outgoingFile, error) {
 		if err := checkName(name); err != nil {
 			return nil, fmt.Errorf("cannot send %s: %w; rename it", path, err)
 		}
+		if file, err := os.Open(path); err != nil {
+			return nil, fmt.Errorf("cannot send %s: %w", path, reason(err))
+		} else {
+			file.Close()
+		}
 		seen[name] = path
 		files[i] = outgoingFile{path, head{Name: name, Size: info.Size(), Mode: uint32(info.Mode().Perm())}}
 	}

@@ -59,6 +59,9 @@ func (c *serveCommand) Run(a *app) error {
 	if c.Stall < 0 {
 		return usagef("--stall %v is less than nothing; write 30s, or 0 for never", c.Stall)
 	}
+	if c.Grace < 0 {
+		return usagef("--grace %v is less than nothing; write 30s, or 0 to cut requests off at once", c.Grace)
+	}
 	if c.Overwrite && !c.Upload {
 		return usagef("--overwrite is about uploads; add --upload")
 	}
@@ -200,10 +203,8 @@ func bind(ctx context.Context, address string) (*ports, error) {
 		case err == nil:
 			return p, nil
 		case portInUse(err) && port == "0" && i < attempts:
-		case portInUse(err):
-			return nil, fmt.Errorf("cannot listen on %s: the port is in use; choose another with --listen", address)
 		default:
-			return nil, fmt.Errorf("cannot listen on %s: %w", address, reason(err))
+			return nil, cannotListen(address, "--listen", err)
 		}
 	}
 }

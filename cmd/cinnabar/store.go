@@ -3,6 +3,7 @@ package main
 import (
 	"crypto/rand"
 	"errors"
+	"fmt"
 	"io/fs"
 	"os"
 	"sync"
@@ -24,8 +25,27 @@ func openStore(dir string, overwrite bool, maxSize int64) (*store, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &store{root: root, overwrite: overwrite, maxSize: maxSize, busy: make(map[string]bool)}, nil
+	s := &store{root: root, overwrite: overwrite, maxSize: maxSize, busy: make(map[string]bool)}
+	if err := s.tryOut(); err != nil {
+		s.close()
+		return nil, fmt.Errorf("no file can be made there: %v", reason(err))
+	}
+	return s, nil
 }
+
+// tryOut makes a file and removes it: who may not write in the directory is to hear of it before
+// the first sender does.
+func (s *store) tryOut() error {
+	name := tempName()
+	f, err := s.root.OpenFile(name, os.O_CREATE|os.O_EXCL|os.O_WRONLY, 0o600)
+	if err != nil {
+		return err
+	}
+	return errors.Join(f.Close(), s.root.Remove(name))
+}
+
+// tempName is what a file under way is called.
+func tempName() string { return ".cinnabar-" + rand.Text() + ".part" }
 
 func (s *store) close() error { return s.root.Close() }
 
@@ -49,7 +69,7 @@ func (s *store) begin(h head) (*incoming, error) {
 	if err := s.take(h.Name); err != nil {
 		return nil, err
 	}
-	in := &incoming{store: s, head: h, temp: ".cinnabar-" + rand.Text() + ".part"}
+	in := &incoming{store: s, head: h, temp: tempName()}
 	err := in.create()
 	if err != nil {
 		s.release(h.Name)

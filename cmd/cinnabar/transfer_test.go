@@ -117,6 +117,7 @@ func TestReceiveBadInput(t *testing.T) {
 	}
 	defer taken.Close()
 	start(t, "receive", "--dir", dir, "--addr", taken.LocalAddr().String()).wantError(exitFailed, "the port is in use", "--addr")
+	start(t, "receive", "--dir", dir, "--addr", "203.0.113.1:4433").wantError(exitFailed, "cannot listen on 203.0.113.1:4433: this machine has no such address", "--addr")
 }
 
 // Who is trusted, and what is said if the receiver is not.

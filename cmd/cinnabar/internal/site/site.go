@@ -139,6 +139,8 @@ func canonical(name string, isDir bool) string {
 // is not there.
 func (s *Site) failOpen(w http.ResponseWriter, r *http.Request, err error) {
 	switch {
+	case errors.Is(err, fs.ErrPermission) && r.Method != http.MethodGet && r.Method != http.MethodHead:
+		s.fail(w, r, http.StatusForbidden, "The server may not write there.")
 	case errors.Is(err, fs.ErrPermission):
 		s.fail(w, r, http.StatusForbidden, "The server may not read it.")
 	case errors.Is(err, syscall.EMFILE), errors.Is(err, syscall.ENFILE):

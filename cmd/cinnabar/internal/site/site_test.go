@@ -5,6 +5,7 @@ import (
 	"crypto/tls"
 	"errors"
 	"io"
+	"io/fs"
 	"maps"
 	"mime"
 	"mime/multipart"
@@ -14,6 +15,7 @@ import (
 	"path/filepath"
 	"runtime"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -456,5 +458,18 @@ func TestLog(t *testing.T) {
 	const asJSON = `{"time":"2026-03-04T05:06:07.000000008Z","remote":"192.0.2.1","method":"GET","target":"/a.txt?q=\"","protocol":"HTTP/1.1","status":200,"bytes":10,"seconds":0.001234567,"referer":"https://example.org/\u001b","cut":true}`
 	if r.JSON() != asJSON {
 		t.Errorf("%s, want\n%s", r.JSON(), asJSON)
+	}
+}
+
+// Who may not is told what: not that a name cannot be read that was to be written.
+func TestPermissionDenied(t *testing.T) {
+	for method, want := range map[string]string{
+		http.MethodGet: "may not read it", http.MethodHead: "", http.MethodPut: "may not write there", http.MethodPost: "may not write there",
+	} {
+		s, w := new(Site), httptest.NewRecorder()
+		s.failOpen(w, httptest.NewRequest(method, "/a", nil), &fs.PathError{Op: "open", Path: "a", Err: syscall.EACCES})
+		if body := w.Body.String(); w.Code != http.StatusForbidden || !strings.Contains(body, want) {
+			t.Errorf("%s: %d, %q", method, w.Code, body)
+		}
 	}
 }
