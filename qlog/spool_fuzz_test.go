@@ -21,7 +21,7 @@ func FuzzSpool(f *testing.F) {
 			format = JSON
 		}
 		s, l := NewSpool(format, int(limit), testHeader()), NewLog(0)
-		most, now := s.Len()+int(limit), mono.Time(0)
+		most, now := s.Len()+max(int(limit), maxNote), mono.Time(0)
 		var all []byte
 		put, missed := 0, uint64(0)
 		for i := 0; i+1 < min(len(ops), 600) && !s.Ended(); i += 2 {
@@ -66,4 +66,26 @@ func FuzzSpool(f *testing.F) {
 			t.Fatalf("of %d events and %d that were dropped before, %d are there, %d are said to be dropped, %d were", put, missed, kept, told, s.Dropped())
 		}
 	})
+}
+
+// TestSpoolTellsWithinItsLimit: what a log says of dropped events, before an event and at its end, has its
+// place in what the spool may hold.
+func TestSpoolTellsWithinItsLimit(t *testing.T) {
+	const many = 1 << 50
+	told := false
+	for limit := maxNote; limit < 4*maxNote; limit++ {
+		s, l := NewSpool(JSON, limit, testHeader()), NewLog(0)
+		most := s.Len() + limit
+		s.Put(nil, many)
+		l.Add(1<<60, "", note{"x"})
+		s.Put(l.Take())
+		told = told || s.missing == 0
+		s.Put(nil, many)
+		if s.Finish(); s.Len() > most {
+			t.Fatalf("%d bytes are held, at most %d may be", s.Len(), most)
+		}
+	}
+	if !told {
+		t.Error("no event had room")
+	}
 }
