@@ -215,8 +215,11 @@ func (s *Spool) record(r []byte) {
 	if end := bytes.IndexByte(r, ','); end > len(timePrefix) {
 		s.time = append(s.time[:0], r[len(timePrefix):end]...)
 	}
-	held := len(s.b) - s.at
-	if held+len(r)+2+maxNote > s.limit {
+	need := len(r) + 2 + maxNote // which is for the end of the log
+	if s.missing > 0 {
+		need += maxNote
+	}
+	if s.Len()+need > s.limit {
 		s.miss(1)
 		return
 	}

@@ -72,23 +72,7 @@ func run(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.
 		args = []string{"--help"}
 	}
 	exited := false // by --help or --version, which would exit the process
-	grammar := new(commands)
-	parser, err := kong.New(grammar,
-		kong.Name("cinnabar"),
-		kong.Description("Cinnabar speaks QUIC, the encrypted transport under HTTP/3."),
-		kong.ConfigureHelp(kong.HelpOptions{Compact: true, WrapUpperBound: 100}),
-		kong.PostBuild(func(k *kong.Kong) error {
-			k.Model.HelpFlag.Help = "Show this help."
-			return nil
-		}),
-		kong.ExplicitGroups(getGroups),
-		kong.Vars{"version": version()},
-		kong.Writers(stdout, stderr),
-		kong.Exit(func(code int) { exited, status = true, code }),
-	)
-	if err != nil {
-		panic("BUG: " + err.Error())
-	}
+	parser := newParser(new(commands), stdout, stderr, func(code int) { exited, status = true, code })
 	selected, err := parser.Parse(attachNumbers(args))
 	switch {
 	case exited:
@@ -157,6 +141,27 @@ func complaint(err error) string {
 		text, _, _ = strings.Cut(text, ", did you mean") // every letter is like every other
 	}
 	return text
+}
+
+// newParser returns what fills a grammar from a command line.
+func newParser(grammar *commands, stdout, stderr io.Writer, exit func(code int)) *kong.Kong {
+	parser, err := kong.New(grammar,
+		kong.Name("cinnabar"),
+		kong.Description("Cinnabar speaks QUIC, the encrypted transport under HTTP/3."),
+		kong.ConfigureHelp(kong.HelpOptions{Compact: true, WrapUpperBound: 100}),
+		kong.PostBuild(func(k *kong.Kong) error {
+			k.Model.HelpFlag.Help = "Show this help."
+			return nil
+		}),
+		kong.ExplicitGroups(getGroups),
+		kong.Vars{"version": version()},
+		kong.Writers(stdout, stderr),
+		kong.Exit(exit),
+	)
+	if err != nil {
+		panic("BUG: " + err.Error())
+	}
+	return parser
 }
 
 // commandName returns the command that a parse error is about, as it is typed.

@@ -212,7 +212,7 @@ func withPort(address string) (string, error) {
 	if bare := strings.TrimSuffix(strings.TrimPrefix(address, "["), "]"); net.ParseIP(bare) != nil || !strings.Contains(bare, ":") {
 		host, port, err = bare, defaultPort, nil
 	}
-	if err != nil || host == "" || !validPort(port, 1) {
+	if err != nil || host == "" || strings.ContainsAny(host, "[]") || !validPort(port, 1) {
 		return "", usagef("%q is no address to send to; write host:port with a port from 1 to 65535, such as files.example.org:4433", address)
 	}
 	return net.JoinHostPort(host, port), nil

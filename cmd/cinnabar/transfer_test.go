@@ -439,7 +439,7 @@ func TestWithPort(t *testing.T) {
 			t.Errorf("%q gives %q, %v, want %q", in, got, err, want)
 		}
 	}
-	for _, in := range []string{"", ":4433", "host:", "a:b:c"} {
+	for _, in := range []string{"", ":4433", "host:", "a:b:c", "a[b", "\x1b[2J"} {
 		if got, err := withPort(in); err == nil {
 			t.Errorf("%q gives %q, want an error", in, got)
 		}

@@ -57,13 +57,9 @@ func Serve(ctx context.Context, s *quic.Session, open func(path string) (io.Read
 }
 
 func answer(st *quic.Stream, open func(path string) (io.ReadCloser, error)) error {
-	line, err := bufio.NewReaderSize(io.LimitReader(st, maxLine), maxLine).ReadString('\n')
-	if err != nil && !errors.Is(err, io.EOF) {
+	path, err := requested(st)
+	if err != nil {
 		return err
-	}
-	path, ok := strings.CutPrefix(strings.TrimRight(line, "\r\n"), "GET ")
-	if !ok {
-		return errors.New("hq: not a request for a file")
 	}
 	f, err := open(path)
 	if err != nil {
@@ -74,4 +70,17 @@ func answer(st *quic.Stream, open func(path string) (io.ReadCloser, error)) erro
 		return err
 	}
 	return st.Close()
+}
+
+// requested reads the path that a request is for. A request may end without a line feed.
+func requested(r io.Reader) (path string, err error) {
+	line, err := bufio.NewReaderSize(io.LimitReader(r, maxLine), maxLine).ReadString('\n')
+	if err != nil && !errors.Is(err, io.EOF) {
+		return "", err
+	}
+	path, ok := strings.CutPrefix(strings.TrimRight(line, "\r\n"), "GET ")
+	if !ok {
+		return "", errors.New("hq: not a request for a file")
+	}
+	return path, nil
 }
