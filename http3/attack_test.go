@@ -8,6 +8,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/cinnabar-quic/cinnabar/internal/siege"
 	"github.com/cinnabar-quic/cinnabar/internal/varint"
 	"github.com/cinnabar-quic/cinnabar/qpack"
 	"github.com/cinnabar-quic/cinnabar/quic"
@@ -63,7 +64,7 @@ func (x *attack) onServer(t *testing.T, hooked bool) {
 	if hooked {
 		o.Hooks.Stream = answerWithHooks
 	}
-	socket, err := quic.NewSocket(quic.SocketOptions{Endpoint: loopback.Endpoint, QLog: hooked || logged})
+	socket, err := quic.NewSocket(quic.SocketOptions{Endpoint: loopback.Endpoint, QLog: hooked || siege.Logs})
 	must(t, err)
 	defer socket.Destroy(nil)
 	must(t, socket.Listen(ctx, quic.ListenOptions{ALPN: ALPN, TLS: serverTLS(), MaxStreamsUni: 16, Handler: func(q *quic.ServerSession) error {
@@ -146,7 +147,7 @@ func (x *attack) onClient(t *testing.T, hooked bool) {
 	socket, err := quic.Listen(ctx, "127.0.0.1:0", quic.ListenOptions{ALPN: ALPN, TLS: serverTLS(), MaxStreamsUni: 16})
 	must(t, err)
 	defer socket.Destroy(nil)
-	q, err := quic.Dial(ctx, socket.Address().String(), quic.ConnectOptions{ALPN: ALPN, TLS: clientTLS(), MaxStreamsUni: 100, QLog: hooked || logged})
+	q, err := quic.Dial(ctx, socket.Address().String(), quic.ConnectOptions{ALPN: ALPN, TLS: clientTLS(), MaxStreamsUni: 100, QLog: hooked || siege.Logs})
 	must(t, err)
 	defer q.Destroy(nil)
 	victim, err := NewSession(&q.Session, scant)

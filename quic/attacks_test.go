@@ -7,6 +7,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/cinnabar-quic/cinnabar/internal/siege"
 	"github.com/cinnabar-quic/cinnabar/internal/udp"
 )
 
@@ -68,7 +69,7 @@ func TestS51LeakAfterClose(t *testing.T) {
 			return int64(mem.HeapAlloc), runtime.NumGoroutine()
 		}
 		before, few := rounds(20)
-		after, many := rounds(costly(14_000, 140)) // seven sessions each
+		after, many := rounds(siege.Costly(14_000, 140)) // seven sessions each
 		if many > few {
 			t.Errorf("%d goroutines, %d before", many, few)
 		}
@@ -84,7 +85,7 @@ func TestS51LeakAfterClose(t *testing.T) {
 func TestS52GoroutineCap(t *testing.T) {
 	besiege(t, 8<<20) // of which the runtime keeps half a KiB for each goroutine that there ever was at a time
 	synctest.Test(t, func(t *testing.T) {
-		most := scaled(10_000)
+		most := siege.Scaled(10_000)
 		m := newMemNet(t, udp.NetworkOptions{}, SocketOptions{}, ListenOptions{MaxStreamsBidi: int64(most)})
 		defer m.close()
 		p := m.pair(ConnectOptions{})

@@ -17,6 +17,7 @@ import (
 	"time"
 
 	"github.com/cinnabar-quic/cinnabar/internal/dgram"
+	"github.com/cinnabar-quic/cinnabar/internal/siege"
 	"github.com/cinnabar-quic/cinnabar/internal/udp"
 )
 
@@ -148,7 +149,7 @@ func newMemNet(t testing.TB, o udp.NetworkOptions, so SocketOptions, lo ListenOp
 	if lo.TLS == nil && lo.SecureContext == nil {
 		lo.TLS = serverConfig()
 	}
-	so.QLog = so.QLog || logs && besieged
+	so.QLog = so.QLog || siege.Logs && besieged != nil
 	m.server = m.socketAt(memServer, so)
 	if err := m.server.Listen(t.Context(), lo); err != nil {
 		t.Fatal(err)
@@ -177,7 +178,7 @@ func (m *memNet) socketAt(addr netip.AddrPort, o SocketOptions) *Socket {
 }
 
 func (m *memNet) options(o ConnectOptions) ConnectOptions {
-	o.QLog = o.QLog || logs && besieged
+	o.QLog = o.QLog || siege.Logs && besieged != nil
 	o.Address, o.Port = memServer.Addr().String(), int(memServer.Port())
 	if o.TLS == nil && o.SecureContext == nil {
 		o.TLS = clientConfig()
