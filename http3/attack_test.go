@@ -49,6 +49,8 @@ type attacker struct {
 	unis    []*quic.Stream // the victim's that were met on the way
 	another func()         // uses another session of the victim's; nil if that has none
 	frame   func()         // is called when the outcome is there; nil if nothing is measured
+
+	siegeOf
 }
 
 // victims are what an attack is tried on: programs that wait, and programs with hooks.
@@ -280,6 +282,7 @@ func (a *attacker) wantAtClient(want outcome) {
 
 // open opens a stream for a message; nil if the victim is gone.
 func (a *attacker) open() *quic.Stream {
+	a.look()
 	st, err := a.q.OpenStream(a.ctx, quic.StreamOptions{})
 	if err != nil {
 		if a.q.Err() == nil {
@@ -357,6 +360,7 @@ func times(n int, steps ...step) step {
 			for _, s := range steps {
 				s(a)
 			}
+			a.look()
 		}
 	}
 }

@@ -62,11 +62,7 @@ func TestS51LeakAfterClose(t *testing.T) {
 			if n, handshakes := m.linked(); n != 1 || handshakes != 0 {
 				t.Errorf("%d sessions, of which one is honest, and %d handshakes left", n, handshakes)
 			}
-			var mem runtime.MemStats
-			runtime.GC()
-			runtime.GC()
-			runtime.ReadMemStats(&mem)
-			return int64(mem.HeapAlloc), runtime.NumGoroutine()
+			return siege.Heap(), runtime.NumGoroutine()
 		}
 		before, few := rounds(20)
 		after, many := rounds(siege.Costly(14_000, 140)) // seven sessions each
@@ -103,6 +99,7 @@ func TestS52GoroutineCap(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
+			m.look()
 			for range 3 {
 				if _, err := st.TryWrite([]byte("x")); err != nil {
 					t.Fatal(err)

@@ -121,6 +121,7 @@ func (m *memNet) replay(n int, flight [][]byte) {
 		m.t.Fatal(err)
 	}
 	defer from.Close()
+	m.look()
 	for _, data := range flight {
 		b := dgram.NewBatch(make([]byte, 0, 1500))
 		b.Commit(copy(b.Next(1500)[:1500], data))

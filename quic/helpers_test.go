@@ -139,6 +139,8 @@ type memNet struct {
 	server *Socket
 	client *Socket
 	port   uint16
+
+	siegeOf
 }
 
 var memServer = netip.MustParseAddrPort("10.0.0.1:4433")
@@ -155,6 +157,7 @@ func newMemNet(t testing.TB, o udp.NetworkOptions, so SocketOptions, lo ListenOp
 		t.Fatal(err)
 	}
 	m.client = m.socket(SocketOptions{})
+	m.stand()
 	return m
 }
 
@@ -195,6 +198,7 @@ func (m *memNet) connect(o ConnectOptions) *ClientSession {
 	if err != nil {
 		m.t.Fatal(err)
 	}
+	m.look()
 	return c
 }
 
@@ -214,6 +218,7 @@ func (m *memNet) pair(o ConnectOptions) *pair {
 
 // close ends everything, so that the bubble can end.
 func (m *memNet) close() {
+	m.leave()
 	m.client.Destroy(nil)
 	m.server.Destroy(nil)
 }
