@@ -112,6 +112,24 @@ func watch(t testing.TB, evil *quic.Session) {
 	}
 }
 
+// besiegedServer is what is measured of the http3.Server of the test that runs.
+var besiegedServer *siegeOf
+
+// watchServer measures all sessions of a server till the test is over.
+func watchServer(t testing.TB, socket *quic.Socket) {
+	besiegedServer = &siegeOf{attacked: besieged.Victim(t, 1<<20), base: siege.Heap(), spent: siege.OfProcess()}
+	t.Cleanup(func() {
+		w := besiegedServer
+		w.count()
+		w.attacked.Spent(siege.OfProcess() - w.spent)
+		st := socket.Stats()
+		w.attacked.Carried(siege.Traffic{Packets: int(st.PacketsReceived + st.PacketsIgnored), Bytes: int(st.BytesReceived)},
+			siege.Traffic{Packets: int(st.PacketsSent), Bytes: int(st.BytesSent)})
+		w.attacked.Ended("stays")
+		besiegedServer = nil
+	})
+}
+
 // how says how the session has ended by now.
 func (w *siegeOf) how() string {
 	if e := (*quic.ApplicationError)(nil); errors.As(w.evil.Err(), &e) {
@@ -130,7 +148,7 @@ func (w *siegeOf) look() {
 func (w *siegeOf) count() {
 	if w.attacked != nil {
 		before := siege.OfProcess()
-		w.attacked.Holds(siege.Heap() - w.base - w.logs)
+		w.attacked.Holds(siege.Heap()-w.base-w.logs, 1)
 		w.spent += siege.OfProcess() - before
 	}
 }

@@ -204,7 +204,7 @@ func TestH22UnreadBody(t *testing.T) {
 	beset(t, floodBound)
 	url, tr := newServer(t, &Server{Handler: http.HandlerFunc(func(http.ResponseWriter, *http.Request) {})})
 	before := siege.Heap()
-	body := &countedZeros{left: 1 << 30}
+	body := &countedZeros{left: 1 << 30, look: besiegedServer.look}
 	r, err := http.NewRequest("POST", url, body)
 	must(t, err)
 	r.ContentLength = 1 << 30
@@ -223,9 +223,13 @@ func TestH22UnreadBody(t *testing.T) {
 }
 
 // countedZeros is a long body.
-type countedZeros struct{ left, read int64 }
+type countedZeros struct {
+	left, read int64
+	look       func()
+}
 
 func (z *countedZeros) Read(p []byte) (int, error) {
+	z.look()
 	n := min(z.left, int64(len(p)))
 	clear(p[:n])
 	z.left -= n

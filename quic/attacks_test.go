@@ -64,7 +64,7 @@ func TestS51LeakAfterClose(t *testing.T) {
 			}
 			return siege.Heap(), runtime.NumGoroutine()
 		}
-		before, few := rounds(20)
+		before, few := rounds(siege.Costly(160, 20)) // of the full count so many that as many linger as may
 		after, many := rounds(siege.Costly(14_000, 140)) // seven sessions each
 		if many > few {
 			t.Errorf("%d goroutines, %d before", many, few)
@@ -85,6 +85,7 @@ func TestS52GoroutineCap(t *testing.T) {
 		m := newMemNet(t, udp.NetworkOptions{}, SocketOptions{}, ListenOptions{MaxStreamsBidi: int64(most)})
 		defer m.close()
 		p := m.pair(ConnectOptions{})
+		m.attacked.Grant(int64(most) * 3 << 10) // for a hundred times as many streams as usual, at both ends, and their goroutines
 		gate, running := make(chan bool), make(chan bool, 2*most)
 		p.server.HandleStreams(func(st *Stream) {
 			running <- true

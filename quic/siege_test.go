@@ -74,6 +74,7 @@ func (m *memNet) stand() {
 	if besieged != nil {
 		m.attacked, m.victim = besieged.Victim(m.t, 1<<20), m.server
 		m.base, m.spent = siege.Heap(), siege.OfProcess()
+		m.attacked.Ended("stays")
 	}
 }
 
@@ -89,9 +90,8 @@ func (m *memNet) count() {
 		return
 	}
 	n, _ := m.linked()
-	m.attacked.Sessions(n)
 	before := siege.OfProcess()
-	m.attacked.Holds(siege.Heap() - m.base)
+	m.attacked.Holds(siege.Heap()-m.base, n)
 	m.spent += siege.OfProcess() - before
 }
 
@@ -112,7 +112,6 @@ func (m *memNet) leave() {
 func (m *memNet) canaries(sessions ...*pair) {
 	m.t.Helper()
 	synctest.Wait()
-	m.attacked.Ended("stays")
 	time.Sleep(time.Second)
 	for _, p := range append(sessions, m.pair(ConnectOptions{})) {
 		p.exchange(m.t)

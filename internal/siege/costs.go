@@ -26,7 +26,7 @@ type Row struct {
 	Test          string // TestS01PathChallengeFlood/queue
 	Victims       int
 	In, Out       Traffic
-	Held          int64    // bytes over what was held before
+	Held          int64    // bytes that a session held over what it held before
 	Turns         float64  // events and batches for a datagram
 	Cost          float64  // processor time of a datagram against an honest one; 0 if too few came to tell
 	Amplification float64  // bytes sent for each received, but for what the victim's program asked for; 0 likewise

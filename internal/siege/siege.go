@@ -106,7 +106,7 @@ func (s *Siege) Victim(t testing.TB, window int64) *Victim {
 	if s == nil {
 		return nil
 	}
-	v := &Victim{t: t, test: t.Name(), window: window, sessions: 1, next: 1}
+	v := &Victim{t: t, test: t.Name(), window: window, next: 1}
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.victims = append(s.victims, v)
@@ -134,16 +134,16 @@ func (t *Traffic) add(packets, bytes int) { t.Packets, t.Bytes = t.Packets+packe
 
 // Victim is an end under attack. A nil one measures nothing.
 type Victim struct {
-	t        testing.TB
-	test     string
-	window   int64
-	sessions int64
+	t       testing.TB
+	test    string
+	window  int64
+	granted int64 // over the bound
 
 	in, out  Traffic
 	own      int // bytes of out that its own program has asked for
 	turns    int
 	cpu      time.Duration
-	held     int64 // the most over what was held before
+	held     int64 // the most that a session held over what it held before
 	unproven float64
 	end      string
 	next     int // how many datagrams have come when the memory is looked at again
@@ -218,22 +218,24 @@ func (v *Victim) Spent(d time.Duration) {
 // Each returns the processor's time for each datagram that came.
 func (v *Victim) Each() time.Duration { return v.cpu / time.Duration(max(v.in.Packets, 1)) }
 
-// Sessions says that the victim is as many sessions at a time.
-func (v *Victim) Sessions(n int) {
-	if v != nil {
-		v.sessions = max(v.sessions, int64(n))
-	}
-}
-
-// Holds says that the victim holds so many bytes more than before the attack. The bound is that of the
-// project: twice the window that a session has advertised, and 128 KiB.
-func (v *Victim) Holds(grown int64) {
+// Holds says that the victim, which is that many sessions by now, holds so many bytes more than before the
+// attack. The bound is that of the project: for each, twice the window that it has advertised, and 128 KiB.
+func (v *Victim) Holds(grown int64, sessions int) {
 	if v == nil {
 		return
 	}
-	v.held = max(v.held, grown)
-	if most := v.sessions * (2*v.window + 128<<10); grown > most {
-		v.t.Errorf("%d bytes more are held under attack, want %d at most: %d sessions, twice the window of %d each, and 128 KiB", grown, most, v.sessions, v.window)
+	each := grown / int64(max(sessions, 1))
+	v.held = max(v.held, each)
+	if most := 2*v.window + 128<<10 + v.granted; each > most {
+		v.t.Errorf("%d bytes more are held under attack by each of %d sessions, want %d at most: twice the window of %d, 128 KiB, and %d that the test grants",
+			each, sessions, most, v.window, v.granted)
+	}
+}
+
+// Grant lets the victim hold more than the bound, for what its program has allowed beyond the defaults.
+func (v *Victim) Grant(bytes int64) {
+	if v != nil {
+		v.granted = bytes
 	}
 }
 

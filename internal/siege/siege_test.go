@@ -59,16 +59,15 @@ func TestHolds(t *testing.T) {
 	const window = 1000
 	f := &failures{}
 	v := new(Siege).Victim(f, window)
-	v.Holds(2*window + 128<<10)
+	v.Holds(2*window+128<<10, 1)
 	if f.list != nil {
 		t.Errorf("at the bound: %q", f.list)
 	}
-	v.Holds(2*window + 128<<10 + 1)
+	v.Holds(2*window+128<<10+1, 0)
 	if len(f.list) != 1 {
 		t.Errorf("a byte beyond: %q", f.list)
 	}
-	v.Sessions(2)
-	v.Holds(2 * (2*window + 128<<10))
+	v.Holds(2*(2*window+128<<10), 2)
 	if len(f.list) != 1 {
 		t.Errorf("two sessions: %q", f.list)
 	}

@@ -54,8 +54,7 @@ func newMuxRig(t testing.TB, edit func(*MuxConfig)) *muxRig {
 
 // look notes what the Mux and its connections hold by now.
 func (r *muxRig) look() {
-	r.attacked.Sessions(r.mux.Handshakes())
-	r.attacked.Holds(siege.Retained(r.mux, r.cfg) - r.base)
+	r.attacked.Holds(siege.Retained(r.mux, r.cfg)-r.base, r.mux.Handshakes())
 }
 
 // initial returns a datagram that looks like a client's first, of size bytes.

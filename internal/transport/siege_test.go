@@ -109,7 +109,7 @@ func (tc *testConn) retained() int64 { return siege.Retained(tc.conn, tc.cfg, tc
 // look notes what the connection holds by now; a log has a bound of its own.
 func (tc *testConn) look() {
 	if tc.attacked != nil && !siege.Logs {
-		tc.attacked.Holds(tc.retained() - tc.base)
+		tc.attacked.Holds(tc.retained()-tc.base, 1)
 	}
 }
 
