@@ -8,6 +8,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/cinnabar-quic/cinnabar/internal/siege"
 	"github.com/cinnabar-quic/cinnabar/internal/varint"
 	"github.com/cinnabar-quic/cinnabar/qpack"
 	"github.com/cinnabar-quic/cinnabar/quic"
@@ -48,6 +49,8 @@ type attacker struct {
 	unis    []*quic.Stream // the victim's that were met on the way
 	another func()         // uses another session of the victim's; nil if that has none
 	frame   func()         // is called when the outcome is there; nil if nothing is measured
+
+	siegeOf
 }
 
 // victims are what an attack is tried on: programs that wait, and programs with hooks.
@@ -63,7 +66,7 @@ func (x *attack) onServer(t *testing.T, hooked bool) {
 	if hooked {
 		o.Hooks.Stream = answerWithHooks
 	}
-	socket, err := quic.NewSocket(quic.SocketOptions{Endpoint: loopback.Endpoint, QLog: hooked || logged})
+	socket, err := quic.NewSocket(quic.SocketOptions{Endpoint: loopback.Endpoint, QLog: hooked || siege.Logs})
 	must(t, err)
 	defer socket.Destroy(nil)
 	must(t, socket.Listen(ctx, quic.ListenOptions{ALPN: ALPN, TLS: serverTLS(), MaxStreamsUni: 16, Handler: func(q *quic.ServerSession) error {
@@ -146,7 +149,7 @@ func (x *attack) onClient(t *testing.T, hooked bool) {
 	socket, err := quic.Listen(ctx, "127.0.0.1:0", quic.ListenOptions{ALPN: ALPN, TLS: serverTLS(), MaxStreamsUni: 16})
 	must(t, err)
 	defer socket.Destroy(nil)
-	q, err := quic.Dial(ctx, socket.Address().String(), quic.ConnectOptions{ALPN: ALPN, TLS: clientTLS(), MaxStreamsUni: 100, QLog: hooked || logged})
+	q, err := quic.Dial(ctx, socket.Address().String(), quic.ConnectOptions{ALPN: ALPN, TLS: clientTLS(), MaxStreamsUni: 100, QLog: hooked || siege.Logs})
 	must(t, err)
 	defer q.Destroy(nil)
 	victim, err := NewSession(&q.Session, scant)
@@ -279,6 +282,7 @@ func (a *attacker) wantAtClient(want outcome) {
 
 // open opens a stream for a message; nil if the victim is gone.
 func (a *attacker) open() *quic.Stream {
+	a.look()
 	st, err := a.q.OpenStream(a.ctx, quic.StreamOptions{})
 	if err != nil {
 		if a.q.Err() == nil {
@@ -356,6 +360,7 @@ func times(n int, steps ...step) step {
 			for _, s := range steps {
 				s(a)
 			}
+			a.look()
 		}
 	}
 }

@@ -1,10 +1,15 @@
 package http3
 
 import (
-	"os"
-	"runtime"
+	"errors"
+	"io"
 	"strings"
+	"sync"
 	"testing"
+	"time"
+
+	"github.com/cinnabar-quic/cinnabar/internal/siege"
+	"github.com/cinnabar-quic/cinnabar/quic"
 )
 
 // besiege runs attacks of the tables, which are named as "server: a whole request", after the role of the
@@ -12,8 +17,8 @@ import (
 // not taken more memory than bound by then (its log, if nobody reads it, is 1 MiB more); other
 // requests of the session are answered, and so are those of other sessions. That no goroutine is left
 // is seen to when all tests have run. Half of the attacks are on a victim that writes a log.
-func besiege(t *testing.T, bound uint64, names ...string) {
-	siege(t, bound)
+func besiege(t *testing.T, bound int64, names ...string) {
+	beset(t, bound)
 	for _, name := range names {
 		role, rest, _ := strings.Cut(name, ": ")
 		table, run := serverAttacks, (*attack).onServer
@@ -24,29 +29,142 @@ func besiege(t *testing.T, bound uint64, names ...string) {
 		for victim, hooked := range victims {
 			t.Run(name+"/"+victim, func(t *testing.T) {
 				y := *x
-				y.steps = append([]step{framed(bound, hooked || logged)}, x.steps...)
+				y.steps = append([]step{framed(bound, hooked || siege.Logs, x.want)}, x.steps...)
 				run(&y, t, hooked)
 			})
 		}
 	}
 }
 
-// siege makes an attack test of the rest of a test, and sees to what must hold when it is over, and both ends
+// beset makes an attack test of the rest of a test, and sees to what must hold when it is over, and both ends
 // are gone: no goroutine is left, and no more memory in use than before, but for the bound.
-func siege(t *testing.T, bound uint64) {
-	before := heapNow()
+func beset(t *testing.T, bound int64) {
+	before := int64(0)
 	t.Cleanup(func() {
+		besieged = nil
 		if left := leaked(); left != "" {
 			t.Errorf("goroutines are left:\n%s", left)
 		}
-		if n := heapNow(); n > before+bound {
+		if n := siege.Heap(); n > before+bound {
 			t.Errorf("%d bytes more are in use, want %d at most", n-before, bound)
 		}
 	})
+	s := siege.Lay(t, honestPacket)
+	before, besieged = siege.Heap(), s
 }
 
-// logged makes every session under attack keep a log; without it, half of them do.
-var logged = os.Getenv("CINNABAR_ATTACK_QLOG") != ""
+// besieged is the attack test that runs. There is one at a time.
+var besieged *siege.Siege
+
+// honestPacket returns what a client's datagram costs, at both ends, of requests that are answered.
+func honestPacket(t testing.TB) time.Duration {
+	honest.Do(func() {
+		a := rawClient(t, Options{Hooks: SessionHooks{Stream: answerWithHooks}}, quic.ConnectOptions{})
+		a.siegeOf = standing(new(siege.Siege), t, a.q)
+		for range 300 {
+			st := a.open()
+			_, err := st.End(get())
+			must(t, err)
+			_, err = io.ReadAll(st)
+			must(t, err)
+		}
+		a.leave("stays")
+		honest.cost = a.attacked.Each()
+		a.siegeOf = siegeOf{}
+	})
+	return honest.cost
+}
+
+var honest struct {
+	sync.Once
+	cost time.Duration
+}
+
+// siegeOf is what is measured of a victim, as its attacker's end sees it. The memory and the processor's
+// time are those of both ends.
+type siegeOf struct {
+	attacked *siege.Victim // nil for nothing
+	evil     *quic.Session
+	logs     int64 // bytes that the victim's log may have
+	base     int64 // bytes in use before
+	before   quic.SessionStats
+	spent    time.Duration // by the process before, or for measuring
+	looks    int
+}
+
+// standing begins to measure the victim that is at the other end of a session.
+func standing(s *siege.Siege, t testing.TB, evil *quic.Session) siegeOf {
+	v := s.Victim(t, 1<<20)
+	if v == nil {
+		return siegeOf{}
+	}
+	w := siegeOf{attacked: v, evil: evil, base: siege.Heap(), before: evil.Stats(), spent: siege.OfProcess()}
+	if siege.Logs {
+		w.logs = 1 << 20
+	}
+	return w
+}
+
+// watch measures the victim at the other end of a session till the test is over.
+func watch(t testing.TB, evil *quic.Session) {
+	if w := standing(besieged, t, evil); w.attacked != nil {
+		t.Cleanup(func() { w.leave(w.how()) })
+	}
+}
+
+// besiegedServer is what is measured of the http3.Server of the test that runs.
+var besiegedServer *siegeOf
+
+// watchServer measures all sessions of a server till the test is over.
+func watchServer(t testing.TB, socket *quic.Socket) {
+	besiegedServer = &siegeOf{attacked: besieged.Victim(t, 1<<20), base: siege.Heap(), spent: siege.OfProcess()}
+	t.Cleanup(func() {
+		w := besiegedServer
+		w.count()
+		w.attacked.Spent(siege.OfProcess() - w.spent)
+		st := socket.Stats()
+		w.attacked.Carried(siege.Traffic{Packets: int(st.PacketsReceived + st.PacketsIgnored), Bytes: int(st.BytesReceived)},
+			siege.Traffic{Packets: int(st.PacketsSent), Bytes: int(st.BytesSent)})
+		w.attacked.Ended("stays")
+		besiegedServer = nil
+	})
+}
+
+// how says how the session has ended by now.
+func (w *siegeOf) how() string {
+	if e := (*quic.ApplicationError)(nil); errors.As(w.evil.Err(), &e) {
+		return ErrorCode(e.ErrorCode).String()
+	}
+	return "stays"
+}
+
+// look notes how much memory is in use, now and then.
+func (w *siegeOf) look() {
+	if w.looks++; w.attacked.Due(w.looks) {
+		w.count()
+	}
+}
+
+func (w *siegeOf) count() {
+	if w.attacked != nil {
+		before := siege.OfProcess()
+		w.attacked.Holds(siege.Heap()-w.base-w.logs, 1)
+		w.spent += siege.OfProcess() - before
+	}
+}
+
+// leave ends the measuring.
+func (w *siegeOf) leave(how string) {
+	if w.attacked == nil {
+		return
+	}
+	w.count()
+	w.attacked.Spent(siege.OfProcess() - w.spent)
+	st := w.evil.Stats()
+	w.attacked.Carried(siege.Traffic{Packets: int(st.PacketsSent - w.before.PacketsSent), Bytes: int(st.BytesSent - w.before.BytesSent)},
+		siege.Traffic{Packets: int(st.PacketsReceived - w.before.PacketsReceived), Bytes: int(st.BytesReceived - w.before.BytesReceived)})
+	w.attacked.Ended(how)
+}
 
 func find(t *testing.T, table []attack, name string) *attack {
 	t.Helper()
@@ -60,17 +178,19 @@ func find(t *testing.T, table []attack, name string) *attack {
 }
 
 // framed is the step before an attack.
-func framed(bound uint64, logs bool) step {
+func framed(bound int64, logs bool, want outcome) step {
 	return func(a *attacker) {
+		a.siegeOf = standing(besieged, a.TB, a.q)
 		if logs {
-			bound += 1 << 20
+			bound, a.logs = bound+1<<20, 1<<20
 		}
-		before := heapNow()
 		a.frame = func() {
 			a.frame = nil
-			if n := heapNow(); n > before+bound {
-				a.Errorf("%d bytes more of the heap are in use, want %d at most", n-before, bound)
+			a.leave(want.String())
+			if grown := siege.Heap() - a.base; grown > bound {
+				a.Errorf("%d bytes more of the heap are in use, want %d at most", grown, bound)
 			}
+			a.siegeOf = siegeOf{}
 			if a.another != nil {
 				a.another()
 			}
@@ -78,11 +198,12 @@ func framed(bound uint64, logs bool) step {
 	}
 }
 
-// heapNow returns how many bytes are in use, without what pools keep.
-func heapNow() uint64 {
-	runtime.GC()
-	runtime.GC()
-	var m runtime.MemStats
-	runtime.ReadMemStats(&m)
-	return m.HeapAlloc
+func (o outcome) String() string {
+	switch {
+	case o == fine:
+		return "stays"
+	case o.session:
+		return o.code.String()
+	}
+	return o.code.String() + " of the request"
 }

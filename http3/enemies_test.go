@@ -10,6 +10,7 @@ import (
 	"testing"
 	"testing/synctest"
 
+	"github.com/cinnabar-quic/cinnabar/internal/siege"
 	"github.com/cinnabar-quic/cinnabar/quic"
 )
 
@@ -64,7 +65,7 @@ func TestH06TableChurn(t *testing.T) {
 }
 
 func TestH07RapidReset(t *testing.T) {
-	siege(t, floodBound)
+	beset(t, floodBound)
 	t.Run("session", sessionRapidReset)
 	t.Run("handlers", serverRapidReset)
 }
@@ -136,12 +137,12 @@ func TestH15ResponseAbuse(t *testing.T) {
 
 // What there is of H-16 without WebTransport.
 func TestH16Capsules(t *testing.T) {
-	siege(t, smallBound)
+	beset(t, smallBound)
 	t.Run("a capsule of 2^62-1 bytes", hugeCapsule)
 }
 
 func TestH17SlowBodies(t *testing.T) {
-	siege(t, floodBound)
+	beset(t, floodBound)
 	t.Run("read deadline", readDeadline)
 	t.Run("write deadline", writeDeadline)
 	t.Run("a request that drips", serverReadTimeout)
@@ -150,7 +151,7 @@ func TestH17SlowBodies(t *testing.T) {
 
 // A handler sees which name TLS has been asked for beside that of the request, and can refuse (RFC 9110 §7.4).
 func TestH18NameAndAuthority(t *testing.T) {
-	siege(t, floodBound)
+	beset(t, floodBound)
 	url, tr := newServer(t, &Server{Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if host, _, err := net.SplitHostPort(r.Host); err != nil || !strings.EqualFold(host, r.TLS.ServerName) {
 			w.WriteHeader(http.StatusMisdirectedRequest)
@@ -200,10 +201,10 @@ func TestH21CookieCrumbs(t *testing.T) {
 
 // A body that the handler does not read is stopped, and takes no more than a stream's window.
 func TestH22UnreadBody(t *testing.T) {
-	siege(t, floodBound)
+	beset(t, floodBound)
 	url, tr := newServer(t, &Server{Handler: http.HandlerFunc(func(http.ResponseWriter, *http.Request) {})})
-	before := heapNow()
-	body := &countedZeros{left: 1 << 30}
+	before := siege.Heap()
+	body := &countedZeros{left: 1 << 30, look: besiegedServer.look}
 	r, err := http.NewRequest("POST", url, body)
 	must(t, err)
 	r.ContentLength = 1 << 30
@@ -213,7 +214,7 @@ func TestH22UnreadBody(t *testing.T) {
 		t.Errorf("%v, %v", resp.Status, err)
 	}
 	must(t, resp.Body.Close())
-	if n := heapNow(); n > before+2<<20 {
+	if n := siege.Heap(); n > before+2<<20 {
 		t.Errorf("%d bytes more are in use", n-before)
 	}
 	if body.read > 64<<20 {
@@ -222,9 +223,13 @@ func TestH22UnreadBody(t *testing.T) {
 }
 
 // countedZeros is a long body.
-type countedZeros struct{ left, read int64 }
+type countedZeros struct {
+	left, read int64
+	look       func()
+}
 
 func (z *countedZeros) Read(p []byte) (int, error) {
+	z.look()
 	n := min(z.left, int64(len(p)))
 	clear(p[:n])
 	z.left -= n

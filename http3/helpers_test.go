@@ -97,6 +97,7 @@ func newPair(t testing.TB, so, co Options) *pair {
 	if err != nil {
 		t.Fatal(err)
 	}
+	watch(t, c.q)
 	return &pair{c, <-sessions}
 }
 

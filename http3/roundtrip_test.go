@@ -37,6 +37,9 @@ func newServer(t testing.TB, s *Server) (string, *Transport) {
 		done <- err
 		t.Fatal(err)
 	}
+	if besieged != nil {
+		watchServer(t, socket)
+	}
 	return "https://" + socket.Address().String(), tr
 }
 

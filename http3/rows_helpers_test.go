@@ -35,6 +35,7 @@ func newPairOn(t testing.TB, so, co Options, lo quic.ListenOptions, qo quic.Conn
 	t.Cleanup(func() { q.Destroy(nil) })
 	c, err := NewSession(&q.Session, co)
 	must(t, err)
+	watch(t, c.q)
 	return &pair{c, <-sessions}
 }
 

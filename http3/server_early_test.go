@@ -14,7 +14,7 @@ import (
 // H-19: in early data safe methods are served, and others are answered with 425 unless the program
 // says otherwise (H-19, RFC 8470 §5.2).
 func TestH19EarlyData(t *testing.T) {
-	siege(t, floodBound)
+	beset(t, floodBound)
 	synctest.Test(t, func(t *testing.T) {
 		served := make(chan string, 10)
 		s := handler(func(w http.ResponseWriter, r *http.Request) {

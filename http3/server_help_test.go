@@ -229,5 +229,6 @@ func (m *memNet) dialFrom(addr string, o Options, co quic.ConnectOptions) *raw {
 	if err := q.Handshake(m.t.Context()); err != nil {
 		m.t.Fatal(err)
 	}
+	watch(m.t, &q.Session)
 	return rawOn(m.t, q, o)
 }

@@ -52,6 +52,9 @@ func rawClient(t testing.TB, o Options, qo quic.ConnectOptions) *attacker {
 		b := &attacker{TB: t, ctx: ctx, q: &q.Session, victim: <-sessions}
 		b.run(&attack{"another session", []step{whole(get())}, fine})
 	}
+	if a.siegeOf = standing(besieged, t, a.q); a.attacked != nil {
+		t.Cleanup(func() { a.leave(a.how()) })
+	}
 	return a
 }
 

@@ -7,6 +7,8 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/cinnabar-quic/cinnabar/internal/limits"
+	"github.com/cinnabar-quic/cinnabar/internal/siege"
 	"github.com/cinnabar-quic/cinnabar/internal/udp"
 )
 
@@ -61,18 +63,15 @@ func TestS51LeakAfterClose(t *testing.T) {
 			if n, handshakes := m.linked(); n != 1 || handshakes != 0 {
 				t.Errorf("%d sessions, of which one is honest, and %d handshakes left", n, handshakes)
 			}
-			var mem runtime.MemStats
-			runtime.GC()
-			runtime.GC()
-			runtime.ReadMemStats(&mem)
-			return int64(mem.HeapAlloc), runtime.NumGoroutine()
+			return siege.Heap(), runtime.NumGoroutine()
 		}
-		before, few := rounds(20)
-		after, many := rounds(costly(14_000, 140)) // seven sessions each
+		before, few := rounds(siege.Costly(160, 20))     // of the full count so many that as many linger as may
+		after, many := rounds(siege.Costly(14_000, 140)) // seven sessions each
 		if many > few {
 			t.Errorf("%d goroutines, %d before", many, few)
 		}
-		if grown := after - before; grown > 256<<10 { // of a thousand sessions: one that stays would be 16 KiB
+		tables := int64(siege.Costly(64*limits.Bound(t, "used-tokens"), 0)) // of the full count: 64 bytes a token that may be kept
+		if grown := after - before; grown > 256<<10+tables {                // one session that stays would be 16 KiB
 			t.Errorf("%d bytes more", grown)
 		}
 		m.canaries(honest)
@@ -84,10 +83,11 @@ func TestS51LeakAfterClose(t *testing.T) {
 func TestS52GoroutineCap(t *testing.T) {
 	besiege(t, 8<<20) // of which the runtime keeps half a KiB for each goroutine that there ever was at a time
 	synctest.Test(t, func(t *testing.T) {
-		most := scaled(10_000)
+		most := siege.Scaled(10_000)
 		m := newMemNet(t, udp.NetworkOptions{}, SocketOptions{}, ListenOptions{MaxStreamsBidi: int64(most)})
 		defer m.close()
 		p := m.pair(ConnectOptions{})
+		m.attacked.Grant(int64(most) * 3 << 10) // for a hundred times as many streams as usual, at both ends, and their goroutines
 		gate, running := make(chan bool), make(chan bool, 2*most)
 		p.server.HandleStreams(func(st *Stream) {
 			running <- true
@@ -102,6 +102,7 @@ func TestS52GoroutineCap(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
+			m.look()
 			for range 3 {
 				if _, err := st.TryWrite([]byte("x")); err != nil {
 					t.Fatal(err)

@@ -21,6 +21,7 @@ import (
 
 	"github.com/cinnabar-quic/cinnabar/internal/dgram"
 	"github.com/cinnabar-quic/cinnabar/internal/evil"
+	"github.com/cinnabar-quic/cinnabar/internal/siege"
 	"github.com/cinnabar-quic/cinnabar/internal/udp"
 	"github.com/cinnabar-quic/cinnabar/internal/wire"
 )
@@ -66,7 +67,7 @@ func TestS15HalfOpen(t *testing.T) {
 			}
 			return false
 		})
-		n := scaled(500)
+		n := siege.Scaled(500)
 		for i := range max(n, 20) {
 			say := flight[:1+i%len(flight)]
 			for j := range say { // a new connection each: its ID is in the clear, and what it protects is not looked at before that
@@ -120,6 +121,7 @@ func (m *memNet) replay(n int, flight [][]byte) {
 		m.t.Fatal(err)
 	}
 	defer from.Close()
+	m.look()
 	for _, data := range flight {
 		b := dgram.NewBatch(make([]byte, 0, 1500))
 		b.Commit(copy(b.Next(1500)[:1500], data))
@@ -194,7 +196,7 @@ func TestS23FirstFlightReplayed(t *testing.T) {
 			t.Fatalf("%v, early data %v", err, c.UsingEarlyData())
 		}
 		before := m.server.Stats().ServerSessions
-		rounds := scaled(1000)
+		rounds := siege.Scaled(1000)
 		for i := range rounds {
 			m.replay(i, flight)
 			if i%2 == 0 {

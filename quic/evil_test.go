@@ -50,6 +50,7 @@ func newEvilEnd(t *testing.T, m *memNet) *evilEnd {
 // take returns what has arrived since it was called last.
 func (e *evilEnd) take() [][]byte {
 	synctest.Wait()
+	e.net.look()
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	heard := e.heard
@@ -125,6 +126,7 @@ func (r evilRun) errorOf(t *testing.T, server bool) (code wire.ErrorCode) {
 			t.Fatalf("no CONNECTION_CLOSE; of TLS: %v", e.Err)
 		}
 		code = wire.ErrorCode(e.Closed.Code)
+		m.attacked.Ended(code.String())
 	})
 	return code
 }
@@ -141,6 +143,7 @@ func (e *evilEnd) attackServer(r evilRun) {
 
 // attackClient makes our client connect to the evil peer.
 func (e *evilEnd) attackClient(r evilRun) {
+	e.net.victim = e.net.client
 	o := e.net.options(ConnectOptions{})
 	o.Address, o.Port = evilAddress.Addr().String(), int(evilAddress.Port())
 	if _, err := e.net.client.Connect(e.t.Context(), o); err != nil {

@@ -17,6 +17,7 @@ import (
 	"time"
 
 	"github.com/cinnabar-quic/cinnabar/internal/dgram"
+	"github.com/cinnabar-quic/cinnabar/internal/siege"
 	"github.com/cinnabar-quic/cinnabar/internal/udp"
 )
 
@@ -138,6 +139,8 @@ type memNet struct {
 	server *Socket
 	client *Socket
 	port   uint16
+
+	siegeOf
 }
 
 var memServer = netip.MustParseAddrPort("10.0.0.1:4433")
@@ -148,12 +151,13 @@ func newMemNet(t testing.TB, o udp.NetworkOptions, so SocketOptions, lo ListenOp
 	if lo.TLS == nil && lo.SecureContext == nil {
 		lo.TLS = serverConfig()
 	}
-	so.QLog = so.QLog || logs && besieged
+	so.QLog = so.QLog || siege.Logs && besieged != nil
 	m.server = m.socketAt(memServer, so)
 	if err := m.server.Listen(t.Context(), lo); err != nil {
 		t.Fatal(err)
 	}
 	m.client = m.socket(SocketOptions{})
+	m.stand()
 	return m
 }
 
@@ -177,7 +181,7 @@ func (m *memNet) socketAt(addr netip.AddrPort, o SocketOptions) *Socket {
 }
 
 func (m *memNet) options(o ConnectOptions) ConnectOptions {
-	o.QLog = o.QLog || logs && besieged
+	o.QLog = o.QLog || siege.Logs && besieged != nil
 	o.Address, o.Port = memServer.Addr().String(), int(memServer.Port())
 	if o.TLS == nil && o.SecureContext == nil {
 		o.TLS = clientConfig()
@@ -194,6 +198,7 @@ func (m *memNet) connect(o ConnectOptions) *ClientSession {
 	if err != nil {
 		m.t.Fatal(err)
 	}
+	m.look()
 	return c
 }
 
@@ -213,6 +218,7 @@ func (m *memNet) pair(o ConnectOptions) *pair {
 
 // close ends everything, so that the bubble can end.
 func (m *memNet) close() {
+	m.leave()
 	m.client.Destroy(nil)
 	m.server.Destroy(nil)
 }

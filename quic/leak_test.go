@@ -3,10 +3,9 @@ package quic
 import (
 	"fmt"
 	"os"
-	"runtime"
-	"strings"
 	"testing"
-	"time"
+
+	"github.com/cinnabar-quic/cinnabar/internal/siege"
 )
 
 // TestMain fails if goroutines of the package outlive all tests.
@@ -24,20 +23,5 @@ func TestMain(m *testing.M) {
 // leaked returns the stacks of the goroutines that run our code, after giving
 // them the time that closing connections may take.
 func leaked() string {
-	var left []string
-	for range 200 {
-		left = left[:0]
-		buf := make([]byte, 4<<20)
-		for _, g := range strings.Split(string(buf[:runtime.Stack(buf, true)]), "\n\n") {
-			ours := strings.Contains(g, "/quic.(*") || strings.Contains(g, "/internal/udp.") || strings.Contains(g, "crypto/tls")
-			if ours && !strings.Contains(g, "TestMain") {
-				left = append(left, g)
-			}
-		}
-		if len(left) == 0 {
-			return ""
-		}
-		time.Sleep(25 * time.Millisecond)
-	}
-	return strings.Join(left, "\n\n")
+	return siege.Leaked("/quic.(*", "/internal/udp.", "crypto/tls")
 }

@@ -4,61 +4,107 @@ import (
 	"bytes"
 	"encoding/json"
 	"io"
-	"os"
-	"runtime"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
+
+	"github.com/cinnabar-quic/cinnabar/internal/siege"
+	"github.com/cinnabar-quic/cinnabar/internal/udp"
 )
 
-// besieged says that an attack test runs. There is one at a time.
-var besieged bool
-
-// logs makes all sessions under attack keep a log.
-var logs = os.Getenv("CINNABAR_ATTACK_QLOG") != ""
+// besieged is the attack test that runs. There is one at a time.
+var besieged *siege.Siege
 
 // besiege makes an attack test of the rest of a test, and sees to what must hold when it is over: no
 // goroutine is left, and no more memory in use than before, but for the bound. The rest of the frame is canaries,
-// which runs within.
+// which runs within, and what a network in memory measures of its server meanwhile.
 func besiege(t *testing.T, bound int64) {
-	before := heapNow()
-	besieged = true
+	before := int64(0)
 	t.Cleanup(func() {
-		besieged = false
+		besieged = nil
 		if left := leaked(); left != "" {
 			t.Errorf("goroutines are left:\n%s", left)
 		}
-		if grown := heapNow() - before; grown > bound {
+		if grown := siege.Heap() - before; grown > bound {
 			t.Errorf("%d bytes more are in use, want %d at most", grown, bound)
 		}
 	})
+	s := siege.Lay(t, func(testing.TB) time.Duration { return honestPacket(t) })
+	before, besieged = siege.Heap(), s
 }
 
-// heapNow returns the bytes in use, without what pools keep.
-func heapNow() int64 {
-	runtime.GC()
-	runtime.GC()
-	var m runtime.MemStats
-	runtime.ReadMemStats(&m)
-	return int64(m.HeapAlloc)
+// honestPacket returns what a datagram costs, at both ends, of sessions that shake hands and exchange a little.
+func honestPacket(t *testing.T) time.Duration {
+	honest.Do(func() {
+		synctest.Test(t, func(t *testing.T) {
+			besieged = new(siege.Siege)
+			defer func() { besieged = nil }()
+			m := newMemNet(t, udp.NetworkOptions{Delay: time.Millisecond}, SocketOptions{}, ListenOptions{})
+			for range 100 {
+				p := m.pair(ConnectOptions{})
+				p.exchange(t)
+				p.client.Destroy(nil)
+				time.Sleep(time.Second)
+			}
+			m.close()
+			honest.cost = m.attacked.Each()
+		})
+	})
+	return honest.cost
 }
 
-// scaled returns how often something is done that is done n times: a hundredth of that
-// with -short, and so under the race detector.
-func scaled(n int) int {
-	if testing.Short() {
-		return n / 100
+var honest struct {
+	sync.Once
+	cost time.Duration
+}
+
+// siegeOf is what is measured of a network in memory under attack. The memory and the processor's time
+// are those of both ends.
+type siegeOf struct {
+	attacked *siege.Victim // nil for nothing
+	victim   *Socket
+	base     int64         // bytes in use before
+	spent    time.Duration // by the process before, or for measuring
+	looks    int
+}
+
+// stand begins to measure.
+func (m *memNet) stand() {
+	if besieged != nil {
+		m.attacked, m.victim = besieged.Victim(m.t, 1<<20), m.server
+		m.base, m.spent = siege.Heap(), siege.OfProcess()
+		m.attacked.Ended("stays")
 	}
-	return n
 }
 
-// costly is scaled for what takes long: it is done n times where CINNABAR_ATTACKS is full, for a
-// release, and else as often as is usual.
-func costly(n, usual int) int {
-	if os.Getenv("CINNABAR_ATTACKS") == "full" {
-		return n
+// look notes how much memory is in use, now and then.
+func (m *memNet) look() {
+	if m.looks++; m.attacked.Due(m.looks) {
+		m.count()
 	}
-	return scaled(usual)
+}
+
+func (m *memNet) count() {
+	if m.attacked == nil || siege.Logs {
+		return
+	}
+	n, _ := m.linked()
+	before := siege.OfProcess()
+	m.attacked.Holds(siege.Heap()-m.base, n)
+	m.spent += siege.OfProcess() - before
+}
+
+// leave ends the measuring.
+func (m *memNet) leave() {
+	if m.attacked == nil {
+		return
+	}
+	m.count()
+	m.attacked.Spent(siege.OfProcess() - m.spent)
+	st := m.victim.Stats()
+	m.attacked.Carried(siege.Traffic{Packets: int(st.PacketsReceived + st.PacketsIgnored), Bytes: int(st.BytesReceived)},
+		siege.Traffic{Packets: int(st.PacketsSent), Bytes: int(st.BytesSent)})
 }
 
 // canaries says that time goes on, that sessions which an attack may not have harmed carry data both ways, and

@@ -14,7 +14,7 @@ import (
 var attackTest = regexp.MustCompile(`^Test([SH]\d\d)[A-Z]`)
 
 // frames are what makes a test an attack test: it sees to what must hold whatever the attack.
-var frames = []string{"besiege", "siege"}
+var frames = []string{"besiege", "beset"}
 
 // TestAttacks checks that every attack has a test under its number, and that those of the
 // three packages where connections are under attack stand in the frame of their package.

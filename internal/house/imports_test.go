@@ -50,6 +50,8 @@ var rooms = []room{
 	{dir: "examples/secure", floor: 6},
 	{dir: "internal/trace", floor: testFloor - 1},
 	{dir: "internal/hq", floor: testFloor - 1},
+	{dir: "internal/siege", floor: testFloor - 1},
+	{dir: "internal/siege/costs", floor: testFloor},
 	{dir: "internal/cases", floor: testFloor},
 	{dir: "internal/sim", floor: testFloor},
 	{dir: "internal/evil", floor: testFloor},
@@ -92,7 +94,7 @@ func ourPackage(importPath string) (dir string, ok bool) {
 }
 
 // importLaw: imports point strictly down. A test may also import its own package,
-// the simulator and the evil peer.
+// the simulator, the evil peer and the frame of attacks.
 func importLaw(s *source) []string {
 	if s.nested {
 		return nil
@@ -117,7 +119,7 @@ func importLaw(s *source) []string {
 			problems = append(problems, s.at(spec.Pos(), "%s has no floor", dir))
 		case here.dir == "internal/transport" && dir == "internal/udp":
 			problems = append(problems, s.at(spec.Pos(), "transport and udp know only dgram"))
-		case s.isTest() && (dir == s.dir || dir == "internal/sim" || dir == "internal/evil"):
+		case s.isTest() && (dir == s.dir || slices.Contains([]string{"internal/sim", "internal/evil", "internal/siege"}, dir)):
 		case there.floor >= here.floor:
 			problems = append(problems, s.at(spec.Pos(), "%s, floor %d, imports %s, floor %d", s.dir, here.floor, dir, there.floor))
 		case here.dir == "http3" && !s.isTest() && !slices.Contains(http3Imports, dir):
@@ -141,6 +143,8 @@ func TestImportLawFinds(t *testing.T) {
 		{"internal/transport/a.go", "package transport\n" + ours + `internal/sim"`, []string{"imports internal/sim, floor 9"}},
 		{"internal/transport/a_test.go", "package transport\n" + ours + `internal/evil"`, nil},
 		{"internal/transport/a.go", "package transport\n" + ours + `internal/evil"`, []string{"imports internal/evil, floor 9"}},
+		{"internal/transport/a_test.go", "package transport\n" + ours + `internal/siege"`, nil},
+		{"internal/transport/a.go", "package transport\n" + ours + `internal/siege"`, []string{"imports internal/siege, floor 8"}},
 		{"quic/a_test.go", "package quic_test\n" + ours + `quic"`, nil},
 		{"quic/a_test.go", "package quic_test\n" + ours + `http3"`, []string{"floor 4, imports http3"}},
 		{"quic/a.go", "package quic\n" + ours + `internal/udp"`, nil},

@@ -12,6 +12,7 @@ import (
 	"github.com/cinnabar-quic/cinnabar/internal/dgram"
 	"github.com/cinnabar-quic/cinnabar/internal/evil"
 	"github.com/cinnabar-quic/cinnabar/internal/limits"
+	"github.com/cinnabar-quic/cinnabar/internal/siege"
 	"github.com/cinnabar-quic/cinnabar/internal/stream"
 	"github.com/cinnabar-quic/cinnabar/internal/wire"
 )
@@ -61,8 +62,11 @@ func (r *muxRig) crowd(n int) (*Conn, *dgram.Datagram, Verdict) {
 
 // begin makes a connection of a first packet.
 func (r *muxRig) begin(d *dgram.Datagram) *Conn {
-	c := r.mux.Accept(r.now, d, r.cfg)
-	c.Receive(r.now, d)
+	var c *Conn
+	r.attacked.Spend(func() {
+		c = r.mux.Accept(r.now, d, r.cfg)
+		c.Receive(r.now, d)
+	})
 	for e, ok := c.Next(); ok; e, ok = c.Next() {
 		r.mux.Apply(c, &e)
 	}
@@ -80,7 +84,7 @@ func TestS15InitialFlood(t *testing.T) {
 	r.mux.Apply(settled, &Event{Kind: EventSecure})
 	most, seen, begun := limits.Bound(t, "retry-above"), map[Verdict]int{}, []*Conn{}
 	before := heap()
-	for n := range scaled(100_000) {
+	for n := range siege.Scaled(100_000) {
 		r.now = r.now.Add(10 * time.Microsecond)
 		_, d, v := r.crowd(n)
 		if seen[v]++; v == Initial {
@@ -92,7 +96,7 @@ func TestS15InitialFlood(t *testing.T) {
 			t.Fatalf("an answer of %d bytes", r.batch.SegmentSize())
 		}
 	}
-	if len(begun) != min(most, scaled(100_000)) || r.mux.Handshakes() != len(begun) {
+	if len(begun) != min(most, siege.Scaled(100_000)) || r.mux.Handshakes() != len(begun) {
 		t.Errorf("%d handshakes were begun, %d are in flight", len(begun), r.mux.Handshakes())
 	}
 	if each := (heap() - before) / int64(len(begun)); each > 12<<10 {
@@ -204,7 +208,7 @@ func TestS29Handshakes(t *testing.T) {
 		}
 	}
 	buf, before := make([]byte, len(hello)), tc.held()
-	for n := range costly(100_000, 20_000) {
+	for n := range siege.Costly(100_000, 20_000) {
 		c := NewServer(tc.now, Opening{Path: tc.path, Version: wire.Version1, DCID: tc.peer.original, SCID: tc.peer.id, OriginalDCID: tc.peer.original}, tc.cfg)
 		copy(buf, hello)
 		c.Receive(tc.now, &dgram.Datagram{Data: buf, Path: tc.path})
@@ -252,8 +256,11 @@ func TestS39CollidingIDs(t *testing.T) {
 			t.Fatalf("verdict %v", v)
 		}
 	}
-	for range scaled(1_000_000) {
-		collide()
+	for range siege.Scaled(1_000_000) {
+		r.attacked.Spend(collide)
+		if r.attacked.Took(len(stray.Data)) {
+			r.look()
+		}
 	}
 	if allocs := testing.AllocsPerRun(1000, collide); allocs != 0 {
 		t.Errorf("%v allocations for an ID that nobody has", allocs)

@@ -15,6 +15,7 @@ import (
 	"github.com/cinnabar-quic/cinnabar/internal/dgram"
 	"github.com/cinnabar-quic/cinnabar/internal/evil"
 	"github.com/cinnabar-quic/cinnabar/internal/recovery"
+	"github.com/cinnabar-quic/cinnabar/internal/siege"
 	"github.com/cinnabar-quic/cinnabar/internal/varint"
 	"github.com/cinnabar-quic/cinnabar/internal/wire"
 )
@@ -133,7 +134,7 @@ func TestS35EqualWork(t *testing.T) {
 			})
 		}
 		for _, flip := range []byte{0, 0x04, 0x18, 0x1c, 0x20} {
-			if n := work(flip); n != 0 && !logs {
+			if n := work(flip); n != 0 && !siege.Logs {
 				t.Errorf("bits %#x: %v allocations for a packet that is not authentic", flip, n)
 			}
 		}

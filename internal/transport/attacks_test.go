@@ -3,7 +3,6 @@ package transport
 import (
 	"encoding/binary"
 	"math"
-	"runtime"
 	"testing"
 	"time"
 
@@ -12,6 +11,7 @@ import (
 	"github.com/cinnabar-quic/cinnabar/internal/mono"
 	"github.com/cinnabar-quic/cinnabar/internal/ranges"
 	"github.com/cinnabar-quic/cinnabar/internal/recovery"
+	"github.com/cinnabar-quic/cinnabar/internal/siege"
 	"github.com/cinnabar-quic/cinnabar/internal/varint"
 	"github.com/cinnabar-quic/cinnabar/internal/wire"
 )
@@ -29,14 +29,10 @@ func (tc *testConn) held() int64 {
 // heap returns the bytes in use after a collection. With logs on that says nothing: the test holds
 // all that they say, whose length has a bound of its own (takeLog).
 func heap() int64 {
-	if logs {
+	if siege.Logs {
 		return 0
 	}
-	var m runtime.MemStats
-	runtime.GC() // what has a finalizer goes at the second
-	runtime.GC()
-	runtime.ReadMemStats(&m)
-	return int64(m.HeapAlloc)
+	return siege.Heap()
 }
 
 // until repeats an attack till the connection closes, and returns how often that was.
@@ -78,7 +74,7 @@ func TestS01PathChallengeFlood(t *testing.T) {
 		before := tc.held()
 		for i := range int64(2000) {
 			d := &dgram.Datagram{Path: tc.path, Data: tc.build(testPacket{typ: wire.OneRTT, frames: []wire.Frame{challengeOf(i)}})}
-			tc.conn.Receive(tc.now, d)
+			tc.provoked(len(d.Data), func() { tc.take(d) })
 			if n := len(tc.conn.paths.active().responses); n > most {
 				t.Fatalf("%d answers wait", n)
 			}
@@ -145,7 +141,7 @@ func challengeMillion(t *testing.T) {
 	most, each := limits.Bound(t, "path-responses"), 155 // fit in a packet
 	tc := newTestConn(t, serverSide)
 	before, answered := tc.held(), int64(-1)
-	for n, frames := int64(0), make([]wire.Frame, each); n < int64(scaled(1_000_000)); {
+	for n, frames := int64(0), make([]wire.Frame, each); n < int64(siege.Scaled(1_000_000)); {
 		for i := range frames {
 			frames[i], n = challengeOf(n), n+1
 		}
@@ -448,7 +444,7 @@ func (tc *testConn) maximalAcks(t *testing.T) {
 	}
 	take() // the first may have news
 	tc.wantOpen("ranges")
-	if n := testing.AllocsPerRun(rounds, take); n != 0 && !logs {
+	if n := testing.AllocsPerRun(rounds, take); n != 0 && !siege.Logs {
 		t.Errorf("%v allocations for an ACK of %d ranges", n, frame[2]+1)
 	}
 	tc.wantOpen("ranges")

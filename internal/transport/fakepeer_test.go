@@ -42,6 +42,7 @@ import (
 	"github.com/cinnabar-quic/cinnabar/internal/mono"
 	"github.com/cinnabar-quic/cinnabar/internal/ranges"
 	"github.com/cinnabar-quic/cinnabar/internal/recovery"
+	"github.com/cinnabar-quic/cinnabar/internal/siege"
 	"github.com/cinnabar-quic/cinnabar/internal/stream"
 	"github.com/cinnabar-quic/cinnabar/internal/wire"
 )
@@ -147,7 +148,7 @@ func newTestConn(t testing.TB, options ...any) *testConn {
 		Rand:       func(b []byte) { rng.Read(b) },
 		ResetToken: func(id wire.ConnectionID) (token wire.ResetToken) { copy(token[:], id.Bytes()); return token },
 	}
-	tc.cfg.QLog = logs && besieged != nil
+	tc.cfg.QLog = siege.Logs && besieged != nil
 	tc.tls.init()
 	tc.peer.init()
 	opening := Opening{Path: tc.path, Version: wire.Version1, DCID: tc.peer.original, SCID: tc.peer.id, OriginalDCID: tc.peer.original}
@@ -233,7 +234,8 @@ func (tc *testConn) pump() {
 		tc.drain()
 		tc.batch.Reset()
 		tc.steps++
-		if !tc.conn.Transmit(tc.now, tc.batch) {
+		more := false
+		if tc.attacked.Spend(func() { more = tc.conn.Transmit(tc.now, tc.batch) }); !more {
 			break
 		}
 		if n := tc.batch.SegmentSize(); tc.refuse != nil && tc.refuse(n) {
@@ -251,7 +253,9 @@ func (tc *testConn) pump() {
 func (tc *testConn) drain() {
 	tc.Helper()
 	for {
-		e, ok := tc.conn.Next()
+		var e Event
+		var ok bool
+		tc.attacked.Spend(func() { e, ok = tc.conn.Next() })
 		tc.steps++
 		switch {
 		case !ok:
@@ -298,7 +302,7 @@ func (tc *testConn) advanceToTimer() {
 			tc.Fatalf("timers stay in the past: %v", tc.due())
 		}
 		tc.provoked(0, func() {
-			tc.conn.Advance(tc.now)
+			tc.attacked.Spend(func() { tc.conn.Advance(tc.now) })
 			tc.pump()
 		})
 	}

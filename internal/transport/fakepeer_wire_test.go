@@ -138,9 +138,14 @@ func (tc *testConn) inject(b []byte) {
 	tc.Helper()
 	tc.heard[tc.path.Remote] += len(b)
 	tc.provoked(len(b), func() {
-		tc.conn.Receive(tc.now, &dgram.Datagram{Data: bytes.Clone(b), Path: tc.path, ECN: tc.ecn})
+		tc.take(&dgram.Datagram{Data: bytes.Clone(b), Path: tc.path, ECN: tc.ecn})
 		tc.pump()
 	})
+}
+
+// take gives the Conn a datagram.
+func (tc *testConn) take(d *dgram.Datagram) {
+	tc.attacked.Spend(func() { tc.conn.Receive(tc.now, d) })
 }
 
 // ack makes the peer acknowledge all it got in the space of a packet type.
@@ -205,9 +210,10 @@ func (p *sentPacket) has(t wire.FrameType) wire.Frame {
 func (tc *testConn) receive(b []byte, path dgram.Path, ecn dgram.ECN) {
 	tc.Helper()
 	d := sentDatagram{size: len(b), path: path, ecn: ecn, at: tc.now, data: bytes.Clone(b)}
-	first := len(tc.out)
+	first, own := len(tc.out), 0
 	for len(b) > 0 {
 		p, n := tc.openSent(b)
+		own += p.asked()
 		d.packets++
 		p.datagram = d
 		tc.out = append(tc.out, p)
@@ -218,7 +224,21 @@ func (tc *testConn) receive(b []byte, path dgram.Path, ecn dgram.ECN) {
 	}
 	tc.datagrams = append(tc.datagrams, d)
 	tc.told[path.Remote] += d.size
+	tc.attacked.Sent(d.size, own)
 	tc.checkAmplification(path)
+}
+
+// asked returns how many bytes of the packet the application has asked for.
+func (p *sentPacket) asked() (n int) {
+	for _, f := range p.frames {
+		switch f := f.(type) {
+		case wire.Stream:
+			n += len(f.Data)
+		case wire.Datagram:
+			n += len(f.Data)
+		}
+	}
+	return n
 }
 
 // checkAmplification holds what a server has sent to an address against what came
@@ -233,7 +253,9 @@ func (tc *testConn) checkAmplification(path dgram.Path) {
 			tc.heard[path.Remote] = math.MaxInt / 4
 		}
 	}
-	if in, out := tc.heard[path.Remote], tc.sent(path.Remote); out > 3*in {
+	in, out := tc.heard[path.Remote], tc.sent(path.Remote)
+	tc.attacked.Unproven(in, out)
+	if out > 3*in {
 		tc.Errorf("%d bytes sent to the unvalidated %v, which sent %d", out, path.Remote, in)
 	}
 }

@@ -9,6 +9,7 @@ import (
 	"github.com/cinnabar-quic/cinnabar/internal/dgram"
 	"github.com/cinnabar-quic/cinnabar/internal/mono"
 	"github.com/cinnabar-quic/cinnabar/internal/protect"
+	"github.com/cinnabar-quic/cinnabar/internal/siege"
 	"github.com/cinnabar-quic/cinnabar/internal/varint"
 	"github.com/cinnabar-quic/cinnabar/internal/wire"
 )
@@ -25,6 +26,9 @@ type muxRig struct {
 	path  dgram.Path
 	dcid  wire.ConnectionID
 	scid  wire.ConnectionID
+
+	attacked *siege.Victim // in the test of an attack
+	base     int64         // bytes that the Mux held before it
 }
 
 func newMuxRig(t testing.TB, edit func(*MuxConfig)) *muxRig {
@@ -42,7 +46,15 @@ func newMuxRig(t testing.TB, edit func(*MuxConfig)) *muxRig {
 	r.path = dgram.Path{Local: netip.MustParseAddrPort("10.0.0.2:443"), Remote: netip.MustParseAddrPort("192.0.2.1:5000")}
 	r.dcid = wire.MakeConnectionID([]byte("original"))
 	r.scid = wire.MakeConnectionID([]byte("client"))
+	if besieged != nil {
+		r.attacked, r.base = besieged.Victim(t, int64(r.cfg.Params.MaxData)), siege.Retained(r.mux, r.cfg)
+	}
 	return r
+}
+
+// look notes what the Mux and its connections hold by now.
+func (r *muxRig) look() {
+	r.attacked.Holds(siege.Retained(r.mux, r.cfg)-r.base, r.mux.Handshakes())
 }
 
 // initial returns a datagram that looks like a client's first, of size bytes.
@@ -68,7 +80,17 @@ func (r *muxRig) short(dcid wire.ConnectionID, size int) *dgram.Datagram {
 
 func (r *muxRig) route(d *dgram.Datagram) (*Conn, Verdict) {
 	r.batch.Reset()
-	c, v := r.mux.Route(r.now, d, r.batch)
+	var c *Conn
+	var v Verdict
+	size := len(d.Data)
+	r.attacked.Spend(func() { c, v = r.mux.Route(r.now, d, r.batch) })
+	r.attacked.Turned(1)
+	if r.attacked.Took(size) && !siege.Logs {
+		r.look()
+	}
+	if v == Reply {
+		r.attacked.Sent(r.batch.SegmentSize(), 0)
+	}
 	if (v == Reply) == r.batch.Empty() {
 		r.t.Fatalf("verdict %v with %d datagrams in the reply", v, r.batch.Count())
 	}

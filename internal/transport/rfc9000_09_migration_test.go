@@ -8,6 +8,7 @@ import (
 
 	"github.com/cinnabar-quic/cinnabar/internal/dgram"
 	"github.com/cinnabar-quic/cinnabar/internal/limits"
+	"github.com/cinnabar-quic/cinnabar/internal/siege"
 	"github.com/cinnabar-quic/cinnabar/internal/wire"
 )
 
@@ -201,7 +202,7 @@ func TestS26PortFlood(t *testing.T) {
 	most := limits.Bound(t, "paths")
 	tc := newTestConn(t, serverSide)
 	tc.write(wire.OneRTT, newID(1, 0), newID(2, 0), newID(3, 0))
-	before, ports := tc.held(), scaled(65_000)
+	before, ports := tc.held(), siege.Scaled(65_000)
 	for i := range ports {
 		tc.path.Remote = netip.AddrPortFrom(testElsewhere.Addr(), uint16(500+i))
 		b := tc.build(testPacket{typ: wire.OneRTT, frames: []wire.Frame{wire.Ping{}}, size: 40 + i%100})
@@ -418,7 +419,7 @@ func TestS26MovesWithoutAcks(t *testing.T) {
 	tc.write(wire.OneRTT, newID(1, 0), newID(2, 0), newID(3, 0))
 	st := tc.accept(0, "everything, please")
 	before, more := tc.held(), make([]byte, 4000)
-	for n := range scaled(20_000) {
+	for n := range siege.Scaled(20_000) {
 		tc.path.Remote = netip.AddrPortFrom(netip.AddrFrom4([4]byte{100, 1, byte(n >> 8), byte(n)}), 5000)
 		tc.writePacket(testPacket{typ: wire.OneRTT, frames: []wire.Frame{wire.Ping{}}, size: wire.MinInitialSize})
 		tc.advance(10 * time.Millisecond)

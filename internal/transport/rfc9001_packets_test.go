@@ -6,6 +6,7 @@ import (
 	"testing"
 
 	"github.com/cinnabar-quic/cinnabar/internal/limits"
+	"github.com/cinnabar-quic/cinnabar/internal/siege"
 	"github.com/cinnabar-quic/cinnabar/internal/wire"
 )
 
@@ -235,7 +236,7 @@ func TestS16CoalescedJunk(t *testing.T) {
 		}
 		kinds[i] = b
 	}
-	for i := range scaled(1_000_000) {
+	for i := range siege.Scaled(1_000_000) {
 		tc.inject(kinds[i%len(kinds)])
 		tc.wantOpen("junk")
 		if i%1000 == 0 {

@@ -4,19 +4,20 @@ import (
 	"bytes"
 	"encoding/json"
 	"net/netip"
-	"os"
-	"runtime"
+	"sync"
 	"testing"
 	"time"
 
+	"github.com/cinnabar-quic/cinnabar/internal/siege"
 	"github.com/cinnabar-quic/cinnabar/internal/wire"
 )
 
-// siege is the frame of an attack test. Whatever the attack is, this must hold for
+// assault is the frame of an attack test. Whatever the attack is, this must hold for
 // each connection under it, and is seen to at the end of the test (aftermath):
 //
 //   - it does no more for what comes in than is fit, and comes to rest;
-//   - it holds no more memory than before it, but for the bound;
+//   - it holds no more memory than before it, but for the bound, and while the attack goes on
+//     no more than twice its window and 128 KiB;
 //   - it has closed as the test wanted, or carries a stream both ways;
 //   - so does another connection with the same configuration;
 //   - its log, if it keeps one, can be read, and is bounded;
@@ -24,57 +25,53 @@ import (
 //
 // That no more than three times what came goes to an unvalidated address is seen to in
 // every test (checkAmplification).
-type siege struct {
+type assault struct {
+	*siege.Siege
 	bound int64
 }
 
-// besieged is the siege of the test that runs: they run one after the other.
-var besieged *siege
-
-// logs makes every connection under attack keep a log.
-var logs = os.Getenv("CINNABAR_ATTACK_QLOG") != ""
+// besieged is the frame of the test that runs: they run one after the other.
+var besieged *assault
 
 // besiege makes an attack test of the rest of a test. bound is how many bytes a
 // connection may hold more than before, 0 where nothing piles up.
 func besiege(t *testing.T, bound int64) {
-	goroutines := ours()
-	besieged = &siege{bound}
+	goroutines := siege.Ours()
+	besieged = &assault{siege.Lay(t, honestPacket), bound}
 	t.Cleanup(func() {
 		besieged = nil
-		if n := ours(); n > goroutines {
+		if n := siege.Ours(); n > goroutines {
 			t.Errorf("%d goroutines, %d before", n, goroutines)
 		}
 	})
 }
 
-// ours returns how many goroutines there are that the package or TLS has started.
-func ours() int {
-	stacks := make([]byte, 1<<20)
-	stacks = stacks[:runtime.Stack(stacks, true)]
-	return bytes.Count(stacks, []byte("created by crypto/tls.")) + bytes.Count(stacks, []byte("created by github.com/cinnabar-quic/"))
+// honestPacket returns what a packet costs that brings a thousand bytes of a stream, which the application
+// reads.
+func honestPacket(t testing.TB) time.Duration {
+	honest.Do(func() {
+		tc := newTestConn(t, serverSide)
+		tc.attacked = new(siege.Siege).Victim(t, 0)
+		st := tc.accept(0, "x")
+		for n := range int64(2000) {
+			tc.write(wire.OneRTT, data(0, 1+1000*n, 1000, false))
+			tc.attacked.Spend(func() { _, _ = tc.read(st) })
+			tc.out, tc.datagrams, tc.events = nil, nil, nil
+		}
+		honest.cost, tc.attacked = tc.attacked.Each(), nil
+		tc.abandon()
+	})
+	return honest.cost
 }
 
-// scaled returns how often something is done that is done n times: a hundredth of that
-// with -short, and so under the race detector.
-func scaled(n int) int {
-	if testing.Short() {
-		return n / 100
-	}
-	return n
-}
-
-// costly is scaled for what takes long: it is done n times where CINNABAR_ATTACKS is full, for a
-// release, and else as often as is usual.
-func costly(n, usual int) int {
-	if os.Getenv("CINNABAR_ATTACKS") == "full" {
-		return n
-	}
-	return scaled(usual)
+var honest struct {
+	sync.Once
+	cost time.Duration
 }
 
 // victim is what the frame knows of a connection.
 type victim struct {
-	siege  *siege
+	siege  *assault
 	before int64 // bytes in use
 	inputs int   // datagrams and timers that made it work,
 	bytes  int   // the bytes of these,
@@ -84,6 +81,9 @@ type victim struct {
 	lost   bool  // it cannot go on, as the test has it
 
 	neighbour *testConn // another connection of the same configuration
+
+	attacked *siege.Victim // what is measured of it until the attack is over; nil for nothing
+	base     int64         // bytes that it held when that began
 }
 
 // stand begins the frame of a connection.
@@ -97,8 +97,19 @@ func (tc *testConn) stand() {
 		tc.neighbour = nil // the configuration asks for more than the scripted handshake has
 	}
 	besieged, tc.victim.siege = s, s
+	tc.attacked, tc.base = s.Victim(tc.TB, int64(tc.cfg.Params.MaxData)), tc.retained()
 	if s.bound > 0 {
 		tc.before = tc.held()
+	}
+}
+
+// retained returns how many bytes the connection holds, but for what it shares.
+func (tc *testConn) retained() int64 { return siege.Retained(tc.conn, tc.cfg, tc.pool) }
+
+// look notes what the connection holds by now; a log has a bound of its own.
+func (tc *testConn) look() {
+	if tc.attacked != nil && !siege.Logs {
+		tc.attacked.Holds(tc.retained()-tc.base, 1)
 	}
 }
 
@@ -108,6 +119,27 @@ func (tc *testConn) provoked(bytes int, by func()) {
 	before := tc.steps
 	by()
 	tc.turns += tc.steps - before
+	tc.attacked.Turned(tc.steps - before)
+	if tc.attacked.Took(bytes) {
+		tc.look()
+	}
+}
+
+// how says how a connection under attack has ended.
+func (tc *testConn) how() string {
+	switch c := tc.closed; {
+	case c == nil:
+		return "stays"
+	case c.Kind == CloseLocal && !c.App:
+		return wire.ErrorCode(c.Code).String()
+	default:
+		return endings[c.Kind]
+	}
+}
+
+var endings = map[CloseKind]string{
+	CloseLocal: "closed by its program", ClosePeer: "closed by the peer", CloseIdle: "idle timeout",
+	CloseHandshakeTimeout: "handshake timeout", CloseReset: "stateless reset", CloseVersion: "no common version", CloseSilent: "silent",
 }
 
 // forsake says that a connection that is not closed cannot go on, for a reason that is
@@ -123,6 +155,9 @@ func (tc *testConn) aftermath() {
 	if s == nil {
 		return
 	}
+	tc.look()
+	tc.attacked.Ended(tc.how())
+	tc.attacked = nil
 	if most := 200 + 8*tc.inputs + tc.bytes/4; tc.turns > most {
 		tc.Errorf("%d events and batches for %d datagrams and timers with %d bytes, want %d at most", tc.turns, tc.inputs, tc.bytes, most)
 	}
@@ -210,7 +245,7 @@ func (tc *testConn) answered(who string, st *Stream) {
 // takeLog reads what there is of a log.
 func (tc *testConn) takeLog() {
 	tc.Helper()
-	if !logs {
+	if !siege.Logs {
 		return
 	}
 	records, _ := tc.conn.QLog().Take()
