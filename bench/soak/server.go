@@ -27,8 +27,8 @@ import (
 )
 
 const (
-	alpn        = "soak"
-	serverName  = "server.example"
+	alpn       = "soak"
+	serverName = "server.example"
 	// A handshake may take longer: there may be a thousand at a time, on few cores.
 	handshakeTimeout = 30 * time.Second
 )
