@@ -52,8 +52,9 @@ func ExampleSession_SendDatagram() {
 }
 
 // With a cache of tickets the second session resumes the first: it begins without a round trip, and
-// what is written at once goes as early data, which the server can tell apart.
-func ExampleStream_Early() {
+// what is written before the server has answered goes as early data, which the server can tell apart
+// by Stream.Early.
+func ExampleSession_EarlyDataAccepted() {
 	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
 	defer cancel()
 	serverTLS, clientTLS := certificate()
@@ -71,7 +72,7 @@ func ExampleStream_Early() {
 			go session.HandleStreams(func(stream *quic.Stream) {
 				defer stream.Close()
 				question, _ := io.ReadAll(stream)
-				fmt.Fprintf(stream, "%s, early: %v", question, stream.Early())
+				fmt.Fprintf(stream, "answer to the %s", question)
 			})
 		}
 	}()
@@ -98,11 +99,11 @@ func ExampleStream_Early() {
 		}
 		stream.End([]byte(question))
 		answer, _ := io.ReadAll(stream)
-		fmt.Printf("%s\n", answer)
+		fmt.Printf("%s, early data accepted: %v\n", answer, session.EarlyDataAccepted())
 		<-ticket // has come; the cache has it
 		session.Close()
 	}
 	// Output:
-	// first, early: false
-	// second, early: true
+	// answer to the first, early data accepted: false
+	// answer to the second, early data accepted: true
 }

@@ -225,15 +225,13 @@ func (t *ticketCache) tell(cs *tls.ClientSessionState) {
 	}
 }
 
-// tellHeld tells the hook of the tickets that still wait, before it is told of the end. It is
-// called under the session's lock.
+// tellHeld tells the hook of the tickets that still wait, before it is told of the end; the cache
+// goes on waiting. It is called under the session's lock.
 func (t *ticketCache) tellHeld() {
-	held := t.held
-	t.held = nil
 	if !t.heard() {
 		return
 	}
-	for _, h := range held {
+	for _, h := range t.held {
 		t.post(h.cs)
 	}
 }

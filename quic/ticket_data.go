@@ -45,7 +45,8 @@ func (c *ClientSession) TicketData() []byte { return bytes.Clone(c.tickets.past)
 
 // HoldTickets makes the tickets of the server's that come from now on wait for SetTicketData
 // before the session cache and the SessionTicket hook have them: at most four, beyond which the
-// oldest waits no longer. If the session ends before, the hook has them without, and the cache has none.
+// oldest waits no longer. If the session ends before, the hook
+// has them without; the cache waits on.
 func (c *ClientSession) HoldTickets() {
 	c.mu.Lock()
 	defer c.unlock(flushNone)
