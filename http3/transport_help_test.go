@@ -27,10 +27,10 @@ func newRawServer(t testing.TB, o Options, handle func(st *Stream), tune ...func
 	listen := quic.ListenOptions{
 		ALPN: ALPN, TLS: serverTLS(), MaxStreamsUni: 16,
 		Handler: func(q *quic.ServerSession) error {
+			s.mu.Lock() // its streams may come before it is in the list
+			defer s.mu.Unlock()
 			h3, err := newSession(&q.Session, o, func(st *Stream) { go handle(st) })
-			s.mu.Lock()
 			s.sessions = append(s.sessions, h3)
-			s.mu.Unlock()
 			return err
 		},
 	}
