@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"net/netip"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -273,5 +274,37 @@ func TestClientStreams(t *testing.T) {
 	fetch(t, tr, newRequest(t, "GET", s.url, nil))
 	if n := openAll(s.session(0).q); n != most {
 		t.Errorf("%d unidirectional streams are allowed, want %d", n, most)
+	}
+}
+
+// However many addresses DNS names, few are tried.
+func TestAddressesTried(t *testing.T) {
+	most := limits.Bound(t, "http3-addresses")
+	var ips []netip.Addr
+	for i := range 20 * most {
+		ips = append(ips, netip.AddrFrom4([4]byte{192, 0, 2, byte(i)}))
+	}
+	if got := toTry(ips, netip.Addr{}, 443); len(got) != most || got[most-1].Addr() != ips[most-1] {
+		t.Errorf("%d addresses are tried: %v", len(got), got)
+	}
+}
+
+// So much is read of a body that the handler has left, and no more.
+func TestReadOut(t *testing.T) {
+	most := limits.Bound(t, "http3-read-out")
+	p := newPair(t, Options{}, Options{}).settled(t)
+	st, sv := p.request(t, post)
+	body := make([]byte, 3*most)
+	if _, err := st.Write(body); err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, func() bool { return sv.q.Stats().BytesReceived > uint64(len(body)) })
+	before := sv.q.Stats().BytesRead
+	if sv.readOut() {
+		t.Error("all of the body was read")
+	}
+	const ahead = 2 * readAhead
+	if n := int(sv.q.Stats().BytesRead - before); n < most-ahead || n > most+ahead {
+		t.Errorf("%d bytes were read, want %d", n, most)
 	}
 }

@@ -21,30 +21,42 @@ import (
 
 	"github.com/cinnabar-quic/cinnabar/internal/dgram"
 	"github.com/cinnabar-quic/cinnabar/internal/evil"
+	"github.com/cinnabar-quic/cinnabar/internal/limits"
 	"github.com/cinnabar-quic/cinnabar/internal/udp"
 	"github.com/cinnabar-quic/cinnabar/internal/wire"
 )
 
-// S-04: handshake messages without end behind the handshake. TLS would die of the seventeenth, so it gets
-// none once it has had what it is there for; the others are looked at and dropped, until the bytes that a level
-// may have are used up.
+// S-04: handshake messages without end behind the handshake. TLS would die of the seventeenth, and gets none once
+// it has had what it is there for, so they are counted here: one by one, all together, and cut in two.
 func TestS04TLSMessages(t *testing.T) {
-	besiege(t, 2<<20)
-	const level = 1 << 20
-	sent := 0
-	run := evilRun{after: func(e *evilEnd) {
-		many := bytes.Repeat(ticket(1<<32-1), 500)
-		for e.Closed == nil && sent < 2*level {
-			e.Insert(wire.OneRTT, many)
-			sent += len(many)
-			e.talk()
-		}
-	}}
-	if got := run.errorOf(t, false); got != wire.CryptoBufferExceeded {
-		t.Errorf("closed with %v, want %v", got, wire.CryptoBufferExceeded)
-	}
-	if sent < level-1000 || sent > level+50_000 {
-		t.Errorf("closed after %d bytes", sent)
+	besiege(t, 1<<20)
+	most := limits.Bound(t, "tls-messages")
+	one := ticket(1<<32 - 1)
+	for name, pieces := range map[string][][]byte{
+		"one by one":   {one},
+		"all together": {bytes.Repeat(one, most), one},
+		"cut in two":   {one[:3], one[3:]},
+	} {
+		t.Run(name, func(t *testing.T) {
+			sent := 0
+			run := evilRun{after: func(e *evilEnd) {
+				for i := 0; e.Closed == nil && sent <= 2*most*len(one); i++ {
+					piece := pieces[i%len(pieces)]
+					e.Insert(wire.OneRTT, piece)
+					sent += len(piece)
+					e.talk()
+				}
+				if n := e.net.client.Stats().LimitErrors; n != 1 {
+					t.Errorf("%d errors are counted", n)
+				}
+			}}
+			if got := run.errorOf(t, false); got != wire.CryptoBufferExceeded {
+				t.Errorf("closed with %v, want %v", got, wire.CryptoBufferExceeded)
+			}
+			if n := (sent + len(one) - 1) / len(one); n != most+1 {
+				t.Errorf("closed by message %d", n)
+			}
+		})
 	}
 }
 

@@ -7,6 +7,7 @@ type messageScanner struct {
 	head int8  // bytes of the next header seen
 	size int32 // its length so far
 	kind byte  // its type
+	n    int32 // messages begun
 
 	ticket    *ticketScanner // nil unless the current message is a ticket to be looked into
 	oddTicket bool           // one was found that must not be
@@ -34,6 +35,7 @@ func (m *messageScanner) next(data *[]byte) (kind byte, ok bool) {
 		b = b[1:]
 		if m.head == 4 {
 			m.head, m.left, m.ticket = 0, m.size, nil
+			m.n++
 			*data = b
 			return m.kind, true
 		}
