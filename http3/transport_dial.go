@@ -264,7 +264,7 @@ func (t *Transport) connectOptions(key poolKey, addr netip.AddrPort, plain bool)
 const (
 	defaultResponseHeaders = 1 << 20
 	maxResponseHeaders     = 16 << 20 // no limit: of an option
-	defaultResponsePairs   = 1000
+	defaultMessagePairs    = 1000     // of requests to a Server too
 )
 
 // options are Options with what the Transport's own fields say.
@@ -280,7 +280,7 @@ func (t *Transport) options() Options {
 		o.MaxHeaderLength = o.MaxHeaderListSize
 	}
 	if o.MaxHeaderPairs == 0 {
-		o.MaxHeaderPairs = defaultResponsePairs
+		o.MaxHeaderPairs = defaultMessagePairs
 	}
 	if o.MaxPushes == 0 {
 		o.MaxPushes = quic.None
