@@ -6,7 +6,7 @@
 // often; the command ends with status 1 if the server has kept anything, or grows.
 //
 //	go run ./soak -for 2m
-//	go run ./soak -for 1h -sessions 10000
+//	go run ./soak -for 1h -sessions 10000 -churn 25
 package main
 
 import (

@@ -29,7 +29,7 @@ import (
 const (
 	alpn        = "soak"
 	serverName  = "server.example"
-	idleTimeout = 10 * time.Second
+	idleTimeout = 30 * time.Second
 	// A handshake may take longer: there may be a thousand at a time, on few cores.
 	handshakeTimeout = 30 * time.Second
 	// patience is how long sessions may be there that nobody is behind any more.
