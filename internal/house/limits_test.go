@@ -321,5 +321,5 @@ func wantFailure(dir, root string, r limits.Row, c *constSpec) (string, error) {
 	case !strings.Contains(string(out), "--- FAIL: "+test) || strings.Contains(string(out), "panic: test timed out"):
 		return "", fmt.Errorf("%s does not come to a verdict with ten times %s:\n%.4000s", r.Test, r.Bound, out)
 	}
-	return strings.TrimSpace(failure.FindString(string(out))), nil
+	return fmt.Sprintf("%.200s", strings.TrimSpace(failure.FindString(string(out)))), nil
 }
