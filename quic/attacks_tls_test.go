@@ -65,10 +65,10 @@ func TestS04TLSMessages(t *testing.T) {
 func TestS15HalfOpen(t *testing.T) {
 	besiege(t, 2<<20)
 	synctest.Test(t, func(t *testing.T) {
-		m := newMemNet(t, udp.NetworkOptions{Delay: time.Millisecond}, SocketOptions{}, ListenOptions{})
+		m := newMemNet(t, udp.NetworkOptions{Delay: time.Millisecond}, SocketOptions{}, ListenOptions{IdleTimeout: None}) // which would end them, too
 		defer m.close()
 		honest := m.pair(ConnectOptions{KeepAlive: time.Second})
-		flight := m.firstFlight(ConnectOptions{})
+		flight := m.firstFlight(ConnectOptions{IdleTimeout: None})
 		in := 0
 		var out atomic.Int64
 		m.net.SetFilter(func(d *dgram.Datagram) bool {
@@ -93,7 +93,7 @@ func TestS15HalfOpen(t *testing.T) {
 		if n := out.Load(); n > 3*int64(in) {
 			t.Errorf("%d bytes for %d", n, in)
 		}
-		time.Sleep(time.Duration(limits.Bound(t, "handshake-time")) + 5*time.Second) // no time of idleness is as short
+		time.Sleep(time.Duration(limits.Bound(t, "handshake-time")) + 5*time.Second)
 		if n, handshakes := m.linked(); n != 1 || handshakes != 0 {
 			t.Errorf("%d sessions, %d handshakes after their time", n, handshakes)
 		}
