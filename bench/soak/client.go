@@ -82,7 +82,7 @@ func (c *clients) live(ctx context.Context, r *rand.Rand) {
 func (c *clients) session(ctx context.Context, r *rand.Rand, life time.Duration) error {
 	s, err := c.socket.Connect(ctx, quic.ConnectOptions{
 		Address: c.to.Addr().String(), Port: int(c.to.Port()), ServerName: serverName, TLS: c.tls,
-		IdleTimeout: idleTimeout, KeepAlive: idleTimeout / 3, HandshakeTimeout: handshakeTimeout,
+		IdleTimeout: c.o.idle, KeepAlive: c.o.idle / 3, HandshakeTimeout: handshakeTimeout,
 	})
 	if err != nil {
 		return err

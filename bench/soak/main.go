@@ -6,7 +6,7 @@
 // often; the command ends with status 1 if the server has kept anything, or grows.
 //
 //	go run ./soak -for 2m
-//	go run ./soak -for 1h -sessions 10000 -churn 25
+//	go run ./soak -for 1h -sessions 10000 -churn 25 -idle 30s
 package main
 
 import (
@@ -24,6 +24,7 @@ type options struct {
 	sessions  int
 	processes int
 	churn     int // sessions a second that end and are made anew
+	idle      time.Duration
 	length    time.Duration
 	report    time.Duration
 	ramp      time.Duration // of a process of clients: how long until all have come
@@ -35,6 +36,7 @@ func main() {
 	flag.IntVar(&o.sessions, "sessions", 10_000, "sessions at a time")
 	flag.IntVar(&o.processes, "processes", 10, "processes that they come from")
 	flag.IntVar(&o.churn, "churn", 100, "sessions a second that end, in all, to be made anew")
+	flag.DurationVar(&o.idle, "idle", 10*time.Second, "after how much silence a session ends; a third of it is how often one is kept alive")
 	flag.DurationVar(&o.length, "for", 2*time.Minute, "how long")
 	flag.DurationVar(&o.report, "report", 10*time.Second, "how often to say how it goes")
 	flag.Uint64Var(&o.seed, "seed", uint64(time.Now().UnixNano()), "of what clients do, and when they die")
@@ -48,8 +50,8 @@ func main() {
 	switch {
 	case flag.NArg() > 0:
 		err = fmt.Errorf("unexpected argument %q", flag.Arg(0))
-	case o.processes < 1 || o.sessions < o.processes || o.churn < 1 || o.report <= 0:
-		err = errors.New("-processes, -churn and -report are positive, and -sessions are not fewer than -processes")
+	case o.processes < 1 || o.sessions < o.processes || o.churn < 1 || o.report <= 0 || o.idle < time.Second:
+		err = errors.New("-processes, -churn and -report are positive, -idle is a second or more, and -sessions are not fewer than -processes")
 	case *to != "":
 		err = visit(ctx, *to, o)
 	default:

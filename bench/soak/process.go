@@ -30,7 +30,7 @@ func (s *server) start(ctx context.Context, o options, seed uint64, ramp time.Du
 		return nil, err
 	}
 	p := &process{Cmd: exec.CommandContext(ctx, self, "-client", s.socket.Address().String(), "-seed", fmt.Sprint(seed), "-ramp", ramp.String(),
-		"-processes", "1", "-sessions", fmt.Sprint(o.sessions/o.processes), "-churn", fmt.Sprint(max(1, o.churn/o.processes)))}
+		"-idle", o.idle.String(), "-processes", "1", "-sessions", fmt.Sprint(o.sessions/o.processes), "-churn", fmt.Sprint(max(1, o.churn/o.processes)))}
 	p.Stderr = s.log
 	if p.stdin, err = p.StdinPipe(); err != nil {
 		return nil, err

@@ -27,14 +27,14 @@ import (
 )
 
 const (
-	alpn        = "soak"
-	serverName  = "server.example"
-	idleTimeout = 30 * time.Second
+	alpn       = "soak"
+	serverName = "server.example"
 	// A handshake may take longer: there may be a thousand at a time, on few cores.
 	handshakeTimeout = 30 * time.Second
-	// patience is how long sessions may be there that nobody is behind any more.
-	patience = handshakeTimeout + 3*idleTimeout
 )
+
+// patience is how long sessions may be there that nobody is behind any more.
+func (o *options) patience() time.Duration { return handshakeTimeout + 3*o.idle }
 
 // server is what is soaked.
 type server struct {
@@ -82,7 +82,7 @@ func soak(ctx context.Context, o options) error {
 		return err
 	}
 	fmt.Printf("%d processes were killed in the middle of %d sessions; waiting for what they left\n", s.killed.processes, s.killed.sessions)
-	for end := time.Now().Add(patience); s.sessions.Load() > 0 && time.Now().Before(end); {
+	for end := time.Now().Add(o.patience()); s.sessions.Load() > 0 && time.Now().Before(end); {
 		wait(ctx, 100*time.Millisecond)
 	}
 	left := s.sessions.Load()
@@ -90,7 +90,7 @@ func soak(ctx context.Context, o options) error {
 	after := s.settled(ctx, before)
 	fmt.Println("before ", before)
 	fmt.Println("after  ", after)
-	return errors.Join(judge(list, before, after), leftSessions(left), s.complaints())
+	return errors.Join(judge(list, before, after), leftSessions(left, o.patience()), s.complaints())
 }
 
 // warm makes the runtime open what it opens once: for the network, and for processes.
@@ -107,12 +107,16 @@ func warm(ctx context.Context) error {
 	return exec.CommandContext(ctx, self, "-h").Run()
 }
 
-func leftSessions(n int64) error {
+func leftSessions(n int64, patience time.Duration) error {
 	if n > 0 {
 		return fmt.Errorf("%d sessions are still there, %v after the last client", n, patience)
 	}
 	return nil
 }
+
+// leftHeap is how much of the heap in KiB may be in use when all sessions and their socket have ended: tables do
+// not shrink, and of tokens that were used a bounded number is remembered.
+const leftHeap = 16 << 10
 
 // judge compares the second quarter of a run with the last, and its end with what was before.
 func judge(list []figures, before, after figures) error {
@@ -137,6 +141,9 @@ func judge(list []figures, before, after figures) error {
 	}
 	if after.goroutines > before.goroutines {
 		errs = append(errs, fmt.Errorf("%d goroutines at the end, %d before", after.goroutines, before.goroutines))
+	}
+	if after.heap > leftHeap {
+		errs = append(errs, fmt.Errorf("%d KiB of heap at the end", after.heap))
 	}
 	if after.descriptors > before.descriptors {
 		errs = append(errs, fmt.Errorf("%d descriptors at the end, %d before", after.descriptors, before.descriptors))
@@ -245,7 +252,7 @@ func (s *server) listen(ctx context.Context, o options) error {
 	}
 	return s.socket.Listen(ctx, quic.ListenOptions{
 		TLS:         &tls.Config{Certificates: []tls.Certificate{{Certificate: [][]byte{s.cert}, PrivateKey: key}}, NextProtos: []string{alpn}},
-		IdleTimeout: idleTimeout, HandshakeTimeout: handshakeTimeout,
+		IdleTimeout: o.idle, HandshakeTimeout: handshakeTimeout,
 		Handler: func(session *quic.ServerSession) error {
 			s.sessions.Add(1)
 			s.live.Store(session, session.RemoteAddress())
@@ -294,6 +301,7 @@ func (s *server) now() figures {
 
 // settled takes the figures when goroutines have had a while to end.
 func (s *server) settled(ctx context.Context, before figures) figures {
+	runtime.GC() // pools give back what they have at the second collection in a row
 	f := s.now()
 	for end := time.Now().Add(15 * time.Second); f.goroutines > before.goroutines && time.Now().Before(end); f = s.now() {
 		wait(ctx, 50*time.Millisecond)
