@@ -1,14 +1,18 @@
 package http3
 
 import (
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"net/http"
+	"net/netip"
+	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
 
 	"github.com/cinnabar-quic/cinnabar/internal/limits"
+	"github.com/cinnabar-quic/cinnabar/qpack"
 	"github.com/cinnabar-quic/cinnabar/quic"
 )
 
@@ -273,5 +277,131 @@ func TestClientStreams(t *testing.T) {
 	fetch(t, tr, newRequest(t, "GET", s.url, nil))
 	if n := openAll(s.session(0).q); n != most {
 		t.Errorf("%d unidirectional streams are allowed, want %d", n, most)
+	}
+}
+
+// However many addresses DNS names, few are tried.
+func TestAddressesTried(t *testing.T) {
+	most := limits.Bound(t, "http3-addresses")
+	var ips []netip.Addr
+	for i := range 20 * most {
+		ips = append(ips, netip.AddrFrom4([4]byte{192, 0, 2, byte(i)}))
+	}
+	if got := toTry(ips, netip.Addr{}, 443); len(got) != most || got[most-1].Addr() != ips[most-1] {
+		t.Errorf("%d addresses are tried: %v", len(got), got)
+	}
+}
+
+// So much is read of a body that the handler has left, and no more.
+func TestReadOut(t *testing.T) {
+	most := limits.Bound(t, "http3-read-out")
+	p := newPair(t, Options{}, Options{}).settled(t)
+	st, sv := p.request(t, post)
+	body := make([]byte, 3*most)
+	if _, err := st.Write(body); err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, func() bool { return sv.q.Stats().BytesReceived > uint64(len(body)) })
+	before := sv.q.Stats().BytesRead
+	if sv.readOut() {
+		t.Error("all of the body was read")
+	}
+	const ahead = 2 * readAhead
+	if n := int(sv.q.Stats().BytesRead - before); n < most-ahead || n > most+ahead {
+		t.Errorf("%d bytes were read, want %d", n, most)
+	}
+}
+
+// sized returns a block whose fields count for so many bytes (RFC 9114 §4.2.2).
+func sized(n int) Headers {
+	h := block(":status", "200")
+	for n -= len(":status200") + 32; n > 0; {
+		size := min(n, 10_000)
+		h = append(h, Field{Name: "x", Value: strings.Repeat("\x7e", size-33)}) // which Huffman coding does not shorten
+		n -= size
+	}
+	return h
+}
+
+// many returns a block of so many fields.
+func many(n int) Headers {
+	h := block(":status", "200")
+	for len(h) < n {
+		h = append(h, Field{Name: "x", Value: "y"})
+	}
+	return h
+}
+
+// sendUnasked sends a block without looking at what the peer takes.
+func sendUnasked(st *Stream, h Headers) {
+	st.out.mu.Lock()
+	defer st.out.mu.Unlock()
+	_ = st.sendBlock("", h, true)
+}
+
+// Blocks of fields as large as they may be by default, and a little larger.
+func TestDefaultHeaderLimits(t *testing.T) {
+	list, pairs, length := limits.Bound(t, "http3-header-list"), limits.Bound(t, "http3-header-pairs"), limits.Bound(t, "http3-header-length")
+	long := func(n int) Headers { return block(":status", "200", "x", strings.Repeat("\x7e", n)) }
+	unpacked := Options{MaxHeaderLength: 1 << 20}
+	for _, try := range []struct {
+		name string
+		o    Options
+		h    Headers
+		ok   bool
+	}{
+		{"list", unpacked, sized(list), true},
+		{"list and a byte", unpacked, sized(list + 1), false},
+		{"pairs", Options{}, many(pairs), true},
+		{"pairs and one", Options{}, many(pairs + 1), false},
+		{"length", Options{}, long(length - 100), true},
+		{"more length", Options{}, long(length + 100), false},
+	} {
+		p := newPair(t, Options{}, try.o).settled(t)
+		st, sv := p.request(t, post)
+		sendUnasked(sv, try.h)
+		_, err := st.Headers()
+		if past := p.client.Stats().LimitErrors; (err == nil) != try.ok || !try.ok && (!errors.Is(err, &Error{ErrorCode: ExcessiveLoad}) || past != 1) {
+			t.Errorf("%s: %v, %d errors are counted", try.name, err, past)
+		}
+	}
+}
+
+// Blocks of fields that a Transport takes, and a little larger ones.
+func TestResponseHeaderLimits(t *testing.T) {
+	list, pairs := limits.Bound(t, "http3-response-headers"), limits.Bound(t, "http3-message-pairs")
+	blocks := map[string]Headers{"/list": sized(list), "/list1": sized(list + 1), "/pairs": many(pairs), "/pairs1": many(pairs + 1)}
+	s, tr := newRawServer(t, Options{}, func(st *Stream) {
+		h, _ := st.Headers()
+		sendUnasked(st, blocks[h.Get(":path")])
+	})
+	for path, ok := range map[string]bool{"/list": true, "/list1": false, "/pairs": true, "/pairs1": false} {
+		_, err := tr.RoundTrip(newRequest(t, "GET", s.url+path, nil))
+		if (err == nil) != ok || !ok && !errors.Is(err, &Error{ErrorCode: ExcessiveLoad}) {
+			t.Errorf("%s: %v", path, err)
+		}
+	}
+}
+
+// The dynamic table that a peer's encoder has by default, and streams that wait for it.
+func TestDefaultTable(t *testing.T) {
+	most, blocked := limits.Bound(t, "http3-table"), limits.Bound(t, "http3-blocked")
+	o, err := Options{}.settled()
+	must(t, err)
+	var c compression
+	c.init(&Session{opts: o})
+	capacity := func(n int) []byte { // RFC 9204 §4.3.1
+		return binary.AppendUvarint([]byte{0x3f}, uint64(n-31))
+	}
+	must(t, c.dec.Receive(capacity(most)))
+	for i := range blocked + 1 {
+		section := []byte{0x02, 0x00, 0x80} // the first entry, which has not come
+		_, err := c.dec.Decode(nil, int64(4*i), section, qpack.Limit{})
+		if (err == qpack.ErrBlocked) != (i < blocked) {
+			t.Fatalf("stream %d: %v", i, err)
+		}
+	}
+	if err := c.dec.Receive(capacity(most + 1)); err == nil {
+		t.Errorf("a table of %d bytes is taken", most+1)
 	}
 }

@@ -31,14 +31,23 @@ type Options struct {
 	Hooks SessionHooks
 }
 
+// Defaults that bound what a peer can make this end hold.
+const (
+	defaultTableCapacity  = 4096
+	defaultBlockedStreams = 100
+	defaultHeaderList     = 65535
+	defaultHeaderPairs    = 128
+	defaultHeaderLength   = 16384
+)
+
 // settled returns the options with their defaults, or what is wrong with them.
 func (o Options) settled() (Options, error) {
 	var err error
-	settle(&err, "QPACKMaxTableCapacity", &o.QPACKMaxTableCapacity, 4096, 1<<20)
-	settle(&err, "QPACKBlockedStreams", &o.QPACKBlockedStreams, 100, 1000)
-	settle(&err, "MaxHeaderListSize", &o.MaxHeaderListSize, 65535, 16<<20)
-	settle(&err, "MaxHeaderPairs", &o.MaxHeaderPairs, 128, 10000)
-	settle(&err, "MaxHeaderLength", &o.MaxHeaderLength, 16384, 16<<20)
+	settle(&err, "QPACKMaxTableCapacity", &o.QPACKMaxTableCapacity, defaultTableCapacity, 1<<20)
+	settle(&err, "QPACKBlockedStreams", &o.QPACKBlockedStreams, defaultBlockedStreams, 1000)
+	settle(&err, "MaxHeaderListSize", &o.MaxHeaderListSize, defaultHeaderList, 16<<20)
+	settle(&err, "MaxHeaderPairs", &o.MaxHeaderPairs, defaultHeaderPairs, 10000)
+	settle(&err, "MaxHeaderLength", &o.MaxHeaderLength, defaultHeaderLength, 16<<20)
 	settle(&err, "MaxPushes", &o.MaxPushes, 65535, 1<<32)
 	return o, err
 }

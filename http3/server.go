@@ -237,7 +237,7 @@ func (s *Server) options() Options {
 		o.MaxHeaderLength = o.MaxHeaderListSize
 	}
 	if o.MaxHeaderPairs == 0 {
-		o.MaxHeaderPairs = 1000
+		o.MaxHeaderPairs = defaultMessagePairs
 	}
 	return o
 }

@@ -163,7 +163,7 @@ func (x *handling) abort(code ErrorCode) {
 
 // maxReadOut is how much of a body is dropped that nobody has read, if it is there
 // already, before the client is asked to stop.
-const maxReadOut = 64 << 10 // no limit: of what is dropped at once, and holds nothing
+const maxReadOut = 64 << 10
 
 // readOut drops what is there of the body, and reports whether that is all.
 func (st *Stream) readOut() bool {

@@ -16,7 +16,7 @@ import (
 
 // Bounds of a dial.
 const (
-	maxAddresses = 8 // no limit: of what DNS says, 8 are tried
+	maxAddresses = 8 // of what DNS says
 	maxWorked    = 1000
 
 	// nextAddress is how long an address is waited for before the next one is tried beside
@@ -264,7 +264,7 @@ func (t *Transport) connectOptions(key poolKey, addr netip.AddrPort, plain bool)
 const (
 	defaultResponseHeaders = 1 << 20
 	maxResponseHeaders     = 16 << 20 // no limit: of an option
-	defaultResponsePairs   = 1000
+	defaultMessagePairs    = 1000     // of requests to a Server too
 )
 
 // options are Options with what the Transport's own fields say.
@@ -280,7 +280,7 @@ func (t *Transport) options() Options {
 		o.MaxHeaderLength = o.MaxHeaderListSize
 	}
 	if o.MaxHeaderPairs == 0 {
-		o.MaxHeaderPairs = defaultResponsePairs
+		o.MaxHeaderPairs = defaultMessagePairs
 	}
 	if o.MaxPushes == 0 {
 		o.MaxPushes = quic.None
@@ -364,12 +364,16 @@ func (t *Transport) lookup(ctx context.Context, key poolKey) ([]netip.AddrPort, 
 	} else if ips, err = t.resolve(ctx, host); err != nil {
 		return nil, err
 	}
-	ips = interleave(ips, t.lastWorked(key))
-	var addrs []netip.AddrPort
+	return toTry(ips, t.lastWorked(key), uint16(port)), nil
+}
+
+// toTry returns the first of the addresses that DNS has named, in the order in which to try them.
+func toTry(ips []netip.Addr, worked netip.Addr, port uint16) (addrs []netip.AddrPort) {
+	ips = interleave(ips, worked)
 	for _, ip := range ips[:min(len(ips), maxAddresses)] {
-		addrs = append(addrs, netip.AddrPortFrom(ip, uint16(port)))
+		addrs = append(addrs, netip.AddrPortFrom(ip, port))
 	}
-	return addrs, nil
+	return addrs
 }
 
 // resolve asks the program's Lookup, or the system.

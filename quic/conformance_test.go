@@ -144,12 +144,12 @@ func ticket(maxEarlyData uint32) []byte {
 	return evil.TLSMessage(evil.TLSNewSessionTicket, binary.BigEndian.AppendUint32(body, maxEarlyData))
 }
 
-// S-38: tickets beyond the 16 that TLS would bear are harmless.
+// S-38: the 16 tickets that TLS would bear are harmless, also when it is gone; of one more TestS04TLSMessages tells.
 func TestS38ManyTickets(t *testing.T) {
 	besiege(t, 1<<20)
 	const codeOfOurs = wire.ErrorCode(0x10a)
 	run := evilRun{after: func(e *evilEnd) {
-		for range 40 {
+		for range maxLateMessages {
 			e.Insert(wire.OneRTT, ticket(1<<32-1))
 			e.talk()
 		}

@@ -2,6 +2,7 @@ package quic
 
 import (
 	"io"
+	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -97,6 +98,66 @@ func TestDefaultStreams(t *testing.T) {
 					}
 				}
 			}
+		}
+	})
+}
+
+// What a program's writer does not take, beyond what is kept of it.
+func TestUnwrittenLog(t *testing.T) {
+	most := limits.Bound(t, "log-unwritten")
+	synctest.Test(t, func(t *testing.T) {
+		release := make(chan struct{})
+		stuck := writerFunc(func(b []byte) (int, error) {
+			<-release
+			return len(b), nil
+		})
+		m := newMemNet(t, udp.NetworkOptions{}, SocketOptions{QLog: true, QLogWriter: func(*Session) io.Writer { return stuck }}, ListenOptions{})
+		defer m.close()
+		defer close(release)
+		s := m.pair(ConnectOptions{}).server
+		record := []byte(`{"time":1,"name":"x","data":{"x":"` + strings.Repeat("x", 1<<20) + "\"}}\n")
+		n := 0
+		for s.Stats().QLogDropped == 0 && n <= 2*most {
+			s.log.put(record, 0)
+			n += len(record)
+		}
+		if n > most+len(record) || n < most-len(record) {
+			t.Errorf("an event is dropped after %d bytes", n)
+		}
+	})
+}
+
+type writerFunc func(b []byte) (int, error)
+
+func (f writerFunc) Write(b []byte) (int, error) { return f(b) }
+
+// What a peer may send by default that nobody reads: on a stream, and on all of them.
+func TestDefaultCredit(t *testing.T) {
+	all, each := limits.Bound(t, "session-credit"), limits.Bound(t, "stream-credit")
+	synctest.Test(t, func(t *testing.T) {
+		m := newMemNet(t, udp.NetworkOptions{}, SocketOptions{}, ListenOptions{IdleTimeout: time.Hour})
+		defer m.close()
+		p := m.pair(ConnectOptions{IdleTimeout: time.Hour})
+		for left := all; ; left -= each {
+			st, err := p.client.TryOpenStream(StreamOptions{})
+			if err != nil {
+				t.Fatal(err)
+			}
+			go func() { _, _ = st.Write(make([]byte, 2*each)) }()
+			time.Sleep(time.Minute)
+			if left <= 0 {
+				break
+			}
+			got, err := p.server.AcceptStream(t.Context())
+			if err != nil {
+				t.Fatal(err)
+			}
+			if n := got.Stats().BytesReceived; n != uint64(min(left, each)) {
+				t.Errorf("%d bytes of a stream have come, with %d left for all", n, left)
+			}
+		}
+		if n := p.server.Stats().BidiStreamCount; n != uint64(all/each) {
+			t.Errorf("%d streams have come", n)
 		}
 	})
 }

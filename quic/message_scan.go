@@ -3,13 +3,14 @@ package quic
 // messageScanner finds the starts of TLS handshake messages in a stream of them:
 // a type, a length of three bytes, and so many bytes (RFC 8446 §4).
 type messageScanner struct {
-	left int32 // bytes of the current message still to come
-	head int8  // bytes of the next header seen
-	size int32 // its length so far
-	kind byte  // its type
+	left int32  // bytes of the current message still to come
+	size int32  // its length, or so far
+	n    uint16 // messages begun
+	head int8   // bytes of the next header seen
+	kind byte   // its type
 
-	ticket    *ticketScanner // nil unless the current message is a ticket to be looked into
-	oddTicket bool           // one was found that must not be
+	oddTicket bool           // a ticket was found that must not be
+	ticket    *ticketScanner // nil unless the current message is one to be looked into
 }
 
 // next returns the type of the next message whose header ends in data, and moves on.
@@ -34,6 +35,7 @@ func (m *messageScanner) next(data *[]byte) (kind byte, ok bool) {
 		b = b[1:]
 		if m.head == 4 {
 			m.head, m.left, m.ticket = 0, m.size, nil
+			m.n++
 			*data = b
 			return m.kind, true
 		}

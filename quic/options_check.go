@@ -28,7 +28,7 @@ const (
 	defaultMaxStreamsBidi      = 100
 	defaultMaxStreamsUni       = 3
 	defaultPerHost             = 100
-	defaultResetsPerHost       = 10 // no limit: of an option, and the same as the row resets-per-host
+	defaultResetsPerHost       = 10
 	defaultRetryTokenTimeout   = 10 * time.Second
 	defaultCallbackTimeout     = 60 * time.Second
 )

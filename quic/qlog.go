@@ -23,7 +23,7 @@ const (
 // How many bytes of a log wait for its reader, and for a QLogWriter.
 const (
 	qlogUnread    = 1 << 20
-	qlogUnwritten = 64 << 20 // no limit: for a program that writes slower than it logs, by the row log-pending as qlogUnread is
+	qlogUnwritten = 64 << 20
 )
 
 // sessionLog is the file of a session's log on its way out. It does not know the

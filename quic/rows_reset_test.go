@@ -16,6 +16,7 @@ import (
 	"time"
 
 	"github.com/cinnabar-quic/cinnabar/internal/dgram"
+	"github.com/cinnabar-quic/cinnabar/internal/limits"
 	"github.com/cinnabar-quic/cinnabar/internal/udp"
 )
 
@@ -146,7 +147,7 @@ func TestStatelessResetsPerHost(t *testing.T) {
 			m := newMemNet(t, udp.NetworkOptions{}, SocketOptions{MaxStatelessResetsPerHost: most}, ListenOptions{})
 			want := most
 			if i == 0 {
-				want = 10
+				want = limits.Bound(t, "resets-per-host-default")
 			}
 			burst := func(address string) (n int) {
 				r := m.raw(address)

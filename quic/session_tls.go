@@ -20,6 +20,10 @@ import (
 // tickets.
 const engineLife = 10 * time.Second
 
+// maxLateMessages is how many messages TLS takes once the handshake is over: crypto/tls ends
+// with one more, and a peer that sends so many tickets means no good.
+const maxLateMessages = 16
+
 // tlsRunner feeds a session's tls.QUICConn. That one blocks while user callbacks
 // run, so it is fed by one goroutine at a time that holds no lock, and exists only while
 // there is something to feed. What comes out goes back to the machine.
@@ -160,6 +164,8 @@ func (s *Session) checkMessages(scan *messageScanner, level transport.Level, dat
 			return violation("certificate requested after the handshake")
 		case s.client == nil || kind != newSessionTicket:
 			return unexpected
+		case scan.n > maxLateMessages:
+			return &wire.Error{Code: wire.CryptoBufferExceeded, Frame: wire.FrameCrypto, Reason: "too many handshake messages after the handshake"}
 		default:
 			scan.watchTicket()
 		}

@@ -16,7 +16,7 @@ const (
 
 // maxGap is the longest pause between two acknowledgments that may count as
 // time in which the window was used, unless two round trips are longer.
-const maxGap = 100 * time.Millisecond
+const maxGap = 100 * time.Millisecond // no limit: a time of ours
 
 // Cubic is the controller of RFC 9438 with the slow start of RFC 9406 and fast
 // convergence. Make one with NewCubic.

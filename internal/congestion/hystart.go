@@ -11,7 +11,7 @@ import (
 // acknowledgment: what it lets go is paced.
 const (
 	minRTTThreshold  = 4 * time.Millisecond
-	maxRTTThreshold  = 16 * time.Millisecond
+	maxRTTThreshold  = 16 * time.Millisecond // no limit: of RFC 9406
 	rttSamples       = 8
 	cssGrowthDivisor = 4
 	cssRounds        = 5

@@ -15,7 +15,7 @@ const (
 	burstTime  = 1250 * time.Microsecond
 	timerSlack = time.Millisecond
 
-	maxRate    = 1 << 40                // bytes a second: far above any path, yet a burst fits 31 bits
+	maxRate    = 1 << 40                // no limit: bytes a second far above any path, of which a burst fits 31 bits
 	initialRTT = 333 * time.Millisecond // RFC 9002 §6.2.2
 )
 

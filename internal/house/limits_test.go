@@ -13,6 +13,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -22,12 +23,13 @@ import (
 // limited are the packages in which every constant with the name of a limit is one of
 // the table's, or says in its comment that it is "no limit".
 var limited = []string{
-	"internal/wire", "internal/stream", "internal/recovery", "internal/transport", "internal/udp", "quic", "qpack", "qlog",
+	"internal/wire", "internal/congestion", "internal/protect", "internal/stream", "internal/recovery", "internal/transport", "internal/udp",
+	"quic", "qpack", "qlog",
 	"http3", "cmd/cinnabar", "cmd/cinnabar/internal/site",
 }
 
 // limitName is how limits are called here: by their beginnings, or by ends that hardly anything else has.
-var limitName = regexp.MustCompile(`^([mM](ax|ost)[A-Z]|budget|free[A-Z]|(in|out)box|crypto[A-Z]|zombie|useless|qlogUn|default(Tokens|Replays|.*Streams(Bidi|Uni))$|server.*Streams)|(Window|Backlog|Burst|Rate|Cost|Above|PerHost|PerID|Unread)$`)
+var limitName = regexp.MustCompile(`^([mM](ax|ost)[A-Z]|budget|free[A-Z]|(in|out)box|crypto[A-Z]|zombie|useless|qlogUn|default(Tokens|Replays|MaxData|MaxStreamData|HandshakeTimeout|TableCapacity|BlockedStreams|(Header|Message|Response)[A-Z]\w*|.*Streams(Bidi|Uni))$|server.*Streams)|(Window|Backlog|Burst|Rate|Cost|Above|PerHost|PerID|Unread|Probes)$`)
 
 // constSpec is a constant of one name and a value of its own.
 type constSpec struct {
@@ -237,7 +239,7 @@ func TestSkips(t *testing.T) { limits.Bound(t, "a"); t.Skip() }`}
 	}
 	for name, limit := range map[string]bool{
 		"maxA": true, "MaxA": true, "mostA": true, "budgetBurst": true, "resetCost": true, "pushWindow": true, "outboxBytes": true,
-		"acceptBacklog": true, "defaultPerHost": true, "qlogUnread": true, "serverStreamsUni": true, "defaultMaxStreamsBidi": true,
+		"acceptBacklog": true, "defaultPerHost": true, "qlogUnread": true, "serverStreamsUni": true, "defaultMaxStreamsBidi": true, "defaultMaxData": true, "oldProbes": true,
 		"maximal": false, "FrameMaxStreamsUni": false, "ackDelay": false, "freeze": false,
 	} {
 		if limitName.MatchString(name) != limit {
@@ -256,7 +258,8 @@ func TestSkips(t *testing.T) { limits.Bound(t, "a"); t.Skip() }`}
 
 // TestLimitsMatter raises one limit after the other tenfold and wants its test to fail.
 // It builds the packages of the table again for every row, so it only runs when
-// CINNABAR_LIMITS is set: to 1 for all rows, or to the ids of some.
+// CINNABAR_LIMITS is set: to 1 for all rows, or to beginnings of the ids of some, with
+// commas between them ("http3-,paths").
 func TestLimitsMatter(t *testing.T) {
 	chosen := os.Getenv("CINNABAR_LIMITS")
 	if chosen == "" {
@@ -264,26 +267,35 @@ func TestLimitsMatter(t *testing.T) {
 		return
 	}
 	all, root := constantsOf(everything(t).sources), everything(t).root
-	raised := 0
+	raised, failed := 0, atomic.Int64{}
+	t.Cleanup(func() { t.Logf("%d of %d limits have a test that fails when they are raised", failed.Load(), raised) })
 	for _, r := range limitTable(t) {
-		if chosen != "1" && !slices.Contains(strings.Split(chosen, ","), r.ID) {
+		if chosen != "1" && !slices.ContainsFunc(strings.Split(chosen, ","), func(id string) bool { return id != "" && strings.HasPrefix(r.ID, id) }) {
 			continue
 		}
 		raised++
-		if err := wantFailure(t.TempDir(), root, r, all[r.Bound]); err != nil {
-			t.Errorf("limits.tsv:%d: %s: %v", r.Line, r.ID, err)
-		}
+		t.Run(r.ID, func(t *testing.T) {
+			t.Parallel()
+			said, err := wantFailure(t.TempDir(), root, r, all[r.Bound])
+			if err != nil {
+				t.Fatalf("limits.tsv:%d: %v", r.Line, err)
+			}
+			failed.Add(1)
+			t.Log(said)
+		})
 	}
-	t.Logf("%d limits raised", raised)
 	if raised == 0 {
 		t.Errorf("CINNABAR_LIMITS=%s: no such row", chosen)
 	}
 }
 
-// wantFailure runs the test of a row with ten times its bound.
-func wantFailure(dir, root string, r limits.Row, c *constSpec) error {
+// failure is where a test says why it fails.
+var failure = regexp.MustCompile(`(?m)^ +\w+_test\.go:\d+: .*$|^panic: .*$`)
+
+// wantFailure runs the test of a row with ten times its bound, and returns what it says.
+func wantFailure(dir, root string, r limits.Row, c *constSpec) (string, error) {
 	if c == nil {
-		return fmt.Errorf("no constant %q", r.Bound)
+		return "", fmt.Errorf("no constant %q", r.Bound)
 	}
 	file, _ := filepath.Abs(filepath.Join(root, c.s.path))
 	start, end := c.s.fset.Position(c.expr.Pos()).Offset, c.s.fset.Position(c.expr.End()).Offset
@@ -291,23 +303,23 @@ func wantFailure(dir, root string, r limits.Row, c *constSpec) error {
 	replacement, overlay := filepath.Join(dir, "raised.go"), filepath.Join(dir, "overlay.json")
 	list, err := json.Marshal(map[string]map[string]string{"Replace": {file: replacement}})
 	if err != nil {
-		return err
+		return "", err
 	}
 	for name, data := range map[string][]byte{replacement: []byte(changed), overlay: list} {
 		if err := os.WriteFile(name, data, 0o600); err != nil {
-			return err
+			return "", err
 		}
 	}
 	pkg, test := r.Test[:strings.LastIndexByte(r.Test, '.')], r.Test[strings.LastIndexByte(r.Test, '.')+1:]
-	cmd := exec.Command("go", "test", "-overlay", overlay, "-count", "1", "-timeout", "2m", "-run", "^"+test+"$", "./"+pkg)
+	cmd := exec.Command("go", "test", "-vet", "off", "-ldflags", "-s -w", "-overlay", overlay, "-count", "1", "-timeout", "2m", "-run", "^"+test+"$", "./"+pkg)
 	cmd.Dir = root
 	cmd.Env = slices.DeleteFunc(os.Environ(), func(v string) bool { return strings.HasPrefix(v, "CINNABAR_") })
 	out, err := cmd.CombinedOutput()
 	switch {
 	case err == nil:
-		return fmt.Errorf("%s passes with ten times %s", r.Test, r.Bound)
-	case !strings.Contains(string(out), "--- FAIL: "+test) && !strings.Contains(string(out), "panic: test timed out"):
-		return fmt.Errorf("%s does not run with ten times %s:\n%s", r.Test, r.Bound, out)
+		return "", fmt.Errorf("%s passes with ten times %s", r.Test, r.Bound)
+	case !strings.Contains(string(out), "--- FAIL: "+test) || strings.Contains(string(out), "panic: test timed out"):
+		return "", fmt.Errorf("%s does not come to a verdict with ten times %s:\n%.4000s", r.Test, r.Bound, out)
 	}
-	return nil
+	return fmt.Sprintf("%.200s", strings.TrimSpace(failure.FindString(string(out)))), nil
 }

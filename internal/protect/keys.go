@@ -100,7 +100,7 @@ func (s *suite) expandInto(out, secret []byte, label string) {
 }
 
 // maxBlock is the largest block of the suites' hashes.
-const maxBlock = sha512.BlockSize
+const maxBlock = sha512.BlockSize // no limit: of a hash
 
 // padded hashes the key, combined with a pad byte, and a message: half of an HMAC
 // (RFC 2104 §2).

@@ -12,7 +12,7 @@ type levelKeys struct {
 }
 
 const (
-	maxKey   = 32
+	maxKey   = 32 // no limit: of a cipher
 	nonceLen = 12
 )
 

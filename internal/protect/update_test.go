@@ -5,6 +5,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/cinnabar-quic/cinnabar/internal/limits"
 	"github.com/cinnabar-quic/cinnabar/internal/mono"
 	"github.com/cinnabar-quic/cinnabar/internal/wire"
 )
@@ -263,7 +264,7 @@ func TestForgedKeyPhase(t *testing.T) {
 		b.want("update", a.send(), OpenUpdated)
 		b.updated()
 		b.want("late and forged", flip(stale), OpenDropped)
-		for range oldProbes {
+		for range limits.Bound(t, "old-key-probes") {
 			forge("while the old key is kept, the first times", 2)
 		}
 		for range 10 {

@@ -49,9 +49,9 @@ type Config struct {
 
 const (
 	defaultMaxDatagram      = 1452
-	defaultHandshakeTimeout = 10 * time.Second
-	defaultMaxStreamWindow  = 6 << 20  // no limit: as far as a window grows with what the program reads
-	defaultMaxConnWindow    = 15 << 20 // no limit: likewise, for all streams
+	defaultHandshakeTimeout = 10 * time.Second // no limit: for tests; quic says its own
+	defaultMaxStreamWindow  = 6 << 20          // as far as a window grows with what the program reads
+	defaultMaxConnWindow    = 15 << 20         // likewise, for all streams
 )
 
 func (c *Config) maxDatagram() int {

@@ -6,6 +6,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/cinnabar-quic/cinnabar/internal/limits"
 	"github.com/cinnabar-quic/cinnabar/internal/wire"
 )
 
@@ -19,6 +20,59 @@ func smallWindows(c *Config) {
 
 func data(id, off int64, n int, fin bool) wire.Stream {
 	return wire.Stream{ID: id, Offset: off, Data: []byte(strings.Repeat("d", n)), Fin: fin, HasLen: true}
+}
+
+// However fast the peer sends and the program reads, no more can come that nobody reads than
+// the largest windows hold, of a stream and of all (RFC 9000 §4.1).
+func TestS08LargestWindows(t *testing.T) {
+	besiege(t, 0)
+	each, all := int64(limits.Bound(t, "stream-window")), int64(limits.Bound(t, "session-window"))
+	bothSides(t, func(t *testing.T, s side) {
+		tc := newTestConn(t, s)
+		tc.ignore(wire.FrameMaxData, wire.FrameMaxStreamData)
+		tc.pingFor(50*time.Millisecond, 0)
+		const piece = 50_000
+		sent, read := int64(0), int64(0)
+		most := func(st *Stream, off int64) int {
+			return int(min(st.window.Limit()-off, tc.conn.flow.in.Limit()-sent, piece))
+		}
+		var streams []*Stream
+		var offs []int64
+		for i := range all/each + 1 {
+			st := tc.accept((!s).streamID(bidi, i), "d")
+			off := int64(1)
+			for sent++; off < each*2/3; { // as if it came in a round trip, a window a round trip
+				n := most(st, off)
+				tc.write(wire.OneRTT, data(st.ID(), off, n, false))
+				off, sent = off+int64(n), sent+int64(n)
+				got, _ := tc.read(st)
+				read += int64(len(got))
+				tc.out, tc.datagrams = nil, nil
+			}
+			if n := st.window.Size(); n != each {
+				t.Errorf("the window of a stream grows to %d", n)
+			}
+			streams, offs = append(streams, st), append(offs, off)
+		}
+		if n := tc.conn.flow.in.Size(); n != all {
+			t.Errorf("the window of all streams grows to %d", n)
+		}
+		for i, st := range streams {
+			for n := most(st, offs[i]); n > 0; n = most(st, offs[i]) {
+				tc.write(wire.OneRTT, data(st.ID(), offs[i], n, false))
+				offs[i], sent = offs[i]+int64(n), sent+int64(n)
+			}
+			if n := int64(st.Readable()); n > each || i == 0 && n < each/2 {
+				t.Errorf("%d bytes of a stream are unread", n)
+			}
+		}
+		if n := sent - read; n > all || n < all/2 {
+			t.Errorf("%d bytes are unread", n)
+		}
+		tc.wantOpen("up to the limits")
+		tc.write(wire.OneRTT, data(streams[0].ID(), offs[0], 1, false))
+		tc.wantCut("one more", wire.FlowControlError)
+	})
 }
 
 // A byte past the stream's limit or the connection's is one too many, whether it

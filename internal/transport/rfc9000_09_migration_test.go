@@ -411,7 +411,9 @@ func TestS50VictimGetsProbesOnly(t *testing.T) {
 
 // S-26: a client that asks for data without end acknowledges nothing, and comes from another address with every
 // packet. Each path has a congestion window of its own, but what waits for an acknowledgement on all of them
-// together is bounded.
+// together is bounded. It may go on for ever, and moving is not charged to the peer as other work for nothing is:
+// where a packet comes from is not protected, so whoever sends packets of an honest peer on from other addresses (RFC 9000
+// §9.3.2, §9.3.3) could use up its budget and end its connection.
 func TestS26MovesWithoutAcks(t *testing.T) {
 	besiege(t, 0)
 	endless := func(p *wire.Parameters) { p.MaxData, p.MaxStreamDataBidiLocal = 1<<61, 1<<61 }
