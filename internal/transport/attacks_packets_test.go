@@ -188,10 +188,11 @@ func TestS46LastPacketNumber(t *testing.T) {
 	besiege(t, 0)
 	bothSides(t, func(t *testing.T, s side) {
 		tc := newTestConn(t, s)
-		if tc.conn.lastPN != 1<<62-1 {
-			t.Errorf("the last number is %d", tc.conn.lastPN)
+		if lastPacketNumber != 1<<62-1 {
+			t.Errorf("the last number is %d", lastPacketNumber)
 		}
-		tc.conn.lastPN = 500
+		defer func(n int64) { lastPacketNumber = n }(lastPacketNumber)
+		lastPacketNumber = 500
 		for n := 0; tc.closed == nil; n++ {
 			if n > 1000 {
 				t.Fatal("past the last number")

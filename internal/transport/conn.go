@@ -68,7 +68,6 @@ type Conn struct {
 	marking          dgram.ECN // of the datagram being written
 	ackFrequencySeen int64     // sequence number of the latest ACK_FREQUENCY; -1: none
 	paceUntil        mono.Time // the pacer holds data back until then
-	lastPN           int64     // a 1-RTT packet has no higher number
 
 	qlog *recorder // nil unless there is a log
 
@@ -164,7 +163,7 @@ func newConn(now mono.Time, path dgram.Path, cfg *Config, version uint32, server
 	c.life.until, c.paceUntil, c.ids.originalUntil = mono.Never, mono.Never, mono.Never
 	c.stats.init(now)
 	c.acks.Init(recovery.App, c.params.MaxAckDelay)
-	c.ackFrequencySeen, c.lastPN = -1, lastPacketNumber
+	c.ackFrequencySeen = -1
 	c.mtu.init(cfg)
 	c.loss.Init(now, recovery.Config{
 		Server:      server,

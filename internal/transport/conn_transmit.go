@@ -52,7 +52,7 @@ func (c *Conn) transmit(now mono.Time, b *dgram.Batch) bool {
 	if c.held() {
 		return false
 	}
-	if c.loss.Next(recovery.App) > c.lastPN-dgram.MaxSegments { // RFC 9000 §12.3: no word of it, for that would need a number
+	if c.loss.Next(recovery.App) > lastPacketNumber-dgram.MaxSegments { // RFC 9000 §12.3: no word of it, for that would need a number
 		c.enterDraining(now, &CloseReason{Kind: CloseSilent})
 		return false
 	}
