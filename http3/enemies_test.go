@@ -204,7 +204,7 @@ func TestH22UnreadBody(t *testing.T) {
 	beset(t, floodBound)
 	url, tr := newServer(t, &Server{Handler: http.HandlerFunc(func(http.ResponseWriter, *http.Request) {})})
 	before := siege.Heap()
-	body := &countedZeros{left: 1 << 30, look: besiegedServer.look}
+	body := &countedZeros{left: 1 << 30, look: besiegedServer.look, closed: make(chan struct{})}
 	r, err := http.NewRequest("POST", url, body)
 	must(t, err)
 	r.ContentLength = 1 << 30
@@ -214,6 +214,7 @@ func TestH22UnreadBody(t *testing.T) {
 		t.Errorf("%v, %v", resp.Status, err)
 	}
 	must(t, resp.Body.Close())
+	<-body.closed
 	if n := siege.Heap(); n > before+2<<20 {
 		t.Errorf("%d bytes more are in use", n-before)
 	}
@@ -226,6 +227,12 @@ func TestH22UnreadBody(t *testing.T) {
 type countedZeros struct {
 	left, read int64
 	look       func()
+	closed     chan struct{}
+}
+
+func (z *countedZeros) Close() error {
+	close(z.closed)
+	return nil
 }
 
 func (z *countedZeros) Read(p []byte) (int, error) {

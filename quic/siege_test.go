@@ -86,7 +86,7 @@ func (m *memNet) look() {
 }
 
 func (m *memNet) count() {
-	if m.attacked == nil || siege.Logs {
+	if m.attacked == nil || siege.Logs || siege.Race {
 		return
 	}
 	n, _ := m.linked()

@@ -29,6 +29,7 @@ func TestS08LargestWindows(t *testing.T) {
 	each, all := int64(limits.Bound(t, "stream-window")), int64(limits.Bound(t, "session-window"))
 	bothSides(t, func(t *testing.T, s side) {
 		tc := newTestConn(t, s)
+		tc.attacked.Grant(2 * (all - tc.conn.flow.in.Size())) // the window grows to that
 		tc.ignore(wire.FrameMaxData, wire.FrameMaxStreamData)
 		tc.pingFor(50*time.Millisecond, 0)
 		const piece = 50_000
