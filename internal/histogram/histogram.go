@@ -1,5 +1,5 @@
 // Package histogram counts values from 1 to 1<<63-1: how many, the extremes, mean and
-// deviation exactly, and percentiles within 1/128 (0.8 percent).
+// deviation as exactly as a float64 can, and percentiles within 1/128 (0.8 percent).
 //
 // The first values are kept as they are, so that the percentiles of a short run are exact,
 // and it costs next to nothing. Afterwards buckets count them: each power of two has 64 of the

@@ -2,6 +2,7 @@ package histogram
 
 import (
 	"math"
+	"math/big"
 	"math/rand/v2"
 	"slices"
 	"testing"
@@ -16,16 +17,22 @@ func of(values ...int64) *Histogram {
 	return h
 }
 
-// oracle is what is true of values.
+// oracle is what is true of values. It sums up in integers: floats that add up to more than
+// 1<<53 are off by more than values that lie close together deviate.
 func oracle(values []int64) (mean, dev float64, at func(p float64) int64) {
 	sorted := slices.Sorted(slices.Values(values))
+	n, sum, squares := big.NewInt(int64(len(values))), new(big.Int), new(big.Int)
 	for _, v := range values {
-		mean += float64(v) / float64(len(values))
+		w := big.NewInt(v)
+		sum.Add(sum, w)
+		squares.Add(squares, w.Mul(w, w))
 	}
-	for _, v := range values {
-		dev += (float64(v) - mean) * (float64(v) - mean) / float64(len(values))
-	}
-	return mean, math.Sqrt(dev), func(p float64) int64 {
+	mean, _ = new(big.Rat).SetFrac(sum, n).Float64()
+	// The variance is (n * squares - sum * sum) / (n * n).
+	above := new(big.Int).Mul(n, squares)
+	above.Sub(above, new(big.Int).Mul(sum, sum))
+	variance, _ := new(big.Rat).SetFrac(above, new(big.Int).Mul(n, n)).Float64()
+	return mean, math.Sqrt(variance), func(p float64) int64 {
 		return sorted[max(int(math.Ceil(p*float64(len(sorted))/100-1e-6)), 1)-1]
 	}
 }
