@@ -298,6 +298,7 @@ func TestRoundTripGzip(t *testing.T) {
 func TestRoundTripFields(t *testing.T) {
 	s, tr := newRawServer(t, Options{}, func(st *Stream) {
 		h, _ := st.Headers()
+		_, _ = io.Copy(io.Discard, st) // to the end, which comes without the response
 		var b strings.Builder
 		for _, f := range h {
 			fmt.Fprintf(&b, "%s: %s\n", f.Name, f.Value)
@@ -326,6 +327,10 @@ func TestRoundTripFields(t *testing.T) {
 	r = newRequest(t, "GET", s.url, nil)
 	r.Header["User-Agent"] = []string{""}
 	if _, body := fetch(t, tr, r); strings.Contains(body, "user-agent") || strings.Contains(body, "content-length") {
+		t.Errorf("got %q", body)
+	}
+	r = newRequest(t, "POST", s.url, strings.NewReader("hello"))
+	if _, body := fetch(t, tr, r); !strings.Contains(body, "content-length: 5\n") {
 		t.Errorf("got %q", body)
 	}
 }

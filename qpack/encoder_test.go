@@ -350,6 +350,25 @@ func TestEviction(t *testing.T) {
 	if len(e.names) != 1 || len(e.pairs) != 2 {
 		t.Errorf("%d names and %d pairs are known, of two entries with one name", len(e.names), len(e.pairs))
 	}
+	receive("94")                                                                                         // now only the section that is being encoded refers to anything
+	e.AppendSection(nil, 24, []Field{{Name: "user-agent", Value: "b"}, {Name: "user-agent", Value: "a"}}) // which has come before
+	if e.table.dropped != 1 {
+		t.Error("an entry went that the same section refers to")
+	}
+
+	e = new(Encoder)
+	e.SetLimits(128, 100)
+	agent(0, "a")
+	agent(4, "b")
+	receive("40 44") // no section is left, but the entries may be on their way
+	agent(8, "c")    // which is worth an insertion the second time
+	if agent(12, "c"); e.table.dropped != 0 {
+		t.Error("an entry went that is not known to have come")
+	}
+	receive("02")
+	if agent(16, "c"); e.table.dropped != 1 {
+		t.Errorf("%d evicted, of which one may be", e.table.dropped)
+	}
 }
 
 // RFC 9204 §2.1.1.1: an entry about to be evicted that is in use is duplicated, and

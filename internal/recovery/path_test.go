@@ -18,10 +18,15 @@ func TestDropSpace(t *testing.T) {
 	s.sendN(3, Initial)
 	s.sendN(5, Handshake)
 	s.wantInFlight(8)
+	s.wantPTO(2, 1, 0)
+	s.at(1500 * ms)
 	s.l.DropSpace(s.now, Initial)
 	s.wantInFlight(5)
 	equal(t, "next number", s.l.Next(Initial), 3)
-	s.at(10 * ms)
+	equal(t, "probes", s.l.Probes(Initial), 0)
+	equal(t, "PTO count", s.l.PTOCount(), 0)
+	s.wantDeadline(1500*ms + 999*ms) // RFC 9002 §6.2.2: neither from the packets nor doubled
+	s.at(1510 * ms)
 	if !s.l.Ack(s.now, Handshake, wire.MakeAck(parse("0 4"), 0, nil), 0) {
 		t.Error("refused")
 	}
@@ -33,6 +38,13 @@ func TestDropSpace(t *testing.T) {
 		t.Error("memory is kept")
 	}
 	s.ack(Initial, "0-2") // harmless
+
+	s = newHandshake(t, Config{}) // a client that has nothing in flight any more
+	s.l.HasKeys(Handshake, true)
+	s.send(Initial)
+	s.at(100 * ms)
+	s.l.DropSpace(s.now, Initial)
+	s.wantDeadline(100*ms + 999*ms)
 }
 
 // Fates of other spaces survive a drop in the middle of pulling them.
