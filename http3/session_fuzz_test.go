@@ -342,21 +342,24 @@ func (s *talk) asServer() error {
 	return err
 }
 
-// asClient answers a client that is the victim, unless it was told that the server takes nothing more.
+// asClient answers a client that is the victim. If that was told that the server takes nothing more, it
+// opens no stream, or cancels what it has opened a moment before.
 func (s *talk) asClient() error {
+	err := s.answerClient()
+	if s.victim.leaving() && s.q.Err() == nil {
+		return nil
+	}
+	return err
+}
+
+func (s *talk) answerClient() error {
 	st, err := s.victim.OpenStream(s.ctx, StreamOptions{})
 	if err != nil {
-		if s.victim.leaving() {
-			return nil
-		}
 		return err
 	}
 	st.Destroy(nil)
 	q := s.ask()
 	if q == nil {
-		if s.victim.leaving() {
-			return nil
-		}
 		return errors.New("no request comes")
 	}
 	_, err = q.End(slices.Concat(head200, data("ok")))
