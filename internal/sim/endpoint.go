@@ -59,6 +59,9 @@ type Endpoint struct {
 	watch map[netip.AddrPort]*account // nil for endpoints that take no connections
 }
 
+// KeepAlive returns how often connections were told to send a PING in silence, 0 for never.
+func (e *Endpoint) KeepAlive() time.Duration { return e.setup.Config.KeepAlive }
+
 func newEndpoint(w *World, name string, addr netip.AddrPort, setup Setup, chances *rand.Rand) *Endpoint {
 	e := &Endpoint{Name: name, Addr: addr, world: w, rand: chances}
 	e.batch = dgram.NewBatch(make([]byte, 0, dgram.MaxBatchBytes))
