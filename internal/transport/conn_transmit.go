@@ -123,11 +123,12 @@ func (c *Conn) transmitBatch(now mono.Time, b *dgram.Batch, p *path, reserve int
 		n := c.writeDatagram(now, room, leave)
 		if n == 0 {
 			c.loss.SetAppLimited(leave == all)
-			if c.paceUntil = mono.Never; pace <= 0 || leave == noData && pace < window {
+			paced := pace <= 0 || leave == noData && pace < window
+			if c.paceUntil = mono.Never; paced {
 				c.paceUntil = c.loss.Pacer().Next(now)
 			}
 			if c.qlog != nil {
-				c.qlog.paused(c, leave == all, pace)
+				c.qlog.paused(c, leave == all, paced)
 			}
 			return
 		}

@@ -304,10 +304,10 @@ func (r *recorder) blockStream(st *Stream, why blockedReason) {
 }
 
 // paused logs what has ended a transmission: nothing if all was sent that there is.
-func (r *recorder) paused(c *Conn, open bool, pace int) {
+func (r *recorder) paused(c *Conn, open, paced bool) {
 	waits := !open && (c.streamsWait() || c.datagrams.waits())
-	r.block(blockedPacing, waits && pace <= 0)
-	r.block(blockedCongestion, waits && pace > 0)
+	r.block(blockedPacing, waits && paced)
+	r.block(blockedCongestion, waits && !paced)
 }
 
 // transmit is Conn.Transmit with a log of it.
