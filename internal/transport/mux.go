@@ -41,8 +41,8 @@ type Mux struct {
 
 	handshakes int // servers' connections whose handshake is not complete, failed ones among them
 	used       usedTokens
-	replies    bucket // stateless replies
-	retries    bucket // those that are Retry
+	replies    bucket      // stateless replies but Retry
+	retries    retryBudget // Retry packets
 	resetHosts resetHosts
 	stats      MuxStats
 }
@@ -103,7 +103,7 @@ func NewMux(now mono.Time, cfg MuxConfig) *Mux {
 		m.cfg.MaxResetsPerHost = resetsPerHost
 	}
 	m.replies = newBucket(now, repliesBurst, replyInterval)
-	m.retries = newBucket(now, retriesBurst, retryInterval)
+	m.retries = newRetryBudget(now)
 	return m
 }
 

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/binary"
 	"fmt"
+	"net/netip"
 	"testing"
 	"time"
 
@@ -178,7 +179,7 @@ func TestS24ResetPingPong(t *testing.T) {
 }
 
 // Stateless replies come out of one bucket, which fills with time; Retry, which lets new
-// clients in while that one is empty, has a larger one of its own.
+// clients in while that one is empty, has a budget of its own.
 func TestS24ReplyRate(t *testing.T) {
 	besiege(t, 0)
 	burst := limits.Bound(t, "replies-burst")
@@ -196,7 +197,7 @@ func TestS24ReplyRate(t *testing.T) {
 		}
 	}
 	r.want("one too many", stray, Drop)
-	for range limits.Bound(t, "retries-burst") {
+	for range limits.Bound(t, "retries-burst") + limits.Bound(t, "retries-share") {
 		r.want("Retry", r.initial(nil, 1200), Reply)
 	}
 	r.want("one too many", r.initial(nil, 1200), Drop)
@@ -311,6 +312,62 @@ func TestS15HandshakesBounded(t *testing.T) {
 		r.mux.Remove(c)
 	}
 	r.wantEmpty()
+}
+
+// Who floods from one network has its Retry packets and no more: clients from elsewhere have theirs, all but the few that share
+// with it, and those have theirs when they ask again. A flood from everywhere has no more than all shares.
+func TestS15RetryShares(t *testing.T) {
+	besiege(t, 0)
+	r := newMuxRig(t, validating)
+	ask := func(a, b, c, d byte) Verdict {
+		r.path.Remote = netip.AddrPortFrom(netip.AddrFrom4([4]byte{a, b, c, d}), r.path.Remote.Port())
+		_, v := r.route(r.initial(nil, 1200))
+		return v
+	}
+	burst, share := limits.Bound(t, "retries-burst"), limits.Bound(t, "retries-share")
+	got := 0
+	for i := range 2 * burst {
+		if ask(10, 1, 1, byte(i)) == Reply {
+			got++
+		}
+	}
+	if want := burst + share; got != want {
+		t.Errorf("a network has %d of %d, want %d", got, 2*burst, want)
+	}
+	late := func() (list []byte) {
+		for i := range byte(200) {
+			if ask(10, 2, i, 1) != Reply {
+				list = append(list, i)
+			}
+		}
+		return list
+	}
+	first := late()
+	if len(first) > 20 {
+		t.Errorf("%d of 200 other networks have nothing", len(first))
+	}
+	r.now = r.now.Add(time.Second)
+	for range 2 * burst {
+		ask(10, 1, 1, 1) // what the second has brought is gone at once
+	}
+	for _, i := range late() {
+		if bytes.IndexByte(first, i) >= 0 {
+			t.Errorf("10.2.%d.0/24 has nothing for the second time", i)
+		}
+	}
+	r.now = r.now.Add(time.Hour)
+	got = 0
+	for i := range 20_000 {
+		if ask(11, byte(i>>8), byte(i), 1) == Reply {
+			got++
+		}
+	}
+	if want := burst + share*retryShares; got > want || got < want*9/10 {
+		t.Errorf("20,000 networks have %d at once, want %d", got, want)
+	}
+	if n := r.mux.Stats().RepliesSuppressed; n == 0 {
+		t.Error("none is counted as suppressed")
+	}
 }
 
 // rest lets everything happen that is under way, but no long timer.

@@ -30,7 +30,7 @@ func put(reply *dgram.Batch, d *dgram.Datagram, size int, write func([]byte) []b
 
 // negotiate answers a version that we do not speak (RFC 9000 §6.1, §21.12).
 func (m *Mux) negotiate(now mono.Time, d *dgram.Datagram, inv *wire.Invariant, reply *dgram.Batch) Verdict {
-	if !m.listening || len(d.Data) < wire.MinInitialSize || !m.allowed(now, &m.replies) {
+	if !m.listening || len(d.Data) < wire.MinInitialSize || !m.allowed(now) {
 		return Drop
 	}
 	var random [4]byte
@@ -53,27 +53,6 @@ func reservedVersion(r [4]byte) uint32 {
 		uint32(r[2])<<8&0x0000f000 | uint32(r[3])&0x000000f0
 }
 
-// retry asks a client to show that it owns its address (RFC 9000 §8.1.2).
-func (m *Mux) retry(now mono.Time, d *dgram.Datagram, h *wire.LongHeader, reply *dgram.Batch) Verdict {
-	if !m.allowed(now, &m.retries) {
-		return Drop
-	}
-	var b [connIDLen]byte
-	m.cfg.Rand(b[:])
-	chosen := wire.MakeConnectionID(b[:])
-	token := m.tokens.retry(now, h.Version, d.Path.Remote, h.DCID, chosen)
-	ok := put(reply, d, wire.MinInitialSize, func(b []byte) []byte {
-		b = wire.AppendRetry(b, h.Version, &h.SCID, &chosen, token)
-		tag := protect.RetryTag(h.Version, &h.DCID, b)
-		return append(b, tag[:]...)
-	})
-	if !ok {
-		return Drop
-	}
-	m.stats.Retries++
-	return Reply
-}
-
 // Refuse writes a CONNECTION_CLOSE for a datagram that Route called Initial, and
 // reports whether there is one to send.
 func (m *Mux) Refuse(now mono.Time, d *dgram.Datagram, code wire.ErrorCode, reply *dgram.Batch) bool {
@@ -90,7 +69,7 @@ func (m *Mux) Refuse(now mono.Time, d *dgram.Datagram, code wire.ErrorCode, repl
 
 // close answers a first Initial with CONNECTION_CLOSE, without making a connection.
 func (m *Mux) close(now mono.Time, d *dgram.Datagram, h *wire.LongHeader, code wire.ErrorCode, reply *dgram.Batch) bool {
-	if !m.allowed(now, &m.replies) {
+	if !m.allowed(now) {
 		return false
 	}
 	_, secret := protect.InitialSecrets(h.Version, h.DCID.Bytes())
@@ -116,7 +95,7 @@ func (m *Mux) reset(now mono.Time, d *dgram.Datagram, inv *wire.Invariant, reply
 	case !m.resetHosts.take(now, d.Path.Remote.Addr(), m.cfg.MaxResetsPerHost):
 		m.stats.RepliesSuppressed++
 		return Drop
-	case !m.allowed(now, &m.replies):
+	case !m.allowed(now):
 		return Drop
 	}
 	token := m.ResetToken(wire.MakeConnectionID(inv.DCID))
@@ -134,9 +113,9 @@ func (m *Mux) reset(now mono.Time, d *dgram.Datagram, inv *wire.Invariant, reply
 	return Reply
 }
 
-// allowed takes one stateless reply from a bucket.
-func (m *Mux) allowed(now mono.Time, b *bucket) bool {
-	if !b.take(now) {
+// allowed takes one stateless reply from the bucket.
+func (m *Mux) allowed(now mono.Time) bool {
+	if !m.replies.take(now) {
 		m.stats.RepliesSuppressed++
 		return false
 	}
@@ -152,13 +131,10 @@ type bucket struct {
 }
 
 // Whoever floods a server in the names of many makes it answer as often as it may. What it
-// answers to nobody's use has little; Retry has more, since with it new clients get in
-// while the flood goes on, and it is smaller than any Initial.
+// answers to nobody's use has little; Retry has more (retryBudget).
 const (
 	repliesBurst  = 1000
 	replyInterval = 100 * time.Microsecond
-	retriesBurst  = 2000
-	retryInterval = 50 * time.Microsecond
 )
 
 func newBucket(now mono.Time, burst int, every time.Duration) bucket {
