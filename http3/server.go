@@ -153,6 +153,9 @@ func (s *Server) serve(listen func(quic.ListenOptions) (*quic.Socket, error)) er
 	socket, err := listen(o)
 	if err != nil {
 		close(ready)
+		if e := (*quic.OptionError)(nil); errors.As(err, &e) && e.Option == "ListenOptions.TLS" {
+			e.Option, e.Want = "Server.TLSConfig", "a configuration with a certificate, or a QUIC.SecureContext"
+		}
 		return err
 	}
 	down, err := s.track(socket)

@@ -266,7 +266,8 @@ func TestListenAndServe(t *testing.T) {
 // Nothing is served where there is nothing to serve on: not a port that nobody has named.
 func TestServeNothing(t *testing.T) {
 	s := &Server{TLSConfig: serverTLS()}
-	for option, err := range map[string]error{"ServePacketConn.c": s.ServePacketConn(nil), "Serve.socket": s.Serve(nil)} {
+	bare := &Server{Addr: "127.0.0.1:0"}
+	for option, err := range map[string]error{"ServePacketConn.c": s.ServePacketConn(nil), "Serve.socket": s.Serve(nil), "Server.TLSConfig": bare.ListenAndServe()} {
 		var wrong *quic.OptionError
 		if !errors.As(err, &wrong) || wrong.Option != option || s.Address().IsValid() {
 			t.Errorf("%s is nil: %v, the server is at %v", option, err, s.Address())
