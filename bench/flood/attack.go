@@ -10,6 +10,8 @@ import (
 	"net/netip"
 	"time"
 
+	"golang.org/x/net/ipv4"
+
 	"github.com/cinnabar-quic/cinnabar/internal/protect"
 	"github.com/cinnabar-quic/cinnabar/internal/varint"
 	"github.com/cinnabar-quic/cinnabar/internal/wire"
@@ -18,10 +20,14 @@ import (
 // kinds are the floods there are.
 var kinds = []string{"junk", "initials", "resets", "versions", "half-open"}
 
+// shaking are those that begin handshakes: they make the server ask for a Retry.
+var shaking = []string{"initials", "half-open"}
+
 const (
 	sources  = 250    // addresses that a flood comes from
 	distinct = 20_000 // datagrams that are made before it begins
 	maxBurst = 2 * time.Millisecond
+	atOnce   = 16 // datagrams of one source in one system call
 )
 
 // send floods an address.
@@ -34,26 +40,32 @@ func send(ctx context.Context, kind, to string, o options) error {
 	if err != nil {
 		return err
 	}
-	var conns []*net.UDPConn
+	var conns []*ipv4.PacketConn
 	for i := range sources {
 		c, err := net.DialUDP("udp4", &net.UDPAddr{IP: net.IPv4(127, 9, byte(i), 7)}, net.UDPAddrFromAddrPort(target))
 		if err != nil {
 			return err
 		}
 		defer c.Close()
-		conns = append(conns, c)
+		conns = append(conns, ipv4.NewPacketConn(c))
 	}
-	begun, sent := time.Now(), 0
-	for ctx.Err() == nil {
+	messages := make([]ipv4.Message, len(datagrams))
+	for i, d := range datagrams {
+		messages[i].Buffers = [][]byte{d}
+	}
+	begun, tried, sent := time.Now(), 0, 0
+	for turn := 0; ctx.Err() == nil; {
 		now := time.Since(begun)
 		if now >= o.each {
 			break
 		}
 		due := int(now.Seconds() * float64(o.rate))
-		due = min(due, sent+int(maxBurst.Seconds()*float64(o.rate))+1)
-		for ; sent < due; sent++ {
-			// What is refused (a full queue, a port unreachable) is sent all the same.
-			_, _ = conns[sent%sources].Write(datagrams[sent%len(datagrams)])
+		due = min(due, tried+int(maxBurst.Seconds()*float64(o.rate))+1)
+		for ; tried < due; turn++ {
+			from := turn * atOnce % len(messages)
+			n, _ := conns[turn%sources].WriteBatch(messages[from:from+atOnce], 0) // a full queue, or a port unreachable, is no reason to end
+			tried += atOnce
+			sent += max(n, 0)
 		}
 		time.Sleep(200 * time.Microsecond)
 	}

@@ -15,6 +15,7 @@ import (
 	"os"
 	"runtime"
 	"runtime/pprof"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"text/tabwriter"
@@ -28,12 +29,13 @@ const (
 	serverName = "server.example"
 	patience   = 5 * time.Second        // that a new client has
 	newEvery   = 100 * time.Millisecond // how often one comes
+	enough     = 0.6                    // of the datagrams that are wanted, for a flood to count as one: they have to be sent by the same machine
 )
 
 // verdict is what one kind of flood came to.
 type verdict struct {
 	kind            string
-	sent            string  // datagrams a second, as the flood says
+	sent            int     // datagrams a second, as the flood says
 	before, during  float64 // Mbit/s of the honest session
 	dialed, refused int     // new honest clients
 	stats           quic.SocketStats
@@ -51,13 +53,19 @@ func judge(ctx context.Context, o options) error {
 			return fmt.Errorf("%s: %w", kind, err)
 		}
 		left := v.during / v.before
-		fmt.Fprintf(table, "%s\t%s\t%.0f\t%.0f\t%.2f\t%d of %d\t%d\t%d\t%d\t%.0f\n", kind, v.sent, v.before, v.during, left,
+		fmt.Fprintf(table, "%s\t%d\t%.0f\t%.0f\t%.2f\t%d of %d\t%d\t%d\t%d\t%.0f\n", kind, v.sent, v.before, v.during, left,
 			v.dialed-v.refused, v.dialed, v.stats.RetryCount, v.stats.Overloaded, v.stats.RepliesSuppressed, v.heapMiB)
 		if left < o.keep {
 			broken = append(broken, fmt.Errorf("%s: %.2f of the goodput is left, less than %.2f", kind, left, o.keep))
 		}
 		if v.refused > 0 {
 			broken = append(broken, fmt.Errorf("%s: %d of %d new clients had no answer in %v", kind, v.refused, v.dialed, patience))
+		}
+		if o.keep > 0 && float64(v.sent) < enough*float64(o.rate) {
+			broken = append(broken, fmt.Errorf("%s: this machine sent %d datagrams a second, less than %.1f of the %d wanted, beside what it is aimed at", kind, v.sent, enough, o.rate))
+		}
+		if slices.Contains(shaking, kind) && v.stats.RetryCount == 0 {
+			broken = append(broken, fmt.Errorf("%s: nobody was asked for a Retry", kind))
 		}
 		if v.dialed == 0 || v.during == 0 {
 			broken = append(broken, fmt.Errorf("%s: nothing was measured", kind))
@@ -130,10 +138,10 @@ func profile(file string) (stop func(), err error) {
 }
 
 // measure floods an address, and returns what the session got meanwhile in Mbit/s.
-func measure(ctx context.Context, kind, to string, o options, got *atomic.Int64, beside func(context.Context)) (float64, string, error) {
+func measure(ctx context.Context, kind, to string, o options, got *atomic.Int64, beside func(context.Context)) (float64, int, error) {
 	wait, err := attacker(ctx, kind, to, o)
 	if err != nil {
-		return 0, "", err
+		return 0, 0, err
 	}
 	// The first datagrams come when they are all made.
 	time.Sleep(o.each / 3)

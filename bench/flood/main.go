@@ -16,6 +16,7 @@ import (
 	"os/exec"
 	"os/signal"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 )
@@ -71,7 +72,7 @@ func run(ctx context.Context, attack string, args []string, o options) error {
 }
 
 // attacker starts the second process. It ends by itself after about the given time.
-func attacker(ctx context.Context, kind, to string, o options) (wait func() (sent string, err error), err error) {
+func attacker(ctx context.Context, kind, to string, o options) (wait func() (sent int, err error), err error) {
 	self, err := os.Executable()
 	if err != nil {
 		return nil, err
@@ -82,10 +83,10 @@ func attacker(ctx context.Context, kind, to string, o options) (wait func() (sen
 	if err := c.Start(); err != nil {
 		return nil, err
 	}
-	return func() (string, error) {
+	return func() (int, error) {
 		if err := c.Wait(); err != nil {
-			return "", fmt.Errorf("the flood: %w: %s", err, complaint.String())
+			return 0, fmt.Errorf("the flood: %w: %s", err, complaint.String())
 		}
-		return strings.TrimSpace(out.String()), nil
+		return strconv.Atoi(strings.TrimSpace(out.String()))
 	}, nil
 }
