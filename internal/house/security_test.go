@@ -48,7 +48,7 @@ func TestSecurity(t *testing.T) {
 		"requirements with a test or a written exception: N of N":                 len(list),
 		"lines of the checklists: all N":                                          lines,
 		"Attacks with their full counts: all N tests":                             attackTests(r.sources),
-		"| N targets |":                                                           targets,
+		"| N targets |": targets,
 	}))
 }
 
