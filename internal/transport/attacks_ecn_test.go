@@ -48,16 +48,16 @@ func TestS44ECNLies(t *testing.T) {
 						t.Fatalf("round %d: a window of %d, an honest peer has %d", n, l, h)
 					}
 				}
-				for n := range 3 {
+				for n := range 2 {
 					round(n)
 				}
 				if st := liar.conn.Stats(); st.ECNFailures > 0 || liar.conn.loss.ECN() != dgram.ECT0 || liar.conn.loss.Window() != honest.conn.loss.Window() {
 					t.Fatalf("before the lie: %+v", st)
 				}
 				first, liar.peer.reports = liar.peer.marks[2], lie.says
-				for n := range 6 {
+				for n := range 4 {
 					window := liar.conn.loss.Window()
-					round(3 + n)
+					round(2 + n)
 					// What left at the very instant of a reduction belongs to that, so every second round falls here.
 					if now := liar.conn.loss.Window(); lie.falls && n%2 == 0 && now > window*3/4 {
 						t.Errorf("round %d: a window of %d, after %d", n, now, window)
@@ -69,7 +69,7 @@ func TestS44ECNLies(t *testing.T) {
 					t.Errorf("%d times validation failed, and packets have the mark %v", failed, liar.conn.loss.ECN())
 				}
 				liar.peer.reports = truth // which comes too late, and of CE is one more lie
-				round(9)
+				round(6)
 				if st := liar.conn.Stats(); st.ECNFailures != 1 || liar.conn.loss.ECN() != dgram.NotECT {
 					t.Errorf("after the lie: %d times validation failed, and packets have the mark %v", st.ECNFailures, liar.conn.loss.ECN())
 				}
