@@ -10,6 +10,7 @@ import (
 	"github.com/cinnabar-quic/cinnabar/internal/dgram"
 	"github.com/cinnabar-quic/cinnabar/internal/limits"
 	"github.com/cinnabar-quic/cinnabar/internal/udp"
+	"github.com/cinnabar-quic/cinnabar/internal/wire"
 )
 
 // What waits for a program's PacketConn, in bytes and in batches.
@@ -80,23 +81,52 @@ func TestFullBacklog(t *testing.T) {
 	})
 }
 
-// Streams that the peer may have open by default.
+// beyond lets an evil peer of our server, or client, go as far as a limit, and a frame further. It returns the
+// code that ends the session, which the socket has counted.
+func beyond(t *testing.T, server bool, fill func(e *evilEnd), further wire.Frame) wire.ErrorCode {
+	t.Helper()
+	return evilRun{after: func(e *evilEnd) {
+		ours := e.net.client
+		if server {
+			ours = e.net.server
+		}
+		fill(e)
+		e.talk()
+		if n := ours.Stats().LimitErrors; e.Closed != nil || n != 0 {
+			t.Fatalf("at the limit: closed %v, %d errors are counted", e.Closed, n)
+		}
+		e.send(e.Say(wire.OneRTT, further))
+		e.talk()
+		if n := ours.Stats().LimitErrors; n != 1 {
+			t.Errorf("past the limit: %d errors are counted", n)
+		}
+	}}.errorOf(t, server)
+}
+
+// bothEnds runs a test for a server and a client of ours, with the low bit of the numbers of the peer's streams.
+func bothEnds(t *testing.T, test func(t *testing.T, server bool, role int64)) {
+	t.Run("server", func(t *testing.T) { test(t, true, 0) })
+	t.Run("client", func(t *testing.T) { test(t, false, 1) })
+}
+
+// Streams that the peer may have open by default, and one more.
 func TestDefaultStreams(t *testing.T) {
 	bidi, uni := limits.Bound(t, "streams-bidi"), limits.Bound(t, "streams-uni")
-	synctest.Test(t, func(t *testing.T) {
-		m := newMemNet(t, udp.NetworkOptions{}, SocketOptions{}, ListenOptions{})
-		defer m.close()
-		p := m.pair(ConnectOptions{})
-		for _, end := range []*Session{&p.client.Session, &p.server.Session} {
-			for _, kind := range []struct {
-				half bool
-				most int
-			}{{false, bidi}, {true, uni}} {
-				for i := range kind.most + 1 {
-					if _, err := end.TryOpenStream(StreamOptions{HalfOpen: kind.half}); (err != nil) != (i == kind.most) {
-						t.Fatalf("half open %v: stream %d: %v", kind.half, i, err)
-					}
+	bothEnds(t, func(t *testing.T, server bool, role int64) {
+		for _, kind := range []struct {
+			bit  int64
+			most int
+		}{{0, bidi}, {2, uni}} {
+			stream := func(n int) wire.Stream {
+				return wire.Stream{ID: int64(4*n) + kind.bit + role, Data: []byte("x"), HasLen: true}
+			}
+			got := beyond(t, server, func(e *evilEnd) {
+				for n := range kind.most {
+					e.send(e.Say(wire.OneRTT, stream(n)))
 				}
+			}, stream(kind.most))
+			if got != wire.StreamLimitError {
+				t.Errorf("stream %d: closed with %v, want %v", stream(kind.most).ID, got, wire.StreamLimitError)
 			}
 		}
 	})
@@ -131,33 +161,30 @@ type writerFunc func(b []byte) (int, error)
 
 func (f writerFunc) Write(b []byte) (int, error) { return f(b) }
 
-// What a peer may send by default that nobody reads: on a stream, and on all of them.
+// What a peer may send by default that nobody reads, on a stream and on all of them, and a byte more.
 func TestDefaultCredit(t *testing.T) {
 	all, each := limits.Bound(t, "session-credit"), limits.Bound(t, "stream-credit")
-	synctest.Test(t, func(t *testing.T) {
-		m := newMemNet(t, udp.NetworkOptions{}, SocketOptions{}, ListenOptions{IdleTimeout: time.Hour})
-		defer m.close()
-		p := m.pair(ConnectOptions{IdleTimeout: time.Hour})
-		for left := all; ; left -= each {
-			st, err := p.client.TryOpenStream(StreamOptions{})
-			if err != nil {
-				t.Fatal(err)
+	bothEnds(t, func(t *testing.T, server bool, role int64) {
+		for _, try := range []struct{ streams, further int }{{1, 0}, {all / each, all / each}} {
+			got := beyond(t, server, func(e *evilEnd) {
+				for n := range try.streams {
+					e.pour(int64(4*n)+role, each)
+				}
+			}, wire.Stream{ID: int64(4*try.further) + role, Offset: int64(each * (1 - min(try.further, 1))), Data: []byte("x"), HasLen: true})
+			if got != wire.FlowControlError {
+				t.Errorf("a byte more on stream %d, with %d that are full: closed with %v, want %v", 4*try.further, try.streams, got, wire.FlowControlError)
 			}
-			go func() { _, _ = st.Write(make([]byte, 2*each)) }()
-			time.Sleep(time.Minute)
-			if left <= 0 {
-				break
-			}
-			got, err := p.server.AcceptStream(t.Context())
-			if err != nil {
-				t.Fatal(err)
-			}
-			if n := got.Stats().BytesReceived; n != uint64(min(left, each)) {
-				t.Errorf("%d bytes of a stream have come, with %d left for all", n, left)
-			}
-		}
-		if n := p.server.Stats().BidiStreamCount; n != uint64(all/each) {
-			t.Errorf("%d streams have come", n)
 		}
 	})
+}
+
+// pour sends so many bytes on a stream.
+func (e *evilEnd) pour(id int64, bytes int) {
+	for off, left := 0, bytes; left > 0; {
+		n := min(left, 1<<10)
+		e.send(e.Say(wire.OneRTT, wire.Stream{ID: id, Offset: int64(off), Data: make([]byte, n), HasLen: true}))
+		if off, left = off+n, left-n; off%(16<<10) == 0 {
+			e.talk()
+		}
+	}
 }

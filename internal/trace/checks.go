@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net/netip"
 	"slices"
+	"time"
 )
 
 // Run is one run as seen at both ends: Client before the network in the client's direction,
@@ -230,7 +231,8 @@ func (p *Packet) path() path {
 }
 
 // Validated checks that the server has met n paths or more, began with a PATH_CHALLENGE on each
-// but the first, and got an answer to one of each path: a challenge may be lost as all else.
+// but the first, and got an answer to one of each path: a challenge may be lost as all else. And it checks that
+// the client has answered: see unanswered.
 func Validated(n int) Check {
 	return func(r *Run) error {
 		first := map[path]*Packet{}     // the server's, on each path
@@ -268,8 +270,51 @@ func Validated(n int) Check {
 				return fmt.Errorf("the challenge of %v has no answer, nor has another on its path", p)
 			}
 		}
-		return nil
+		return r.unanswered()
 	}
+}
+
+// What a client has to do with challenges.
+const (
+	mostWaiting = 16          // of those that it has not answered, it may drop the oldest
+	lastSecond  = time.Second // of a connection, in which it need not have answered yet
+)
+
+// unanswered returns an error if the client has left a challenge without an answer (RFC 9000 §8.2.2). Whatever
+// challenge the client's trace shows to have reached it, on whatever path, its value must be in a PATH_RESPONSE that
+// the client has sent; whether that arrives is the network's matter. There are two exceptions. Where one more
+// comes than may wait, one of those that wait may stay without. And of those that come in the last second before the
+// client's last packet none needs to have one.
+func (r *Run) unanswered() error {
+	type challenge struct {
+		value string
+		in    *Packet
+	}
+	var waiting []challenge    // in the order in which they came
+	known := map[string]bool{} // a copy counts once
+	excused, last := 0, time.Duration(0)
+	for _, p := range r.Client.Packets {
+		if p.FromClient {
+			last = p.At
+		}
+		for _, f := range p.Frames {
+			switch v := string(f.Data); {
+			case f.Type == framePathChallenge && !p.FromClient && !known[v]:
+				if known[v] = true; len(waiting)-excused >= mostWaiting {
+					excused++
+				}
+				waiting = append(waiting, challenge{v, p})
+			case f.Type == framePathResponse && p.FromClient:
+				waiting = slices.DeleteFunc(waiting, func(c challenge) bool { return c.value == v })
+				excused = min(excused, len(waiting))
+			}
+		}
+	}
+	waiting = slices.DeleteFunc(waiting, func(c challenge) bool { return c.in.At+lastSecond > last })
+	if len(waiting) > excused {
+		return fmt.Errorf("the client has left %d challenges without an answer, and may so leave %d: the first is %x, in %v", len(waiting), excused, waiting[0].value, waiting[0].in)
+	}
+	return nil
 }
 
 // Addresses checks that the server has heard from n client addresses or more.

@@ -3,6 +3,7 @@ package trace
 import (
 	"encoding/binary"
 	"net/netip"
+	"slices"
 	"testing"
 	"time"
 )
@@ -187,6 +188,74 @@ func TestChecksOfPaths(t *testing.T) {
 			[]*Run{made([]*Conn{{}},
 				Packet{Datagram: sized(upNew, 40), Type: OneRTT}, Packet{Datagram: sized(downNew, 121), Type: OneRTT, Frames: []Frame{challenge}})}},
 	})
+}
+
+// at returns a datagram at a time.
+func at(d *Datagram, when time.Duration) *Datagram {
+	e := *d
+	e.At = when
+	return &e
+}
+
+// A client answers every challenge that reaches it, but for those that are one too many, or come at the end.
+func TestUnanswered(t *testing.T) {
+	const s = time.Second
+	frame := func(typ uint64, v int) Frame {
+		return Frame{Type: typ, Data: binary.BigEndian.AppendUint64(nil, uint64(v))}
+	}
+	asks := func(when time.Duration, values ...int) (list []Packet) {
+		for _, v := range values {
+			list = append(list, Packet{Datagram: at(downNew, when), Type: OneRTT, Frames: []Frame{frame(framePathChallenge, v)}})
+		}
+		return list
+	}
+	answers := func(when time.Duration, values ...int) []Packet {
+		p := Packet{Datagram: at(upNew, when), Type: OneRTT}
+		for _, v := range values {
+			p.Frames = append(p.Frames, frame(framePathResponse, v))
+		}
+		return []Packet{p}
+	}
+	var many []int // one more than may wait
+	for v := range mostWaiting + 1 {
+		many = append(many, v)
+	}
+	for name, c := range map[string]struct {
+		good    bool
+		packets [][]Packet
+	}{
+		"all":                    {true, [][]Packet{asks(0, 1, 2), answers(0, 2, 1), answers(9 * s)}},
+		"late":                   {true, [][]Packet{asks(0, 1), answers(5*s, 1), answers(9 * s)}},
+		"one not":                {false, [][]Packet{asks(0, 1, 2), answers(0, 2), answers(9 * s)}},
+		"another value":          {false, [][]Packet{asks(0, 1), answers(0, 2), answers(9 * s)}},
+		"twice":                  {true, [][]Packet{asks(0, 1), answers(0, 1), asks(s, 1), answers(9 * s)}},
+		"in the last second":     {true, [][]Packet{asks(8*s+1, 1), answers(9 * s)}},
+		"a second before":        {false, [][]Packet{asks(8*s, 1), answers(9 * s)}},
+		"one too many":           {true, [][]Packet{asks(0, many...), answers(0, many[1:]...), answers(9 * s)}},
+		"two of one too many":    {false, [][]Packet{asks(0, many...), answers(0, many[2:]...), answers(9 * s)}},
+		"one of as many as wait": {false, [][]Packet{asks(0, many[1:]...), answers(0, many[2:]...), answers(9 * s)}},
+		"one, and one later":     {false, [][]Packet{asks(0, many...), answers(0, many...), asks(s, 99), answers(9 * s)}},
+		"many, but in turns":     {true, [][]Packet{asks(0, many[1:]...), answers(0, many[1]), asks(0, 99), answers(0, many[2:]...), answers(0, 99), answers(9 * s)}},
+		"one of many in turns":   {false, [][]Packet{asks(0, many[1:]...), answers(0, many[1]), asks(0, 99), answers(0, many[2:]...), answers(9 * s)}},
+	} {
+		if err := made(nil, slices.Concat(c.packets...)...).unanswered(); (err == nil) != c.good {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+	// What one end has sent and the other has not seen is lost, and nobody's fault.
+	server := made(nil, slices.Concat([]Packet{{Datagram: down}}, asks(0, 1, 2), answers(0, 2), answers(9*s))...).Server
+	for name, c := range map[string]struct {
+		good   bool
+		client [][]Packet
+	}{
+		"the challenge is lost": {true, [][]Packet{asks(0, 2), answers(0, 2), answers(9 * s)}},
+		"the answer is lost":    {true, [][]Packet{asks(0, 1, 2), answers(0, 1), answers(0, 2), answers(9 * s)}},
+		"there is none":         {false, [][]Packet{asks(0, 1, 2), answers(0, 2), answers(9 * s)}},
+	} {
+		if err := Validated(2)(&Run{Client: made(nil, slices.Concat(c.client...)...).Client, Server: server}); (err == nil) != c.good {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
 }
 
 // What cannot be opened is found, but for what looks like a stateless reset.

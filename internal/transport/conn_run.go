@@ -22,7 +22,7 @@ func (c *Conn) transmitRun(now mono.Time, b *dgram.Batch, p *path, reserve, pace
 		return 0
 	}
 	first := c.loss.Next(recovery.App)
-	most := min((c.loss.CanSend()-reserve)/size, (pace-1)/size+1, int(c.skip.next-first))
+	most := min((c.loss.CanSend()-reserve)/size, (pace-1)/size+1, int(c.skip.next[recovery.App]-first))
 	if most <= 0 {
 		return 0
 	}
@@ -116,7 +116,7 @@ func (c *Conn) sentRun(now mono.Time, p *path, first int64, size int) int {
 	c.frames = c.frames[:0]
 	c.idle.spoke(now)
 	c.ackOnlyRun = 0
-	c.skip.advance(c)
+	c.skip.advance(c, recovery.App)
 	p.sent += int64(n * size)
 	c.stats.packetsSent += uint64(n)
 	c.stats.datagramsSent += uint64(n)

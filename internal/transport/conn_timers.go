@@ -127,7 +127,9 @@ func (c *Conn) fire(now mono.Time, t timer) {
 	case timerIdle:
 		c.enterGone(now, c.idle.reason(c))
 	case timerProgress:
-		c.fail(now, frameError(wire.ProtocolViolation, wire.FrameAck, "nothing was acknowledged for too long"))
+		c.enterClosing(now, CloseReason{
+			Kind: CloseLocal, Code: uint64(wire.ProtocolViolation), Frame: wire.FrameAck, Reason: "nothing was acknowledged for too long", Limit: true,
+		})
 	case timerKeepAlive:
 		c.idle.lastPing = now
 		c.Ping()

@@ -364,19 +364,24 @@ func (c *Conn) mark(pk *packet, s *signal, f recovery.Frame) {
 	c.record(f)
 }
 
-// skip leaves out packet numbers at random, so that a peer that acknowledges
+// skip leaves out packet numbers at random, in each space, so that a peer that acknowledges
 // what it did not receive gives itself away (RFC 9000 §21.4). The larger the
 // window, the more packets one lie could cover, and the rarer skips need to be.
-type skip struct{ next int64 }
+type skip struct{ next [recovery.Spaces]int64 }
 
-func (s *skip) init(c *Conn) { s.next = 64 + int64(c.random64()%192) }
+func (s *skip) init(c *Conn) {
+	r := c.random64()
+	for sp := range s.next {
+		s.next[sp] = 64 + int64(r>>(16*(len(s.next)-1-sp))%192)
+	}
+}
 
-func (s *skip) advance(c *Conn) {
-	n := c.loss.Next(recovery.App)
-	if n < s.next {
+func (s *skip) advance(c *Conn, sp recovery.Space) {
+	n := c.loss.Next(sp)
+	if n < s.next[sp] {
 		return
 	}
-	c.loss.Skip(recovery.App)
+	c.loss.Skip(sp)
 	inWindow := int64(c.loss.Window() / c.mtu.size)
-	s.next = n + 64 + inWindow + int64(c.random64()%uint64(64+inWindow))
+	s.next[sp] = n + 64 + inWindow + int64(c.random64()%uint64(64+inWindow))
 }

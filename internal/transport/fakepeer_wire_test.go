@@ -27,6 +27,9 @@ type fakePeer struct {
 	oneRTT  protect.OneRTT
 	next    [recovery.Spaces]int64
 	got     [recovery.Spaces]ranges.Set
+	marks   [recovery.Spaces]wire.ECNCounts // of the packets that came
+
+	reports func(came wire.ECNCounts) *wire.ECNCounts // what ACKs say of marks; nil for nothing
 }
 
 func (p *fakePeer) init() {
@@ -152,8 +155,16 @@ func (tc *testConn) take(d *dgram.Datagram) {
 func (tc *testConn) ack(typ wire.PacketType) {
 	tc.Helper()
 	if set := tc.peer.got[spaceOf(typ)]; len(set) > 0 {
-		tc.write(typ, wire.MakeAck(set, 0, nil))
+		tc.write(typ, wire.MakeAck(set, 0, tc.peer.counts(spaceOf(typ))))
 	}
+}
+
+// counts returns what an ACK of a space says of marks.
+func (p *fakePeer) counts(sp recovery.Space) *wire.ECNCounts {
+	if p.reports == nil {
+		return nil
+	}
+	return p.reports(p.marks[sp])
 }
 
 // numbers returns the set of the given packet numbers.
@@ -216,6 +227,9 @@ func (tc *testConn) receive(b []byte, path dgram.Path, ecn dgram.ECN) {
 		own += p.asked()
 		d.packets++
 		p.datagram = d
+		if ecn == dgram.ECT0 {
+			tc.peer.marks[spaceOf(p.typ)].ECT0++
+		}
 		tc.out = append(tc.out, p)
 		b = b[n:]
 	}

@@ -84,13 +84,28 @@ func (m *Mux) close(now mono.Time, d *dgram.Datagram, h *wire.LongHeader, code w
 	})
 }
 
+// resetSize returns how large a reset is that answers so many bytes, 0 for none. One of 41 bytes or more cannot
+// be told from a packet, whatever connection IDs the peer has (RFC 9000 §10.3.3), and ordinary packets
+// get such an answer. What is smaller than the largest reset may be one itself: three bytes less
+// each time let the ninth be the last between two endpoints that answer each other, where one byte less,
+// as RFC 9000 §10.3 would have it, makes it the 23rd, and many less would show what the answer is.
+func resetSize(came int) int {
+	const smallest, usual, step = 5 + 16, 43, 3
+	switch {
+	case came >= usual:
+		return min(came-1, usual)
+	case came > smallest:
+		return max(came-step, smallest)
+	}
+	return 0
+}
+
 // reset answers a packet for a connection that is not here (RFC 9000 §10.3, §11):
 // smaller than what came, so that two endpoints cannot keep each other busy.
 func (m *Mux) reset(now mono.Time, d *dgram.Datagram, inv *wire.Invariant, reply *dgram.Batch) Verdict {
-	const smallest, usual = 5 + 16, 43
-	size := min(len(d.Data)-1, usual)
+	size := resetSize(len(d.Data))
 	switch {
-	case m.cfg.DisableReset || size < smallest:
+	case m.cfg.DisableReset || size == 0:
 		return Drop
 	case !m.resetHosts.take(now, d.Path.Remote.Addr(), m.cfg.MaxResetsPerHost):
 		m.stats.RepliesSuppressed++

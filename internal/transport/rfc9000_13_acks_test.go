@@ -6,6 +6,7 @@ import (
 
 	"github.com/cinnabar-quic/cinnabar/internal/dgram"
 	"github.com/cinnabar-quic/cinnabar/internal/mono"
+	"github.com/cinnabar-quic/cinnabar/internal/ranges"
 	"github.com/cinnabar-quic/cinnabar/internal/wire"
 )
 
@@ -23,28 +24,87 @@ func TestS11AckOfUnsent(t *testing.T) {
 	})
 }
 
-// Numbers are left out now and then, and whoever acknowledges one has not been
+// Numbers are left out now and then, in every space, and whoever acknowledges one has not been
 // receiving but guessing (RFC 9000 §21.4).
 func TestS11AckOfSkipped(t *testing.T) {
 	besiege(t, 0)
 	bothSides(t, func(t *testing.T, s side) {
-		tc := newTestConn(t, s)
-		tc.ignore(wire.FramePing)
-		for i := 0; len(tc.peer.got[2]) < 2; i++ {
-			if i > 1000 {
-				t.Fatal("no number is ever skipped")
-			}
-			tc.conn.Ping()
-			tc.pump()
-			if i%8 == 7 && len(tc.peer.got[2]) < 2 {
-				tc.ack(wire.OneRTT)
-			}
+		for _, typ := range []wire.PacketType{wire.Initial, wire.Handshake, wire.OneRTT} {
+			t.Run(typ.String(), func(t *testing.T) {
+				tc := connFor(t, s, typ)
+				tc.ignore(wire.FramePing, wire.FrameCrypto)
+				tc.ack(typ)
+				got := &tc.peer.got[spaceOf(typ)]
+				holes := len(*got) // numbers are of ranges: one more is a skip
+				for i := 0; len(*got) == holes; i++ {
+					if i > 1000 {
+						t.Fatal("no number is ever skipped")
+					}
+					if typ == wire.OneRTT {
+						tc.conn.Ping()
+					} else {
+						tc.tlsData(levelFor(typ), []byte("more"))
+					}
+					tc.clear()
+					if i%8 == 7 && len(*got) == holes {
+						tc.ack(typ)
+					}
+				}
+				tc.ack(typ)
+				tc.wantOpen("what was received")
+				tc.write(typ, ackOf((*got)[holes-1].End))
+				tc.wantClose("skipped", wire.ProtocolViolation)
+			})
 		}
-		tc.ack(wire.OneRTT)
-		tc.wantOpen("what was received")
-		tc.write(wire.OneRTT, ackOf(tc.peer.got[2][0].End))
-		tc.wantClose("skipped", wire.ProtocolViolation)
 	})
+}
+
+// levelFor returns the level of TLS whose bytes go into packets of a type.
+func levelFor(typ wire.PacketType) Level {
+	return map[wire.PacketType]Level{wire.Initial: LevelInitial, wire.Handshake: LevelHandshake, wire.OneRTT: LevelApp}[typ]
+}
+
+// Whoever acknowledges more or earlier than it has received gains no window by it (RFC 9000 §21.4): as long as
+// it is not found out it has what an honest peer has that receives everything. All that the liar
+// tells is that what was sent has arrived, so that it is the same whether anything has.
+func TestS11OptimisticAcks(t *testing.T) {
+	besiege(t, 0)
+	for name, try := range map[string]struct {
+		ahead int64 // how far it guesses
+		early bool  // it does not wait for what is under way
+	}{
+		"hides losses":     {},
+		"early":            {early: true},
+		"of one not sent":  {ahead: 1},
+		"of a thousand so": {ahead: 1000, early: true},
+	} {
+		t.Run(name, func(t *testing.T) {
+			bothSides(t, func(t *testing.T, s side) {
+				liar, honest := newTestConn(t, s, wide, noIdle), newTestConn(t, s, wide, noIdle)
+				liar.ignore(wire.FramePing)
+				to, too := liar.open(bidi), honest.open(bidi)
+				for round := 0; liar.closed == nil; round++ {
+					if round > 30 {
+						t.Fatalf("not found out after %d packets", liar.peer.got[2].Max())
+					}
+					liar.fill(to)
+					honest.fill(too)
+					honest.advance(10 * time.Millisecond)
+					if honest.ack(wire.OneRTT); !try.early {
+						liar.advance(10 * time.Millisecond)
+					}
+					var all ranges.Set
+					all.Add(0, liar.peer.got[2].Max()+1+try.ahead)
+					liar.write(wire.OneRTT, wire.MakeAck(all, 0, nil))
+					if l, h := liar.conn.loss.Window(), honest.conn.loss.Window(); l > h {
+						t.Fatalf("round %d: a window of %d, an honest peer has %d", round, l, h)
+					}
+				}
+				liar.wantClose("found out", wire.ProtocolViolation)
+				honest.clear()
+			})
+		})
+	}
 }
 
 // 1-RTT packets are acknowledged: one alone within max_ack_delay, the second and

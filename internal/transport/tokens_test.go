@@ -2,6 +2,7 @@ package transport
 
 import (
 	"bytes"
+	"encoding/binary"
 	"net/netip"
 	"testing"
 	"time"
@@ -222,34 +223,49 @@ func TestS21TokenKinds(t *testing.T) {
 	}
 }
 
-// The register of used tokens is bounded; past the bound tokens count as used,
-// and a day later there is room again.
+// The register of used tokens is bounded. Past the bound tokens count as used: who has one gets a Retry where
+// addresses are validated, as without one, and it is counted. A day later there is room again.
 func TestS21TokenRegisterBounded(t *testing.T) {
 	besiege(t, 0)
 	most := limits.Bound(t, "used-tokens")
-	r := newMuxRig(t, nil)
-	addr := r.path.Remote.Addr()
-	use := func() bool {
-		token := r.mux.Tokens().New(r.now, wire.Version1, addr)
-		if r.mux.used.seen(r.now, token) {
-			return false
+	r := newMuxRig(t, validating)
+	use := func(i int) Verdict {
+		r.dcid = wire.MakeConnectionID(binary.BigEndian.AppendUint64(nil, uint64(i)))
+		d := r.initial(r.mux.Tokens().New(r.now, wire.Version1, r.path.Remote.Addr()), wire.MinInitialSize)
+		_, v := r.route(d)
+		if v == Initial {
+			c := r.mux.Accept(r.now, d, r.cfg)
+			if !c.paths.active().validated {
+				t.Fatalf("token %d validates no address", i)
+			}
+			r.mux.Remove(c)
 		}
-		r.mux.used.add(r.now, token)
-		return true
+		return v
 	}
-	for i := 0; i < most; i++ {
-		if !use() {
-			t.Fatalf("token %d counts as used", i)
+	for i := range most {
+		if v := use(i); v != Initial {
+			t.Fatalf("token %d of %d: verdict %v", i, most, v)
 		}
 	}
-	if use() {
-		t.Error("one past the bound is taken")
+	for i := range 3 {
+		if v, n := use(most+i), r.mux.Stats().InvalidTokens; v != Reply || n != uint64(i+1) {
+			t.Fatalf("past the bound: verdict %v, %d invalid tokens counted, want a Retry and %d", v, n, i+1)
+		}
+		if h, ok := wire.ParseLong(r.batch.Segment(0)); !ok || h.Type != wire.Retry {
+			t.Fatalf("past the bound: %+v", h)
+		}
 	}
-	if n := len(r.mux.used.young) + len(r.mux.used.old); n > 2*most {
-		t.Errorf("%d tokens remembered", n)
+	if n := len(r.mux.used.young) + len(r.mux.used.old); n != most {
+		t.Errorf("%d tokens remembered, want %d", n, most)
 	}
 	r.now = r.now.Add(tokenLifetime + 1)
-	if !use() {
-		t.Error("a day later there is still no room")
+	if v := use(most + 3); v != Initial {
+		t.Errorf("a day later there is still no room: %v", v)
+	}
+	for i := 1; i < most; i++ {
+		use(most + 3 + i)
+	}
+	if v, n := use(2*most+3), len(r.mux.used.young)+len(r.mux.used.old); v != Reply || n != 2*most {
+		t.Errorf("the day after: verdict %v, %d tokens remembered, want a Retry and %d", v, n, 2*most)
 	}
 }
