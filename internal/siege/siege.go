@@ -6,7 +6,7 @@
 // that stay, and a session that holds more than twice the window it has advertised and 128 KiB.
 // With CINNABAR_COSTS the costs are written down, a line a variant, and Table makes a table of them:
 //
-//	CINNABAR_COSTS=$PWD/costs.tsv go test -count 1 -run '^Test[SH][0-9][0-9]' ./internal/transport ./quic ./http3
+//	CINNABAR_COSTS=$PWD/costs.tsv go test -count 1 -run '^Test[SH][0-9][0-9]' ./internal/transport ./internal/sim ./quic ./http3
 //	go run ./internal/siege/costs costs.tsv
 package siege
 
