@@ -74,6 +74,7 @@ type siegeOf struct {
 	victim   *Socket
 	base     int64         // bytes in use before
 	spent    time.Duration // by the process before, or for measuring
+	made     uint64        // objects allocated before
 	looks    int
 }
 
@@ -81,7 +82,7 @@ type siegeOf struct {
 func (m *memNet) stand() {
 	if besieged != nil {
 		m.attacked, m.victim = besieged.Victim(m.t, 1<<20), m.server
-		m.base, m.spent = siege.Heap(), siege.OfProcess()
+		m.base, m.spent, m.made = siege.Heap(), siege.OfProcess(), siege.Allocated()
 		m.attacked.Ended("stays")
 	}
 }
@@ -123,6 +124,7 @@ func (m *memNet) leave() {
 	st := m.victim.Stats()
 	m.attacked.Carried(siege.Traffic{Packets: int(st.PacketsReceived + st.PacketsIgnored), Bytes: int(st.BytesReceived)},
 		siege.Traffic{Packets: int(st.PacketsSent), Bytes: int(st.BytesSent)})
+	m.attacked.Toiled(siege.Allocated() - m.made)
 }
 
 // canaries says that time goes on, that sessions which an attack may not have harmed carry data both ways, and
