@@ -89,6 +89,7 @@ type siegeOf struct {
 	base     int64 // bytes in use before
 	before   quic.SessionStats
 	spent    time.Duration // by the process before, or for measuring
+	made     uint64        // objects allocated before
 	looks    int
 }
 
@@ -98,7 +99,7 @@ func standing(s *siege.Siege, t testing.TB, evil *quic.Session) siegeOf {
 	if v == nil {
 		return siegeOf{}
 	}
-	w := siegeOf{attacked: v, evil: evil, base: siege.Heap(), before: evil.Stats(), spent: siege.OfProcess()}
+	w := siegeOf{attacked: v, evil: evil, base: siege.Heap(), before: evil.Stats(), spent: siege.OfProcess(), made: siege.Allocated()}
 	if siege.Logs {
 		w.logs = 1 << 20
 	}
@@ -117,7 +118,7 @@ var besiegedServer *siegeOf
 
 // watchServer measures all sessions of a server till the test is over.
 func watchServer(t testing.TB, socket *quic.Socket) {
-	besiegedServer = &siegeOf{attacked: besieged.Victim(t, 1<<20), base: siege.Heap(), spent: siege.OfProcess()}
+	besiegedServer = &siegeOf{attacked: besieged.Victim(t, 1<<20), base: siege.Heap(), spent: siege.OfProcess(), made: siege.Allocated()}
 	t.Cleanup(func() {
 		w := besiegedServer
 		w.count()
@@ -125,6 +126,7 @@ func watchServer(t testing.TB, socket *quic.Socket) {
 		st := socket.Stats()
 		w.attacked.Carried(siege.Traffic{Packets: int(st.PacketsReceived + st.PacketsIgnored), Bytes: int(st.BytesReceived)},
 			siege.Traffic{Packets: int(st.PacketsSent), Bytes: int(st.BytesSent)})
+		w.attacked.Toiled(siege.Allocated() - w.made)
 		w.attacked.Ended("stays")
 		besiegedServer = nil
 	})
@@ -163,6 +165,7 @@ func (w *siegeOf) leave(how string) {
 	st := w.evil.Stats()
 	w.attacked.Carried(siege.Traffic{Packets: int(st.PacketsSent - w.before.PacketsSent), Bytes: int(st.BytesSent - w.before.BytesSent)},
 		siege.Traffic{Packets: int(st.PacketsReceived - w.before.PacketsReceived), Bytes: int(st.BytesReceived - w.before.BytesReceived)})
+	w.attacked.Toiled(siege.Allocated() - w.made)
 	w.attacked.Ended(how)
 }
 

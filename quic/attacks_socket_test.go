@@ -88,9 +88,12 @@ func TestS43Refused(t *testing.T) {
 	}
 	c.Destroy(nil)
 	honest.exchange(t)
-	another := dial()
-	another.exchange(t)
-	another.client.Destroy(nil)
+	another, err := NewSocket(SocketOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer another.Destroy(nil)
+	sing(t, socket, another, o)
 	if err := errors.Join(socket.Err(), honest.server.Err()); err != nil {
 		t.Error(err)
 	}

@@ -227,13 +227,6 @@ func TestS23FirstFlightReplayed(t *testing.T) {
 		if out > 3*in {
 			t.Errorf("%d bytes for %d", out, in)
 		}
-		q, err := m.client.Connect(t.Context(), m.options(ConnectOptions{}))
-		if err == nil {
-			err = q.Handshake(t.Context())
-		}
-		if err != nil {
-			t.Errorf("another client: %v", err)
-		}
 	})
 }
 
@@ -306,10 +299,6 @@ func TestS30HostileLog(t *testing.T) {
 					t.Fatalf("a log of %d bytes, %v", len(b), err)
 				}
 				wantRecords(t, b)
-				m.net.SetFilter(nil)
-				if err := m.connect(ConnectOptions{}).Handshake(t.Context()); err != nil {
-					t.Errorf("another client: %v", err)
-				}
 			})
 		})
 	}

@@ -2,6 +2,7 @@ package quic
 
 import (
 	"net/netip"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -15,9 +16,9 @@ import (
 func TestS15JunkInitial(t *testing.T) {
 	besiege(t, 1<<20)
 	synctest.Test(t, func(t *testing.T) {
-		closed := 0
+		var closed atomic.Int64
 		m := newMemNet(t, udp.NetworkOptions{}, SocketOptions{MaxConnectionsPerHost: 1},
-			ListenOptions{Hooks: SessionHooks{Close: func() { closed++ }}})
+			ListenOptions{Hooks: SessionHooks{Close: func() { closed.Add(1) }}})
 		defer m.close()
 		odd, err := m.net.Listen(netip.MustParseAddrPort("10.0.0.3:9"))
 		if err != nil {
@@ -34,8 +35,8 @@ func TestS15JunkInitial(t *testing.T) {
 		if st := m.server.Stats(); st.ServerSessions != 0 || st.PacketsIgnored != 3 || st.PacketsReceived != 0 {
 			t.Errorf("%+v", st)
 		}
-		if closed != 0 {
-			t.Errorf("Close hook called %d times", closed)
+		if n := closed.Load(); n != 0 {
+			t.Errorf("Close hook called %d times", n)
 		}
 		p := m.pair(ConnectOptions{})
 		p.client.Destroy(nil)

@@ -7,11 +7,13 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/cinnabar-quic/cinnabar/internal/dgram"
 	"github.com/cinnabar-quic/cinnabar/internal/limits"
 	"github.com/cinnabar-quic/cinnabar/internal/transport"
+	"github.com/cinnabar-quic/cinnabar/internal/udp"
 	"github.com/cinnabar-quic/cinnabar/internal/wire"
 )
 
@@ -227,6 +229,26 @@ func TestS23ReplayRegister(t *testing.T) {
 	if g.Use(binary.BigEndian.AppendUint64(make([]byte, 8), uint64(most)), now) {
 		t.Error("one more ticket is taken")
 	}
+	synctest.Test(t, fullRegister)
+}
+
+// fullRegister: who comes with a ticket to a server whose register is full is resumed, and says nothing early.
+func fullRegister(t *testing.T) {
+	g := NewReplayRegister(1)
+	m := newMemNet(t, udp.NetworkOptions{Delay: time.Millisecond}, SocketOptions{}, ListenOptions{ReplayRegister: g})
+	defer m.close()
+	client := clientConfig()
+	client.ClientSessionCache = tls.NewLRUClientSessionCache(4)
+	m.pair(ConnectOptions{TLS: client}).exchange(t)
+	synctest.Wait() // the ticket comes
+	if !g.Use(make([]byte, 16), time.Now()) {
+		t.Fatal("an empty register takes no ticket")
+	}
+	p := m.pair(ConnectOptions{TLS: client})
+	if p.client.UsingEarlyData() || !p.client.ConnectionState().DidResume {
+		t.Errorf("early data %v, resumed %v", p.client.UsingEarlyData(), p.client.ConnectionState().DidResume)
+	}
+	m.canaries(p)
 }
 
 // A dispatcher that is not served drops what is not the end of something.

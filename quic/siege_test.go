@@ -4,6 +4,8 @@ import (
 	"bytes"
 	"encoding/json"
 	"io"
+	"net/netip"
+	"slices"
 	"sync"
 	"testing"
 	"testing/synctest"
@@ -16,13 +18,19 @@ import (
 // besieged is the attack test that runs. There is one at a time.
 var besieged *siege.Siege
 
-// besiege makes an attack test of the rest of a test, and sees to what must hold when it is over: no
-// goroutine is left, and no more memory in use than before, but for the bound. The rest of the frame is canaries,
-// which runs within, and what a network in memory measures of its server meanwhile.
+// sung is how many canaries have sung in it.
+var sung int
+
+// besiege makes an attack test of the rest of a test, and sees to what must hold when it is over: a canary has
+// sung, no goroutine is left, and no more memory in use than before, but for the bound. The rest of the frame is
+// canaries, for sessions that the attack may not have harmed, and what a network in memory does when it is closed.
 func besiege(t *testing.T, bound int64) {
 	before := int64(0)
 	t.Cleanup(func() {
 		besieged = nil
+		if sung == 0 && !t.Failed() {
+			t.Error("no canary has sung")
+		}
 		if left := leaked(); left != "" {
 			t.Errorf("goroutines are left:\n%s", left)
 		}
@@ -31,7 +39,7 @@ func besiege(t *testing.T, bound int64) {
 		}
 	})
 	s := siege.Lay(t, func(testing.TB) time.Duration { return honestPacket(t) })
-	before, besieged = siege.Heap(), s
+	before, besieged, sung = siege.Heap(), s, 0
 }
 
 // honestPacket returns what a datagram costs, at both ends, of sessions that shake hands and exchange a little.
@@ -66,6 +74,7 @@ type siegeOf struct {
 	victim   *Socket
 	base     int64         // bytes in use before
 	spent    time.Duration // by the process before, or for measuring
+	made     uint64        // objects allocated before
 	looks    int
 }
 
@@ -73,7 +82,7 @@ type siegeOf struct {
 func (m *memNet) stand() {
 	if besieged != nil {
 		m.attacked, m.victim = besieged.Victim(m.t, 1<<20), m.server
-		m.base, m.spent = siege.Heap(), siege.OfProcess()
+		m.base, m.spent, m.made = siege.Heap(), siege.OfProcess(), siege.Allocated()
 		m.attacked.Ended("stays")
 	}
 }
@@ -95,16 +104,27 @@ func (m *memNet) count() {
 	m.spent += siege.OfProcess() - before
 }
 
-// leave ends the measuring.
+// leave ends the measuring, and lets a canary sing: in a session of the client, if that was under attack,
+// and else in one of somebody who was not there.
 func (m *memNet) leave() {
-	if m.attacked == nil {
+	if m.attacked == nil || m.t.Failed() {
 		return
 	}
+	defer func() {
+		m.net.SetFilter(nil)
+		client := m.client
+		if m.victim != client {
+			client = m.socketAt(netip.MustParseAddrPort("10.0.0.7:7"), SocketOptions{})
+			defer client.Destroy(nil)
+		}
+		sing(m.t, m.server, client, m.options(ConnectOptions{}))
+	}()
 	m.count()
 	m.attacked.Spent(siege.OfProcess() - m.spent)
 	st := m.victim.Stats()
 	m.attacked.Carried(siege.Traffic{Packets: int(st.PacketsReceived + st.PacketsIgnored), Bytes: int(st.BytesReceived)},
 		siege.Traffic{Packets: int(st.PacketsSent), Bytes: int(st.BytesSent)})
+	m.attacked.Toiled(siege.Allocated() - m.made)
 }
 
 // canaries says that time goes on, that sessions which an attack may not have harmed carry data both ways, and
@@ -118,6 +138,46 @@ func (m *memNet) canaries(sessions ...*pair) {
 		m.readable(&p.server.Session)
 		m.readable(&p.client.Session)
 	}
+}
+
+// sing connects a client, and has the server send it something, and the client answer. Nobody has to accept the session.
+func sing(t testing.TB, server, client *Socket, o ConnectOptions) {
+	t.Helper()
+	ctx := testContext(t)
+	c, err := client.Connect(ctx, o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Destroy(nil)
+	if err := c.Handshake(ctx); err != nil {
+		t.Fatalf("the canary: %v", err)
+	}
+	server.mu.Lock()
+	sessions := server.sessions()
+	server.mu.Unlock()
+	i := slices.IndexFunc(sessions, func(v *Session) bool { return v.RemoteAddress().Port() == c.Address().Port() })
+	if i < 0 {
+		t.Fatalf("the canary is none of %d sessions", len(sessions))
+	}
+	out, err := sessions[i].OpenStream(ctx, StreamOptions{})
+	if err != nil {
+		t.Fatalf("the canary: %v", err)
+	}
+	if _, err := out.End([]byte("tweet")); err != nil {
+		t.Fatalf("the canary: %v", err)
+	}
+	in, err := c.AcceptStream(ctx)
+	if err != nil {
+		t.Fatalf("the canary: %v", err)
+	}
+	if _, err := io.Copy(in, in); err != nil {
+		t.Errorf("the canary: %v", err)
+	}
+	_ = in.CloseWrite()
+	if b, err := io.ReadAll(out); string(b) != "tweet" || err != nil {
+		t.Errorf("the canary sings %q, %v", b, err)
+	}
+	sung++
 }
 
 // readable looks at the log that a session keeps, if it does: what is there can be read, whatever the

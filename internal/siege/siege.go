@@ -2,11 +2,13 @@
 // repeated, what is left when it is over, and what it has cost its victim meanwhile.
 //
 // A test lays a Siege, and each end under attack is a Victim, whose frame tells it what came, what
-// went, how much is held and how it ended. Two things fail a test here whatever the attack: goroutines
-// that stay, and a session that holds more than twice the window it has advertised and 128 KiB.
-// With CINNABAR_COSTS the costs are written down, a line a variant, and Table makes a table of them:
+// went, how much is held and how it ended. Three things fail a test whatever the attack: goroutines
+// that stay, a session that holds more than twice the window it has advertised and 128 KiB, and more work, counted
+// and not timed, than what came is worth.
+// With CINNABAR_COSTS the costs are written down, a line a variant, and Table makes a table of them, in which none
+// may have cost more processor time than MaxCost:
 //
-//	CINNABAR_COSTS=$PWD/costs.tsv go test -count 1 -run '^Test[SH][0-9][0-9]' ./internal/transport ./quic ./http3
+//	CINNABAR_COSTS=$PWD/costs.tsv go test -count 1 -run '^Test[SH][0-9][0-9]' ./internal/transport ./internal/sim ./quic ./http3
 //	go run ./internal/siege/costs costs.tsv
 package siege
 
@@ -14,6 +16,7 @@ import (
 	"bytes"
 	"os"
 	"runtime"
+	"runtime/metrics"
 	"strings"
 	"sync"
 	"testing"
@@ -48,6 +51,13 @@ func Heap() int64 {
 	var m runtime.MemStats
 	runtime.ReadMemStats(&m)
 	return int64(m.HeapAlloc)
+}
+
+// Allocated returns how many objects the process has made.
+func Allocated() uint64 {
+	made := []metrics.Sample{{Name: "/gc/heap/allocs:objects"}}
+	metrics.Read(made)
+	return made[0].Value.Uint64()
 }
 
 // Ours returns how many goroutines there are that this module or crypto/tls has started.
@@ -229,6 +239,21 @@ func (v *Victim) Holds(grown int64, sessions int) {
 	if most := 2*v.window + 128<<10 + v.granted; each > most {
 		v.t.Errorf("%d bytes more are held under attack by each of %d sessions, want %d at most: twice the window of %d, 128 KiB, and %d that the test grants",
 			each, sessions, most, v.window, v.granted)
+	}
+}
+
+// Toiled says that the victim has made so many objects, both ends and the test included, since the attack began, and sent
+// what Carried told. It may do so much for each datagram, and beyond that so much for each byte as decoding a table
+// makes; and send the window of 1 MiB that its program fills.
+func (v *Victim) Toiled(made uint64) {
+	if v == nil || Logs {
+		return
+	}
+	if most := 10_000 + 500*v.in.Packets + 4*v.in.Bytes; made > uint64(most) {
+		v.t.Errorf("%d objects were made for %d datagrams with %d bytes, want %d at most", made, v.in.Packets, v.in.Bytes, most)
+	}
+	if most := 1000 + 10*v.in.Packets; v.out.Packets > most {
+		v.t.Errorf("%d datagrams were sent for %d, want %d at most", v.out.Packets, v.in.Packets, most)
 	}
 }
 

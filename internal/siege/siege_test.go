@@ -73,6 +73,30 @@ func TestHolds(t *testing.T) {
 	}
 }
 
+// A victim that does more for a datagram than is fit fails its test.
+func TestToiled(t *testing.T) {
+	f := &failures{}
+	v := new(Siege).Victim(f, 0)
+	v.Carried(Traffic{3, 1000}, Traffic{1030, 1 << 20})
+	v.Toiled(10_000 + 1500 + 4000)
+	if f.list != nil {
+		t.Errorf("at the bound: %q", f.list)
+	}
+	v.Toiled(10_000 + 1500 + 4001)
+	v.Carried(Traffic{3, 1000}, Traffic{1031, 1 << 20})
+	v.Toiled(0)
+	if len(f.list) != 2 && !Logs {
+		t.Errorf("one object, one datagram beyond: %q", f.list)
+	}
+	before := Allocated()
+	held = make([]byte, 100_000)
+	if n := Allocated() - before; n < 1 || n > 1000 {
+		t.Errorf("%d objects for one", n)
+	}
+}
+
+var held []byte
+
 // The memory is looked at after the first datagram, and then ever more rarely.
 func TestDue(t *testing.T) {
 	v, looks := &Victim{next: 1}, 0
@@ -130,6 +154,14 @@ func TestCosts(t *testing.T) {
 	}
 	if err := Table(&table, strings.NewReader("S01\tx\n")); err == nil {
 		t.Error("a line that is cut off is read")
+	}
+	most, more := Row{ID: "S01", Test: "TestS01A", Cost: MaxCost}, Row{ID: "S02", Test: "TestS02B/x", Cost: MaxCost + 0.01}
+	table.Reset()
+	if err := Table(&table, strings.NewReader(most.String()+"\n"+more.String()+"\n")); err == nil || err.Error() != "TestS02B/x: a datagram costs as much as 10.01 honest ones, want 10 at most" {
+		t.Errorf("%v", err)
+	}
+	if !strings.Contains(table.String(), "| S02 |") {
+		t.Errorf("what costs too much is left out:\n%s", &table)
 	}
 }
 

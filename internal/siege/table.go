@@ -3,6 +3,7 @@ package siege
 import (
 	"bufio"
 	_ "embed"
+	"errors"
 	"fmt"
 	"io"
 	"maps"
@@ -26,13 +27,18 @@ func Attacks() (map[string]string, error) {
 	return sent, nil
 }
 
-// Table makes a table in Markdown of the rows in a file of costs, a line an attack, by their numbers.
+// MaxCost is how much more processor time than an honest datagram one of an attack may cost.
+const MaxCost = 10
+
+// Table makes a table in Markdown of the rows in a file of costs, a line an attack, by their numbers. Its error, when the
+// table is done, names those that have cost more than MaxCost.
 func Table(to io.Writer, from io.Reader) error {
 	sent, err := Attacks()
 	if err != nil {
 		return err
 	}
 	rows := map[string]*Row{}
+	var dear []string
 	lines := bufio.NewScanner(from)
 	for n := 1; lines.Scan(); n++ {
 		r, err := ParseRow(lines.Text())
@@ -43,6 +49,9 @@ func Table(to io.Writer, from io.Reader) error {
 			rows[r.ID] = &Row{ID: r.ID}
 		}
 		rows[r.ID].merge(r)
+		if r.Cost > MaxCost {
+			dear = append(dear, fmt.Sprintf("%s: a datagram costs as much as %.2f honest ones, want %d at most", r.Test, r.Cost, MaxCost))
+		}
 	}
 	if err := lines.Err(); err != nil {
 		return err
@@ -55,7 +64,13 @@ func Table(to io.Writer, from io.Reader) error {
 		fmt.Fprintf(b, "| %s | %s | %s | %s | %s | %s | %s | %s |\n", id, sent[id], count(r.Victims), count(r.In.Packets),
 			kib(r.Held), ratio(r.Cost), ratio(max(r.Amplification, r.Unproven)), ends(r.Ends))
 	}
-	return b.Flush()
+	if err := b.Flush(); err != nil {
+		return err
+	}
+	if dear != nil {
+		return errors.New(strings.Join(dear, "\n"))
+	}
+	return nil
 }
 
 // count writes a number with commas between its thousands.

@@ -33,6 +33,14 @@ func newScene(t testing.TB, up, down []sim.Node, edit func(server bool, s *sim.S
 	}
 	s.server = s.w.Listen("server", serverAddr, setups[1])
 	s.client = s.w.Endpoint("client", clientAddr, setups[0])
+	s.w.Net.Link(clientAddr, serverAddr, up, down)
+	s.w.Step = s.check
+	s.accept()
+	return s
+}
+
+// accept makes the plan the application of the server's end, once there is one.
+func (s *scene) accept() {
 	s.server.OnSession = func(x *sim.Session) {
 		x.Handle = func(ev *transport.Event) {
 			if ev.Kind == transport.EventParameters && x.Peer == s.c {
@@ -40,9 +48,13 @@ func newScene(t testing.TB, up, down []sim.Node, edit func(server bool, s *sim.S
 			}
 		}
 	}
-	s.w.Net.Link(clientAddr, serverAddr, up, down)
-	s.w.Step = s.check
-	return s
+}
+
+// neighbour returns another connection's scene between the same ends.
+func (s *scene) neighbour() *scene {
+	n := &scene{TB: s.TB, w: s.w, server: s.server, client: s.client}
+	n.accept()
+	return n
 }
 
 // connect starts the connection, with 0-RTT data if the server's parameters are
@@ -99,66 +111,6 @@ func (s *scene) finish() {
 	if err := thrifty(s.w.Now(), s.client, s.server); err != nil {
 		s.Error(err)
 	}
-}
-
-// TestS54HandshakeLossGrid drops every subset of the first eight datagrams of one
-// direction, or of both: no loss makes the ends wait for each other.
-func TestS54HandshakeLossGrid(t *testing.T) {
-	for _, setup := range []struct {
-		name  string
-		retry bool
-		early bool
-		tls   sim.Script
-	}{
-		{name: "plain"},
-		{name: "retry", retry: true},
-		{name: "amplification", tls: sim.Script{Certificate: 12_000}},
-		{name: "0-RTT", early: true, tls: sim.Script{Early: true}},
-		{name: "0-RTT after retry", early: true, retry: true, tls: sim.Script{Early: true}},
-		{name: "long hello", retry: true, tls: sim.Script{ClientHello: 5000, Certificate: 15_000}},
-	} {
-		t.Run(setup.name, func(t *testing.T) {
-			t.Parallel()
-			for mask := range 256 {
-				for direction := 1; direction <= 3; direction++ {
-					var lost []uint64
-					for i := range 8 {
-						if mask>>i&1 == 1 {
-							lost = append(lost, uint64(i+1))
-						}
-					}
-					lossRun(t, setup.retry, setup.early, setup.tls, lost, direction)
-				}
-			}
-		})
-	}
-}
-
-func lossRun(t *testing.T, retry, early bool, script sim.Script, lost []uint64, direction int) {
-	ways := [2][]sim.Node{{sim.Delay(20*time.Millisecond, 0)}, {sim.Delay(20*time.Millisecond, 0)}}
-	for i := range ways {
-		if direction>>i&1 == 1 {
-			ways[i] = append(ways[i], sim.DropList(lost...))
-		}
-	}
-	s := newScene(t, ways[0], ways[1], func(server bool, s *sim.Setup) {
-		s.Engine = script.New
-		s.Mux.ValidateAddress = server && retry
-		s.Config.HandshakeTimeout = 10 * time.Minute
-		s.Config.Params.MaxIdleTimeout = 10 * time.Minute
-	})
-	s.talk(5000)
-	if p := sim.DefaultParameters(); early {
-		p.ActiveCIDLimit = 2
-		s.connect(&p)
-	} else {
-		s.connect()
-	}
-	if err := s.w.Run(5*time.Minute, func() bool { return s.confirmed() && s.done() }); err != nil {
-		t.Errorf("lost %v, directions %b: %v", lost, direction, err)
-		return
-	}
-	s.finish()
 }
 
 // Both ends give up after the smaller of their timeouts, without a word.

@@ -92,7 +92,9 @@ func TestCases(t *testing.T) {
 			for _, p := range pairs {
 				pair := p.client.name() + " to " + p.server.name()
 				t.Run(c.name+"/"+pair, func(t *testing.T) {
-					t.Parallel()
+					if !c.alone {
+						t.Parallel()
+					}
 					err := play(t, &c, p.client, p.server)
 					got := green
 					switch {
