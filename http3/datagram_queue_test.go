@@ -145,3 +145,14 @@ func TestDatagramsAreForgotten(t *testing.T) {
 		t.Errorf("%d were dropped, want 1", n)
 	}
 }
+
+// A datagram that was early when it came, and is not any more when it is put somewhere, is its stream's.
+func TestDatagramEarlyNoMore(t *testing.T) {
+	s := newDatagramServer(t, 1)
+	if f := s.earlyDatagram(&heldDatagram{id: 0, p: []byte("x")}); f != nil {
+		t.Fatal(f.reason)
+	}
+	if got := s.waiting(0); len(got) != 1 || s.datagrams.early.count != 0 || s.stats.datagramsReceived.Load() != 1 {
+		t.Errorf("%d wait at the stream, %d early", len(got), s.datagrams.early.count)
+	}
+}
