@@ -4,16 +4,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"sync"
 
 	"github.com/cinnabar-quic/cinnabar/internal/varint"
 	"github.com/cinnabar-quic/cinnabar/quic"
-)
-
-// Bounds on datagrams that nobody has received yet: more drop the oldest.
-const (
-	maxQueuedDatagrams = 128 // of one stream
-	maxEarlyDatagrams  = 32  // of a session, for requests that do not use datagrams yet
 )
 
 // defaultDatagramFrame is the MaxDatagramFrameSize of a Server's and a Transport's sessions that
@@ -22,35 +15,6 @@ const defaultDatagramFrame = 65535
 
 // maxQuarterID is the largest quarter stream ID there is (RFC 9297 §2.1).
 const maxQuarterID = 1<<60 - 1 // no limit: of the format
-
-// datagrams is what a session knows of HTTP datagrams (RFC 9297). Its lock is a leaf.
-type datagrams struct {
-	mu     sync.Mutex
-	queues map[int64]*datagramQueue // of the streams that use them
-	early  []earlyDatagram
-}
-
-// earlyDatagram is one that has come before its stream has said that it uses them: the
-// request may still be on its way.
-type earlyDatagram struct {
-	id int64
-	p  []byte
-}
-
-// datagramQueue holds what has come for a stream.
-type datagramQueue struct {
-	list    [][]byte
-	changed chan struct{} // closed when something comes, or a hook takes it; nil while nobody waits
-	st      *Stream       // whose hook is given what comes; nil without such a hook
-}
-
-// wake lets those look again who wait.
-func (q *datagramQueue) wake() {
-	if q.changed != nil {
-		close(q.changed)
-		q.changed = nil
-	}
-}
 
 // hookDatagrams takes the session's datagrams, if the options say that they are HTTP's.
 func (s *Session) hookDatagrams(h *quic.SessionHooks) {
@@ -75,27 +39,36 @@ func (s *Session) onDatagram(p []byte) *fault {
 	case s.server && int64(quarter) >= s.q.PeerStreams(false):
 		return sessionFault(IDError, "a datagram for a request beyond the limit")
 	}
-	id := int64(quarter) << 2
+	h := &heldDatagram{id: int64(quarter) << 2, p: p[n:]}
+	if s.keepDatagram(h, false) {
+		return nil
+	}
+	return s.earlyDatagram(h)
+}
+
+// keepDatagram puts a datagram with those of its stream, or, if it may be early, with those of streams
+// that do not use them yet. It reports whether there is such a place.
+func (s *Session) keepDatagram(h *heldDatagram, early bool) bool {
 	d := &s.datagrams
 	d.mu.Lock()
-	q := d.queues[id]
-	if q == nil {
+	q, most, given := d.queues[h.id], maxQueuedDatagrams, uint64(1)
+	if q == nil && !early {
 		d.mu.Unlock()
-		return s.earlyDatagram(id, p[n:])
+		return false
 	}
-	if len(q.list) == maxQueuedDatagrams {
-		q.list = q.list[1:]
-		s.stats.datagramsDropped.Add(1)
+	if q == nil {
+		q, most, given = &d.early, maxEarlyDatagrams, 0
 	}
-	q.list = append(q.list, p[n:])
+	dropped := d.add(q, most, h)
 	q.wake()
 	st := q.st
 	d.mu.Unlock()
-	s.stats.datagramsReceived.Add(1)
+	s.stats.datagramsReceived.Add(given)
+	s.stats.datagramsDropped.Add(dropped)
 	if st != nil {
 		st.tellDatagrams(q)
 	}
-	return nil
+	return true
 }
 
 // hookQueue gives the stream's Datagram hook what is in the queue, and what comes.
@@ -125,26 +98,15 @@ func (st *Stream) tellDatagrams(q *datagramQueue) {
 	}
 }
 
-// pop takes the oldest datagram out of a queue.
-func (d *datagrams) pop(q *datagramQueue) (p []byte, ok bool) {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	if len(q.list) == 0 {
-		return nil, false
-	}
-	p, q.list = q.list[0], q.list[1:]
-	return p, true
-}
-
 // earlyDatagram keeps a datagram of a request that does not use them yet. One that cannot, as
 // its method has no use for them, is ended (RFC 9297 §2).
-func (s *Session) earlyDatagram(id int64, p []byte) *fault {
+func (s *Session) earlyDatagram(h *heldDatagram) *fault {
 	if f := s.useful.charge("datagrams for streams that do not use them"); f != nil {
 		return f
 	}
-	st := s.stream(id)
+	st := s.stream(h.id)
 	switch {
-	case st == nil && !s.future(id):
+	case st == nil && !s.future(h.id):
 		s.stats.datagramsDropped.Add(1) // the stream is over
 		return nil
 	case st != nil && st.requestMethod() != "" && st.requestMethod() != "CONNECT":
@@ -152,14 +114,7 @@ func (s *Session) earlyDatagram(id int64, p []byte) *fault {
 		st.Destroy(streamFault(DatagramError, "a datagram for a request of method %s", st.requestMethod()).error())
 		return nil
 	}
-	d := &s.datagrams
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	if len(d.early) == maxEarlyDatagrams {
-		d.early = d.early[1:]
-		s.stats.datagramsDropped.Add(1)
-	}
-	d.early = append(d.early, earlyDatagram{id, p})
+	s.keepDatagram(h, true) // its stream may use them by now
 	return nil
 }
 
@@ -172,31 +127,11 @@ func (s *Session) future(id int64) bool {
 
 // useDatagrams makes the stream one that uses datagrams, and returns what has come for it.
 func (st *Stream) useDatagrams() *datagramQueue {
-	s, id := st.s, st.ID()
-	d := &s.datagrams
-	d.mu.Lock()
-	q := d.queues[id]
-	if q != nil {
-		d.mu.Unlock()
+	q, isNew, adopted := st.s.datagrams.use(st.ID())
+	if !isNew {
 		return q
 	}
-	q = new(datagramQueue)
-	if d.queues == nil {
-		d.queues = make(map[int64]*datagramQueue)
-	}
-	d.queues[id] = q
-	kept := d.early[:0]
-	for _, e := range d.early {
-		if e.id == id {
-			q.list = append(q.list, e.p)
-			s.stats.datagramsReceived.Add(1)
-		} else {
-			kept = append(kept, e)
-		}
-	}
-	clear(d.early[len(kept):])
-	d.early = kept
-	d.mu.Unlock()
+	st.s.stats.datagramsReceived.Add(adopted)
 	st.mu.Lock()
 	st.datagrams = true
 	st.mu.Unlock()
@@ -206,13 +141,7 @@ func (st *Stream) useDatagrams() *datagramQueue {
 
 // forgetDatagrams is called when the stream is over.
 func (s *Session) forgetDatagrams(id int64) {
-	d := &s.datagrams
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	if q := d.queues[id]; q != nil {
-		s.stats.datagramsDropped.Add(uint64(len(q.list)))
-	}
-	delete(d.queues, id)
+	s.stats.datagramsDropped.Add(s.datagrams.forget(id))
 }
 
 // datagramsAgreed returns why no datagrams may be sent, nil if they may: both ends must
@@ -276,9 +205,10 @@ func (st *Stream) MaxDatagramSize() int {
 }
 
 // ReceiveDatagram returns the oldest datagram that has come for the request, and waits for
-// one. 128 can wait; for one more the oldest is dropped and counted. The error is the context's, a
-// *quic.StateError without Options.Datagrams or if the stream has a Datagram hook, or what ended the
-// stream.
+// one. 128 can wait, and 1,024 or 512 KiB of them at all streams of the session together. For more the
+// oldest is dropped and counted in Stats.DatagramsDropped: of this stream, or of the one that holds the
+// most. The error is the context's, a *quic.StateError without Options.Datagrams or if the stream has a
+// Datagram hook, or what ended the stream.
 func (st *Stream) ReceiveDatagram(ctx context.Context) ([]byte, error) {
 	const op = "http3.Stream.ReceiveDatagram"
 	if !st.takesDatagrams() {
@@ -304,21 +234,6 @@ func (st *Stream) ReceiveDatagram(ctx context.Context) ([]byte, error) {
 			return nil, ctx.Err()
 		}
 	}
-}
-
-// popOrWait takes the oldest datagram, or returns a channel that is closed when another look is
-// worth while.
-func (d *datagrams) popOrWait(q *datagramQueue) (p []byte, changed <-chan struct{}) {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	if len(q.list) > 0 {
-		p, q.list = q.list[0], q.list[1:]
-		return p, nil
-	}
-	if q.changed == nil {
-		q.changed = make(chan struct{})
-	}
-	return nil, q.changed
 }
 
 // takesDatagrams reports whether datagrams may come for the stream.

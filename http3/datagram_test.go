@@ -264,15 +264,3 @@ func TestCapsules(t *testing.T) {
 		}
 	}
 }
-
-// RFC 9297 §3.2: a capsule of a size that nobody has takes no memory.
-func hugeCapsule(t *testing.T) {
-	head := []byte{0x3f, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff}
-	c := NewCapsuleReader(io.MultiReader(bytes.NewReader(head), bytes.NewReader(make([]byte, 100<<10))))
-	if _, n, err := c.Next(); n != 1<<62-1 || err != nil {
-		t.Fatal(n, err)
-	}
-	if _, _, err := c.Next(); err != io.ErrUnexpectedEOF {
-		t.Errorf("%v", err)
-	}
-}

@@ -50,8 +50,9 @@
 // # Limits
 //
 // What a peer can make grow is bounded: header blocks by [Options] in three ways, and a block over a limit fails
-// its message alone; pushes under way; 1xx responses of a request (64); what waits because the peer does not read
-// our control stream or decoder stream (64 KiB each); queued datagrams (128 of a stream). What is legal and
+// its message alone; pushes under way; 1xx responses to a request (8); what waits because the peer does not read
+// our control stream or decoder stream (64 KiB each); datagrams that wait to be received (128 of a stream, 1,024 and
+// 512 KiB of all, where the stream that holds the most gives way). What is legal and
 // of no use comes out of a budget of 1,000 that fills by 33 a second and by one with each request: frames and
 // streams of unknown types, empty DATA, promises of what was promised, CANCEL_PUSH, MAX_PUSH_ID, GOAWAY, PRIORITY_UPDATE beyond
 // four for each request, QPACK cancellations beyond one for each, new QPACK table capacities, datagrams for

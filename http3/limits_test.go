@@ -97,24 +97,42 @@ func TestControlFrameLengths(t *testing.T) {
 // Datagrams that nobody takes: of a stream that uses them, and of one that has not come.
 func TestQueuedDatagrams(t *testing.T) {
 	most, early := limits.Bound(t, "http3-datagrams"), limits.Bound(t, "http3-early-datagrams")
-	q := new(datagramQueue)
-	s := &Session{q: newPair(t, Options{}, Options{}).server.q, server: true}
-	s.datagrams.queues = map[int64]*datagramQueue{0: q}
+	s := newDatagramServer(t, 1)
+	q := s.datagrams.queues[0]
 	for i := range most + 1 {
-		if f := s.onDatagram(append(num(0), byte(i))); f != nil {
-			t.Fatal(f)
-		}
+		s.datagram(t, 0, []byte{byte(i)})
 	}
-	if n := s.stats.datagramsDropped.Load(); len(q.list) != most || n != 1 || q.list[0][0] != 1 {
-		t.Errorf("%d wait, %d were dropped, the oldest is %d", len(q.list), n, q.list[0][0])
+	if n := s.stats.datagramsDropped.Load(); q.count != most || n != 1 || q.first.p[0] != 1 {
+		t.Errorf("%d wait, %d were dropped, the oldest is %d", q.count, n, q.first.p[0])
 	}
 	for i := range early + 1 {
-		if f := s.onDatagram(append(num(1), byte(i))); f != nil {
-			t.Fatal(f)
-		}
+		s.datagram(t, 1, []byte{byte(i)})
 	}
-	if n := s.stats.datagramsDropped.Load(); len(s.datagrams.early) != early || n != 2 || s.datagrams.early[0].p[0] != 1 {
-		t.Errorf("%d wait early, %d were dropped", len(s.datagrams.early), n)
+	if n := s.stats.datagramsDropped.Load(); s.datagrams.early.count != early || n != 2 || s.datagrams.early.first.p[0] != 1 {
+		t.Errorf("%d wait early, %d were dropped", s.datagrams.early.count, n)
+	}
+}
+
+// Datagrams that wait at all streams of a session, to the last one and to the last byte, and one more.
+func TestDatagramsOfAllStreams(t *testing.T) {
+	most, bytes := limits.Bound(t, "http3-all-datagrams"), limits.Bound(t, "http3-datagram-bytes")
+	const streams = 100
+	for _, try := range []struct {
+		name  string
+		size  int
+		count int // so many can wait
+	}{{"count", 1, most}, {"bytes", 1024, bytes / 1024}} {
+		s := newDatagramServer(t, streams)
+		for i := range try.count + 1 {
+			if n := s.stats.datagramsDropped.Load(); n != 0 {
+				t.Fatalf("%s: %d are dropped when %d have come", try.name, n, i)
+			}
+			s.datagram(t, i%streams, make([]byte, try.size))
+		}
+		held := s.datagrams.held()
+		if n := s.stats.datagramsDropped.Load(); n != 1 || s.datagrams.count != try.count || held != try.count*try.size {
+			t.Errorf("%s: %d wait with %d bytes, %d were dropped", try.name, s.datagrams.count, held, n)
+		}
 	}
 }
 
@@ -211,18 +229,35 @@ func TestRememberedServers(t *testing.T) {
 	}
 }
 
-// Priorities of requests that have not come, to the bound and one more.
+// Priorities of requests that have not come, to the bound and one more: each is of no use for now, and the last
+// is forgotten.
 func TestEarlyPriorities(t *testing.T) {
 	most := limits.Bound(t, "http3-early-updates")
-	p := newPairOn(t, Options{}, Options{}, quic.ListenOptions{MaxStreamsBidi: int64(2 * most)}, quic.ConnectOptions{})
-	s := &Session{server: true, q: p.server.q}
+	p := newPairOn(t, Options{}, Options{}, quic.ListenOptions{MaxStreamsBidi: int64(2 * most)}, quic.ConnectOptions{}).settled(t)
+	eventuallyPushes(t, p) // MAX_PUSH_ID counts too
+	before := p.server.Stats().Useless
 	for i := range most + 1 {
-		if f := s.onPriorityUpdate(framePriorityStream, append(num(uint64(4*i)), "u=0"...)); f != nil {
-			t.Fatal(f.reason)
-		}
+		must(t, p.client.control("", frame(framePriorityStream, num(uint64(4*i)), []byte("u=0"))))
 	}
-	if len(s.updates) != most {
-		t.Errorf("%d are kept", len(s.updates))
+	eventually(t, func() bool { return p.server.Stats().Useless >= before+uint64(most)+1 })
+	if n := p.server.Stats().Useless - before; n != uint64(most)+1 {
+		t.Errorf("%d of %d updates count as useless", n, most+1)
+	}
+	p.server.mu.Lock()
+	kept, forgotten := len(p.server.updates), p.server.updates[int64(4*most)]
+	p.server.mu.Unlock()
+	if kept != most || forgotten != (Priority{}) {
+		t.Errorf("%d are kept, the last as %+v", kept, forgotten)
+	}
+	for i := range most + 1 {
+		_, sv := p.request(t, post)
+		want := 0
+		if i == most {
+			want = DefaultPriority.Urgency
+		}
+		if u, _ := sv.q.Priority(); u != want {
+			t.Fatalf("request %d has urgency %d, want %d", i, u, want)
+		}
 	}
 }
 

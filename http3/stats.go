@@ -6,7 +6,8 @@ import "sync/atomic"
 type Stats struct {
 	Useless           uint64 // frames, streams and datagrams that were legal and of no use; ExcessiveLoad ends a session with too many at once
 	DatagramsReceived uint64 // HTTP datagrams that streams were given
-	DatagramsDropped  uint64 // those for which there was no stream or no room
+	DatagramsDropped  uint64 // those for which there was no stream, and those that had to go for newer ones
+	DatagramsHeld     uint64 // bytes of those that wait to be received, now; the most is 512 KiB, in 1,024 of them
 	QPACKInserted     uint64 // entries that the peer has put into this end's dynamic table
 	HeadersHeld       uint64 // bytes of header blocks that are not whole or wait for an entry, now; the most is 1 MiB, or twice MaxHeaderLength
 	QPACKWaited       uint64 // header blocks that had to wait for such an entry
@@ -28,6 +29,7 @@ func (s *Session) Stats() Stats {
 		Useless:           s.useful.spentInAll(),
 		DatagramsReceived: s.stats.datagramsReceived.Load(),
 		DatagramsDropped:  s.stats.datagramsDropped.Load(),
+		DatagramsHeld:     uint64(s.datagrams.held()),
 		QPACKInserted:     inserted,
 		HeadersHeld:       uint64(max(s.held.Load(), 0)),
 		QPACKWaited:       s.stats.waited.Load(),

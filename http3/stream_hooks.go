@@ -10,7 +10,8 @@ import (
 // TryRead and TryWrite, and header blocks do not wait on a stream that has them. They run with those
 // of the session, one at a time and in order. An error or a panic destroys the stream.
 type StreamHooks struct {
-	// InformationalHeaders is told each header block of a response with a :status of 1xx (STR-012).
+	// InformationalHeaders is told each header block of a response with a :status of 1xx (STR-012). Of
+	// those there can be 8 before the final one; one more cancels the stream with ExcessiveLoad.
 	InformationalHeaders func(h Headers) error
 	// InitialHeaders is told the header block of a request or of a final response, once (STR-014).
 	InitialHeaders func(h Headers) error

@@ -539,8 +539,9 @@ func (st *Stream) onBlock(h Headers) (part, *fault) {
 	return partInitial, nil
 }
 
-// maxInformational is how many responses of 1xx may come before the final one.
-const maxInformational = 64
+// maxInformational is how many responses of 1xx may come before the final one. A request has a 100 or a 102 and
+// one or two of 103 (RFC 8297 §2).
+const maxInformational = 8
 
 // requestMethod returns the method of the request, or of that which a push answers.
 func (st *Stream) requestMethod() string {

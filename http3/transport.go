@@ -21,6 +21,9 @@ import (
 // anything of the response came, if it has no effect when it comes twice: GET, HEAD,
 // OPTIONS, TRACE, and those with an Idempotency-Key field. There are four attempts at most.
 //
+// Before its final response a request may have 8 informational ones, which httptrace's Got1xxResponse is
+// told; with one more it fails with ExcessiveLoad.
+//
 // With TLSClientConfig.ClientSessionCache later sessions resume, and a GET, HEAD,
 // OPTIONS or TRACE without a body then leaves as early data (0-RTT), if the server takes that; all
 // others wait for the handshake (RFC 8470).
