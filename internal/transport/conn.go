@@ -216,7 +216,8 @@ func (c *Conn) Server() bool { return c.server }
 func (c *Conn) Path() dgram.Path { return c.paths.active().addr }
 
 // ValidatedPath returns the path in use, or while that is not validated the one
-// validated last: an address that is known to be the peer's.
+// validated last: an address that is known to be the peer's. In a server's handshake, when
+// none is validated, it is the path that the client began on.
 func (c *Conn) ValidatedPath() dgram.Path {
 	s := &c.paths
 	if last := s.lastValidated(s.cur); last >= 0 && !s.active().validated {
