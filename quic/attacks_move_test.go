@@ -26,8 +26,9 @@ func TestS26RemoteAddrIsValidated(t *testing.T) {
 		}
 		m := newMemNet(t, udp.NetworkOptions{Delay: 5 * time.Millisecond}, SocketOptions{}, ListenOptions{TLS: config})
 		defer m.close()
-		real, fake, next := m.client.Address(), netip.MustParseAddrPort("10.6.6.6:666"), netip.MustParseAddrPort("10.9.9.9:8888")
+		fake, next := netip.MustParseAddrPort("10.6.6.6:666"), netip.MustParseAddrPort("10.9.9.9:8888")
 		c := m.connect(ConnectOptions{})
+		real := m.client.Address()
 		if at := c.RemoteAddress(); at != memServer || c.RemoteAddr().String() != memServer.String() {
 			t.Errorf("before it has heard anything, a client is with %v and %v, want %v", at, c.RemoteAddr(), memServer)
 		}

@@ -40,7 +40,7 @@ const (
 
 	retryAbove    = 1000   // handshakes in flight from which on Retry is asked for,
 	refuseAbove   = 10_000 // and from which on first packets are dropped
-	resetsPerHost = 10     // stateless resets to one address
+	resetsPerHost = 10     // stateless resets to one host (dgram.Host)
 
 	tlsPatience = 5 * time.Millisecond // for which acknowledgements wait for TLS
 
