@@ -144,8 +144,7 @@ type ServerSession struct {
 	Session
 
 	listener  *listener
-	hello     []byte     // the client's first message, until it is whole
-	greeted   bool       // it is, or is not waited for
+	greeted   bool       // the client's first message has come, or is not waited for
 	held      bool       // the socket's count of sessions includes it; this and proven under the socket's lock
 	proven    bool       // the client has shown that it owns its address
 	offered   MaxStreams // by the client's first message, not proven before the handshake is complete

@@ -157,7 +157,7 @@ func NewServer(now mono.Time, o Opening, cfg *Config) *Conn {
 func newConn(now mono.Time, path dgram.Path, cfg *Config, version uint32, server bool) *Conn {
 	c := &Conn{cfg: cfg, server: server, peer: &unsaid}
 	c.version, c.chosen = version, version
-	c.hs = newHandshake(now.Add(cfg.handshakeTimeout()), cfg)
+	c.hs = newHandshake(now.Add(cfg.handshakeTimeout()), cfg, server)
 	c.params = &c.hs.params
 	c.params.ActiveCIDLimit = c.maxPeerIDs()
 	c.life.until, c.paceUntil, c.ids.originalUntil = mono.Never, mono.Never, mono.Never

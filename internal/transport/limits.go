@@ -27,6 +27,9 @@ const (
 
 	cryptoWindow = 64 << 10 // CRYPTO bytes past what was handed to TLS, per level (RFC 9000 §7.5)
 
+	maxHello     = 16 << 10 // of a ClientHello, and with it of packets that wait for keys until it is whole
+	maxHelloGaps = 64       // holes in it: honest clients that shuffle theirs make ten or twenty
+
 	maxIdleEvents = 256 // no limit: an event queue that grew past this is given back when empty
 
 	zombiePTOs = 8                // probe timeouts in a row, and
@@ -50,7 +53,7 @@ const (
 // How many CRYPTO bytes a level takes in all: TLS may be busy in user code for long,
 // and what waits for it is kept.
 const (
-	cryptoInitial   = 64 << 10
+	cryptoInitial   = 2 * maxHello // the second one answers a HelloRetryRequest
 	cryptoHandshake = 256 << 10
 	cryptoApp       = 1 << 20
 )
