@@ -7,6 +7,7 @@ import (
 	"net/http"
 	"net/netip"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -290,6 +291,36 @@ func TestServerStreams(t *testing.T) {
 	if n := openAll(&c.q.Session); n != uni {
 		t.Errorf("%d unidirectional streams are allowed, want %d", n, uni)
 	}
+}
+
+// A client that takes requests back whose handlers go on has as many again wait for one. What waits is not over, even if
+// it is taken back, too, so that no more may come.
+func TestRequestsWaiting(t *testing.T) {
+	most := limits.Bound(t, "http3-requests-waiting")
+	synctest.Test(t, func(t *testing.T) {
+		release, running := make(chan struct{}), atomic.Int64{}
+		c := newMemNet(t, handler(func(http.ResponseWriter, *http.Request) {
+			running.Add(1)
+			<-release
+		})).dial(Options{}, quic.ConnectOptions{}).known()
+		for range 2 * most {
+			st := c.request(requestBlock("GET", "/"), StreamHooks{})
+			time.Sleep(10 * time.Millisecond)
+			st.Stop(RequestCancelled)
+			st.Reset(RequestCancelled)
+			time.Sleep(10 * time.Millisecond)
+		}
+		if n := running.Load(); n != int64(most) {
+			t.Errorf("%d handlers run for %d requests, want %d", n, 2*most, most)
+		}
+		if st, err := c.TryOpenStream(StreamOptions{}); err == nil {
+			t.Errorf("stream %d is allowed, when %d requests wait", st.ID(), most)
+		}
+		close(release)
+		if res, _ := c.ask(requestBlock("GET", "/")); res.Get(":status") != "200" {
+			t.Errorf("when the handlers have returned, a request is answered with %v", res)
+		}
+	})
 }
 
 // openAll opens unidirectional streams until no more is allowed, and returns how many there are.

@@ -6,6 +6,7 @@ import (
 	"bytes"
 	"crypto"
 	"crypto/tls"
+	"encoding/binary"
 	"io"
 	"net/netip"
 	"runtime"
@@ -15,7 +16,9 @@ import (
 	"time"
 
 	"github.com/cinnabar-quic/cinnabar/internal/dgram"
+	"github.com/cinnabar-quic/cinnabar/internal/evil"
 	"github.com/cinnabar-quic/cinnabar/internal/udp"
+	"github.com/cinnabar-quic/cinnabar/internal/wire"
 )
 
 const (
@@ -116,6 +119,37 @@ func TestMemoryOfHandshakes(t *testing.T) {
 	})
 	engine := memoryOfEngine(t)
 	t.Logf("of these crypto/tls alone: %d bytes", engine)
+}
+
+// What a server holds for a client that says the longest ClientHello there may be, but for its last byte: the session
+// within the same 8 KiB, and besides what the bytes take that have come.
+func TestMemoryOfLongHellos(t *testing.T) {
+	const sessions, hello, chunk = 200, 16 * kib, 3 * kib // the last chunk has that much room at most
+	synctest.Test(t, func(t *testing.T) {
+		m := newMemNet(t, udp.NetworkOptions{}, SocketOptions{}, ListenOptions{})
+		defer m.close()
+		say := func(n int) {
+			p := evil.NewPeer(evil.Client, wire.MakeConnectionID(binary.BigEndian.AppendUint64(nil, uint64(n))), wire.MakeConnectionID([]byte("evil")))
+			long := evil.TLSMessage(1, make([]byte, hello-4))
+			var flight [][]byte
+			for at := 0; at < hello-1; at += 1000 {
+				flight = append(flight, p.Say(wire.Initial, wire.Crypto{Offset: int64(at), Data: long[at:min(at+1000, hello-1)]}))
+			}
+			m.replay(n, flight)
+			synctest.Wait()
+		}
+		m.net.SetFilter(func(d *dgram.Datagram) bool { return d.Path.Local != memServer })
+		say(sessions)
+		before, _ := retained()
+		for n := range sessions {
+			say(n)
+		}
+		after, _ := retained()
+		if n := m.server.Stats().ServerSessions; n != sessions+1 {
+			t.Errorf("%d sessions", n)
+		}
+		atMost(t, "16 KiB of ClientHello, a byte missing", (after-before)/sessions, 8*kib+hello+chunk)
+	})
 }
 
 // memoryOfEngine measures what crypto/tls takes by itself for a client that it awaits Finished of.

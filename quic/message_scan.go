@@ -117,14 +117,3 @@ func (t *ticketScanner) read(b []byte) (odd bool) {
 	}
 	return odd
 }
-
-// wholeMessage reports whether b holds a whole handshake message, or what can
-// never become one that TLS takes.
-func wholeMessage(b []byte) bool {
-	const most = 64 << 10
-	if len(b) < 4 {
-		return false
-	}
-	size := int(b[1])<<16 | int(b[2])<<8 | int(b[3])
-	return size > most || len(b) >= 4+size
-}

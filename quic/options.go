@@ -47,13 +47,14 @@ type SocketOptions struct {
 	// own. Nil is the system's resolver (CQS-008).
 	Lookup LookupFunc
 
-	// MaxConnections is how many server sessions may be alive at once; further
-	// ones are refused. 0 means no limit but memory (CQS-009). This limit and the next do
+	// MaxConnections is how many server sessions may be alive at once, over all hosts; further
+	// ones are refused. 0 means no limit but memory (CQS-009): a server that strangers can
+	// reach from many networks wants one. This limit and the next do
 	// not count clients that have not shown that they own their address; there may be half
 	// as many of those, and then a Retry makes new ones show it first.
 	MaxConnections int
-	// MaxConnectionsPerHost is how many of them may be with one IP address. 0 means
-	// 100 (CQS-010).
+	// MaxConnectionsPerHost is how many of them may be with one host: an IPv4 address, or an
+	// IPv6 network of 64 bits, which one host can have all addresses of. 0 means 100 (CQS-010).
 	MaxConnectionsPerHost int
 
 	// ValidateAddress makes every new client prove its address with a Retry packet
@@ -67,8 +68,8 @@ type SocketOptions struct {
 	// does not know (CQS-003, RFC 9000 §10.3).
 	// Socket.SetStatelessReset can change that later.
 	DisableStatelessReset bool
-	// MaxStatelessResetsPerHost is how many such answers one IP address gets, 1 or more; 0
-	// means 10. Further ones count as ignored until it has been quiet for 30 s (CQS-011).
+	// MaxStatelessResetsPerHost is how many such answers one host gets, as in MaxConnectionsPerHost,
+	// 1 or more; 0 means 10. Further ones count as ignored until it has been quiet for 30 s (CQS-011).
 	MaxStatelessResetsPerHost int
 	// StatelessResetSecret, of 16 bytes, is what reset tokens are derived from; a
 	// restarted server or a fleet shares it. Nil means a random one (CQS-015).

@@ -54,8 +54,12 @@ const maxReaders = 256 // no limit: of an option
 // maxInt is the largest number that an option can be: what a QUIC varint holds.
 const maxInt = 1<<62 - 1 // no limit: of the format
 
-// maxCount is the largest limit on sessions and replies: 2^53-1 where an int holds that.
-const maxCount = min(math.MaxInt, 1<<53-1) // no limit: of an option
+// maxUnlimited is how many server sessions a socket has where nobody sets MaxConnections: as many as the API
+// document can count.
+const maxUnlimited = 1<<53 - 1
+
+// maxCount is the largest limit on sessions and replies: that one where an int holds it.
+const maxCount = min(math.MaxInt, maxUnlimited) // no limit: of an option
 
 // wantALPN says where the name of the application protocol can be.
 const wantALPN = "a protocol's name here or in TLS.NextProtos"

@@ -133,14 +133,6 @@ func TestMessageScanner(t *testing.T) {
 			t.Fatalf("step %d: %d", step, kinds)
 		}
 	}
-	for n := range 7 {
-		if wholeMessage(stream[:n]) {
-			t.Errorf("%d bytes are whole", n)
-		}
-	}
-	if !wholeMessage(stream[:7]) || !wholeMessage([]byte{1, 255, 0, 0}) {
-		t.Error("whole messages are not")
-	}
 }
 
 // Which handshake messages are errors of the peer's before TLS sees them (RFC 9001

@@ -18,7 +18,11 @@ func (m *memNet) connection(host string, port uint16) (c *ClientSession, refused
 	m.t.Helper()
 	s := m.socketAt(netip.AddrPortFrom(netip.MustParseAddr(host), port), SocketOptions{})
 	m.t.Cleanup(func() { s.Destroy(nil) })
-	c, err := s.Connect(m.t.Context(), m.options(ConnectOptions{}))
+	o := m.options(ConnectOptions{})
+	if s.opts.PacketConn.(memConn).c.LocalAddr().Addr().Is6() {
+		o.Address, o.Type = m.server.Address().Addr().String(), UDP6
+	}
+	c, err := s.Connect(m.t.Context(), o)
 	if err != nil {
 		m.t.Fatal(err)
 	}
@@ -38,6 +42,7 @@ func (m *memNet) connection(host string, port uint16) (c *ClientSession, refused
 }
 
 func TestMaxConnections(t *testing.T) {
+	most := limits.Bound(t, "sessions")
 	synctest.Test(t, func(t *testing.T) {
 		var alive []*ServerSession
 		m := newMemNet(t, udp.NetworkOptions{}, SocketOptions{MaxConnections: 3}, ListenOptions{
@@ -78,14 +83,14 @@ func TestMaxConnections(t *testing.T) {
 				t.Errorf("%v names no range", err)
 			}
 		}
-		for _, n := range []int{1, 1<<53 - 1} {
+		for _, n := range []int{1, most} {
 			s, err := NewSocket(SocketOptions{MaxConnections: n, MaxConnectionsPerHost: n})
 			if err != nil {
 				t.Fatal(err)
 			}
 			s.Destroy(nil)
 		}
-		if m.client.opts.MaxConnections != 1<<53-1 {
+		if m.client.opts.MaxConnections != most {
 			t.Errorf("the default is %d", m.client.opts.MaxConnections)
 		}
 		covers(t, "CQS-009")
@@ -119,6 +124,7 @@ func TestMaxConnectionsPerHost(t *testing.T) {
 			if _, refused := m.connection("10.0.1.2", 5001); refused {
 				t.Error("another host is refused")
 			}
+			m.wantNetworks(limit)
 			clients[0].CloseWithError(0, "")
 			synctest.Wait()
 			if _, refused := m.connection("10.0.1.1", 1000); refused {
@@ -145,6 +151,41 @@ func TestMaxConnectionsPerHost(t *testing.T) {
 		}
 		covers(t, "CQS-010")
 	})
+}
+
+// wantNetworks says that all addresses of an IPv6 network of 64 bits are one host, which may have so many sessions.
+func (m *memNet) wantNetworks(limit int) {
+	m.t.Helper()
+	busy := func() uint64 { return m.server.Stats().ServerBusyCount }
+	before := busy()
+	server := m.server
+	six := m.socketAt(netip.MustParseAddrPort("[2001:db8::1]:4433"), SocketOptions{MaxConnectionsPerHost: limit})
+	defer six.Destroy(nil)
+	if err := six.Listen(m.t.Context(), ListenOptions{TLS: serverConfig()}); err != nil {
+		m.t.Fatal(err)
+	}
+	m.server = six
+	defer func() { m.server = server }()
+	host := netip.MustParseAddr("2001:db8:0:1::").As16()
+	refusedAt := func(n int) bool {
+		host[8], host[14], host[15] = byte(n), byte(n>>8), byte(n) // neighbours, and far ones
+		_, refused := m.connection(netip.AddrFrom16(host).String(), 1)
+		return refused
+	}
+	for n := range limit {
+		if refusedAt(n) {
+			m.t.Fatalf("session %d of %d of a network is refused", n, limit)
+		}
+	}
+	if !refusedAt(limit) || busy() != 1 {
+		m.t.Errorf("the session after %d of a network is not refused, %d were", limit, busy())
+	}
+	if host[7]++; refusedAt(limit) {
+		m.t.Error("another network is refused")
+	}
+	if m.server = server; busy() != before {
+		m.t.Error("refused at another socket")
+	}
 }
 
 func TestServerBusy(t *testing.T) {

@@ -11,6 +11,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -435,8 +436,12 @@ func TestRebinding(t *testing.T) {
 			t.Errorf("without a NAT the server sends to %v, want %v", at, inner)
 		}
 		fake, once := netip.MustParseAddrPort("10.6.6.6:666"), false
+		var tried atomic.Bool
 		m.net.SetFilter(func(d *dgram.Datagram) bool {
 			switch {
+			case d.Path.Local == fake:
+				tried.Store(true)
+				return false
 			case d.Path.Remote != inner:
 				return false
 			case once:
@@ -447,8 +452,8 @@ func TestRebinding(t *testing.T) {
 		})
 		p.client.Ping()
 		time.Sleep(10 * time.Millisecond)
-		if at := p.server.RemoteAddress(); at != fake {
-			t.Errorf("the server does not try %v, but %v", fake, at)
+		if at := p.server.RemoteAddress(); at != inner || !tried.Load() {
+			t.Errorf("the server says that the client is at %v, want %v; it has tried %v: %v", at, inner, fake, tried.Load())
 		}
 		time.Sleep(5 * time.Second)
 		synctest.Wait()
@@ -499,7 +504,11 @@ func TestSpoofedAddress(t *testing.T) {
 		time.Sleep(time.Second)
 		real, fake := m.client.Address(), netip.MustParseAddrPort("10.6.6.6:666")
 		seen := false
+		var tried atomic.Bool
 		m.net.SetFilter(func(d *dgram.Datagram) bool {
+			if d.Path.Local == fake {
+				tried.Store(true)
+			}
 			if d.Path.Remote == real && !seen {
 				d.Path.Remote, seen = fake, true
 			}
@@ -514,8 +523,9 @@ func TestSpoofedAddress(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if at := p.server.RemoteAddress(); at != fake {
-			t.Errorf("the server does not try %v, but %v", fake, at)
+		time.Sleep(5 * time.Millisecond)
+		if at := p.server.RemoteAddress(); at != real || !tried.Load() {
+			t.Errorf("the server says that the client is at %v, want %v; it has tried %v: %v", at, real, fake, tried.Load())
 		}
 		time.Sleep(10 * time.Second)
 		synctest.Wait()

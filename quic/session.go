@@ -144,8 +144,7 @@ type ServerSession struct {
 	Session
 
 	listener  *listener
-	hello     []byte     // the client's first message, until it is whole
-	greeted   bool       // it is, or is not waited for
+	greeted   bool       // the client's first message has come, or is not waited for
 	held      bool       // the socket's count of sessions includes it; this and proven under the socket's lock
 	proven    bool       // the client has shown that it owns its address
 	offered   MaxStreams // by the client's first message, not proven before the handshake is complete
@@ -352,26 +351,28 @@ func (s *Session) Address() netip.AddrPort {
 	return s.conn.Path().Local
 }
 
-// RemoteAddress returns the peer's address in use (SES-085 to SES-088), the zero
-// AddrPort once the session is over.
+// RemoteAddress returns the peer's address (SES-085 to SES-088), the zero AddrPort once the session
+// is over. It is the one validated last: what a peer that seems to have moved has not answered at, which
+// anybody can write into a packet, is not shown (RFC 9000 §9). Before any is validated, it is where a
+// client's session goes to, and where the first packet of a server's came from.
 func (s *Session) RemoteAddress() netip.AddrPort {
 	s.mu.Lock()
 	defer s.unlock(flushNone)
 	if s.err != nil {
 		return netip.AddrPort{}
 	}
-	return s.conn.Path().Remote
+	return s.conn.ValidatedPath().Remote
 }
 
 // LocalAddr returns Address as a *net.UDPAddr.
 func (s *Session) LocalAddr() net.Addr { return net.UDPAddrFromAddrPort(s.Address()) }
 
-// RemoteAddr returns the peer's address as a *net.UDPAddr, also that of a session that
-// is over, as net.Conn has it.
+// RemoteAddr returns the peer's address as a *net.UDPAddr: that of RemoteAddress, validated or that of the
+// beginning, also of a session that is over, as net.Conn has it.
 func (s *Session) RemoteAddr() net.Addr {
 	s.mu.Lock()
 	defer s.unlock(flushNone)
-	return net.UDPAddrFromAddrPort(s.conn.Path().Remote)
+	return net.UDPAddrFromAddrPort(s.conn.ValidatedPath().Remote)
 }
 
 // HandshakeComplete reports whether the handshake is done, and stays true (SES-058).

@@ -87,7 +87,7 @@ func (r *tlsRunner) deadline() mono.Time { return min(r.until, r.dropAt) }
 func (s *Session) tlsInput(t mono.Time, level transport.Level, data []byte) {
 	var err *wire.Error
 	if v := s.server; v != nil && !v.greeted && level == transport.LevelInitial {
-		data, err = v.greet(data)
+		err = v.greet(data)
 	}
 	if err == nil {
 		err = s.checkMessages(s.scanner(level), level, data)
@@ -105,17 +105,14 @@ func (s *Session) tlsInput(t mono.Time, level transport.Level, data []byte) {
 	r.start()
 }
 
-// greet collects the client's first message. The handshake engine costs far more than a few
-// bytes, so it is made when that is whole, and greet then returns it.
-func (v *ServerSession) greet(data []byte) ([]byte, *wire.Error) {
-	if v.hello != nil {
-		data = append(v.hello, data...)
+// greet makes a handshake engine for the client's first message, which comes whole if it is a
+// ClientHello: the engine costs far more than that.
+func (v *ServerSession) greet(data []byte) *wire.Error {
+	const clientHello = 1
+	v.greeted = true
+	if data[0] != clientHello {
+		return unexpectedMessage()
 	}
-	v.hello = data
-	if !wholeMessage(data) {
-		return nil, v.checkMessages(new(messageScanner), transport.LevelInitial, data)
-	}
-	v.hello, v.greeted = nil, true
 	v.tls = newTLSRunner(&v.Session)
 	v.tls.config = v.listener.tlsFor(v.conn.FirstVersion())
 	v.tls.serve(v.listener)
@@ -124,7 +121,13 @@ func (v *ServerSession) greet(data []byte) ([]byte, *wire.Error) {
 		v.queued = true
 		v.after |= afterHandler
 	}
-	return data, nil
+	return nil
+}
+
+// unexpectedMessage is the error for a handshake message that may not be where it is (RFC 9001 §4.8).
+func unexpectedMessage() *wire.Error {
+	const alert = 10
+	return &wire.Error{Code: wire.CryptoError(alert), Frame: wire.FrameCrypto, Reason: "unexpected handshake message"}
 }
 
 // scanner returns what has followed the messages of a level, nil if they are of no use.
@@ -146,7 +149,6 @@ func (s *Session) checkMessages(scan *messageScanner, level transport.Level, dat
 		certificateRequest = 13
 		keyUpdate          = 24
 	)
-	unexpected := &wire.Error{Code: wire.CryptoError(alertUnexpectedMessage), Frame: wire.FrameCrypto, Reason: "unexpected handshake message"}
 	violation := func(reason string) *wire.Error {
 		return &wire.Error{Code: wire.ProtocolViolation, Frame: wire.FrameCrypto, Reason: reason}
 	}
@@ -158,12 +160,12 @@ func (s *Session) checkMessages(scan *messageScanner, level transport.Level, dat
 		case !ok:
 			return nil
 		case kind == keyUpdate:
-			return unexpected
+			return unexpectedMessage()
 		case level != transport.LevelApp:
 		case s.client != nil && kind == certificateRequest:
 			return violation("certificate requested after the handshake")
 		case s.client == nil || kind != newSessionTicket:
-			return unexpected
+			return unexpectedMessage()
 		case scan.n > maxLateMessages:
 			return &wire.Error{Code: wire.CryptoBufferExceeded, Frame: wire.FrameCrypto, Reason: "too many handshake messages after the handshake"}
 		default:
@@ -172,8 +174,6 @@ func (s *Session) checkMessages(scan *messageScanner, level transport.Level, dat
 	}
 	return nil
 }
-
-const alertUnexpectedMessage = 10
 
 // start makes a goroutine feed the engine, if none does.
 func (r *tlsRunner) start() {
@@ -281,7 +281,7 @@ func (s *Session) ticketsServe() bool { return s.client != nil && s.secure }
 // tlsStop drops the engine.
 func (s *Session) tlsStop() {
 	if v := s.server; v != nil {
-		v.hello, v.greeted = nil, true
+		v.greeted = true
 	}
 	r := s.tls
 	if r == nil {

@@ -178,7 +178,7 @@ func (s *Socket) Accept(ctx context.Context) (*ServerSession, error) {
 // under the socket's lock; reply is to be sent if it is not empty.
 func (s *Socket) admit(t mono.Time, e *Endpoint, d *dgram.Datagram, reply *dgram.Batch) *Session {
 	l := s.listener
-	host := d.Path.Remote.Addr().WithZone("")
+	host := dgram.Host(d.Path.Remote.Addr())
 	switch {
 	case l == nil || s.life != socketBound || e.gone.Load():
 		s.counts.ignored++

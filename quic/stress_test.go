@@ -3,9 +3,11 @@ package quic
 import (
 	"bytes"
 	"context"
+	"errors"
 	"io"
 	"math/rand/v2"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -32,7 +34,12 @@ func TestS55EverythingAtOnce(t *testing.T) {
 			t.Fatal(err)
 		}
 		defer client.Destroy(nil)
-		everythingAtOnce(ctx, t, socket, client, ConnectOptions{TLS: clientConfig(), Port: int(socket.Address().Port())}, seed)
+		other, err := NewSocket(SocketOptions{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer other.Destroy(nil)
+		everythingAtOnce(ctx, t, socket, [2]*Socket{client, other}, ConnectOptions{TLS: clientConfig(), Port: int(socket.Address().Port())}, seed)
 	})
 	t.Run("memory", func(t *testing.T) {
 		synctest.Test(t, func(t *testing.T) {
@@ -40,12 +47,16 @@ func TestS55EverythingAtOnce(t *testing.T) {
 			drop := func(*dgram.Datagram) bool { return r.IntN(50) == 0 }
 			m := newMemNet(t, udp.NetworkOptions{Delay: time.Millisecond, Filter: drop}, SocketOptions{}, ListenOptions{})
 			defer m.close()
-			everythingAtOnce(t.Context(), t, m.server, m.client, m.options(ConnectOptions{}), seed)
+			other := m.socket(SocketOptions{})
+			defer other.Destroy(nil)
+			everythingAtOnce(t.Context(), t, m.server, [2]*Socket{m.client, other}, m.options(ConnectOptions{}), seed)
 		})
 	})
 }
 
-func everythingAtOnce(ctx context.Context, t *testing.T, socket, client *Socket, o ConnectOptions, seed uint64) {
+// everythingAtOnce has sessions of a client, which move between two sockets, used by many.
+func everythingAtOnce(ctx context.Context, t *testing.T, socket *Socket, clients [2]*Socket, o ConnectOptions, seed uint64) {
+	var moves atomic.Int64
 	go func() {
 		for {
 			v, err := socket.Accept(ctx)
@@ -60,12 +71,13 @@ func everythingAtOnce(ctx context.Context, t *testing.T, socket, client *Socket,
 		wg.Go(func() {
 			r := rand.New(rand.NewPCG(seed, uint64(i)))
 			for range 2 {
-				c, err := client.Connect(ctx, o)
+				c, err := clients[i%2].Connect(ctx, o)
 				if err != nil {
 					t.Error(err)
 					return
 				}
-				useAtOnce(ctx, t, c, r.Uint64())
+				u := &atOnce{t, c, clients, &moves}
+				u.use(ctx, r.Uint64())
 				if r.IntN(2) == 0 {
 					c.CloseWithError(uint64(r.IntN(3)), "done")
 				} else if err := c.Shutdown(ctx); err != nil {
@@ -75,11 +87,18 @@ func everythingAtOnce(ctx context.Context, t *testing.T, socket, client *Socket,
 		})
 	}
 	wg.Wait()
-	if err := client.Shutdown(ctx); err != nil {
-		t.Errorf("socket's Shutdown: %v", err)
+	for _, client := range clients {
+		if err := client.Shutdown(ctx); err != nil {
+			t.Errorf("socket's Shutdown: %v", err)
+		}
 	}
+	if moves.Load() == 0 {
+		t.Error("no session has moved")
+	}
+	t.Logf("%d moves", moves.Load())
 }
 
+// serveAtOnce echoes, and asks the session at the other end for this and that meanwhile.
 func serveAtOnce(ctx context.Context, v *ServerSession) {
 	for {
 		st, err := v.AcceptStream(ctx)
@@ -88,31 +107,44 @@ func serveAtOnce(ctx context.Context, v *ServerSession) {
 		}
 		go func() {
 			defer st.Close()
+			v.UpdateKey()
+			if from := v.RemoteAddress(); from.IsValid() && v.Stats().PacketsReceived == 0 {
+				panic("nothing has come from " + from.String())
+			}
 			io.Copy(st, st)
 		}()
 	}
 }
 
-func useAtOnce(ctx context.Context, t *testing.T, c *ClientSession, seed uint64) {
+// atOnce is a session that many goroutines use.
+type atOnce struct {
+	*testing.T
+	c       *ClientSession
+	sockets [2]*Socket // which it moves between
+	moves   *atomic.Int64
+}
+
+func (u *atOnce) use(ctx context.Context, seed uint64) {
 	var wg sync.WaitGroup
 	for i := range 6 {
 		wg.Go(func() {
 			r := rand.New(rand.NewPCG(seed, uint64(i)))
 			for range 8 {
-				st, err := c.OpenStream(ctx, StreamOptions{})
+				st, err := u.c.OpenStream(ctx, StreamOptions{})
 				if err != nil {
-					t.Errorf("OpenStream: %v", err)
+					u.Errorf("OpenStream: %v", err)
 					return
 				}
-				useStream(t, c, st, r)
+				u.stream(st, r)
+				u.call(ctx, st, r)
 			}
 		})
 	}
 	wg.Wait()
 }
 
-// useStream echoes some bytes, or gives up in one of several ways.
-func useStream(t *testing.T, c *ClientSession, st *Stream, r *rand.Rand) {
+// stream echoes some bytes, or gives up in one of several ways.
+func (u *atOnce) stream(st *Stream, r *rand.Rand) {
 	defer st.Close()
 	size := []int{0, 1, 100, 5_000, 100_000}[r.IntN(5)]
 	want := bytes.Repeat([]byte{byte(st.ID()), byte(st.ID() >> 8), 7}, size/3+1)[:size]
@@ -138,18 +170,35 @@ func useStream(t *testing.T, c *ClientSession, st *Stream, r *rand.Rand) {
 	}()
 	got, err := io.ReadAll(st)
 	if !bytes.HasPrefix(want, got) {
-		t.Errorf("stream %d: other bytes came back", st.ID())
+		u.Errorf("stream %d: other bytes came back", st.ID())
 	}
 	if how < 6 && (err != nil || len(got) != size) {
-		t.Errorf("stream %d: %d of %d bytes, %v", st.ID(), len(got), size, err)
+		u.Errorf("stream %d: %d of %d bytes, %v", st.ID(), len(got), size, err)
 	}
+}
+
+// call calls something else of the session's.
+func (u *atOnce) call(ctx context.Context, st *Stream, r *rand.Rand) {
 	switch r.IntN(8) {
 	case 0:
-		c.Ping()
+		u.c.Ping()
 	case 1:
-		c.Stats()
+		u.c.Stats()
 		st.Stats()
 	case 2:
-		c.UpdateKey()
+		u.c.UpdateKey()
+	case 3, 4:
+		from, to := u.c.Socket(), u.sockets[r.IntN(2)]
+		switch err := u.c.SetSocket(ctx, to, r.IntN(2) == 0); {
+		case err == nil && from != to:
+			u.moves.Add(1)
+		case err != nil && !errors.Is(err, ErrOperationFailed): // another move is under way, or there is no ID for it
+			u.Errorf("SetSocket: %v", err)
+		}
+	case 5:
+		if at := u.c.RemoteAddress(); at.Port() == 0 {
+			u.Errorf("the server is at %v", at)
+		}
+		u.c.Address()
 	}
 }

@@ -3,13 +3,15 @@ package main
 import (
 	"net/netip"
 	"sync"
+
+	"github.com/cinnabar-quic/cinnabar/internal/dgram"
 )
 
 const (
 	// maxSenders is how many sessions a receiver serves at once.
 	maxSenders = 32
-	// maxSendersPerHost is how many of them may come from one address, so that
-	// nobody has all of them.
+	// maxSendersPerHost is how many of them may come from one host, so that
+	// nobody has all of them: one address, or an IPv6 network of 64 bits.
 	maxSendersPerHost = 8
 )
 
@@ -22,6 +24,7 @@ type places struct {
 
 // take reserves a place for a sender, and reports whether there was one.
 func (p *places) take(host netip.Addr) bool {
+	host = dgram.Host(host)
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if p.all == maxSenders || p.hosts[host] == maxSendersPerHost {
@@ -37,6 +40,7 @@ func (p *places) take(host netip.Addr) bool {
 
 // release gives a place back.
 func (p *places) release(host netip.Addr) {
+	host = dgram.Host(host)
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.all--

@@ -24,6 +24,18 @@ func TestPlaces(t *testing.T) {
 			}
 		}
 	}
+	six := places{}
+	for i := range each + 1 {
+		of := netip.AddrFrom16([16]byte{0x20, 1, 0xd, 0xb8, 14: byte(i)}) // all addresses of a network are one host's
+		if got := six.take(of); got != (i < each) {
+			t.Errorf("address %d of a network: %v", i, got)
+		}
+	}
+	if other := netip.MustParseAddr("2001:db8:0:1::"); !six.take(other) {
+		t.Error("another network has no place")
+	} else if six.release(other); len(six.hosts) != 1 {
+		t.Errorf("%d hosts are left", len(six.hosts))
+	}
 	p.release(host(0))
 	if !p.take(host(100)) {
 		t.Error("the place that was given back is not to be had")

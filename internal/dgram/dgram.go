@@ -19,6 +19,17 @@ const (
 // Addresses are unmapped: IPv4 is never written as IPv4-in-IPv6.
 type Path struct{ Local, Remote netip.AddrPort }
 
+// Host returns what limits by host count an address as: all of an IPv4 address, and of an IPv6 address the
+// network of 64 bits, because whoever has one of its addresses has them all (RFC 4291 §2.5.4).
+func Host(a netip.Addr) netip.Addr {
+	a = a.Unmap().WithZone("")
+	if a.Is6() {
+		p, _ := a.Prefix(64)
+		a = p.Addr()
+	}
+	return a
+}
+
 // Datagram is one received UDP payload.
 type Datagram struct {
 	Data []byte // borrowed for the call it is handed to, which may overwrite it

@@ -3,6 +3,7 @@ package transport
 // Attacks on what a server keeps for those who have only begun, and on what a handshake says.
 
 import (
+	"bytes"
 	"encoding/binary"
 	"fmt"
 	"net/netip"
@@ -32,16 +33,20 @@ func TestS04CryptoEnds(t *testing.T) {
 			tc.write(typ, rawFrame(append(encode(wire.FrameCrypto, 1<<62-1, 1), 'x')))
 			tc.wantClose("a byte past 2^62-1", wire.FrameEncodingError)
 
+			most := int64(stream.MaxGaps)
+			if typ == wire.Initial && s == serverSide {
+				most = int64(limits.Bound(t, "hello-holes"))
+			}
 			tc = reader()
 			before := tc.held()
-			for n := int64(1); n <= stream.MaxGaps; n++ {
+			for n := int64(1); n <= most; n++ {
 				tc.write(typ, wire.Crypto{Offset: 2 * n, Data: []byte("x")})
 			}
 			tc.wantOpen("as many holes as may be")
 			if grown := tc.held() - before; grown > 384<<10 { // most of it what is remembered of a thousand acknowledgements
 				t.Errorf("%v: %d bytes more", typ, grown)
 			}
-			tc.write(typ, wire.Crypto{Offset: 2 * (stream.MaxGaps + 1), Data: []byte("x")})
+			tc.write(typ, wire.Crypto{Offset: 2 * (most + 1), Data: []byte("x")})
 			tc.wantClose("one more", wire.CryptoBufferExceeded)
 		}
 		tc := newTestConn(t, s)
@@ -148,6 +153,81 @@ func TestS15DrippedHello(t *testing.T) {
 		}
 		tc.wantClosed("too late", CloseHandshakeTimeout)
 	}
+}
+
+// S-15: the longest ClientHello that there may be, but for its last byte, in the orders that cost most, with early data
+// beside it. Until it is whole it is kept once, and it and the packets that wait are no more than its length and
+// what the last chunk has room for; all else that the connection holds is less than 7 KiB.
+func TestS15WorstHello(t *testing.T) {
+	besiege(t, 0)
+	most := int64(limits.Bound(t, "client-hello"))
+	hello := evil.TLSMessage(1, make([]byte, most-4))
+	piece := func(from, to int64) wire.Frame { return wire.Crypto{Offset: from, Data: hello[from:to]} }
+	early := func(tc *testConn) {
+		for n := range int64(20) {
+			tc.write(wire.ZeroRTT, data(0, 1000*n, 1000, false))
+		}
+	}
+	for name, say := range map[string]func(tc *testConn){
+		"in order": func(tc *testConn) {
+			for at := int64(0); at < most-1; at += 1000 {
+				tc.write(wire.Initial, piece(at, min(at+1000, most-1)))
+			}
+		},
+		"backwards": func(tc *testConn) {
+			for at := most - 1; at > 0; at -= 1000 {
+				tc.write(wire.Initial, piece(max(at-1000, 0), at))
+			}
+		},
+		"early data first": func(tc *testConn) {
+			early(tc)
+			for at := int64(0); at < most-1; at += 1000 {
+				tc.write(wire.Initial, piece(at, min(at+1000, most-1)))
+			}
+		},
+		"early data last": func(tc *testConn) {
+			tc.write(wire.Initial, piece(0, 1000))
+			early(tc)
+		},
+		"a byte here and there": func(tc *testConn) {
+			for n := range int64(limits.Bound(t, "hello-holes")) {
+				tc.write(wire.Initial, piece(255*(n+1), 255*(n+1)+1))
+			}
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			tc := newTestConn(t, serverSide, stageStart, func(s *scriptedTLS) { s.manual = true })
+			for range 100 { // acknowledgements that nobody acknowledges, with holes between the numbers
+				tc.peer.skip(wire.Initial)
+				tc.write(wire.Initial, wire.Ping{})
+			}
+			say(tc)
+			tc.wantOpen("an unfinished ClientHello")
+			tc.events, tc.out, tc.datagrams = nil, nil, nil
+			if len(tc.tls.got[LevelInitial]) != 0 {
+				t.Errorf("TLS has %d bytes of half a ClientHello", len(tc.tls.got[LevelInitial]))
+			}
+			kept := int64(tc.pool.Bytes() + tc.conn.waiting.bytes)
+			rest := tc.retained() - kept
+			t.Logf("%d bytes for %d of a ClientHello and %d in packets that wait, and %d besides", tc.pool.Bytes(), tc.conn.hs.initial.crypto.in.Held(), tc.conn.waiting.bytes, rest)
+			if kept > most+3<<10 || rest > 7<<10 {
+				t.Errorf("%d bytes are kept of what has come, and %d besides", kept, rest)
+			}
+			if name == "in order" {
+				tc.write(wire.Initial, piece(most-1, most))
+				if got := tc.tls.got[LevelInitial]; !bytes.Equal(got, hello) {
+					t.Errorf("TLS has %d bytes of %d", len(got), len(hello))
+				}
+			}
+			tc.forsake("its TLS is nobody's")
+		})
+	}
+	tc := newTestConn(t, serverSide, stageStart, func(s *scriptedTLS) { s.manual = true })
+	tc.write(wire.Initial, wire.Crypto{Data: evil.TLSMessage(1, make([]byte, most-3))[:5]})
+	tc.wantCut("a ClientHello that says that it is a byte longer", wire.CryptoBufferExceeded)
+	tc = newTestConn(t, serverSide, stageStart, func(s *scriptedTLS) { s.manual = true })
+	tc.write(wire.Initial, wire.Crypto{Offset: most, Data: []byte{1}})
+	tc.wantCut("a byte behind the longest", wire.CryptoBufferExceeded)
 }
 
 // parameterIDs are all that we know.

@@ -157,7 +157,7 @@ func NewServer(now mono.Time, o Opening, cfg *Config) *Conn {
 func newConn(now mono.Time, path dgram.Path, cfg *Config, version uint32, server bool) *Conn {
 	c := &Conn{cfg: cfg, server: server, peer: &unsaid}
 	c.version, c.chosen = version, version
-	c.hs = newHandshake(now.Add(cfg.handshakeTimeout()), cfg)
+	c.hs = newHandshake(now.Add(cfg.handshakeTimeout()), cfg, server)
 	c.params = &c.hs.params
 	c.params.ActiveCIDLimit = c.maxPeerIDs()
 	c.life.until, c.paceUntil, c.ids.originalUntil = mono.Never, mono.Never, mono.Never
@@ -216,7 +216,8 @@ func (c *Conn) Server() bool { return c.server }
 func (c *Conn) Path() dgram.Path { return c.paths.active().addr }
 
 // ValidatedPath returns the path in use, or while that is not validated the one
-// validated last: an address that is known to be the peer's.
+// validated last: an address that is known to be the peer's. In a server's handshake, when
+// none is validated, it is the path that the client began on.
 func (c *Conn) ValidatedPath() dgram.Path {
 	s := &c.paths
 	if last := s.lastValidated(s.cur); last >= 0 && !s.active().validated {

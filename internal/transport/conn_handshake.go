@@ -23,6 +23,7 @@ type handshake struct {
 	paused   bool            // user code is running; the deadline waits
 	heard    bool            // client: a packet of the server's was processed
 	held     bool            // client: Begin is still to come
+	greeted  bool            // server: a whole ClientHello, or something else, has gone to TLS
 	versions versions
 }
 
@@ -54,9 +55,9 @@ type cryptoStream struct {
 	in  stream.Recv
 }
 
-func (s *cryptoStream) init(pool stream.Pool) {
+func (s *cryptoStream) init(pool stream.Pool, window int64) {
 	s.out.Init(pool, cryptoMost)
-	s.in.Init(pool, cryptoWindow)
+	s.in.Init(pool, window)
 }
 
 // cryptoMost is how many handshake bytes a level could send: there is no flow control.
@@ -78,16 +79,20 @@ const (
 	earlyRejected
 )
 
-func newHandshake(deadline mono.Time, cfg *Config) *handshake {
-	h := &handshake{params: cfg.Params, deadline: deadline}
-	h.initial.init(cfg.Pool, recovery.Initial)
+func newHandshake(deadline mono.Time, cfg *Config, server bool) *handshake {
+	h := &handshake{params: cfg.Params, deadline: deadline, greeted: !server}
+	window := int64(cryptoWindow)
+	if server {
+		window = maxHello
+	}
+	h.initial.init(cfg.Pool, recovery.Initial, window)
 	h.spaces[recovery.Initial] = &h.initial
 	return h
 }
 
-func (s *space) init(pool stream.Pool, sp recovery.Space) {
+func (s *space) init(pool stream.Pool, sp recovery.Space, window int64) {
 	s.acks.Init(sp, 0)
-	s.crypto.init(pool)
+	s.crypto.init(pool, window)
 }
 
 // handshakeSpace returns the Handshake space, which TLS has a word for now. Before that it is
@@ -96,7 +101,7 @@ func (c *Conn) handshakeSpace() *space {
 	s := c.hs.spaces[recovery.Handshake]
 	if s == nil {
 		s = new(space)
-		s.init(c.cfg.Pool, recovery.Handshake)
+		s.init(c.cfg.Pool, recovery.Handshake, cryptoWindow)
 		c.hs.spaces[recovery.Handshake] = s
 		c.loss.Open(recovery.Handshake)
 	}
@@ -397,6 +402,11 @@ func (c *Conn) onCrypto(p *received, f wire.Crypto) *wire.Error {
 	if sp == recovery.Initial && !c.server {
 		c.hs.versions.known = true // RFC 9369 §4.1: nobody says that in another version
 	}
+	if c.hs != nil && !c.hs.greeted {
+		if whole, err := c.greet(s); !whole {
+			return err
+		}
+	}
 	n := s.Readable()
 	if n == 0 {
 		return nil
@@ -406,6 +416,31 @@ func (c *Conn) onCrypto(p *received, f wire.Crypto) *wire.Error {
 	s.SetLimit(min(s.Consumed()+cryptoWindow, cryptoTotal[level]))
 	c.events.push(Event{Kind: EventTLS, Level: level, Detail: &Detail{Data: data}})
 	return nil
+}
+
+// greet reports whether a server may give TLS what a client has begun with. A ClientHello waits until it is
+// whole: anybody can send half of one, which lies here once and makes nothing else. What is something else is
+// for TLS to refuse. While it waits, so much is kept in all as a ClientHello may be long (RFC 9000 §7.5).
+func (c *Conn) greet(s *stream.Recv) (whole bool, err *wire.Error) {
+	const clientHello = 1
+	if s.Gaps() > maxHelloGaps {
+		return false, frameError(wire.CryptoBufferExceeded, wire.FrameCrypto, "too many holes in a ClientHello")
+	}
+	c.waiting.cut(maxHello - int(s.Held()))
+	b := s.Peek()
+	if len(b) == 0 || b[0] == clientHello && len(b) < 4 {
+		return false, nil
+	}
+	if b[0] == clientHello {
+		switch size := 4 + int64(b[1])<<16 + int64(b[2])<<8 + int64(b[3]); {
+		case size > maxHello:
+			return false, frameError(wire.CryptoBufferExceeded, wire.FrameCrypto, "a ClientHello that is too long")
+		case size > s.Readable():
+			return false, nil
+		}
+	}
+	c.hs.greeted = true
+	return true, nil
 }
 
 // levelEnded reports whether TLS has moved past the space's level for reading.
@@ -545,8 +580,11 @@ func (c *Conn) dropSpace(now mono.Time, sp recovery.Space) {
 
 // keepUndecryptable copies a packet whose keys may still come (RFC 9001 §5.7).
 func (c *Conn) keepUndecryptable(d *dgram.Datagram, pkt []byte) {
-	w := &c.waiting
-	if len(w.list) >= maxUndecryptable || w.bytes+len(pkt) > maxUndecryptableBytes {
+	w, most := &c.waiting, maxUndecryptableBytes
+	if c.hs != nil && !c.hs.greeted {
+		most = maxHello - int(c.hs.initial.crypto.in.Held())
+	}
+	if len(w.list) >= maxUndecryptable || w.bytes+len(pkt) > most {
 		c.ignore(pkt, dropRejected, "too much waits for keys already")
 		return
 	}
@@ -554,6 +592,15 @@ func (c *Conn) keepUndecryptable(d *dgram.Datagram, pkt []byte) {
 	w.bytes += len(pkt)
 	if c.qlog != nil {
 		c.qlog.packetKept(pkt)
+	}
+}
+
+// cut forgets the last packets until the others have so many bytes at most.
+func (w *waiting) cut(most int) {
+	for n := len(w.list); n > 0 && w.bytes > most; n-- {
+		w.bytes -= len(w.list[n-1].data)
+		w.list[n-1] = undecryptable{}
+		w.list = w.list[:n-1]
 	}
 }
 

@@ -242,7 +242,7 @@ func (c *Conn) again(now mono.Time, version uint32) {
 	crypto := &c.hs.initial.crypto
 	crypto.release()
 	*crypto = cryptoStream{}
-	crypto.init(c.cfg.Pool)
+	crypto.init(c.cfg.Pool, cryptoWindow)
 	c.tellVersions()
 	c.setInitialKeys(c.ids.original)
 	c.idle.heard(now)

@@ -27,6 +27,9 @@ const (
 
 	cryptoWindow = 64 << 10 // CRYPTO bytes past what was handed to TLS, per level (RFC 9000 §7.5)
 
+	maxHello     = 16 << 10 // of a ClientHello, and with it of packets that wait for keys until it is whole
+	maxHelloGaps = 64       // holes in it: honest clients that shuffle theirs make ten or twenty
+
 	maxIdleEvents = 256 // no limit: an event queue that grew past this is given back when empty
 
 	zombiePTOs = 8                // probe timeouts in a row, and
@@ -40,7 +43,7 @@ const (
 
 	retryAbove    = 1000   // handshakes in flight from which on Retry is asked for,
 	refuseAbove   = 10_000 // and from which on first packets are dropped
-	resetsPerHost = 10     // stateless resets to one address
+	resetsPerHost = 10     // stateless resets to one host (dgram.Host)
 
 	tlsPatience = 5 * time.Millisecond // for which acknowledgements wait for TLS
 
@@ -50,7 +53,7 @@ const (
 // How many CRYPTO bytes a level takes in all: TLS may be busy in user code for long,
 // and what waits for it is kept.
 const (
-	cryptoInitial   = 64 << 10
+	cryptoInitial   = 2 * maxHello // the second one answers a HelloRetryRequest
 	cryptoHandshake = 256 << 10
 	cryptoApp       = 1 << 20
 )

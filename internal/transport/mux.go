@@ -23,7 +23,7 @@ type MuxConfig struct {
 	RetryAbove        int           // handshakes in flight above which Retry is asked for; 0 is 1000
 	RefuseAbove       int           // and above which first Initials are dropped; 0 is 10000
 	DisableReset      bool          // send no stateless resets
-	MaxResetsPerHost  int           // stateless resets to one IP address before it has to be quiet; 0 is 10
+	MaxResetsPerHost  int           // stateless resets to one host before it has to be quiet; 0 is 10
 }
 
 // Mux is an endpoint without sockets: it finds the connection that a datagram is

@@ -30,11 +30,24 @@ func TestS24ResetsPerHost(t *testing.T) {
 		if n := burst("10.1.1.1"); n != want {
 			t.Errorf("%d resets to one host, want %d", n, want)
 		}
+		network := func(n int) (resets int) { // all addresses of 64 bits are one host's
+			for i := range 50 {
+				d := r.short(r.dcid, 100)
+				d.Path.Remote = netip.AddrPortFrom(netip.AddrFrom16([16]byte{0x20, 1, 0xd, 0xb8, 7: byte(n), 8: byte(i), 15: byte(i)}), 1000)
+				if _, v := r.route(d); v == Reply {
+					resets++
+				}
+			}
+			return resets
+		}
 		if st := r.mux.Stats(); st.Resets != uint64(want) || st.Ignored != uint64(50-want) || st.RepliesSuppressed != uint64(50-want) {
 			t.Errorf("%+v", st)
 		}
 		if n := burst("10.1.1.2"); n != want {
 			t.Errorf("%d resets to another host, want %d", n, want)
+		}
+		if a, b := network(1), network(2); a != want || b != want {
+			t.Errorf("%d and %d resets to two networks, want %d each", a, b, want)
 		}
 		r.now = r.now.Add(resetQuiet - 1)
 		if n := burst("10.1.1.1"); n != 0 {

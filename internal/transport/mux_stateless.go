@@ -169,7 +169,7 @@ func (b *bucket) take(now mono.Time) bool {
 	return true
 }
 
-// resetHosts counts the stateless resets that IP addresses have asked for. An address
+// resetHosts counts the stateless resets that hosts (dgram.Host) have asked for. One
 // that has been quiet for a while begins anew. The table is kept small in two
 // generations: when one is full the other, which holds those not heard of for longest, is
 // forgotten. Who sends in the names of so many addresses still meets the bucket.
@@ -189,7 +189,7 @@ const (
 
 // take counts a reset to a host, and reports whether it is one of the first most.
 func (r *resetHosts) take(now mono.Time, host netip.Addr, most int) bool {
-	host = host.WithZone("")
+	host = dgram.Host(host)
 	h, ok := r.young[host]
 	if !ok {
 		h = r.old[host]
