@@ -89,6 +89,7 @@ func (x *attack) onServer(t *testing.T, hooked bool) {
 	q, err := quic.Dial(ctx, socket.Address().String(), quic.ConnectOptions{ALPN: ALPN, TLS: clientTLS(), MaxStreamsUni: 100})
 	must(t, err)
 	defer q.Destroy(nil)
+	defer context.AfterFunc(ctx, func() { q.Destroy(ctx.Err()) })() // who waits for what does not come is to hear of it
 	a := &attacker{TB: t, ctx: ctx, q: &q.Session, victim: <-sessions}
 	a.another = func() {
 		q, err := quic.Dial(ctx, socket.Address().String(), quic.ConnectOptions{ALPN: ALPN, TLS: clientTLS(), MaxStreamsUni: 100})
@@ -164,6 +165,7 @@ func (x *attack) onClient(t *testing.T, hooked bool) {
 	q, err := quic.Dial(ctx, socket.Address().String(), quic.ConnectOptions{ALPN: ALPN, TLS: clientTLS(), MaxStreamsUni: 100, QLog: hooked || siege.Logs})
 	must(t, err)
 	defer q.Destroy(nil)
+	defer context.AfterFunc(ctx, func() { q.Destroy(ctx.Err()) })() // likewise
 	victim, err := NewSession(&q.Session, x.limits())
 	must(t, err)
 	server, err := socket.Accept(ctx)
