@@ -259,46 +259,6 @@ func TestHeldHeaders(t *testing.T) {
 	}
 }
 
-// A client has so many streams at once, and a server that allows them so many handlers.
-func TestServerStreams(t *testing.T) {
-	requests, uni := limits.Bound(t, "http3-requests"), limits.Bound(t, "http3-unidirectional")
-	release := make(chan struct{})
-	defer close(release)
-	c := newRaw(t, handler(func(http.ResponseWriter, *http.Request) { <-release }), Options{}).known()
-	for range requests {
-		c.open(requestBlock("GET", "/"), StreamHooks{})
-	}
-	if st, err := c.TryOpenStream(StreamOptions{}); err == nil {
-		t.Errorf("stream %d is allowed beside %d others", st.ID(), requests)
-	}
-	if n := openAll(&c.q.Session); n != uni {
-		t.Errorf("%d unidirectional streams are allowed, want %d", n, uni)
-	}
-}
-
-// openAll opens unidirectional streams until no more is allowed, and returns how many there are.
-func openAll(q *quic.Session) (n int) {
-	for err := error(nil); err == nil; {
-		_, err = q.TryOpenStream(quic.StreamOptions{HalfOpen: true})
-	}
-	for _, st := range q.Streams() {
-		if st.Unidirectional() && st.Local() {
-			n++
-		}
-	}
-	return n
-}
-
-// A server has so many unidirectional streams at a Transport.
-func TestClientStreams(t *testing.T) {
-	most := limits.Bound(t, "http3-unidirectional-back")
-	s, tr := newRawServer(t, Options{}, func(st *Stream) { answer(st, "200", "") })
-	fetch(t, tr, newRequest(t, "GET", s.url, nil))
-	if n := openAll(s.session(0).q); n != most {
-		t.Errorf("%d unidirectional streams are allowed, want %d", n, most)
-	}
-}
-
 // However many addresses DNS names, few are tried.
 func TestAddressesTried(t *testing.T) {
 	most := limits.Bound(t, "http3-addresses")
