@@ -29,10 +29,12 @@ type step func(a *attacker)
 type outcome struct {
 	code    ErrorCode
 	session bool
+	limit   bool // it counts as over a limit, as all with ExcessiveLoad does
 }
 
-func ends(code ErrorCode) outcome { return outcome{code, true} }  // all of the session
-func cuts(code ErrorCode) outcome { return outcome{code, false} } // one message, and nothing else
+func ends(code ErrorCode) outcome    { return outcome{code, true, code == ExcessiveLoad} }  // all of the session
+func cuts(code ErrorCode) outcome    { return outcome{code, false, code == ExcessiveLoad} } // one message, and nothing else
+func exceeds(code ErrorCode) outcome { return outcome{code, true, true} }                   // all of the session, for a limit with a code of its own
 
 var fine = outcome{} // the message arrives, and is answered
 
@@ -44,9 +46,10 @@ type attacker struct {
 	victim  *Session
 	control *quic.Stream
 	last    *quic.Stream // the latest unidirectional one
+	encoder *quic.Stream // of QPACK, if it goes on
 	message *quic.Stream
 	result  chan error     // of the message, at a client
-	unis    []*quic.Stream // the victim's that were met on the way
+	unis    []*quic.Stream // the victim's that were met on the way, and are not read
 	another func()         // uses another session of the victim's; nil if that has none
 	frame   func()         // is called when the outcome is there; nil if nothing is measured
 
@@ -59,10 +62,19 @@ var victims = map[string]bool{"waits": false, "hooks": true}
 // scant are the limits of the victims: small, so that they are soon reached.
 var scant = Options{MaxHeaderListSize: 1000, MaxHeaderPairs: 20, MaxHeaderLength: 500, QPACKBlockedStreams: 1, QPACKMaxTableCapacity: 4096, MaxPushes: 5}
 
+// limits are those of the victim.
+func (x *attack) limits() Options {
+	o := scant
+	if tune := tuned[x.name]; tune != nil {
+		tune(&o)
+	}
+	return o
+}
+
 func (x *attack) onServer(t *testing.T, hooked bool) {
 	ctx := testContext(t)
 	sessions := make(chan *Session, 1)
-	o := scant
+	o := x.limits()
 	if hooked {
 		o.Hooks.Stream = answerWithHooks
 	}
@@ -77,6 +89,7 @@ func (x *attack) onServer(t *testing.T, hooked bool) {
 	q, err := quic.Dial(ctx, socket.Address().String(), quic.ConnectOptions{ALPN: ALPN, TLS: clientTLS(), MaxStreamsUni: 100})
 	must(t, err)
 	defer q.Destroy(nil)
+	defer context.AfterFunc(ctx, func() { q.Destroy(ctx.Err()) })() // who waits for what does not come is to hear of it
 	a := &attacker{TB: t, ctx: ctx, q: &q.Session, victim: <-sessions}
 	a.another = func() {
 		q, err := quic.Dial(ctx, socket.Address().String(), quic.ConnectOptions{ALPN: ALPN, TLS: clientTLS(), MaxStreamsUni: 100})
@@ -152,7 +165,8 @@ func (x *attack) onClient(t *testing.T, hooked bool) {
 	q, err := quic.Dial(ctx, socket.Address().String(), quic.ConnectOptions{ALPN: ALPN, TLS: clientTLS(), MaxStreamsUni: 100, QLog: hooked || siege.Logs})
 	must(t, err)
 	defer q.Destroy(nil)
-	victim, err := NewSession(&q.Session, scant)
+	defer context.AfterFunc(ctx, func() { q.Destroy(ctx.Err()) })() // likewise
+	victim, err := NewSession(&q.Session, x.limits())
 	must(t, err)
 	server, err := socket.Accept(ctx)
 	must(t, err)
@@ -254,6 +268,9 @@ func (a *attacker) run(x *attack) {
 	default:
 		a.wantCut(x.want.code)
 	}
+	if n := a.victim.Stats().LimitErrors; (n > 0) != x.want.limit {
+		a.Errorf("%d errors are counted as those of limits, after %v", n, x.want)
+	}
 	if a.frame != nil {
 		a.frame()
 	}
@@ -319,6 +336,14 @@ func ctrl(b ...[]byte) step {
 	}
 }
 
+// settings begins the control stream with these.
+func settings(v ...uint64) step {
+	return func(a *attacker) {
+		uni([]byte{streamControl}, frame(frameSettings, num(v...)))(a)
+		a.control = a.last
+	}
+}
+
 // msg writes to the stream of the message.
 func msg(b ...[]byte) step {
 	return func(a *attacker) {
@@ -341,16 +366,27 @@ func closeLast(a *attacker) { _ = a.last.CloseWrite() }
 func resetLast(a *attacker) { a.last.Reset(uint64(NoError)) }
 func resetMsg(a *attacker)  { a.message.Reset(uint64(RequestCancelled)) }
 
-// stopPeer asks the victim to stop its first unidirectional stream.
-func stopPeer(a *attacker) {
-	for len(a.unis) == 0 {
-		st, err := a.q.AcceptStream(a.ctx)
-		must(a, err)
-		if st.Unidirectional() {
-			a.unis = append(a.unis, st)
+// stopPeer asks the victim to stop its unidirectional stream of a type.
+func stopPeer(kind byte) step {
+	return func(a *attacker) {
+		for {
+			for len(a.unis) == 0 {
+				st, err := a.q.AcceptStream(a.ctx)
+				must(a, err)
+				if st.Unidirectional() {
+					a.unis = append(a.unis, st)
+				}
+			}
+			st, head := a.unis[0], make([]byte, 1)
+			a.unis = a.unis[1:]
+			_, err := io.ReadFull(st, head)
+			must(a, err)
+			if head[0] == kind {
+				st.Stop(uint64(NoError))
+				return
+			}
 		}
 	}
-	a.unis[0].Stop(uint64(NoError))
 }
 
 // times repeats steps.

@@ -244,7 +244,9 @@ func (c *compression) sendAcks() *fault {
 // mean, their callers know.
 func qpackFault(err error) *fault {
 	if e, ok := err.(*qpack.Error); ok {
-		return sessionFault(ErrorCode(e.Code), "%s", e.Reason)
+		f := sessionFault(ErrorCode(e.Code), "%s", e.Reason)
+		f.limit = e.Limit
+		return f
 	}
 	return nil
 }

@@ -63,7 +63,9 @@ func (c *control) frame(b []byte) (rest []byte, more bool, f *fault) {
 		c.skip = length
 		return b[n:], false, c.s.useful.charge("unknown frames on the control stream")
 	case length > uint64(limit):
-		return nil, false, sessionFault(oversized(t), "%v frame of %d bytes", t, length)
+		f := sessionFault(oversized(t), "%v frame of %d bytes", t, length)
+		f.limit = true
+		return nil, false, f
 	case uint64(len(b)-n) < length:
 		return b, true, nil
 	}

@@ -164,14 +164,15 @@ type fault struct {
 	code    ErrorCode
 	session bool
 	reason  string
+	limit   bool // the peer went over a limit that has another code than ExcessiveLoad
 }
 
 func sessionFault(code ErrorCode, format string, a ...any) *fault {
-	return &fault{code, true, fmt.Sprintf(format, a...)}
+	return &fault{code: code, session: true, reason: fmt.Sprintf(format, a...)}
 }
 
 func streamFault(code ErrorCode, format string, a ...any) *fault {
-	return &fault{code, false, fmt.Sprintf(format, a...)}
+	return &fault{code: code, reason: fmt.Sprintf(format, a...)}
 }
 
 // error returns what the program is told.

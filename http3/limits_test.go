@@ -4,6 +4,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"io"
 	"net/http"
 	"net/netip"
 	"strings"
@@ -56,13 +57,21 @@ func TestOwedInstructions(t *testing.T) {
 	if f := owe(most); f != nil {
 		t.Errorf("%d bytes: %v", most, f.reason)
 	}
-	f := owe(most + 1)
-	if f == nil || f.code != ExcessiveLoad || !f.session {
-		t.Fatalf("%d bytes: %+v", most+1, f)
+	wantLimit(t, a.victim, owe(most+1), ExcessiveLoad)
+}
+
+// wantLimit says that a fault ends a session with a code, and counts as one of a limit.
+func wantLimit(t testing.TB, s *Session, f *fault, code ErrorCode) {
+	t.Helper()
+	if f == nil || f.code != code || !f.session {
+		t.Fatalf("%+v, want %v", f, code)
 	}
-	a.victim.fail(f)
-	if n := a.victim.Stats().LimitErrors; n != 1 {
-		t.Errorf("%d errors are counted", n)
+	s.fail(f)
+	if n := s.Stats().LimitErrors; n != 1 {
+		t.Errorf("%v: %d errors are counted", code, n)
+	}
+	if err := s.Err(); !errors.Is(err, &Error{ErrorCode: code, Session: true}) {
+		t.Errorf("the session ends with %v, want %v", err, code)
 	}
 }
 
@@ -71,8 +80,12 @@ func TestOwedControl(t *testing.T) {
 	most := limits.Bound(t, "http3-owed-control")
 	s := &Session{q: newPair(t, Options{}, Options{}).client.q} // without a control stream
 	must(t, s.control("x", make([]byte, most)))
+	before := s.stats.unsent.Load()
 	if err := s.control("x", []byte{0}); !errors.Is(err, errUnread) || len(s.owed) != most {
 		t.Errorf("%v, %d bytes wait", err, len(s.owed))
+	}
+	if after := s.stats.unsent.Load(); before != 0 || after != 1 {
+		t.Errorf("%d and then %d frames are counted", before, after)
 	}
 }
 
@@ -87,6 +100,12 @@ func TestControlFrameLengths(t *testing.T) {
 			f := s.in.take(appendFrameHead(nil, kind, n))
 			if n == most && f != nil || n > most && (f == nil || f.code != code) {
 				t.Errorf("%v of %d bytes: %+v", kind, n, f)
+			}
+			if f != nil {
+				s.stats.count(f)
+			}
+			if past := s.stats.pastLimit.Load(); past != uint64(n-most) {
+				t.Errorf("%v of %d bytes: %d errors are counted", kind, n, past)
 			}
 		}
 	}
@@ -276,23 +295,6 @@ func TestHeldHeaders(t *testing.T) {
 	}
 }
 
-// A client has so many streams at once, and a server that allows them so many handlers.
-func TestServerStreams(t *testing.T) {
-	requests, uni := limits.Bound(t, "http3-requests"), limits.Bound(t, "http3-unidirectional")
-	release := make(chan struct{})
-	defer close(release)
-	c := newRaw(t, handler(func(http.ResponseWriter, *http.Request) { <-release }), Options{}).known()
-	for range requests {
-		c.open(requestBlock("GET", "/"), StreamHooks{})
-	}
-	if st, err := c.TryOpenStream(StreamOptions{}); err == nil {
-		t.Errorf("stream %d is allowed beside %d others", st.ID(), requests)
-	}
-	if n := openAll(&c.q.Session); n != uni {
-		t.Errorf("%d unidirectional streams are allowed, want %d", n, uni)
-	}
-}
-
 // A client that takes requests back whose handlers go on has as many again wait for one. What waits is not over, even if
 // it is taken back, too, so that no more may come.
 func TestRequestsWaiting(t *testing.T) {
@@ -321,29 +323,6 @@ func TestRequestsWaiting(t *testing.T) {
 			t.Errorf("when the handlers have returned, a request is answered with %v", res)
 		}
 	})
-}
-
-// openAll opens unidirectional streams until no more is allowed, and returns how many there are.
-func openAll(q *quic.Session) (n int) {
-	for err := error(nil); err == nil; {
-		_, err = q.TryOpenStream(quic.StreamOptions{HalfOpen: true})
-	}
-	for _, st := range q.Streams() {
-		if st.Unidirectional() && st.Local() {
-			n++
-		}
-	}
-	return n
-}
-
-// A server has so many unidirectional streams at a Transport.
-func TestClientStreams(t *testing.T) {
-	most := limits.Bound(t, "http3-unidirectional-back")
-	s, tr := newRawServer(t, Options{}, func(st *Stream) { answer(st, "200", "") })
-	fetch(t, tr, newRequest(t, "GET", s.url, nil))
-	if n := openAll(s.session(0).q); n != most {
-		t.Errorf("%d unidirectional streams are allowed, want %d", n, most)
-	}
 }
 
 // However many addresses DNS names, few are tried.
@@ -375,6 +354,27 @@ func TestReadOut(t *testing.T) {
 	const ahead = 2 * readAhead
 	if n := int(sv.q.Stats().BytesRead - before); n < most-ahead || n > most+ahead {
 		t.Errorf("%d bytes were read, want %d", n, most)
+	}
+}
+
+// What is stopped because the handler has left it is counted, and what has come to its end is not.
+func TestBodiesStopped(t *testing.T) {
+	p := newPair(t, Options{}, Options{}).settled(t)
+	st, sv := p.request(t, post)
+	_, err := st.Write([]byte("x"))
+	must(t, err)
+	if sv.readOut() {
+		t.Error("a body that has no end yet was read")
+	}
+	if n := p.server.Stats().BodiesStopped; n != 1 {
+		t.Errorf("%d bodies are counted", n)
+	}
+	st, sv = p.request(t, post)
+	must(t, st.CloseWrite())
+	_, err = io.ReadAll(sv)
+	must(t, err)
+	if n := p.server.Stats().BodiesStopped; !sv.readOut() || n != 1 {
+		t.Errorf("%d bodies are counted, and one was stopped", n)
 	}
 }
 
@@ -452,22 +452,23 @@ func TestResponseHeaderLimits(t *testing.T) {
 // The dynamic table that a peer's encoder has by default, and streams that wait for it.
 func TestDefaultTable(t *testing.T) {
 	most, blocked := limits.Bound(t, "http3-table"), limits.Bound(t, "http3-blocked")
-	o, err := Options{}.settled()
-	must(t, err)
-	var c compression
-	c.init(&Session{opts: o})
 	capacity := func(n int) []byte { // RFC 9204 §4.3.1
 		return binary.AppendUvarint([]byte{0x3f}, uint64(n-31))
 	}
-	must(t, c.dec.Receive(capacity(most)))
-	for i := range blocked + 1 {
-		section := []byte{0x02, 0x00, 0x80} // the first entry, which has not come
-		_, err := c.dec.Decode(nil, int64(4*i), section, qpack.Limit{})
-		if (err == qpack.ErrBlocked) != (i < blocked) {
+	s := rawClient(t, Options{}, quic.ConnectOptions{}).victim
+	if f := s.fields.onEncoderStream(capacity(most)); f != nil {
+		t.Errorf("a table of %d bytes: %v", most, f.reason)
+	}
+	wantLimit(t, s, s.fields.onEncoderStream(capacity(most+1)), QPACKEncoderStreamError)
+
+	s = rawClient(t, Options{}, quic.ConnectOptions{}).victim
+	must(t, s.fields.dec.Receive(capacity(most)))
+	section := []byte{0x02, 0x00, 0x80} // the first entry, which has not come
+	for i := range blocked {
+		if _, err := s.fields.decodeBlock(int64(4*i), section); err != qpack.ErrBlocked {
 			t.Fatalf("stream %d: %v", i, err)
 		}
 	}
-	if err := c.dec.Receive(capacity(most + 1)); err == nil {
-		t.Errorf("a table of %d bytes is taken", most+1)
-	}
+	_, err := s.fields.decodeBlock(int64(4*blocked), section)
+	wantLimit(t, s, qpackFault(err), QPACKDecompressionFailed)
 }

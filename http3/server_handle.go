@@ -187,6 +187,9 @@ func (st *Stream) readOut() bool {
 		}
 		left -= n
 	}
+	if r.phase != readEnd {
+		st.s.stats.bodiesStopped.Add(1)
+	}
 	return r.phase == readEnd
 }
 

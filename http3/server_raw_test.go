@@ -228,16 +228,27 @@ func TestServerHeadersTooLarge(t *testing.T) {
 	s := handler(func(w http.ResponseWriter, r *http.Request) {})
 	s.MaxHeaderBytes = 1000
 	c := newRaw(t, s, Options{}).limitless()
+	past := func() (n uint64) {
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		for h := range s.sessions {
+			n += h.Stats().LimitErrors
+		}
+		return n
+	}
 	large := requestBlock("GET", "/", "x-large", strings.Repeat("&", 8000))
 	many := requestBlock("GET", "/")
 	for range 1001 {
 		many = append(many, Field{Name: "a", Value: "b"})
 	}
-	for _, h := range []Headers{large, many} {
+	for i, h := range []Headers{large, many} {
 		got, body := c.ask(h)
 		wantStatus(t, got, "431")
 		if body == "" {
 			t.Error("no words")
+		}
+		if n := past(); n != uint64(i)+1 {
+			t.Errorf("%d refused, %d are counted", i+1, n)
 		}
 	}
 	h, _ := c.ask(requestBlock("GET", "/"))

@@ -219,6 +219,7 @@ func (s *Session) controlLocked(op string, frames []byte) error {
 		return &quic.StateError{Op: op, State: "session is over", Err: err}
 	}
 	if len(s.owed)+len(frames) > maxOwedControl {
+		s.stats.unsent.Add(1)
 		return &quic.OperationError{Op: op, Err: errUnread}
 	}
 	s.owed = append(s.owed, frames...)

@@ -12,12 +12,14 @@ type Stats struct {
 	HeadersHeld       uint64 // bytes of header blocks that are not whole or wait for an entry, now; the most is 1 MiB, or twice MaxHeaderLength
 	QPACKWaited       uint64 // header blocks that had to wait for such an entry
 	QPACKBlocked      int    // streams that wait for one now
-	LimitErrors       uint64 // streams that were ended, and one for the session, because the peer went over a limit: with ExcessiveLoad
+	LimitErrors       uint64 // header blocks that were refused, streams that were ended, and one for the session, because the peer went over a limit
+	BodiesStopped     uint64 // requests whose handler was done before their bodies were, so that the client was asked to stop: of a Server
+	ControlUnsent     uint64 // times that this end had something to say on its control stream, and the peer had not read what stood there before
 }
 
 // counters are what Stats is read from.
 type counters struct {
-	datagramsReceived, datagramsDropped, waited, pastLimit atomic.Uint64
+	datagramsReceived, datagramsDropped, waited, pastLimit, bodiesStopped, unsent atomic.Uint64
 }
 
 // Stats returns the session's figures.
@@ -35,12 +37,14 @@ func (s *Session) Stats() Stats {
 		QPACKWaited:       s.stats.waited.Load(),
 		QPACKBlocked:      blocked,
 		LimitErrors:       s.stats.pastLimit.Load(),
+		BodiesStopped:     s.stats.bodiesStopped.Load(),
+		ControlUnsent:     s.stats.unsent.Load(),
 	}
 }
 
 // count notes a fault that is a limit's.
 func (c *counters) count(f *fault) {
-	if f.code == ExcessiveLoad {
+	if f.limit || f.code == ExcessiveLoad {
 		c.pastLimit.Add(1)
 	}
 }

@@ -575,6 +575,7 @@ func (st *Stream) tooLarge() error {
 	st.drop()
 	st.release()
 	if st.lenient {
+		st.s.stats.count(errTooLarge)
 		st.in.err = errHeaderLimit
 		return errHeaderLimit
 	}

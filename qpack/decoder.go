@@ -73,6 +73,7 @@ func (d *Decoder) instruct(b []byte) (rest []byte, missing int) {
 	}
 	if c.bad != "" {
 		d.err = failf(EncoderStreamError, "%s", c.bad)
+		d.err.Limit = c.limit
 	}
 	if c.failed() {
 		return nil, c.short
@@ -85,6 +86,7 @@ func (d *Decoder) setCapacity(c *cursor) {
 	capacity := c.integer(5)
 	if capacity > d.maxCapacity {
 		c.fail("a table capacity of %d, above the %d advertised", capacity, d.maxCapacity)
+		c.limit = true
 	}
 	if !c.failed() {
 		d.table.setCapacity(capacity)

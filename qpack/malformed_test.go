@@ -297,3 +297,32 @@ func TestErrorsNameThemselves(t *testing.T) {
 		}
 	}
 }
+
+// What goes over what was advertised is told apart from what nobody may do.
+func TestErrorsOfLimits(t *testing.T) {
+	blocked := func(streams uint64, section string) error {
+		d := NewDecoder(256, streams)
+		for id := range int64(2) {
+			if _, err := d.Decode(nil, 4*id, unhex(t, section), Limit{}); err != ErrBlocked {
+				return err
+			}
+		}
+		return ErrBlocked
+	}
+	for _, test := range []struct {
+		what  string
+		err   error
+		limit bool
+	}{
+		{"a capacity above what was advertised", NewDecoder(256, 1).Receive(unhex(t, "3fe201")), true},
+		{"an insertion larger than the table", NewDecoder(256, 1).Receive(unhex(t, "3f02 4178 027979")), false},
+		{"a duplicate of nothing", NewDecoder(256, 1).Receive(unhex(t, "00")), false},
+		{"a second blocked stream", blocked(1, "02 00 80"), true},
+		{"a blocked stream where none may be", blocked(0, "02 00 80"), true},
+		{"static entry 99", blocked(1, "0000 ff24"), false},
+	} {
+		if e, ok := errors.AsType[*Error](test.err); !ok || e.Limit != test.limit {
+			t.Errorf("%s: %#v, of a limit %v", test.what, test.err, test.limit)
+		}
+	}
+}

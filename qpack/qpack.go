@@ -106,6 +106,7 @@ var ErrTooLarge = errors.New("qpack: the field section exceeds its limit")
 type Error struct {
 	Code   uint64 // DecompressionFailed, EncoderStreamError or DecoderStreamError
 	Reason string // for people
+	Limit  bool   // the peer went over what this end has advertised: the table's capacity, or the streams that may be blocked
 }
 
 // Error names the code as the RFC does, and the reason.

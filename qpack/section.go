@@ -38,7 +38,9 @@ func (d *Decoder) block(streamID int64, required uint64) error {
 		// the caller has not tried them again.
 		maps.DeleteFunc(d.blocked, func(_ int64, required uint64) bool { return required <= d.table.inserted })
 		if n := len(d.blocked); uint64(n) >= d.maxBlocked {
-			return failf(DecompressionFailed, "stream %d is blocked, and %d others are, which is all that may", streamID, n)
+			err := failf(DecompressionFailed, "stream %d is blocked, and %d others are, which is all that may", streamID, n)
+			err.Limit = true
+			return err
 		}
 	}
 	if d.blocked == nil {

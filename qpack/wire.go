@@ -46,6 +46,7 @@ type cursor struct {
 	b     []byte
 	short int    // so many bytes more are needed, at least, to go on
 	bad   string // what is wrong with the bytes
+	limit bool   // it is that they go over what was advertised
 }
 
 func (c *cursor) failed() bool { return c.short > 0 || c.bad != "" }

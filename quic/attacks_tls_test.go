@@ -98,6 +98,9 @@ func TestS15HalfOpen(t *testing.T) {
 		if n, handshakes := m.linked(); n != 1 || handshakes != 0 {
 			t.Errorf("%d sessions, %d handshakes after their time", n, handshakes)
 		}
+		if late := m.server.Stats().HandshakeTimeouts; late != uint64(max(n, 20)) {
+			t.Errorf("%d handshakes have taken too long, want all %d", late, max(n, 20))
+		}
 		m.net.SetFilter(nil)
 		m.canaries(honest)
 	})
@@ -115,6 +118,7 @@ func (m *memNet) firstFlight(o ConnectOptions) (flight [][]byte) {
 	c := m.connect(o)
 	synctest.Wait()
 	time.Sleep(5 * time.Millisecond)
+	m.net.SetFilter(func(*dgram.Datagram) bool { return true }) // nor does its farewell, and it is no part of this
 	c.Destroy(nil)
 	synctest.Wait()
 	time.Sleep(5 * time.Millisecond)

@@ -114,6 +114,9 @@ func TestHandshakeTimeoutText(t *testing.T) {
 				if !errors.As(err, &late) || late.Remote != memServer || late.After != test.after || late.Heard == test.deaf || err.Error() != test.text {
 					t.Errorf("%v: %+v", err, late)
 				}
+				if n := m.client.Stats().HandshakeTimeouts; n != 1 {
+					t.Errorf("%d handshakes have taken too long", n)
+				}
 			})
 		})
 	}

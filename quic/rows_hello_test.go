@@ -180,6 +180,9 @@ func TestClientHelloHandlerWaits(t *testing.T) {
 		if s := calls.session("never.test"); !errors.As(s.Err(), new(*HandshakeTimeoutError)) || !slices.Equal(calls.ended, []string{"never.test"}) {
 			t.Errorf("at the server: %v, contexts %q", s.Err(), calls.ended)
 		}
+		if n, m := m.server.Stats().HandshakeTimeouts, m.client.Stats().HandshakeTimeouts; n != 1 || m != 0 {
+			t.Errorf("%d handshakes have taken too long at the server, %d at the client", n, m)
+		}
 		// The context ends with the session.
 		gone := m.connect(patient("slow.test"))
 		time.Sleep(time.Second)

@@ -203,6 +203,9 @@ func (s *Session) end(t mono.Time, r *transport.CloseReason) {
 	if s.pastLimit = r.Limit; r.Limit {
 		s.socket.pastLimit.Add(1)
 	}
+	if _, late := s.err.(*HandshakeTimeoutError); late {
+		s.socket.late.Add(1)
+	}
 	if s.lingering != nil {
 		s.lingering.Stop()
 	}

@@ -33,7 +33,9 @@ type Socket struct {
 	heard   atomic.Uint64                        // datagrams that sessions could use
 	unheard atomic.Uint64                        // and that they could not
 
-	pastLimit atomic.Uint64 // sessions whose peer went past a limit
+	pastLimit    atomic.Uint64 // sessions whose peer went past a limit
+	late         atomic.Uint64 // sessions whose handshake took too long
+	refusedEarly atomic.Uint64 // sessions resumed with a ticket that gives no early data any more
 
 	mu        sync.Mutex
 	mux       *transport.Mux

@@ -29,6 +29,8 @@ type SocketStats struct {
 	RepliesSuppressed   uint64 // answers without a session that were not sent because there were too many
 	Overloaded          uint64 // first packets dropped because of too many handshakes
 	LimitErrors         uint64 // sessions that ended because the peer went past a limit of ours
+	HandshakeTimeouts   uint64 // sessions that ended with a *HandshakeTimeoutError: the handshake, or a callback in it, took too long
+	EarlyDataRefused    uint64 // sessions resumed with a ticket that allows early data, but not now: it was used before, is older than the ReplayRegister knows of, or promises more than ListenOptions
 	BlockedPorts        uint64 // datagrams to a server from a port that reflects what is sent there, such as 53 or 123, dropped unread
 
 	SendErrors   uint64 // batches that the network did not take whole
@@ -94,6 +96,8 @@ func (s *Socket) Stats() SocketStats {
 		RepliesSuppressed:   m.RepliesSuppressed,
 		Overloaded:          m.Overloaded,
 		LimitErrors:         s.pastLimit.Load(),
+		HandshakeTimeouts:   s.late.Load(),
+		EarlyDataRefused:    s.refusedEarly.Load(),
 		BlockedPorts:        m.BlockedPorts,
 		SendErrors:          c.udp.SendErrors,
 		GSOFallbacks:        c.udp.GSOFallbacks,

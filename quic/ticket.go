@@ -141,6 +141,9 @@ func (r *tlsRunner) onResume(state *tls.SessionState) {
 		fresh := false
 		if state.EarlyData {
 			fresh, _ = guarded(r, func() (bool, error) { return v.listener.takesEarly(state.Extra), nil })
+			if !fresh {
+				r.s.socket.refusedEarly.Add(1)
+			}
 		}
 		state.EarlyData = fresh
 		return

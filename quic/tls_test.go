@@ -345,6 +345,9 @@ func TestS23TicketServesOnce(t *testing.T) {
 			if c.UsingEarlyData() != early || s.EarlyDataAccepted() != early || sst.Early() != early {
 				t.Errorf("time %d: early data %v %v %v, want %v", i, c.UsingEarlyData(), s.EarlyDataAccepted(), sst.Early(), early)
 			}
+			if n := m.server.Stats().EarlyDataRefused; n != uint64(i) {
+				t.Errorf("time %d: early data of %d tickets was refused", i, n)
+			}
 			m.canaries(&pair{m.server, c, s})
 		}
 		// Without the parameters the session is resumed, and nothing is sent early.

@@ -87,9 +87,28 @@ type receiver struct {
 	places  places
 	serving sync.WaitGroup
 
-	mu     sync.Mutex
-	stored int
-	cut    int // files that Ctrl-C has cut off
+	mu    sync.Mutex
+	stats receiverStats
+}
+
+// receiverStats is what becomes of files and senders.
+type receiverStats struct {
+	stored     int
+	refused    int // files that were not wanted: name, size, or something of this name is there
+	cut        int // files that Ctrl-C has cut off
+	turnedAway int // senders for whom there was no place
+}
+
+// String says what there was, and is silent about what there was not.
+func (s *receiverStats) String() string {
+	text := plural(s.stored, "file") + " stored"
+	if s.refused > 0 {
+		text += ", " + plural(s.refused, "file") + " refused"
+	}
+	if s.turnedAway > 0 {
+		text += ", " + plural(s.turnedAway, "sender") + " turned away"
+	}
+	return text
 }
 
 func newReceiver(a *app, s *store) *receiver {
@@ -110,6 +129,7 @@ func (r *receiver) serve(socket *quic.Socket) error {
 		}
 		host := s.RemoteAddress().Addr()
 		if !r.places.take(host) {
+			r.turnedAway()
 			s.CloseWithError(closeBusy, "the receiver has enough senders; try again later")
 			continue
 		}
@@ -126,11 +146,17 @@ func (r *receiver) result(err error) error {
 	if r.app.ctx.Err() == nil {
 		return fmt.Errorf("cannot receive any more: %w", err)
 	}
-	r.app.notef("stopped; %s stored", plural(r.stored, "file"))
-	if r.cut > 0 {
-		return fmt.Errorf("%s cut off: %w", plural(r.cut, "file"), errInterrupted)
+	r.app.notef("stopped; %v", &r.stats)
+	if n := r.stats.cut; n > 0 {
+		return fmt.Errorf("%s cut off: %w", plural(n, "file"), errInterrupted)
 	}
 	return nil
+}
+
+func (r *receiver) turnedAway() {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.stats.turnedAway++
 }
 
 // session receives the files of one sender.
@@ -227,13 +253,14 @@ func (r *receiver) report(s *quic.ServerSession, h head, sum digest, err error) 
 	var refused *refusal
 	switch {
 	case err == nil:
-		r.stored++
+		r.stats.stored++
 		r.app.printf("%s  %v  sha256 %v  from %v", name, byteSize(h.Size), sum, from)
 	case errors.As(err, &refused):
+		r.stats.refused++
 		r.app.notef("%q from %v refused: %v", name, from, err)
 	default:
 		if r.app.ctx.Err() != nil {
-			r.cut++
+			r.stats.cut++
 		}
 		r.app.notef("%q from %v cut off: %v", name, from, streamEnd(err))
 	}

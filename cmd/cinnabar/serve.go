@@ -83,7 +83,10 @@ func (c *serveCommand) Run(a *app) error {
 	if err != nil {
 		return err
 	}
-	w, err := newWeb(ports, cert, c.handler(a, root, running, served), c.QUICVersion.list, a.notef)
+	folder := site.New(root, site.Options{
+		Hidden: c.Hidden, Upload: c.Upload, Overwrite: c.Overwrite, MaxUpload: int64(c.MaxUpload),
+	})
+	w, err := newWeb(ports, cert, c.handler(a, folder, running, served), c.QUICVersion.list, a.notef)
 	if err != nil {
 		return err
 	}
@@ -95,15 +98,16 @@ func (c *serveCommand) Run(a *app) error {
 	})
 	defer quiet()
 	err = w.run(a.ctx, c.Grace)
-	a.notef("stopped; %s served", plural(int(served.Load()), "request"))
+	refused := ""
+	if n := folder.Stats().UploadsRefused; n > 0 {
+		refused = ", " + plural(int(n), "upload") + " refused"
+	}
+	a.notef("stopped; %s served%s", plural(int(served.Load()), "request"), refused)
 	return err
 }
 
 // handler is the site, with its log, which counts requests.
-func (c *serveCommand) handler(a *app, root *os.Root, running, served *atomic.Int64) http.Handler {
-	folder := site.New(root, site.Options{
-		Hidden: c.Hidden, Upload: c.Upload, Overwrite: c.Overwrite, MaxUpload: int64(c.MaxUpload),
-	})
+func (c *serveCommand) handler(a *app, folder *site.Site, running, served *atomic.Int64) http.Handler {
 	h := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		running.Add(1)
 		defer running.Add(-1)

@@ -83,6 +83,8 @@ func TestServeOptions(t *testing.T) {
 	get("-f", "-T", big, s.url).wantError(22, "413")
 	wantFiles(t, s.dir, map[string]string{".hidden": "x", "mine": data})
 	s.waitFor(s.stdout, `"method":"GET","target":"/.hidden","protocol":"HTTP/3.0","status":200,"bytes":1,`)
+	s.interrupt()
+	s.want(0, "stopped; 3 requests served, 1 upload refused\n")
 
 	s = startServe(t, map[string]string{"a": "x"}, "--quiet")
 	s.get("~/a").want(0)

@@ -174,7 +174,7 @@ func TestNameClash(t *testing.T) {
 	r.send(a, b).wantError(exitFailed, "1 of 2 files stored")
 	wantFiles(t, r.dir, map[string]string{"a": "mine", "b": bData})
 	r.interrupt()
-	r.want(0, "1 file stored", `"a" from`, "refused: there is a file of this name")
+	r.want(0, "1 file stored, 2 files refused\n", `"a" from`, "refused: there is a file of this name")
 
 	r = startReceive(t, "--overwrite")
 	c, cData := writeFile(t, "c", 1<<20, 0o600)
@@ -359,6 +359,8 @@ func TestManySenders(t *testing.T) {
 	file, _ := writeFile(t, "a", 10, 0o600)
 	r.send(file).wantError(exitFailed, "a was not stored", "enough senders; try again later")
 	wantFiles(t, r.dir, nil)
+	r.interrupt()
+	r.want(0, "stopped; 0 files stored, 1 sender turned away")
 }
 
 // Ctrl-C at the receiver is told to the sender, and what was not complete is removed.

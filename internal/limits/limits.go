@@ -3,6 +3,14 @@
 // it, the figure in the public stats that moves when a peer gets there, what becomes of
 // more, and the test that goes there and beyond.
 //
+// A row has no figure only if nothing that the peer sends is refused there, and nothing of its ends. There are
+// two kinds. "forgets": this end remembers less of what was, such as a packet that was lost long ago or a
+// server that was met once, and at worst does some of it again, or does without what the memory would have
+// saved. That is how each of these memories is meant to work: the oldest goes out with each new one, all day, with
+// honest peers, so a figure would count the traffic and tell nobody of an attack. "asks no more": this end itself
+// wants no more, whatever the peer allows, and the peer has nothing to notice. Where more is dropped, answered
+// with an error, or ends a stream or a session, a figure moves: internal/house reads the words of the row for it.
+//
 // The tests take their bounds from the table and not from the constants. So a constant
 // that somebody raises makes its test fail, and internal/house can show that for each.
 package limits
@@ -26,7 +34,7 @@ type Row struct {
 	Resource string // what a peer can grow, in words
 	Bound    string // constant, as "internal/transport.maxPaths"
 	Value    int    // of the constant; nanoseconds for times
-	Counter  string // "quic.SessionStats.UselessFrames", or "-" where nothing is refused, only forgotten
+	Counter  string // "quic.SessionStats.UselessFrames", or "-" where nothing is refused or ended
 	Beyond   string // what becomes of more
 	Test     string // "internal/transport.TestS01PathChallengeFlood"
 }

@@ -126,6 +126,9 @@ func TestS01PathChallengeFlood(t *testing.T) {
 		if elsewhere := tc.sent(tc.path.Remote) / wire.MinInitialSize; elsewhere > most {
 			t.Errorf("%d answers, of %d datagrams", elsewhere, answers)
 		}
+		if n := tc.conn.Stats().UselessFrames; n < uselessWork*999 { // every challenge, answered or not
+			t.Errorf("1,000 challenges have cost %d", n)
+		}
 		tc.abandon()
 	})
 	t.Run("a million", challengeMillion)

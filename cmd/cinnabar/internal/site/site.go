@@ -12,6 +12,7 @@ import (
 	"path"
 	"path/filepath"
 	"strings"
+	"sync/atomic"
 	"syscall"
 )
 
@@ -31,7 +32,16 @@ type Site struct {
 	guard   *http.CrossOriginProtection // of uploads, against pages of other sites
 
 	maxFiles int // of one form
+	refused  atomic.Int64
 }
+
+// Stats are figures of a Site, from its beginning.
+type Stats struct {
+	UploadsRefused int64 // forms and files that were answered with an error
+}
+
+// Stats returns the site's figures.
+func (s *Site) Stats() Stats { return Stats{UploadsRefused: s.refused.Load()} }
 
 // New makes a handler for a folder, which stays open as long as the handler is used.
 func New(root *os.Root, o Options) *Site {

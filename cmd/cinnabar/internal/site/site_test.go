@@ -372,7 +372,11 @@ func TestPost(t *testing.T) {
 	}
 	s.maxFiles = 2 // what comes of one more is the same
 	body, kind = form("one", "1", "two", "2", "three", "3")
+	before := s.Stats().UploadsRefused
 	want(t, ask(s, "POST", "/in/", body, kind), 413, "More than 2 files")
+	if n := s.Stats().UploadsRefused - before; n != 1 {
+		t.Errorf("%d refusals are counted", n)
+	}
 	wantFiles(t, in, with(stored(), map[string]string{"one": "1", "two": "2"}))
 }
 

@@ -46,7 +46,7 @@ func (s *Site) post(w http.ResponseWriter, r *http.Request) {
 		err = s.postFiles(w, r, dir)
 	}
 	if err != nil {
-		s.failUpload(w, r, err)
+		s.refuse(w, r, err)
 		return
 	}
 	w.Header().Set("Location", (&url.URL{Path: canonical(dir, true)}).String())
@@ -66,7 +66,7 @@ func (s *Site) put(w http.ResponseWriter, r *http.Request) {
 	}
 	switch {
 	case err != nil:
-		s.failUpload(w, r, err)
+		s.refuse(w, r, err)
 	case replaced:
 		w.WriteHeader(http.StatusNoContent)
 	default:
@@ -215,6 +215,12 @@ func (s *Site) clash(name string) (replaces bool, err error) {
 		return false, refuse(http.StatusConflict, "%s is there already; it was not replaced.", path.Base(name))
 	}
 	return true, nil
+}
+
+// refuse answers an upload that was not stored, and counts it.
+func (s *Site) refuse(w http.ResponseWriter, r *http.Request, err error) {
+	s.refused.Add(1)
+	s.failUpload(w, r, err)
 }
 
 // failUpload says why an upload was not stored.
