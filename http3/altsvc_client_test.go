@@ -9,6 +9,7 @@ import (
 	"net/http"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 )
@@ -297,6 +298,41 @@ func TestTransportPriorKnowledge(t *testing.T) {
 		if resp.Proto != proto || proto == "HTTP/3.0" && resp.Header.Get("X-Authority") != origin {
 			t.Errorf("%s: over %s, %v", origin, resp.Proto, resp.Header)
 		}
+	}
+}
+
+// RFC 9114 §3.3: a connection carries requests for another origin only if its certificate is good for that one,
+// and is not used else, even if it is there and goes to the right address.
+func TestTransportOrigins(t *testing.T) {
+	var mu sync.Mutex
+	var asked []string
+	s, tr := newRawServer(t, Options{}, func(st *Stream) {
+		h, _ := st.Headers()
+		mu.Lock()
+		asked = append(asked, h.Get(":authority"))
+		mu.Unlock()
+		answer(st, "200", "")
+	})
+	f := &fakeFallback{altSvc: fmt.Sprintf(`h3="localhost:%d"`, s.socket.Address().Port())}
+	tr.Fallback = f
+	origins := []string{"example.com", "example.net", "localhost", "example.net", "example.com"} // the certificate is not for example.net
+	for _, origin := range origins[:3] {
+		fetch(t, tr, newRequest(t, "GET", "https://"+origin+"/", nil)) // tells of the alternative
+	}
+	f.altSvc = ""
+	for _, origin := range origins {
+		want := "HTTP/3.0"
+		if origin == "example.net" {
+			want = "HTTP/2.0"
+		}
+		if resp, _ := fetch(t, tr, newRequest(t, "GET", "https://"+origin+"/", nil)); resp.Proto != want {
+			t.Errorf("%s: over %s, want %s", origin, resp.Proto, want)
+		}
+	}
+	mu.Lock()
+	defer mu.Unlock()
+	if want := []string{"example.com", "localhost", "example.com"}; !slices.Equal(asked, want) {
+		t.Errorf("the server was asked for %q, want %q", asked, want)
 	}
 }
 

@@ -12,9 +12,9 @@
 // [NewSession] makes HTTP/3 of a quic.Session whose ALPN is "h3", at both ends: in a
 // quic.ListenOptions.Handler, after Accept, or after Dial or Connect, before the handshake too. From then on the
 // session's streams, its Stream hook and its error codes are the package's; with Options.Datagrams
-// the Datagram hook is as well. Secure and Close hooks that were there before are still called. The peer should
-// be allowed at least three unidirectional streams (quic's MaxStreamsUni, 3 by default), and a client that
-// takes pushes allows some for these.
+// the Datagram hook is as well. Secure and Close hooks that were there before are still called. The peer must
+// be allowed at least three unidirectional streams (quic's MaxStreamsUni, 3 by default; RFC 9114 §6.2), or NewSession
+// refuses; a client that takes pushes allows some more for these.
 //
 // A client opens requests with [Session.OpenStream], a server takes them from [Session.AcceptStream] or the
 // Stream hook. [Session.Close] and [Session.Shutdown] end in peace: GOAWAY goes out, what is under way is finished.

@@ -62,6 +62,17 @@ var codeNames = map[ErrorCode]string{
 	DatagramError:            "H3_DATAGRAM_ERROR",
 }
 
+// failureCodes are those that say what is wrong. Whatever else a peer closes a session with means no
+// more than NoError (RFC 9114 §8).
+var failureCodes = func() (list []uint64) {
+	for code := range codeNames {
+		if code != NoError {
+			list = append(list, uint64(code))
+		}
+	}
+	return list
+}()
+
 // String returns the code's name in the RFCs, or its number.
 func (c ErrorCode) String() string {
 	if name, ok := codeNames[c]; ok {

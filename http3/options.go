@@ -66,6 +66,20 @@ func settle[N int | int64](err *error, name string, v *N, def, high N) {
 	}
 }
 
+// minStreamsUni is how many unidirectional streams each end lets its peer open at least: the control
+// stream, and the two of QPACK (RFC 9114 §6.2).
+const minStreamsUni = 3
+
+const defaultStreamsUni = 16 // three critical ones, and some that nobody knows
+
+// grantsEnough returns an error if fewer unidirectional streams are allowed than HTTP/3 needs.
+func grantsEnough(option string, n int64) error {
+	if n >= minStreamsUni {
+		return nil
+	}
+	return &quic.OptionError{Option: option, Value: n, Want: fmt.Sprintf("%d or more, which HTTP/3 needs, or 0 for the default", minStreamsUni)}
+}
+
 // settings returns what the peer is told.
 func (o *Options) settings(server bool) Settings {
 	return Settings{

@@ -92,9 +92,14 @@ func TestRowPushRefused(t *testing.T) {
 	_, sv = p.request(t, post)
 	refused("to a client that takes none", sv)
 
-	p = newPairOn(t, Options{}, Options{}, quic.ListenOptions{}, quic.ConnectOptions{MaxStreamsUni: 1}).settled(t) // the control stream takes it
+	plain := Options{QPACKMaxTableCapacity: quic.None} // the server has no stream but that for control
+	p = newPairOn(t, plain, plain, quic.ListenOptions{}, quic.ConnectOptions{MaxStreamsUni: 3}).settled(t)
 	eventuallyPushes(t, p)
 	_, sv = p.request(t, post)
+	for range 2 {
+		_, err := sv.PushStream(getP, PushOptions{})
+		must(t, err)
+	}
 	refused("to a client that allows no stream", sv)
 
 	covers(t, "STR-040") // a stream of any other protocol has no such method, as its session has no http3.Session

@@ -1,6 +1,7 @@
 package http3
 
 import (
+	"cmp"
 	"context"
 	"crypto/tls"
 	"errors"
@@ -29,7 +30,8 @@ type Server struct {
 
 	// QUIC holds all other options of the transport. ALPN, TLS, Handler, TicketData and AcceptEarly are set
 	// by the server. IdleTimeout is that of the server if zero, MaxStreamsUni 16, and MaxDatagramFrameSize
-	// 65,535 with Options.Datagrams. MaxStreamsBidi bounds the handlers that run for one session, too.
+	// 65,535 with Options.Datagrams. MaxStreamsBidi bounds the handlers that run for one session, too. A MaxStreamsUni
+	// below 3, quic.None too, is refused: no client could speak HTTP/3 in full.
 	QUIC    quic.ListenOptions
 	Options Options // settings of HTTP/3; their Stream hook is not used
 
@@ -206,8 +208,9 @@ func (s *Server) listenOptions(handler func(*quic.ServerSession, Options) error)
 	if o.IdleTimeout == 0 {
 		o.IdleTimeout = defaultIdleTimeout
 	}
-	if o.MaxStreamsUni == 0 {
-		o.MaxStreamsUni = serverStreamsUni
+	o.MaxStreamsUni = cmp.Or(o.MaxStreamsUni, defaultStreamsUni)
+	if err := grantsEnough("http3.Server.QUIC.MaxStreamsUni", o.MaxStreamsUni); err != nil {
+		return o, err
 	}
 	if o.MaxStreamsBidi == 0 {
 		o.MaxStreamsBidi = serverStreamsBidi
@@ -222,7 +225,6 @@ func (s *Server) listenOptions(handler func(*quic.ServerSession, Options) error)
 const (
 	defaultIdleTimeout = 30 * time.Second
 	serverStreamsBidi  = 100 // as the default of package quic, and of most servers
-	serverStreamsUni   = 16  // three critical ones, and some that nobody knows
 )
 
 // options are those of HTTP/3 with what the server's own fields say.

@@ -69,8 +69,9 @@ type life struct {
 // peer's streams are taken from here on. It replaces the Stream hook, and adds itself to
 // the Secure, Close and Datagram hooks: later changes with quic.Session.SetHooks must keep
 // what quic.Session.Hooks returns. A server calls it in a ListenOptions.Handler, or after
-// Accept; a client at any time. The error is a *quic.OptionError, or a *quic.StateError if the
-// session is over or has another protocol (STR-022).
+// Accept; a client at any time. The error is a *quic.OptionError, also for a session that lets the peer
+// open fewer than three unidirectional streams, or a *quic.StateError if the session is over or has
+// another protocol (STR-022).
 func NewSession(q *quic.Session, o Options) (*Session, error) { return newSession(q, o, nil) }
 
 func newSession(q *quic.Session, o Options, take func(*Stream)) (*Session, error) {
@@ -79,6 +80,13 @@ func newSession(q *quic.Session, o Options, take func(*Stream)) (*Session, error
 		return nil, err
 	}
 	if err := usable(q); err != nil {
+		return nil, err
+	}
+	option := "ConnectOptions.MaxStreamsUni"
+	if q.Server() != nil {
+		option = "ListenOptions.MaxStreamsUni"
+	}
+	if err := grantsEnough(option, q.PeerStreams(true)); err != nil {
 		return nil, err
 	}
 	s := &Session{q: q, server: q.Server() != nil, take: take, opts: o, told: make(chan struct{}), over: make(chan struct{})}
@@ -93,7 +101,7 @@ func newSession(q *quic.Session, o Options, take func(*Stream)) (*Session, error
 	if !s.server && o.MaxPushes > 0 {
 		s.owed = append(s.owed, s.pushes.raise()...)
 	}
-	q.SetErrorCodes(uint64(NoError), uint64(RequestRejected))
+	q.SetErrorCodes(uint64(NoError), uint64(RequestRejected), failureCodes...)
 	q.KeepUnidirectional()
 	if s.server {
 		q.SetLinger(linger)

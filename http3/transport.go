@@ -1,6 +1,7 @@
 package http3
 
 import (
+	"cmp"
 	"crypto/tls"
 	"net/http"
 	"net/netip"
@@ -40,7 +41,8 @@ type Transport struct {
 	// ALPN are set by the Transport; an IdleTimeout of zero means 30 s, a KeepAlive of zero that
 	// sessions are kept alive as long as they have requests, and a HandshakeTimeout of
 	// zero 3 s if there is a Fallback, 10 s else; a MaxDatagramFrameSize of zero means 65,535 with
-	// Options.Datagrams. Its Lookup, if any, is asked for one address of each family, in place of
+	// Options.Datagrams, and a MaxStreamsUni of zero 16. One below 3, quic.None too, is refused: no server
+	// could speak HTTP/3 in full. Its Lookup, if any, is asked for one address of each family, in place of
 	// the system's resolver.
 	QUIC quic.ConnectOptions
 	// Options are those of HTTP/3. No pushes are taken if MaxPushes is zero.
@@ -98,7 +100,11 @@ func (t *Transport) RoundTrip(r *http.Request) (*http.Response, error) {
 	if t.Fallback != nil && r.URL != nil && r.URL.Scheme == "http" {
 		return t.Fallback.RoundTrip(r)
 	}
-	if err := checkRequest(r); err != nil {
+	err := checkRequest(r)
+	if err == nil {
+		err = grantsEnough("http3.Transport.QUIC.MaxStreamsUni", cmp.Or(t.QUIC.MaxStreamsUni, defaultStreamsUni))
+	}
+	if err != nil {
 		closeBody(r)
 		return nil, err
 	}

@@ -1,6 +1,7 @@
 package http3
 
 import (
+	"cmp"
 	"context"
 	"crypto/tls"
 	"errors"
@@ -232,8 +233,6 @@ func (t *Transport) open(ctx context.Context, socket *quic.Socket, key poolKey, 
 	return c, nil
 }
 
-const defaultStreamsUni = 16 // three critical ones, and some that nobody knows
-
 // connectOptions are QUIC with what the Transport decides.
 func (t *Transport) connectOptions(key poolKey, addr netip.AddrPort, plain bool) quic.ConnectOptions {
 	o := t.QUIC
@@ -250,9 +249,7 @@ func (t *Transport) connectOptions(key poolKey, addr netip.AddrPort, plain bool)
 	if o.HandshakeTimeout == 0 && t.Fallback != nil {
 		o.HandshakeTimeout = fallbackHandshake
 	}
-	if o.MaxStreamsUni == 0 {
-		o.MaxStreamsUni = defaultStreamsUni
-	}
+	o.MaxStreamsUni = cmp.Or(o.MaxStreamsUni, defaultStreamsUni)
 	if o.MaxDatagramFrameSize == 0 && t.Options.Datagrams {
 		o.MaxDatagramFrameSize = defaultDatagramFrame
 	}

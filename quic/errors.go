@@ -534,7 +534,7 @@ func closeError(r *transport.CloseReason) error {
 func (s *Session) orderly(err error) bool {
 	switch e := err.(type) {
 	case *ApplicationError:
-		return !e.Remote || e.ErrorCode == 0 || e.ErrorCode == s.noError
+		return !e.Remote || s.conn.Orderly(e.ErrorCode)
 	case *TransportError:
 		return e.ErrorCode == uint64(wire.NoError)
 	case *IdleTimeoutError, *StatelessResetError:

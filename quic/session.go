@@ -279,13 +279,14 @@ func (s *Session) Hooks() SessionHooks {
 // SetErrorCodes says which codes, of 0 to 1<<62-1, the application's protocol uses where the
 // package has to choose one: none when all is well, by Close and Destroy(nil), and as
 // a peer's word for an end in order; refused for streams of the peer's that come while the
-// session is closing. Both are 0 at first, and 0 stays an end in order. Package http3 sets
-// H3_NO_ERROR and H3_REQUEST_REJECTED.
-func (s *Session) SetErrorCodes(none, refused uint64) {
+// session is closing. Both are 0 at first, and 0 stays an end in order. With failures, the codes for all
+// that can go wrong, any other code of the peer's is taken for none; they are not to change afterwards. Package http3
+// sets H3_NO_ERROR and H3_REQUEST_REJECTED, and what HTTP/3 has codes for (RFC 9114 §8).
+func (s *Session) SetErrorCodes(none, refused uint64, failures ...uint64) {
 	s.mu.Lock()
 	defer s.unlock(flushNone)
 	s.noError, s.refusal = min(none, maxInt), min(refused, maxInt)
-	s.conn.SetNoErrorCode(s.noError)
+	s.conn.SetErrorCodes(s.noError, failures)
 }
 
 // KeepUnidirectional lets both ends go on opening unidirectional streams while the session is

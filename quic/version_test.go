@@ -8,6 +8,7 @@ import (
 	"testing"
 	"testing/synctest"
 
+	"github.com/cinnabar-quic/cinnabar/internal/trace"
 	"github.com/cinnabar-quic/cinnabar/internal/udp"
 	"github.com/cinnabar-quic/cinnabar/internal/wire"
 )
@@ -82,6 +83,48 @@ func TestVersionOptions(t *testing.T) {
 		wantBad(t, other.Listen(t.Context(), ListenOptions{TLS: serverConfig(), Versions: []Version{7}}), "ListenOptions.Versions", CodeInvalidArgValue)
 		_, err = NewSocket(SocketOptions{Server: ListenOptions{Versions: []Version{7}}})
 		wantBad(t, err, "SocketOptions.Server.Versions", CodeInvalidArgValue)
+	})
+}
+
+// RFC 9368 §6: the connection that follows a Version Negotiation packet negotiates its protocol anew. The
+// client offers all that it has in both, and gets what the server of the second wants: not what the ticket of
+// a session in the first version was for.
+func TestVersionNegotiationProtocol(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		keys := [][32]byte{{1}}
+		m := newMemNet(t, udp.NetworkOptions{}, SocketOptions{}, ListenOptions{ALPN: "one", TicketKeys: keys})
+		defer m.close()
+		offered, log := []string{"one", "two"}, new(bytes.Buffer)
+		config := clientConfig()
+		config.NextProtos, config.KeyLogWriter = offered, log
+		r := m.first(ConnectOptions{TLS: config})
+		m.again(ListenOptions{ALPN: "two", Versions: []Version{Version2}, TicketKeys: keys})
+		for _, o := range []ConnectOptions{{}, {SessionTicket: r.ticket, RemoteTransportParams: r.params}} {
+			tr := m.record()
+			o.TLS = config
+			p := m.pair(o)
+			p.exchange(t)
+			if c, s := p.client.ALPNProtocol(), p.server.ALPNProtocol(); c != "two" || s != "two" || p.client.Version() != Version2 {
+				t.Errorf("the ends speak %q and %q over version %v", c, s, p.client.Version())
+			}
+			var list []trace.Datagram
+			for _, d := range tr.sent() {
+				list = append(list, trace.Datagram{From: d.Path.Remote, To: d.Path.Local, FromClient: d.Path.Local == memServer, Data: d.Data})
+			}
+			seen := trace.Decode(list, log.Bytes())
+			if err := trace.Negotiated(uint32(Version2))(&trace.Run{Client: seen, Server: seen}); err != nil {
+				t.Error(err)
+			}
+			if len(seen.Conns) != 2 {
+				t.Fatalf("%d connections were seen", len(seen.Conns))
+			}
+			for i, c := range seen.Conns {
+				if !slices.Equal(c.Protocols, offered) {
+					t.Errorf("connection %d offers %q, want %q", i, c.Protocols, offered)
+				}
+			}
+			p.client.CloseWithError(0, "")
+		}
 	})
 }
 

@@ -1,7 +1,10 @@
 package main
 
 import (
+	"context"
+	"crypto/tls"
 	"errors"
+	"io"
 	"net"
 	"os"
 	"path/filepath"
@@ -9,6 +12,12 @@ import (
 	"runtime"
 	"strings"
 	"testing"
+	"time"
+
+	"github.com/cinnabar-quic/cinnabar/http3"
+	"github.com/cinnabar-quic/cinnabar/internal/varint"
+	"github.com/cinnabar-quic/cinnabar/qpack"
+	"github.com/cinnabar-quic/cinnabar/quic"
 )
 
 // serving is a serve command that is ready.
@@ -184,4 +193,142 @@ func TestNamesOfHost(t *testing.T) {
 	has("0.0.0.0:1", "localhost", "127.0.0.1", "::1")
 	has("[::1]:1", "::1", "localhost", "127.0.0.1")
 	has("files.example.org:1", "files.example.org", "localhost")
+}
+
+// pathsThatConfuse are sent as they stand: none leads to what lies beside the folder.
+var pathsThatConfuse = []string{
+	"/../secret", "/%2e%2e/secret", "/.%2e/secret", "/dir/../../secret", "/dir/%2e%2e%2f%2e%2e%2fsecret", "/..%2fsecret", `/..\secret`, "/..%5csecret",
+	"//../secret", "/./../secret", "/dir/..;/../secret", "/..%00/secret", "/secret%00.txt", "/%252e%252e/secret", "/%c0%ae%c0%ae/secret",
+	"/..%ef%bc%8fsecret", "//evil.example/..", "//evil.example/../secret", "/\\evil.example/secret", "/..", "/../", "secret", "../secret", "https://evil.example/secret",
+	"/out/secret", "/out/", "/link", "/absolute", "/above/secret", "/%zz",
+}
+
+// What a command serves over HTTP/3 is the folder, whatever :path, :authority and Host say, and whichever links are in it.
+func TestServeConfusion(t *testing.T) {
+	above := t.TempDir()
+	dir, secret := filepath.Join(above, "www"), filepath.Join(above, "secret")
+	if err := errors.Join(os.MkdirAll(filepath.Join(dir, "dir"), 0o777), os.WriteFile(filepath.Join(dir, "dir", "a"), []byte("inside"), 0o666),
+		os.WriteFile(secret, []byte("secret"), 0o666)); err != nil {
+		t.Fatal(err)
+	}
+	for name, to := range map[string]string{"out": "..", "link": "../secret", "above": above, "absolute": secret} {
+		if err := os.Symlink(to, filepath.Join(dir, name)); err != nil && runtime.GOOS != "windows" {
+			t.Fatal(err)
+		}
+	}
+	s := startServeIn(t, dir, "--upload", "--overwrite")
+	c := s.dial()
+	host := strings.TrimSuffix(strings.TrimPrefix(s.url, "https://"), "/")
+	for _, path := range pathsThatConfuse {
+		for _, method := range []string{"GET", "HEAD", "PUT"} {
+			status, place, body, err := ask(c, qpack.Field{Name: ":method", Value: method}, qpack.Field{Name: ":scheme", Value: "https"},
+				qpack.Field{Name: ":authority", Value: host}, qpack.Field{Name: ":path", Value: path})
+			switch {
+			case err != nil && !malformed(err):
+				t.Errorf("%s %s: %v", method, path, err)
+			case err != nil, method == "PUT":
+			case status != "301" && status != "400" && status != "404":
+				t.Errorf("%s %s: status %s, %q", method, path, status, body)
+			case status == "301" && (!strings.HasPrefix(place, "/") || strings.HasPrefix(place, "//") || strings.Contains(place, "\\")):
+				t.Errorf("%s %s: leads to %q", method, path, place)
+			}
+			if b, err := os.ReadFile(secret); string(b) != "secret" || err != nil || body == "secret" {
+				t.Fatalf("%s %s: %q, and the file beside the folder is %q, %v", method, path, body, b, err)
+			}
+		}
+	}
+	if list, err := os.ReadDir(above); len(list) != 2 || err != nil {
+		t.Errorf("beside the folder there is %v, %v", list, err)
+	}
+	for _, tc := range []struct {
+		authority, host string
+		malformed       bool
+	}{
+		{host, "", false}, {host, host, false}, {"", host, false}, {"evil.example", "", false},
+		{host, "evil.example", true}, {"evil.example", host, true}, {"", "", true}, {"user@" + host, "", true}, {host + "/..", "", true},
+	} {
+		h := []qpack.Field{{Name: ":method", Value: "GET"}, {Name: ":scheme", Value: "https"}, {Name: ":path", Value: "/dir/a"}}
+		if tc.authority != "" {
+			h = append(h, qpack.Field{Name: ":authority", Value: tc.authority})
+		}
+		if tc.host != "" {
+			h = append(h, qpack.Field{Name: "host", Value: tc.host})
+		}
+		_, _, body, err := ask(c, h...)
+		if malformed(err) != tc.malformed || !tc.malformed && body != "inside" {
+			t.Errorf(":authority %q, host %q: %q, %v", tc.authority, tc.host, body, err)
+		}
+	}
+}
+
+// malformed reports whether the server has turned a request away as none of HTTP/3.
+func malformed(err error) bool {
+	var cut *quic.StreamError
+	return errors.As(err, &cut) && cut.Remote && cut.ErrorCode == uint64(http3.MessageError)
+}
+
+// startServeIn serves a folder that is there.
+func startServeIn(t *testing.T, dir string, args ...string) *serving {
+	t.Helper()
+	s := &serving{dir: dir, command: start(t, append([]string{"serve", dir, "--listen", "127.0.0.1:0"}, args...)...)}
+	s.url = regexp.MustCompile(` at (\S+) \(`).FindStringSubmatch(s.waitFor(s.stderr, "Ctrl-C to stop\n"))[1]
+	return s
+}
+
+// dial returns a session on which requests are made byte by byte, by a client that has no QPACK table.
+func (s *serving) dial() *quic.ClientSession {
+	s.t.Helper()
+	o := quic.ConnectOptions{ALPN: http3.ALPN, TLS: &tls.Config{InsecureSkipVerify: true}}
+	q, err := quic.Dial(s.t.Context(), strings.TrimSuffix(strings.TrimPrefix(s.url, "https://"), "/"), o)
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	s.t.Cleanup(func() { q.Destroy(nil) })
+	control, err := q.OpenStream(s.t.Context(), quic.StreamOptions{HalfOpen: true})
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	if _, err := control.Write([]byte{0, 4, 0}); err != nil { // its type, and SETTINGS without any
+		s.t.Fatal(err)
+	}
+	return q
+}
+
+// ask sends a request whatever it is, with a body of "evil" if it is PUT, and returns the answer.
+func ask(q *quic.ClientSession, fields ...qpack.Field) (status, location, body string, err error) {
+	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+	defer cancel()
+	st, err := q.OpenStream(ctx, quic.StreamOptions{})
+	if err != nil {
+		return "", "", "", err
+	}
+	defer st.Destroy(nil)
+	section := new(qpack.Encoder).AppendSection(nil, st.ID(), fields)
+	b := append(varint.Append([]byte{1}, uint64(len(section))), section...)
+	if fields[0].Value == "PUT" {
+		b = append(b, "\x00\x04evil"...)
+	}
+	if _, err := st.End(b); err != nil {
+		return "", "", "", err
+	}
+	answer, err := io.ReadAll(st)
+	c := varint.NewCursor(answer)
+	for c.Len() > 0 && err == nil {
+		switch kind, p := c.Varint(), c.VarintBytes(); kind {
+		case 0:
+			body += string(p)
+		case 1:
+			var block []qpack.Field
+			block, err = qpack.NewDecoder(0, 0).Decode(nil, st.ID(), p, qpack.Limit{})
+			for _, f := range block {
+				switch f.Name {
+				case ":status":
+					status = f.Value
+				case "location":
+					location = f.Value
+				}
+			}
+		}
+	}
+	return status, location, body, err
 }

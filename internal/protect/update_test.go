@@ -279,6 +279,26 @@ func TestForgedKeyPhase(t *testing.T) {
 	})
 }
 
+// RFC 9001 §9.5: whichever byte of a packet is wrong, it costs one opening, and no key is derived.
+func TestGarbageCostsOneOpening(t *testing.T) {
+	eachSuite(t, func(t *testing.T, suite uint16) {
+		a, b := newPair(t, suite)
+		ready(a, b)
+		for i := range a.send() {
+			for bit := range 8 {
+				pkt := a.send()
+				pkt[i] ^= 1 << bit
+				before, count := b.keys, b.count()
+				b.want("garbage", pkt, OpenDropped)
+				if count.n != 1 || b.keys.Failures() != before.failures+1 || &b.keys.read.secret[0] != &before.read.secret[0] {
+					t.Fatalf("bit %d of byte %d: %d openings, failures %d after %d", bit, i, count.n, b.keys.Failures(), before.failures)
+				}
+			}
+		}
+		b.want("genuine", a.send(), OpenOK)
+	})
+}
+
 // Packets of random order, with updates of both ends whenever allowed, all open,
 // and both ends keep step.
 func TestRandomUpdates(t *testing.T) {

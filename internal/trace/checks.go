@@ -103,8 +103,22 @@ func OnlySuite(suite uint16) Check {
 func StreamLimit(most int64) Check {
 	return func(r *Run) error {
 		for _, c := range r.Client.Conns {
-			if n, ok := c.streamLimit(); !ok || n > most {
+			if n, ok := streamLimit(c.serverParams, maxStreamsBidi); !ok || n > most {
 				return fmt.Errorf("initial_max_streams_bidi is %d (seen: %t), want %d at most", n, ok, most)
+			}
+		}
+		return nil
+	}
+}
+
+// UniStreams checks that both ends allow that many unidirectional streams at first.
+func UniStreams(client, server int64) Check {
+	return func(r *Run) error {
+		for _, c := range r.Client.Conns {
+			theirs, heard := streamLimit(c.clientParams, maxStreamsUni)
+			ours, told := streamLimit(c.serverParams, maxStreamsUni)
+			if !heard || !told || theirs != client || ours != server {
+				return fmt.Errorf("initial_max_streams_uni is %d and %d (seen: %t, %t), want %d and %d", theirs, ours, heard, told, client, server)
 			}
 		}
 		return nil

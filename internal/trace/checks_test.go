@@ -75,6 +75,9 @@ func TestChecks(t *testing.T) {
 	report := Frame{Type: frameAckECN}
 	hello := func(suites ...uint16) []*Conn { return []*Conn{{Offered: [][]uint16{suites}, Suite: chacha20Poly1305}} }
 	limit := func(n byte) []*Conn { return []*Conn{{serverParams: []byte{maxStreamsBidi, 1, n}}} }
+	uni := func(client, server byte) []*Conn {
+		return []*Conn{{clientParams: []byte{maxStreamsUni, 1, client}, serverParams: []byte{maxStreamsUni, 1, server}}}
+	}
 	judge(t, map[string]verdict{
 		"handshakes": {Handshakes(2),
 			made(nil, Packet{Datagram: down, SCID: "a"}, Packet{Datagram: down, SCID: "b"}, Packet{Datagram: up, SCID: "c"}),
@@ -114,10 +117,11 @@ func TestChecks(t *testing.T) {
 				made(nil, Packet{Datagram: up, PN: 3}, Packet{Datagram: down, Type: Retry, Token: "t"}, Packet{Datagram: up, PN: 4, Token: "u"}),
 				made(nil, Packet{Datagram: up, PN: 3}),
 			}},
-		"ClientHellos": {ClientHellos(2), made([]*Conn{{HelloCopies: 2}}), []*Run{made([]*Conn{{HelloCopies: 1}}), made(nil)}},
-		"suite":        {OnlySuite(chacha20Poly1305), made(hello(chacha20Poly1305)), []*Run{made(hello(chacha20Poly1305, aes128GCM)), made(hello(aes128GCM)), made([]*Conn{{}})}},
-		"stream limit": {StreamLimit(50), made(limit(50)), []*Run{made(limit(51)), made([]*Conn{{}})}},
-		"resumption":   {Resumed, made([]*Conn{{Certificate: true}, {}}), []*Run{made([]*Conn{{Certificate: true}, {Certificate: true}}), made([]*Conn{{Certificate: true}})}},
+		"ClientHellos":           {ClientHellos(2), made([]*Conn{{HelloCopies: 2}}), []*Run{made([]*Conn{{HelloCopies: 1}}), made(nil)}},
+		"suite":                  {OnlySuite(chacha20Poly1305), made(hello(chacha20Poly1305)), []*Run{made(hello(chacha20Poly1305, aes128GCM)), made(hello(aes128GCM)), made([]*Conn{{}})}},
+		"unidirectional streams": {UniStreams(3, 16), made(uni(3, 16)), []*Run{made(uni(2, 16)), made(uni(3, 17)), made([]*Conn{{}})}},
+		"stream limit":           {StreamLimit(50), made(limit(50)), []*Run{made(limit(51)), made([]*Conn{{}})}},
+		"resumption":             {Resumed, made([]*Conn{{Certificate: true}, {}}), []*Run{made([]*Conn{{Certificate: true}, {Certificate: true}}), made([]*Conn{{Certificate: true}})}},
 		"0-RTT": {Early(10),
 			made(nil, Packet{Datagram: up, Type: ZeroRTT, Payload: []byte("x")}, Packet{Datagram: up, Type: OneRTT, Payload: make([]byte, 10)}),
 			[]*Run{

@@ -9,9 +9,11 @@ const (
 	encryptedExtensions = 8
 	certificate         = 11
 
+	protocols      = 0x10 // ALPN
 	quicParameters = 0x39
 
 	maxStreamsBidi     = 0x08
+	maxStreamsUni      = 0x09
 	preferredAddress   = 0x0d
 	versionInformation = 0x11
 )
@@ -37,7 +39,7 @@ func (c *Conn) hello(side, level int, d *decoder) {
 		}
 		if ee, ok := m[encryptedExtensions]; ok && c.serverParams == nil {
 			c.serverParams = extension(ee, quicParameters)
-			if p := c.parameter(preferredAddress); len(p) > 4+2+16+2 {
+			if p := parameter(c.serverParams, preferredAddress); len(p) > 4+2+16+2 {
 				r := &reader{b: p[4+2+16+2:]}
 				id := string(r.bytes(r.number(1)))
 				c.ids[1][id] = true
@@ -58,6 +60,13 @@ func (c *Conn) clientHello(h []byte) {
 		list = append(list, uint16(suites.number(2)))
 	}
 	c.Offered = append(c.Offered, list)
+	r.bytes(r.number(1))
+	names := &reader{b: extension(r.b, protocols)}
+	names.bytes(2)
+	for len(names.b) > 0 && !names.failed {
+		c.Protocols = append(c.Protocols, string(names.bytes(names.number(1))))
+	}
+	c.clientParams = extension(r.b, quicParameters)
 }
 
 // extension returns the value of one extension of a list.
@@ -73,9 +82,9 @@ func extension(list []byte, id int64) []byte {
 	return nil
 }
 
-// parameter returns the value of one of the server's transport parameters.
-func (c *Conn) parameter(id int64) []byte {
-	r := &reader{b: c.serverParams}
+// parameter returns the value of one of an end's transport parameters.
+func parameter(params []byte, id int64) []byte {
+	r := &reader{b: params}
 	for len(r.b) > 0 && !r.failed {
 		t := r.varint()
 		if v := r.bytes(r.varint()); t == id {
@@ -85,13 +94,13 @@ func (c *Conn) parameter(id int64) []byte {
 	return nil
 }
 
-// streamLimit returns the server's initial_max_streams_bidi; false if its parameters
-// were not seen.
-func (c *Conn) streamLimit() (int64, bool) {
-	if c.serverParams == nil {
+// streamLimit returns how many streams of a kind an end's parameters allow at first; false if
+// they were not seen.
+func streamLimit(params []byte, kind int64) (int64, bool) {
+	if params == nil {
 		return math.MaxInt64, false
 	}
-	r := &reader{b: c.parameter(maxStreamsBidi)}
+	r := &reader{b: parameter(params, kind)}
 	if len(r.b) == 0 {
 		return 0, true
 	}

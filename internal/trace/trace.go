@@ -67,11 +67,13 @@ type Conn struct {
 	Random      string     // of the ClientHello
 	Suite       uint16     // 0 before the ServerHello
 	Offered     [][]uint16 // cipher suites of each ClientHello
+	Protocols   []string   // that the ClientHello offers
 	HelloCopies int        // CRYPTO frames that begin a ClientHello, those sent again too
 	Certificate bool       // the server has sent one
 
 	chosen       uint32             // the version of the Handshake packets
-	serverParams []byte             // transport parameters, as in the TLS extension
+	clientParams []byte             // transport parameters, as in the TLS extension
+	serverParams []byte             // likewise
 	ids          [2]map[string]bool // connection IDs that the client, and the server, takes packets with
 	initialDCIDs []string           // that Initial keys come from: the first, and the one after a Retry
 	crypto       [2][3]stream

@@ -93,7 +93,7 @@ func Negotiated(to uint32) Check {
 // those who know of more than one version.
 func (r *Run) chose(version uint32) error {
 	for _, c := range r.Server.Conns {
-		if v := c.parameter(versionInformation); len(v) > 0 && (len(v)%4 != 0 || binary.BigEndian.Uint32(v) != version) {
+		if v := parameter(c.serverParams, versionInformation); len(v) > 0 && (len(v)%4 != 0 || binary.BigEndian.Uint32(v) != version) {
 			return fmt.Errorf("the server's version_information is %x, want %#x as the chosen version", v, version)
 		}
 	}

@@ -32,6 +32,7 @@ type Conn struct {
 
 	life    life
 	noError uint64     // the application's code for an end in order
+	failing []uint64   // and those for any other; none if all codes but noError are
 	hs      *handshake // nil once the handshake is confirmed
 	waiting waiting
 	oneRTT  protect.OneRTT

@@ -1,6 +1,7 @@
 package transport
 
 import (
+	"slices"
 	"time"
 
 	"github.com/cinnabar-quic/cinnabar/internal/dgram"
@@ -103,8 +104,9 @@ func (c *Conn) end(now mono.Time, state lifeState, reason *CloseReason) {
 	c.life.state = state
 	c.life.until = now.Add(3 * c.closePTO())
 	c.stats.closed = now
-	c.streams.release(c, reason.orderly(c.noError))
-	c.datagrams.release(c, reason.orderly(c.noError))
+	orderly := reason.Kind == ClosePeer && (reason.Code == uint64(wire.NoError) || reason.App && c.Orderly(reason.Code))
+	c.streams.release(c, orderly)
+	c.datagrams.release(c, orderly)
 	if c.postOut != nil {
 		c.postOut.Release()
 	}
@@ -127,18 +129,18 @@ func (c *Conn) end(now mono.Time, state lifeState, reason *CloseReason) {
 	c.events.push(Event{Kind: EventClosed, Detail: &Detail{Close: reason}})
 }
 
-// SetNoErrorCode says with which code the application closes when all is well, beside 0.
-func (c *Conn) SetNoErrorCode(code uint64) { c.noError = code }
+// SetErrorCodes says with which code the application closes when all is well, beside 0; and
+// with which ones when it is not, if all others mean no more than the first.
+func (c *Conn) SetErrorCodes(none uint64, failures []uint64) { c.noError, c.failing = none, failures }
+
+// Orderly reports whether the application's peer closes with a code when nothing is wrong.
+func (c *Conn) Orderly(code uint64) bool {
+	return code == 0 || code == c.noError || len(c.failing) > 0 && !slices.Contains(c.failing, code)
+}
 
 // KeepUnidirectional lets what has come on the peer's unidirectional streams be read also when the
 // connection has ended in order.
 func (c *Conn) KeepUnidirectional() { c.keepUni = true }
-
-// orderly reports whether the peer has closed without an error, for which the
-// application's protocol may have a code of its own.
-func (r *CloseReason) orderly(noError uint64) bool {
-	return r.Kind == ClosePeer && (r.Code == uint64(wire.NoError) || r.App && r.Code == noError)
-}
 
 func (c *Conn) closePTO() time.Duration { return c.loss.PTO(recovery.App) }
 
