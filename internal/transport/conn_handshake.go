@@ -17,7 +17,8 @@ type handshake struct {
 	spaces   [2]*space       // recovery.Initial, which is initial, and recovery.Handshake, nil until there are keys
 	early    *protect.Sealer // client: 0-RTT
 	earlyIn  *protect.Opener // server: 0-RTT
-	opening  []byte          // client: the token of every Initial; server: the ClientHello as far as it has come, until it is whole
+	token    []byte          // client: goes into every Initial
+	hello    []byte          // server: the ClientHello as far as it has come in order, until it is whole
 	deadline mono.Time       // of the whole handshake
 	patience mono.Time       // acknowledgements wait for TLS until then; 0: they do not
 	paused   bool            // user code is running; the deadline waits
@@ -430,14 +431,14 @@ func (c *Conn) greet(s *stream.Recv) ([]byte, *wire.Error) {
 		return nil, frameError(wire.CryptoBufferExceeded, wire.FrameCrypto, "too many holes in a ClientHello")
 	}
 	c.waiting.cut(maxHello - int(s.Held()))
-	have, n := len(h.opening), int(s.Readable())
-	if have+n > cap(h.opening) { // to what there is, and a little more: it may drip
+	have, n := len(h.hello), int(s.Readable())
+	if have+n > cap(h.hello) { // to what there is, and a little more: it may drip
 		const step = 64
-		h.opening = append(make([]byte, 0, (have+n+step-1)/step*step), h.opening...)
+		h.hello = append(make([]byte, 0, (have+n+step-1)/step*step), h.hello...)
 	}
-	s.Read(h.opening[have : have+n])
-	h.opening = h.opening[:have+n]
-	b := h.opening
+	s.Read(h.hello[have : have+n])
+	h.hello = h.hello[:have+n]
+	b := h.hello
 	if len(b) == 0 || b[0] == clientHello && len(b) < 4 {
 		return nil, nil
 	}
@@ -449,7 +450,7 @@ func (c *Conn) greet(s *stream.Recv) ([]byte, *wire.Error) {
 			return nil, nil
 		}
 	}
-	h.opening, h.greeted = nil, true
+	h.hello, h.greeted = nil, true
 	return b, nil
 }
 
