@@ -211,7 +211,7 @@ func TestS15WorstHello(t *testing.T) {
 			if len(tc.tls.got[LevelInitial]) != 0 {
 				t.Errorf("TLS has %d bytes of half a ClientHello", len(tc.tls.got[LevelInitial]))
 			}
-			hello := cap(tc.conn.hs.hello) + tc.pool.Bytes()
+			hello := cap(tc.conn.hs.opening) + tc.pool.Bytes()
 			kept := int64(hello + tc.conn.waiting.bytes)
 			rest := tc.retained() - kept
 			t.Logf("%d bytes for %d of a ClientHello and %d in packets that wait, and %d besides", hello, tc.conn.hs.initial.crypto.in.Held(), tc.conn.waiting.bytes, rest)

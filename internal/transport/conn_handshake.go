@@ -17,8 +17,7 @@ type handshake struct {
 	spaces   [2]*space       // recovery.Initial, which is initial, and recovery.Handshake, nil until there are keys
 	early    *protect.Sealer // client: 0-RTT
 	earlyIn  *protect.Opener // server: 0-RTT
-	token    []byte          // client: goes into every Initial
-	hello    []byte          // server: the ClientHello as far as it has come in order, until it is whole
+	opening  []byte          // client: the token of every Initial (initialToken); server: the ClientHello as far as it has come, until it is whole
 	deadline mono.Time       // of the whole handshake
 	patience mono.Time       // acknowledgements wait for TLS until then; 0: they do not
 	paused   bool            // user code is running; the deadline waits
@@ -421,6 +420,14 @@ func (c *Conn) onCrypto(p *received, f wire.Crypto) *wire.Error {
 	return nil
 }
 
+// initialToken returns the token of the Initial packets that we send. A server's have none (RFC 9000 §17.2.2).
+func (c *Conn) initialToken() []byte {
+	if c.server {
+		return nil
+	}
+	return c.hs.opening
+}
+
 // greet returns what a client has begun with, when a server may give it to TLS, nil before. A ClientHello waits
 // until it is whole: anybody can send half of one, which lies here once and makes nothing else. What is something
 // else is for TLS to refuse. While it waits, so much is kept in all as a ClientHello may be long (RFC 9000 §7.5).
@@ -431,14 +438,14 @@ func (c *Conn) greet(s *stream.Recv) ([]byte, *wire.Error) {
 		return nil, frameError(wire.CryptoBufferExceeded, wire.FrameCrypto, "too many holes in a ClientHello")
 	}
 	c.waiting.cut(maxHello - int(s.Held()))
-	have, n := len(h.hello), int(s.Readable())
-	if have+n > cap(h.hello) { // to what there is, and a little more: it may drip
+	have, n := len(h.opening), int(s.Readable())
+	if have+n > cap(h.opening) { // to what there is, and a little more: it may drip
 		const step = 64
-		h.hello = append(make([]byte, 0, (have+n+step-1)/step*step), h.hello...)
+		h.opening = append(make([]byte, 0, (have+n+step-1)/step*step), h.opening...)
 	}
-	s.Read(h.hello[have : have+n])
-	h.hello = h.hello[:have+n]
-	b := h.hello
+	s.Read(h.opening[have : have+n])
+	h.opening = h.opening[:have+n]
+	b := h.opening
 	if len(b) == 0 || b[0] == clientHello && len(b) < 4 {
 		return nil, nil
 	}
@@ -450,7 +457,7 @@ func (c *Conn) greet(s *stream.Recv) ([]byte, *wire.Error) {
 			return nil, nil
 		}
 	}
-	h.hello, h.greeted = nil, true
+	h.opening, h.greeted = nil, true
 	return b, nil
 }
 
