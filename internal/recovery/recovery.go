@@ -111,7 +111,7 @@ const (
 	maxLate           = 512 // lost packets remembered for a late acknowledgment, per space
 	latePTOs          = 3   // and for how many PTOs after they were sent
 	maxSkipped        = 16  // skipped packet numbers remembered, per space
-	maxQuietHandshake = 32  // as MaxQuietPackets, in Initial and Handshake: the peer may be nobody yet
+	maxQuietHandshake = 4   // as MaxQuietPackets, in Initial and Handshake: the peer may be nobody yet
 	maxPTOCount       = 62  // no limit: the backoff saturates long before
 
 	// longest is where durations that come from outside are cut: sums of a few

@@ -13,6 +13,7 @@ import (
 	"github.com/cinnabar-quic/cinnabar/internal/dgram"
 	"github.com/cinnabar-quic/cinnabar/internal/evil"
 	"github.com/cinnabar-quic/cinnabar/internal/limits"
+	"github.com/cinnabar-quic/cinnabar/internal/recovery"
 	"github.com/cinnabar-quic/cinnabar/internal/siege"
 	"github.com/cinnabar-quic/cinnabar/internal/stream"
 	"github.com/cinnabar-quic/cinnabar/internal/wire"
@@ -94,7 +95,7 @@ func TestS15InitialFlood(t *testing.T) {
 		_, d, v := r.crowd(n)
 		if seen[v]++; v == Initial {
 			p := evil.NewPeer(evil.Client, r.dcid, r.scid) // half a hello
-			d.Data = p.Say(wire.Initial, wire.Crypto{Data: message('C', 700)})
+			d.Data = p.Say(wire.Initial, wire.Crypto{Data: evil.TLSMessage(1, make([]byte, 1400))[:700]})
 			begun = append(begun, r.begin(d))
 		}
 		if v == Reply && r.batch.SegmentSize() > 3*wire.MinInitialSize {
@@ -131,15 +132,16 @@ func TestS15InitialFlood(t *testing.T) {
 // next to nothing; the handshake's clock does not wait for one that drips.
 func TestS15DrippedHello(t *testing.T) {
 	besiege(t, 0)
-	most := int64(limits.Bound(t, "quiet-handshake")) * 384
+	most := int64(limits.Bound(t, "quiet-handshake")) * 1536
 	for _, gap := range []time.Duration{20 * time.Millisecond, 100 * time.Millisecond} {
 		tc := newTestConn(t, serverSide, stageStart)
 		begun, before := tc.now, tc.held()
+		hello := evil.TLSMessage(1, make([]byte, tc.tls.clientHello-4))
 		for i := 0; i < tc.tls.clientHello && tc.closed == nil; i++ {
 			tc.advance(gap)
-			tc.write(wire.Initial, wire.Crypto{Offset: int64(i), Data: message('C', 1)})
-			if i == tc.tls.clientHello-2 && tc.held()-before > most {
-				t.Errorf("%d bytes more for a ClientHello that is not whole", tc.held()-before)
+			tc.write(wire.Initial, wire.Crypto{Offset: int64(i), Data: hello[i : i+1]})
+			if i == tc.tls.clientHello-2 && (tc.held()-before > most || tc.retained() > 12<<10-896) {
+				t.Errorf("%d bytes, %d of them more, for a ClientHello that is not whole", tc.retained(), tc.held()-before)
 			}
 		}
 		if lived := tc.now.Sub(begun); lived < 10*time.Second {
@@ -157,12 +159,14 @@ func TestS15DrippedHello(t *testing.T) {
 
 // S-15: the longest ClientHello that there may be, but for its last byte, in the orders that cost most, with early data
 // beside it. Until it is whole it is kept once, and it and the packets that wait are no more than its length and
-// what the last chunk has room for; all else that the connection holds is less than 7 KiB.
+// what the last chunk has room for; all else that is held, holes and lists and acknowledgements of which none is
+// acknowledged, is 12 KiB at most with the 896 bytes of a session of package quic. An honest client's is within 8 KiB
+// (quic.TestMemoryOfHandshakes).
 func TestS15WorstHello(t *testing.T) {
 	besiege(t, 0)
 	most := int64(limits.Bound(t, "client-hello"))
-	hello := evil.TLSMessage(1, make([]byte, most-4))
-	piece := func(from, to int64) wire.Frame { return wire.Crypto{Offset: from, Data: hello[from:to]} }
+	whole := evil.TLSMessage(1, make([]byte, most-4))
+	piece := func(from, to int64) wire.Frame { return wire.Crypto{Offset: from, Data: whole[from:to]} }
 	early := func(tc *testConn) {
 		for n := range int64(20) {
 			tc.write(wire.ZeroRTT, data(0, 1000*n, 1000, false))
@@ -198,7 +202,7 @@ func TestS15WorstHello(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			tc := newTestConn(t, serverSide, stageStart, func(s *scriptedTLS) { s.manual = true })
 			for range 100 { // acknowledgements that nobody acknowledges, with holes between the numbers
-				tc.peer.skip(wire.Initial)
+				tc.peer.next[recovery.Initial]++
 				tc.write(wire.Initial, wire.Ping{})
 			}
 			say(tc)
@@ -207,16 +211,17 @@ func TestS15WorstHello(t *testing.T) {
 			if len(tc.tls.got[LevelInitial]) != 0 {
 				t.Errorf("TLS has %d bytes of half a ClientHello", len(tc.tls.got[LevelInitial]))
 			}
-			kept := int64(tc.pool.Bytes() + tc.conn.waiting.bytes)
+			hello := cap(tc.conn.hs.opening) + tc.pool.Bytes()
+			kept := int64(hello + tc.conn.waiting.bytes)
 			rest := tc.retained() - kept
-			t.Logf("%d bytes for %d of a ClientHello and %d in packets that wait, and %d besides", tc.pool.Bytes(), tc.conn.hs.initial.crypto.in.Held(), tc.conn.waiting.bytes, rest)
-			if kept > most+3<<10 || rest > 7<<10 {
+			t.Logf("%d bytes for %d of a ClientHello and %d in packets that wait, and %d besides", hello, tc.conn.hs.initial.crypto.in.Held(), tc.conn.waiting.bytes, rest)
+			if kept > most+3<<10 || rest > 12<<10-896 {
 				t.Errorf("%d bytes are kept of what has come, and %d besides", kept, rest)
 			}
 			if name == "in order" {
 				tc.write(wire.Initial, piece(most-1, most))
-				if got := tc.tls.got[LevelInitial]; !bytes.Equal(got, hello) {
-					t.Errorf("TLS has %d bytes of %d", len(got), len(hello))
+				if got := tc.tls.got[LevelInitial]; !bytes.Equal(got, whole) {
+					t.Errorf("TLS has %d bytes of %d", len(got), len(whole))
 				}
 			}
 			tc.forsake("its TLS is nobody's")

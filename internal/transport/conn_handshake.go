@@ -17,7 +17,7 @@ type handshake struct {
 	spaces   [2]*space       // recovery.Initial, which is initial, and recovery.Handshake, nil until there are keys
 	early    *protect.Sealer // client: 0-RTT
 	earlyIn  *protect.Opener // server: 0-RTT
-	token    []byte          // client: goes into every Initial
+	opening  []byte          // client: the token of every Initial (initialToken); server: the ClientHello as far as it has come, until it is whole
 	deadline mono.Time       // of the whole handshake
 	patience mono.Time       // acknowledgements wait for TLS until then; 0: they do not
 	paused   bool            // user code is running; the deadline waits
@@ -402,45 +402,63 @@ func (c *Conn) onCrypto(p *received, f wire.Crypto) *wire.Error {
 	if sp == recovery.Initial && !c.server {
 		c.hs.versions.known = true // RFC 9369 §4.1: nobody says that in another version
 	}
+	var data []byte
 	if c.hs != nil && !c.hs.greeted {
-		if whole, err := c.greet(s); !whole {
+		var err *wire.Error
+		if data, err = c.greet(s); err != nil {
 			return err
 		}
+	} else if n := s.Readable(); n > 0 {
+		data = make([]byte, n)
+		s.Read(data)
 	}
-	n := s.Readable()
-	if n == 0 {
+	if len(data) == 0 {
 		return nil
 	}
-	data := make([]byte, n)
-	s.Read(data)
 	s.SetLimit(min(s.Consumed()+cryptoWindow, cryptoTotal[level]))
 	c.events.push(Event{Kind: EventTLS, Level: level, Detail: &Detail{Data: data}})
 	return nil
 }
 
-// greet reports whether a server may give TLS what a client has begun with. A ClientHello waits until it is
-// whole: anybody can send half of one, which lies here once and makes nothing else. What is something else is
-// for TLS to refuse. While it waits, so much is kept in all as a ClientHello may be long (RFC 9000 §7.5).
-func (c *Conn) greet(s *stream.Recv) (whole bool, err *wire.Error) {
+// initialToken returns the token of the Initial packets that we send. A server's have none (RFC 9000 §17.2.2).
+func (c *Conn) initialToken() []byte {
+	if c.server {
+		return nil
+	}
+	return c.hs.opening
+}
+
+// greet returns what a client has begun with, when a server may give it to TLS, nil before. A ClientHello waits
+// until it is whole: anybody can send half of one, which lies here once and makes nothing else. What is something
+// else is for TLS to refuse. While it waits, so much is kept in all as a ClientHello may be long (RFC 9000 §7.5).
+func (c *Conn) greet(s *stream.Recv) ([]byte, *wire.Error) {
 	const clientHello = 1
+	h := c.hs
 	if s.Gaps() > maxHelloGaps {
-		return false, frameError(wire.CryptoBufferExceeded, wire.FrameCrypto, "too many holes in a ClientHello")
+		return nil, frameError(wire.CryptoBufferExceeded, wire.FrameCrypto, "too many holes in a ClientHello")
 	}
 	c.waiting.cut(maxHello - int(s.Held()))
-	b := s.Peek()
+	have, n := len(h.opening), int(s.Readable())
+	if have+n > cap(h.opening) { // to what there is, and a little more: it may drip
+		const step = 64
+		h.opening = append(make([]byte, 0, (have+n+step-1)/step*step), h.opening...)
+	}
+	s.Read(h.opening[have : have+n])
+	h.opening = h.opening[:have+n]
+	b := h.opening
 	if len(b) == 0 || b[0] == clientHello && len(b) < 4 {
-		return false, nil
+		return nil, nil
 	}
 	if b[0] == clientHello {
-		switch size := 4 + int64(b[1])<<16 + int64(b[2])<<8 + int64(b[3]); {
+		switch size := 4 + int(b[1])<<16 + int(b[2])<<8 + int(b[3]); {
 		case size > maxHello:
-			return false, frameError(wire.CryptoBufferExceeded, wire.FrameCrypto, "a ClientHello that is too long")
-		case size > s.Readable():
-			return false, nil
+			return nil, frameError(wire.CryptoBufferExceeded, wire.FrameCrypto, "a ClientHello that is too long")
+		case size > len(b):
+			return nil, nil
 		}
 	}
-	c.hs.greeted = true
-	return true, nil
+	h.opening, h.greeted = nil, true
+	return b, nil
 }
 
 // levelEnded reports whether TLS has moved past the space's level for reading.
