@@ -33,6 +33,7 @@ type space struct {
 	crypto cryptoStream
 	sealer *protect.Sealer
 	opener *protect.Opener
+	skip   skip
 	gone   bool // keys discarded (RFC 9001 §4.9)
 }
 

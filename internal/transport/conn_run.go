@@ -22,7 +22,7 @@ func (c *Conn) transmitRun(now mono.Time, b *dgram.Batch, p *path, reserve, pace
 		return 0
 	}
 	first := c.loss.Next(recovery.App)
-	most := min((c.loss.CanSend()-reserve)/size, (pace-1)/size+1, int(c.skip.next[recovery.App]-first))
+	most := min((c.loss.CanSend()-reserve)/size, (pace-1)/size+1, int(c.skip.next-first))
 	if most <= 0 {
 		return 0
 	}

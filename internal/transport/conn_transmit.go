@@ -367,21 +367,29 @@ func (c *Conn) mark(pk *packet, s *signal, f recovery.Frame) {
 // skip leaves out packet numbers at random, in each space, so that a peer that acknowledges
 // what it did not receive gives itself away (RFC 9000 §21.4). The larger the
 // window, the more packets one lie could cover, and the rarer skips need to be.
-type skip struct{ next [recovery.Spaces]int64 }
+type skip struct{ next int64 } // 0: not chosen yet
 
-func (s *skip) init(c *Conn) {
-	r := c.random64()
-	for sp := range s.next {
-		s.next[sp] = 64 + int64(r>>(16*(len(s.next)-1-sp))%192)
+const skipFrom, skipWithin = 64, 192 // the first one is past so many packets, and within so many more
+
+func (s *skip) init(c *Conn) { s.next = skipFrom + int64(c.random64()%skipWithin) }
+
+// skipOf returns the traps of a space. Those of a handshake, which is hardly ever that long, are chosen when it comes there.
+func (c *Conn) skipOf(sp recovery.Space) *skip {
+	if sp == recovery.App {
+		return &c.skip
 	}
+	return &c.hs.spaces[sp].skip
 }
 
 func (s *skip) advance(c *Conn, sp recovery.Space) {
 	n := c.loss.Next(sp)
-	if n < s.next[sp] {
+	if s.next == 0 && n >= skipFrom {
+		s.next = n + int64(c.random64()%skipWithin)
+	}
+	if s.next == 0 || n < s.next {
 		return
 	}
 	c.loss.Skip(sp)
 	inWindow := int64(c.loss.Window() / c.mtu.size)
-	s.next[sp] = n + 64 + inWindow + int64(c.random64()%uint64(64+inWindow))
+	s.next = n + 64 + inWindow + int64(c.random64()%uint64(64+inWindow))
 }

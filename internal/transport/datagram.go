@@ -201,7 +201,7 @@ func (c *Conn) sent(now mono.Time, pk *packet, frames []recovery.Frame) {
 		}
 		c.acksOf(pk.space).Sent()
 	}
-	c.skip.advance(c, pk.space)
+	c.skipOf(pk.space).advance(c, pk.space)
 	if pk.typ == wire.Handshake && !c.server {
 		c.dropSpace(now, recovery.Initial) // RFC 9001 §4.9.1
 	}
