@@ -70,8 +70,6 @@ func settle[N int | int64](err *error, name string, v *N, def, high N) {
 // stream, and the two of QPACK (RFC 9114 §6.2).
 const minStreamsUni = 3
 
-const defaultStreamsUni = 16 // three critical ones, and some that nobody knows
-
 // grantsEnough returns an error if fewer unidirectional streams are allowed than HTTP/3 needs.
 func grantsEnough(option string, n int64) error {
 	if n >= minStreamsUni {

@@ -208,7 +208,7 @@ func (s *Server) listenOptions(handler func(*quic.ServerSession, Options) error)
 	if o.IdleTimeout == 0 {
 		o.IdleTimeout = defaultIdleTimeout
 	}
-	o.MaxStreamsUni = cmp.Or(o.MaxStreamsUni, defaultStreamsUni)
+	o.MaxStreamsUni = cmp.Or(o.MaxStreamsUni, serverStreamsUni)
 	if err := grantsEnough("http3.Server.QUIC.MaxStreamsUni", o.MaxStreamsUni); err != nil {
 		return o, err
 	}
@@ -225,6 +225,7 @@ func (s *Server) listenOptions(handler func(*quic.ServerSession, Options) error)
 const (
 	defaultIdleTimeout = 30 * time.Second
 	serverStreamsBidi  = 100 // as the default of package quic, and of most servers
+	serverStreamsUni   = 16  // three critical ones, and some that nobody knows
 )
 
 // options are those of HTTP/3 with what the server's own fields say.

@@ -233,6 +233,8 @@ func (t *Transport) open(ctx context.Context, socket *quic.Socket, key poolKey, 
 	return c, nil
 }
 
+const defaultStreamsUni = 16 // three critical ones, and some that nobody knows
+
 // connectOptions are QUIC with what the Transport decides.
 func (t *Transport) connectOptions(key poolKey, addr netip.AddrPort, plain bool) quic.ConnectOptions {
 	o := t.QUIC

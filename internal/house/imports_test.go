@@ -94,7 +94,7 @@ func ourPackage(importPath string) (dir string, ok bool) {
 }
 
 // importLaw: imports point strictly down. A test may also import its own package,
-// the simulator, the evil peer and the frame of attacks.
+// the simulator, the evil peer, the frame of attacks and the reader of traces.
 func importLaw(s *source) []string {
 	if s.nested {
 		return nil
@@ -119,7 +119,7 @@ func importLaw(s *source) []string {
 			problems = append(problems, s.at(spec.Pos(), "%s has no floor", dir))
 		case here.dir == "internal/transport" && dir == "internal/udp":
 			problems = append(problems, s.at(spec.Pos(), "transport and udp know only dgram"))
-		case s.isTest() && (dir == s.dir || slices.Contains([]string{"internal/sim", "internal/evil", "internal/siege"}, dir)):
+		case s.isTest() && (dir == s.dir || slices.Contains([]string{"internal/sim", "internal/evil", "internal/siege", "internal/trace"}, dir)):
 		case there.floor >= here.floor:
 			problems = append(problems, s.at(spec.Pos(), "%s, floor %d, imports %s, floor %d", s.dir, here.floor, dir, there.floor))
 		case here.dir == "http3" && !s.isTest() && !slices.Contains(http3Imports, dir):
