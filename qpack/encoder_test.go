@@ -449,7 +449,7 @@ func TestSectionsAfterCancellation(t *testing.T) {
 }
 
 // A second SETTINGS, after remembered ones, may raise the number of streams; the
-// capacity stays.
+// capacity stays, and falls no more than it rises (RFC 9204 §4.3.1).
 func TestSetLimitsAgain(t *testing.T) {
 	most := limits.Bound(t, "qpack-at-risk")
 	e := new(Encoder)
@@ -462,6 +462,9 @@ func TestSetLimitsAgain(t *testing.T) {
 	e.SetLimits(4096, 7)
 	if e.table.capacity != 100 || e.maxRisk != 7 || e.maxEntries != 3 {
 		t.Fatalf("capacity %d, %d streams, %d entries", e.table.capacity, e.maxRisk, e.maxEntries)
+	}
+	if e.SetLimits(50, 7); e.table.capacity != 100 || e.maxEntries != 3 {
+		t.Errorf("capacity %d, %d entries, after a lower limit", e.table.capacity, e.maxEntries)
 	}
 	if e.SetLimits(4096, 1<<62); e.maxRisk != most {
 		t.Errorf("%d streams at risk", e.maxRisk)

@@ -57,7 +57,8 @@ const maxInt = 1<<62 - 1 // no limit: of the format
 // maxCount is the largest limit on sessions and replies: 2^53-1 where an int holds that.
 const maxCount = min(math.MaxInt, 1<<53-1) // no limit: of an option
 
-// wantALPN says where the name of the application protocol can be.
+// wantALPN says where the name of the application protocol can be, without which there is no session
+// (RFC 9001 §8.1).
 const wantALPN = "a protocol's name here or in TLS.NextProtos"
 
 // checker collects the first thing that is wrong with a struct of options.

@@ -8,6 +8,7 @@ import (
 
 	"github.com/cinnabar-quic/cinnabar/internal/dgram"
 	"github.com/cinnabar-quic/cinnabar/internal/limits"
+	"github.com/cinnabar-quic/cinnabar/internal/recovery"
 	"github.com/cinnabar-quic/cinnabar/internal/siege"
 	"github.com/cinnabar-quic/cinnabar/internal/wire"
 )
@@ -156,23 +157,29 @@ func TestServerDoesNotMove(t *testing.T) {
 	tc.wantOpen("from elsewhere")
 }
 
-// Nothing learnt about one address counts for another; a change of port only is
-// most likely a NAT's, on the same path (RFC 9000 §9.4).
+// Nothing learnt about one address counts for another, neither its round trip nor how wide the window has
+// become; a change of port only is most likely a NAT's, on the same path (RFC 9000 §9.4).
 func TestMigrationResetsPath(t *testing.T) {
 	for _, tt := range []struct {
 		to    string
 		fresh bool
 	}{{"203.0.113.9:9", true}, {testRemote.Addr().String() + ":9999", false}} {
-		tc := newTestConn(t, serverSide)
-		tc.conn.Ping()
-		tc.clear()
+		tc := newTestConn(t, serverSide, wide)
+		initial := tc.conn.Stats()
+		tc.fill(tc.open(bidi))
 		tc.settle()
 		before := tc.conn.Stats()
+		if before.RTT.Samples == 0 || before.Window <= initial.Window {
+			t.Fatalf("window %d of %d, RTT %+v: nothing was learnt", before.Window, initial.Window, before.RTT)
+		}
 		tc.path.Remote = addrPort(tt.to)
 		tc.write(wire.OneRTT, wire.Ping{})
-		after := tc.conn.Stats()
-		if fresh := after.RTT.Samples == 0; fresh != tt.fresh || before.RTT.Samples == 0 {
-			t.Errorf("to %v: RTT %+v", tt.to, after.RTT)
+		after, want := tc.conn.Stats(), before
+		if tt.fresh {
+			want.Window, want.RTT = initial.Window, recovery.RTT{Smoothed: 333 * time.Millisecond}
+		}
+		if after.RTT.Samples != want.RTT.Samples || after.RTT.Smoothed != want.RTT.Smoothed || after.Window != want.Window {
+			t.Errorf("to %v: window %d, RTT %+v; want %d, %+v", tt.to, after.Window, after.RTT, want.Window, want.RTT)
 		}
 		tc.abandon()
 	}
