@@ -23,7 +23,7 @@ func newID(n, retirePriorTo int64) wire.NewConnectionID {
 
 // We issue as many IDs as the peer takes and we care for, each with the next
 // sequence number, none twice, each routable before the peer knows it, and each
-// with a token of its own (RFC 9000 §5.1.1, §10.3.2).
+// with a token of its own (RFC 9000 §5.1.1, §10.3.2, RFC 9000 §5.1, §19.15).
 func TestS48IssueIDs(t *testing.T) {
 	besiege(t, 0)
 	bothSides(t, func(t *testing.T, s side) {

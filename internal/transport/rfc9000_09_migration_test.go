@@ -36,7 +36,7 @@ func (tc *testConn) answer(c wire.PathChallenge) {
 
 // The newest packet with more than probes in it moves the connection to where it
 // came from; both the new path and, since this may be an attacker's doing, the
-// old one are challenged (RFC 9000 §9.3, §9.3.3).
+// old one are challenged (RFC 9000 §9.3, §9.3.3, RFC 9000 §9, §9.5).
 func TestPeerMigrates(t *testing.T) {
 	tc := moved(t)
 	got := tc.challenges()
@@ -203,7 +203,7 @@ func TestS26RebindingWithoutSpareID(t *testing.T) {
 }
 
 // Thousands of source addresses leave a handful of paths behind, and no more is
-// sent to any than three times what came from it (RFC 9000 §9.3.1, §21.5.6).
+// sent to any than three times what came from it (RFC 9000 §9.3.1, §21.5.6, RFC 9000 §9.3).
 func TestS26PortFlood(t *testing.T) {
 	besiege(t, 0)
 	most := limits.Bound(t, "paths")
@@ -312,7 +312,7 @@ func TestClientMigrationFails(t *testing.T) {
 	}
 }
 
-// A client stays when it may not, cannot or should not move (RFC 9000 §9, §9.5).
+// A client stays when it may not, cannot or should not move (RFC 9000 §9, §9.5, RFC 9000 §18.2).
 func TestClientMayNotMigrate(t *testing.T) {
 	to := dgram.Path{Local: addrPort("192.0.2.77:1"), Remote: testRemote}
 	tc := newTestConn(t, clientSide)
@@ -346,7 +346,7 @@ func offer(p *wire.Parameters) {
 func acceptPreferred(c *Config) { c.AcceptPreferred = true }
 
 // A client that likes to goes to the server's preferred address once it has
-// validated it, and stays if it does not answer (RFC 9000 §9.6.1).
+// validated it, and stays if it does not answer (RFC 9000 §9.6.1, RFC 9000 §9.6.2, §9.6.3, §21.5.3).
 func TestPreferredAddressClient(t *testing.T) {
 	preferred := addrPort("192.0.2.200:444")
 	for _, answers := range []bool{true, false} {
@@ -506,7 +506,7 @@ func TestS50PreferredAddressDeclined(t *testing.T) {
 }
 
 // A server with a preferred address offers it with an ID and a token of their
-// own, and follows the client there (RFC 9000 §9.6, §18.2).
+// own, and follows the client there (RFC 9000 §9.6, §18.2, RFC 9000 §9.6.2).
 func TestPreferredAddressServer(t *testing.T) {
 	preferred := addrPort("192.0.2.200:444")
 	tc := newTestConn(t, serverSide, func(c *Config) {

@@ -81,7 +81,7 @@ func TestVersion2Throughout(t *testing.T) {
 	})
 }
 
-// RFC 9369 §4: whoever speaks version 2 says so, in its parameters, in either version and role.
+// RFC 9369 §4: whoever speaks version 2 says so, in its parameters, in either version and role (RFC 9368 §3).
 func TestVersionInformationAlways(t *testing.T) {
 	bothSides(t, func(t *testing.T, s side) {
 		for _, v := range wire.Versions() {
@@ -118,7 +118,7 @@ func TestUpgradeServer(t *testing.T) {
 }
 
 // Without a list of its own a server goes by its client's preference; with one, by that;
-// and never to a version that the client has not offered (RFC 9368 §2.3, §3).
+// and never to a version that the client has not offered (RFC 9368 §2.3, §3, RFC 9368 §2.2).
 func TestServerPreference(t *testing.T) {
 	const v1, v2 = wire.Version1, wire.Version2
 	for _, tt := range []struct {
