@@ -118,6 +118,34 @@ func TestMuxNoInitial(t *testing.T) {
 	}
 }
 
+// The token of a connection ID is known to nobody without the secret: another ID or another secret has another
+// one, with nothing in common (RFC 9000 §10.3.2).
+func TestResetTokensAreSecret(t *testing.T) {
+	seen := map[wire.ResetToken]bool{}
+	ids := []wire.ConnectionID{wire.MakeConnectionID(make([]byte, 8)), wire.MakeConnectionID([]byte{7: 1}), wire.MakeConnectionID([]byte{0: 1, 7: 0})}
+	for secret := range byte(3) {
+		r := newMuxRig(t, func(mc *MuxConfig) { mc.ResetSecret = [32]byte{secret} })
+		for _, id := range ids {
+			token := r.mux.ResetToken(id)
+			for other := range seen {
+				same := 0
+				for i := range token {
+					if token[i] == other[i] {
+						same++
+					}
+				}
+				if same > len(token)/4 {
+					t.Errorf("secret %d, ID %v: token %x is like %x", secret, id, token, other)
+				}
+			}
+			seen[token] = true
+			if token != r.mux.ResetToken(id) {
+				t.Errorf("ID %v has two tokens", id)
+			}
+		}
+	}
+}
+
 // A stateless reset is smaller than what it answers, not smaller than it can be
 // told from noise, looks like a 1-RTT packet and ends with the token of the
 // connection ID (RFC 9000 §10.3).

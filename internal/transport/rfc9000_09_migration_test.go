@@ -563,6 +563,45 @@ func TestPreferredAddressUnanswered(t *testing.T) {
 	tc.abandon()
 }
 
+// A client that comes to the preferred address from another one than before is one that migrates: little is
+// sent there, and nothing but probes, until it has answered (RFC 9000 §9.6.3).
+func TestPreferredAddressFromElsewhere(t *testing.T) {
+	preferred := addrPort("192.0.2.200:444")
+	for _, answers := range []bool{true, false} {
+		tc := newTestConn(t, serverSide, func(c *Config) {
+			c.Params.PreferredAddress = &wire.PreferredAddress{IPv4: preferred}
+		})
+		tc.write(wire.OneRTT, newID(1, 0), newID(2, 0))
+		home := tc.conn.Path()
+		tc.path = dgram.Path{Local: preferred, Remote: testElsewhere}
+		tc.writePacket(testPacket{typ: wire.OneRTT, frames: []wire.Frame{wire.Ping{}}, size: 1200})
+		if answers {
+			tc.answer(tc.challenges()[testElsewhere])
+			tc.wantEvent("moved", EventMigrated)
+			if tc.conn.Path() != tc.path {
+				t.Errorf("path %v", tc.conn.Path())
+			}
+			tc.abandon()
+			continue
+		}
+		for range 10 {
+			tc.advance(time.Second)
+			for f, p := tc.peek(); f != nil; f, p = tc.peek() {
+				if p.seen++; p.datagram.path.Remote == testElsewhere && f.Type() != wire.FramePathChallenge && f.Type() != wire.FramePadding {
+					t.Errorf("%v to an address that is not validated", f)
+				}
+			}
+		}
+		if n := tc.sent(testElsewhere); n == 0 || n > 3*1200 {
+			t.Errorf("%d bytes for 1200", n)
+		}
+		if tc.conn.Path() != home {
+			t.Errorf("path %v", tc.conn.Path())
+		}
+		tc.abandon()
+	}
+}
+
 // It waits for the answer for as long as the connection may be silent: a client whose window
 // is full of what we acknowledge to an address that is gone answers with a probe, which may be late.
 func TestPreferredAddressAnsweredLate(t *testing.T) {
