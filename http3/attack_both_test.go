@@ -96,9 +96,11 @@ func badFrames(head func(kv ...string) []byte) []attack {
 		{"DATA before HEADERS", []step{msg(data("x"))}, ends(FrameUnexpected)},
 		{"HEADERS behind the trailers", []step{msg(head(), fields("a", "1"), fields("b", "2"))}, ends(FrameUnexpected)},
 		{"DATA behind the trailers", []step{msg(head(), fields("a", "1"), data("x"))}, ends(FrameUnexpected)},
+		// RFC 9114 §7.2.8, §9: frames that nobody knows.
 		{"unknown frames everywhere", []step{whole(frame(0x21, grown), head(), frame(0x40), data("x"), frame(0x5f, grown), fields("a", "1"), frame(0x21))}, fine},
+		// RFC 9114 §4.1, §7.2.1: DATA of nothing.
 		{"empty DATA", []step{whole(head(), data(""), data("x"), data(""))}, fine},
-		// RFC 9114 §7.2: frames on the wrong stream.
+		// RFC 9114 §7.2, §7.2.1, §7.2.2, §7.2.5, §7.2.8: frames on the wrong stream.
 		{"DATA on control", []step{ctrl(data("x"))}, ends(FrameUnexpected)},
 		{"HEADERS on control", []step{ctrl(head())}, ends(FrameUnexpected)},
 		{"PUSH_PROMISE on control", []step{ctrl(promised(0))}, ends(FrameUnexpected)},
@@ -106,7 +108,7 @@ func badFrames(head func(kv ...string) []byte) []attack {
 		{"frame 0x6 of HTTP/2 on control", []step{ctrl(frame(0x6))}, ends(FrameUnexpected)},
 		{"frame 0x8 of HTTP/2 on control", []step{ctrl(frame(0x8))}, ends(FrameUnexpected)},
 		{"frame 0x9 of HTTP/2 on control", []step{ctrl(frame(0x9))}, ends(FrameUnexpected)},
-		// RFC 9114 §7.1: frames that are not as long as they say.
+		// RFC 9114 §7.1, §10.8: frames that are not as long as they say.
 		{"the end within a frame's head", []step{whole(head(), []byte{0x40})}, ends(FrameError)},
 		{"the end within HEADERS", []step{whole(head()[:3])}, ends(FrameError)},
 		{"the end within DATA", []step{whole(head(), data("abc")[:3])}, ends(FrameError)},
@@ -128,7 +130,7 @@ func badFrames(head func(kv ...string) []byte) []attack {
 	}
 }
 
-// RFC 9114 §6.2.1, §7.2.4: settings.
+// RFC 9114 §6.2.1, §7.2.4, §7.2.4.1, §9: settings.
 func badSettings(head func(kv ...string) []byte) []attack {
 	return []attack{
 		{"control begins with an unknown frame", []step{uni([]byte{streamControl}, frame(0x21))}, ends(MissingSettings)},
@@ -149,7 +151,7 @@ func badSettings(head func(kv ...string) []byte) []attack {
 	}
 }
 
-// RFC 9114 §6.2: unidirectional streams, critical and other.
+// RFC 9114 §6.2, §6.2.1, §6.2.3, §9 and RFC 9204 §4.2: unidirectional streams, critical and other.
 func badStreams(head func(kv ...string) []byte, most int) []attack {
 	known := func(kind int) step { return heard(func(s *Session) bool { return s.has(kind) }) }
 	return []attack{
@@ -182,7 +184,7 @@ func noMore(a *attacker) {
 	}
 }
 
-// RFC 9204: QPACK.
+// RFC 9204 §2.1.2, §3.1, §3.2.2, §4.3.1, §4.4.1, §4.4.3: QPACK.
 func badQPACK(head func(kv ...string) []byte) []attack {
 	encoder := func(b ...[]byte) step { return uni(append([][]byte{{streamQPACKEncoder}}, b...)...) }
 	decoder := func(b ...byte) step { return uni([]byte{streamQPACKDecoder}, b) }

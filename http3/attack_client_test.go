@@ -42,7 +42,7 @@ var clientAttacks = slices.Concat(onBoth(ok200, 100), badPromises(), []attack{
 	{"nothing at all", []step{whole()}, cuts(MessageError)},
 	{"informational and nothing", []step{whole(fields(":status", "103"))}, cuts(MessageError)},
 	{"the end within PUSH_PROMISE", []step{whole(promised(0)[:5])}, ends(FrameError)},
-	// RFC 9114 §4.3.2: responses.
+	// RFC 9114 §4.1, §4.1.2, §4.3.2, §4.4: responses, and tunnels.
 	{"no :status", []step{msg(fields("a", "1"))}, cuts(MessageError)},
 	{":status of 999", []step{msg(fields(":status", "999"))}, cuts(MessageError)},
 	{":status of abc", []step{msg(fields(":status", "abc"))}, cuts(MessageError)},
@@ -63,7 +63,7 @@ var clientAttacks = slices.Concat(onBoth(ok200, 100), badPromises(), []attack{
 	{"CONNECT: a promise in the tunnel", []step{msg(head200, promised(0))}, ends(FrameUnexpected)},
 	{"CONNECT: refused, with trailers", []step{whole(fields(":status", "403"), data("x"), fields("a", "1"))}, fine},
 	{"storm of informational responses", []step{msg(bytes.Repeat(fields(":status", "102"), 5*maxInformational))}, cuts(ExcessiveLoad)},
-	// RFC 9114 §7.2: frames on the wrong stream.
+	// RFC 9114 §6.1, §7.2, §7.2.3, §7.2.4, §7.2.6, §7.2.7, §7.2.8: frames on the wrong stream, and a stream that only clients open.
 	{"SETTINGS on a response", []step{msg(frame(frameSettings))}, ends(FrameUnexpected)},
 	{"GOAWAY on a response", []step{msg(head200, frame(frameGoAway, num(0)))}, ends(FrameUnexpected)},
 	{"frame 0x2 of HTTP/2 on a response", []step{msg(frame(0x2))}, ends(FrameUnexpected)},
@@ -85,11 +85,11 @@ var clientAttacks = slices.Concat(onBoth(ok200, 100), badPromises(), []attack{
 	{"GOAWAY storm", []step{ctrl(bytes.Repeat(frame(frameGoAway, num(1<<40)), 5*budgetBurst))}, ends(ExcessiveLoad)},
 	{"CANCEL_PUSH storm", []step{ctrl(bytes.Repeat(frame(frameCancelPush, num(0)), 5*budgetBurst))}, ends(ExcessiveLoad)},
 	{"a bidirectional stream", []step{bidi}, ends(StreamCreationError)},
-	// RFC 9114 §5.2: GOAWAY carries a stream ID.
+	// RFC 9114 §5.2, §7.2.6: GOAWAY carries a stream ID.
 	{"GOAWAY with a stream of the server's", []step{ctrl(frame(frameGoAway, num(1)))}, ends(IDError)},
 	{"GOAWAY with a unidirectional stream", []step{ctrl(frame(frameGoAway, num(2)))}, ends(IDError)},
 	{"GOAWAY rises", []step{ctrl(frame(frameGoAway, num(4)), frame(frameGoAway, num(8)))}, ends(IDError)},
-	// RFC 9114 §4.6, §7.2.5: pushes. The victim lets five come.
+	// RFC 9114 §4.1, §4.6, §6.2.2, §7.2.3, §7.2.5: pushes. The victim lets five come.
 	{"a promise", []step{whole(promised(0), head200)}, fine},
 	{"a promise behind everything", []step{whole(head200, data("x"), fields("a", "1"), promised(4))}, fine},
 	{"a promise for another host", []step{whole(promised(0, ":method", "GET", ":scheme", "https", ":authority", "bank.example", ":path", "/"), pushedByName, head200), wantCancelled}, fine},

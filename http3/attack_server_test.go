@@ -21,13 +21,13 @@ func TestAttacksOnServer(t *testing.T) {
 var grown = bytes.Repeat([]byte("x"), 600)
 
 var serverAttacks = append(onBoth(get, 16), []attack{
-	// RFC 9114 §4.1: the order of frames.
+	// RFC 9114 §4.1, §4.4: the order of frames.
 	{"a whole request", []step{whole(get(), data("body"), fields("a", "1"))}, fine},
 	{"a request without control stream yet", []step{whole(get())}, fine},
 	{"nothing at all", []step{whole()}, cuts(RequestIncomplete)},
 	{"unknown frame and nothing", []step{whole(frame(0x21, []byte("abc")))}, cuts(RequestIncomplete)},
 	{"HEADERS within CONNECT", []step{msg(fields(":method", "CONNECT", ":authority", "a:1"), fields("a", "1"))}, ends(FrameUnexpected)},
-	// RFC 9114 §7.2: frames on the wrong stream.
+	// RFC 9114 §7.2, §7.2.3, §7.2.4, §7.2.6, §7.2.7, §7.2.8, §9: frames on the wrong stream.
 	{"SETTINGS on a request", []step{msg(frame(frameSettings))}, ends(FrameUnexpected)},
 	{"CANCEL_PUSH on a request", []step{msg(frame(frameCancelPush, num(0)))}, ends(FrameUnexpected)},
 	{"GOAWAY on a request", []step{msg(get(), frame(frameGoAway, num(0)))}, ends(FrameUnexpected)},
@@ -40,12 +40,12 @@ var serverAttacks = append(onBoth(get, 16), []attack{
 	{"frame 0x8 of HTTP/2 on a request", []step{msg(frame(0x8))}, ends(FrameUnexpected)},
 	{"frame 0x9 of HTTP/2 on a request", []step{msg(frame(0x9))}, ends(FrameUnexpected)},
 	{"unknown frames on control", []step{ctrl(frame(0x21, grown), frame(0x40), frame(frameMaxPushID, num(7))), whole(get())}, fine},
-	// RFC 9114 §7.1: frames that are not as long as they say.
+	// RFC 9114 §7.1, §10.8: frames that are not as long as they say.
 	{"PRIORITY_UPDATE that lies", []step{ctrl(lie(framePriorityStream))}, ends(ExcessiveLoad)},
 	{"MAX_PUSH_ID that lies", []step{ctrl(lie(frameMaxPushID))}, exceeds(FrameError)},
 	{"MAX_PUSH_ID without a number", []step{ctrl(frame(frameMaxPushID))}, ends(FrameError)},
 	{"MAX_PUSH_ID of two numbers", []step{ctrl(frame(frameMaxPushID, num(1, 2)))}, ends(FrameError)},
-	// RFC 9114 §4.3, §4.2: fields.
+	// RFC 9114 §4.2, §4.3, §4.3.1, §4.4: fields.
 	{":method twice", []step{msg(get(":method", "GET"))}, cuts(MessageError)},
 	{":path twice", []step{msg(fields(":method", "GET", ":scheme", "https", ":authority", "a", ":path", "/", ":path", "/"))}, cuts(MessageError)},
 	{"no :method", []step{msg(fields(":scheme", "https", ":authority", "a", ":path", "/"))}, cuts(MessageError)},
@@ -80,7 +80,7 @@ var serverAttacks = append(onBoth(get, 16), []attack{
 	{"CONNECT without authority", []step{msg(fields(":method", "CONNECT", "host", "a"))}, cuts(MessageError)},
 	// RFC 9114 §6.2.1, §7.2.4: control streams and settings.
 	{"control begins with MAX_PUSH_ID", []step{uni([]byte{streamControl}, frame(frameMaxPushID, num(1)))}, ends(MissingSettings)},
-	// RFC 9114 §6.2: other unidirectional streams.
+	// RFC 9114 §6.2, §6.2.2: other unidirectional streams.
 	{"a push stream from a client", []step{uni([]byte{streamPush})}, ends(StreamCreationError)},
 	// RFC 9114 §4.6, §7.2.3, §7.2.7: pushes.
 	{"MAX_PUSH_ID falls", []step{ctrl(frame(frameMaxPushID, num(5)), frame(frameMaxPushID, num(4)))}, ends(IDError)},

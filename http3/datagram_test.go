@@ -176,7 +176,7 @@ func TestBadDatagrams(t *testing.T) {
 	}
 }
 
-// Without an agreement nothing is sent.
+// Without an agreement nothing is sent (RFC 9114 §7.2.4.2, §9).
 func TestDatagramsNotAgreed(t *testing.T) {
 	p := newPair(t, Options{ExtendedConnect: true}, withDatagrams)
 	client, server := p.tunnel(t)

@@ -206,7 +206,8 @@ func TestH20NoOpFloods(t *testing.T) {
 	t.Run("requests after GOAWAY", requestsAfterGoAwayCost)
 }
 
-// Crumbs of cookies count against the limits like all fields, and are joined in time that grows with them.
+// Crumbs of cookies count against the limits like all fields, and are joined in time that grows with them
+// (RFC 9114 §4.2.1).
 func TestH21CookieCrumbs(t *testing.T) {
 	besiege(t, smallBound, "server: cookies without end")
 	synctest.Test(t, func(t *testing.T) {

@@ -105,7 +105,7 @@ func FuzzParsePriority(f *testing.F) {
 	})
 }
 
-// RFC 9114 §7.1, §7.2.4: what is written is read again.
+// RFC 9114 §7.1, §7.2.4, §7.2.4.1, §7.2.4.2: what is written is read again, and no setting of HTTP/2 in it.
 func TestFramesAndSettings(t *testing.T) {
 	for _, length := range []int{0, 1, 63, 64, 16383, 16384, 1 << 30} {
 		b := appendFrameHead(nil, framePriorityPush, length)

@@ -184,7 +184,7 @@ func TestTicketWithoutSettings(t *testing.T) {
 	})
 }
 
-// A server takes early data only if who goes by its ticket's settings goes by those of now.
+// A server takes early data only if who goes by its ticket's settings goes by those of now (RFC 9114 §7.2.4.2).
 func TestEarlyDataNeedsSettings(t *testing.T) {
 	base := Options{QPACKMaxTableCapacity: 1000, QPACKBlockedStreams: 10, Datagrams: true}
 	change := func(f func(o *Options)) Options { o := base; f(&o); return o }

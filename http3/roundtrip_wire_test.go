@@ -97,7 +97,7 @@ func TestRoundTripExpect(t *testing.T) {
 	}
 }
 
-// Trailers go both ways: those of the request as they are when its body has ended.
+// Trailers go both ways: those of the request as they are when its body has ended (RFC 9114 §4.1).
 func TestRoundTripTrailers(t *testing.T) {
 	s, tr := newRawServer(t, Options{}, func(st *Stream) {
 		h, _ := st.Headers()
@@ -140,7 +140,7 @@ func TestRoundTripTrailers(t *testing.T) {
 }
 
 // A server that has heard enough answers and stops the upload without an error: the
-// response is whole, and the body is closed.
+// response is whole, and the body is closed (RFC 9114 §4.1).
 func TestRoundTripStopped(t *testing.T) {
 	s, tr := newRawServer(t, Options{}, func(st *Stream) {
 		h, _ := st.Headers()
@@ -166,7 +166,7 @@ func TestRoundTripStopped(t *testing.T) {
 	}
 }
 
-// The code that the server sees for a request that is given up, at each of its stages.
+// The code that the server sees for a request that is given up, at each of its stages (RFC 9114 §4.1.1).
 func TestRoundTripCancelled(t *testing.T) {
 	type sight struct {
 		st    *Stream
@@ -294,7 +294,7 @@ func TestRoundTripGzip(t *testing.T) {
 }
 
 // The header block of a request: what is there by itself, what is left out, and cookies
-// one by one.
+// one by one (RFC 9114 §4.1, §4.2, §4.3).
 func TestRoundTripFields(t *testing.T) {
 	s, tr := newRawServer(t, Options{}, func(st *Stream) {
 		h, _ := st.Headers()

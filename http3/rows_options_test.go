@@ -78,7 +78,7 @@ func TestRowTableIsUsed(t *testing.T) {
 	}
 }
 
-// How many pushes a client takes: in all.
+// How many pushes a client takes: in all (RFC 9114 §7.2.5).
 func TestRowMaxPushes(t *testing.T) {
 	if o, err := (Options{}).settled(); o.MaxPushes != 65535 || err != nil {
 		t.Errorf("the default is %d, %v", o.MaxPushes, err)

@@ -12,7 +12,7 @@ import (
 
 var getP = block(":method", "GET", ":scheme", "https", ":authority", "localhost", ":path", "/p")
 
-// What a server pushes reaches the client: promise, headers and body.
+// What a server pushes reaches the client: promise, headers and body (RFC 9114 §6.2.2).
 func TestRowPushStream(t *testing.T) {
 	p := newPair(t, Options{}, Options{}).settled(t)
 	eventuallyPushes(t, p)
@@ -57,7 +57,7 @@ func TestRowPushStream(t *testing.T) {
 	wantCode(t, "a promise of :status", err, "ERR_HTTP2_INVALID_PSEUDOHEADER")
 }
 
-// Where nothing can be pushed, that is said, and nothing is sent.
+// Where nothing can be pushed, that is said, and nothing is sent (RFC 9114 §7.2.5).
 func TestRowPushRefused(t *testing.T) {
 	refused := func(name string, st *Stream) {
 		t.Helper()

@@ -30,7 +30,7 @@ func TestServerAllocations(t *testing.T) {
 	}
 }
 
-// Names that are not in the table are translated all the same, and the table is right.
+// Names that are not in the table are translated all the same, and the table is right (RFC 9114 §4.2).
 func TestFieldNames(t *testing.T) {
 	for lower, key := range headerKeys {
 		if http.CanonicalHeaderKey(lower) != key {

@@ -23,7 +23,7 @@ import (
 )
 
 // Shutdown lets requests that have come be answered, rejects others so that they can be made
-// elsewhere, and ends idle sessions at once.
+// elsewhere, and ends idle sessions at once (RFC 9114 §4.1.1).
 func TestServerShutdown(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		free := make(chan struct{})
@@ -142,7 +142,7 @@ func TestServerForgetsSessions(t *testing.T) {
 	})
 }
 
-// "Connection: close" ends the session behind the response, and lets others end.
+// "Connection: close" ends the session behind the response, and lets others end (RFC 9114 §4.2).
 func TestServerConnectionClose(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		free := make(chan struct{})

@@ -12,7 +12,7 @@ import (
 )
 
 // H-19: in early data safe methods are served, and others are answered with 425 unless the program
-// says otherwise (H-19, RFC 8470 §5.2).
+// says otherwise (H-19, RFC 8470 §5.2, RFC 9114 §10.9, RFC 9001 §9.2).
 func TestH19EarlyData(t *testing.T) {
 	beset(t, floodBound)
 	synctest.Test(t, func(t *testing.T) {

@@ -129,7 +129,7 @@ func TestServerResetBeforeHeaders(t *testing.T) {
 	}
 }
 
-// A short response waits for its end: nothing leaves before, and then all of it.
+// A short response waits for its end: nothing leaves before, and then all of it (RFC 9114 §4.1).
 func TestServerSmallResponse(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		free := make(chan struct{})

@@ -10,7 +10,7 @@ import (
 	"github.com/cinnabar-quic/cinnabar/quic"
 )
 
-// Push has the same handler make the promised response.
+// Push has the same handler make the promised response (RFC 9114 §4.6, §7.2.5).
 func TestServerPush(t *testing.T) {
 	promised := make(chan struct{})
 	c := newRaw(t, handler(func(w http.ResponseWriter, r *http.Request) {
@@ -82,7 +82,7 @@ func tellPushes(w http.ResponseWriter) {
 	w.Header().Set("X-Pushes", fmt.Sprint(w.(*responseWriter).x.st.s.takesPushes()))
 }
 
-// What may not be promised is refused with words.
+// What may not be promised is refused with words (RFC 9114 §4.6).
 func TestServerPushRules(t *testing.T) {
 	c := newRaw(t, handler(func(w http.ResponseWriter, r *http.Request) {
 		tellPushes(w)

@@ -166,7 +166,7 @@ func TestServerLog(t *testing.T) {
 	book.wait(": on purpose\ngoroutine ")
 }
 
-// Fields and pseudo-header fields of all kinds of requests.
+// Fields and pseudo-header fields of all kinds of requests (RFC 9114 §4.3.1).
 func TestServerRequests(t *testing.T) {
 	s := handler(func(w http.ResponseWriter, r *http.Request) {
 		fmt.Fprintf(w, "%s %s host=%s url=%v path=%s cookie=%q proto=%q length=%d", r.Method, r.RequestURI, r.Host, r.URL, r.URL.Path,

@@ -434,7 +434,7 @@ func TestNoUnidirectionalStreamsLate(t *testing.T) {
 	}
 }
 
-// In 0-RTT a client's control stream and its request go before the handshake.
+// In 0-RTT a client's control stream and its request go before the handshake (RFC 9114 §7.2.4.2).
 func TestEarlyData(t *testing.T) {
 	ctx := testContext(t)
 	sessions := make(chan *Session, 2)

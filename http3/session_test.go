@@ -15,7 +15,9 @@ var request = Headers{
 	{Name: "x-two", Value: "b"},
 }
 
-// A request and its response, with bodies and trailers both ways.
+// A request and its response, with bodies and trailers both ways. Either end would close if the other's control stream did
+// not begin with SETTINGS, DATA came without HEADERS, the server sent MAX_PUSH_ID, or a frame of HTTP/2 came
+// (RFC 9114 §3.2, §6.2.1, §7.2.1, §7.2.7, §7.2.8).
 func TestExchange(t *testing.T) {
 	p := newPair(t, Options{}, Options{})
 	ctx := testContext(t)

@@ -100,7 +100,7 @@ func TestTransportConnectEnds(t *testing.T) {
 	wantCut(t, <-cut, RequestCancelled)
 }
 
-// A server that does not take extended CONNECT is not sent one.
+// A server that does not take extended CONNECT is not sent one (RFC 9114 §7.2.4.2, §9).
 func TestTransportExtendedConnectRefused(t *testing.T) {
 	s, tr := newRawServer(t, Options{}, func(st *Stream) { t.Error("a request came") })
 	body := newBody(&failing{io.ErrUnexpectedEOF})

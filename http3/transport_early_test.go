@@ -56,7 +56,7 @@ func requestSent(tr *Transport) bool {
 }
 
 // A later session resumes: what is safe to repeat goes early, all else waits for the handshake, what
-// the server does not want early comes again, and early data that was rejected does, too.
+// the server does not want early comes again, and early data that was rejected does, too (RFC 9001 §5.6).
 func TestTransportEarlyData(t *testing.T) {
 	var reg register
 	var tooEarly atomic.Int32

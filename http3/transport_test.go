@@ -22,7 +22,7 @@ import (
 	"github.com/cinnabar-quic/cinnabar/quic"
 )
 
-// Requests that cannot be sent fail with an error that names why, and their body is closed.
+// Requests that cannot be sent fail with an error that names why, and their body is closed (RFC 9114 §3.1.2).
 func TestTransportRefuses(t *testing.T) {
 	tr := &Transport{}
 	defer tr.Close()
@@ -59,7 +59,7 @@ func TestTransportRefuses(t *testing.T) {
 	}
 }
 
-// Many requests at once share one dial and one session.
+// Many requests at once share one dial and one session (RFC 9114 §4.1).
 func TestTransportShares(t *testing.T) {
 	s, tr := newRawServer(t, Options{}, func(st *Stream) { answer(st, "200", "x") })
 	var wg sync.WaitGroup
@@ -280,7 +280,7 @@ func TestTransportGoAway(t *testing.T) {
 }
 
 // Which requests are sent again when the server has not taken them, or the session dies; and
-// how often.
+// how often (RFC 9114 §5.4).
 func TestTransportRetries(t *testing.T) {
 	var mu sync.Mutex
 	tries := make(map[string]int)

@@ -129,7 +129,7 @@ func TestPendingDecoderInstructionsForInsertions(t *testing.T) {
 }
 
 // Acknowledgements wait in order, however little of them is sent at a time, and the
-// memory for many does not stay.
+// memory for many does not stay (RFC 9204 §2.2.2.1).
 func TestPendingAcknowledgements(t *testing.T) {
 	d := tableOf4(t)
 	d.Sent(len(d.Instructions()))

@@ -69,6 +69,7 @@ func wantSame(t testing.TB, got, want []Field) {
 	}
 }
 
+// What is encoded is decoded, in its order, and both tables are the same and within the limit (RFC 9204 §2.1, §2.2, §3.2.3, §4.3.1).
 func TestRoundTrips(t *testing.T) {
 	sections := [][]Field{
 		nil,
@@ -95,7 +96,7 @@ func TestRoundTrips(t *testing.T) {
 	}
 }
 
-// The zero value uses the static table, and owes nobody anything.
+// The zero value uses the static table, and owes nobody anything (RFC 9204 §3.2.3).
 func TestEncoderBeforeSettings(t *testing.T) {
 	var e Encoder
 	for range 3 {
@@ -208,7 +209,7 @@ func TestNamesWithoutRisk(t *testing.T) {
 	}
 }
 
-// RFC 9204 §7.1: what could be guessed is never in the table, and marked.
+// RFC 9204 §4.5.4, §7.1.3 and RFC 9114 §10.6: what could be guessed is never in the table, and marked.
 func TestSecrets(t *testing.T) {
 	e, d := new(Encoder), NewDecoder(4096, 10)
 	e.SetLimits(4096, 10)
@@ -314,7 +315,7 @@ func TestOutstandingSectionsAreBounded(t *testing.T) {
 	}
 }
 
-// RFC 9204 §2.1.1: with no acknowledgement nothing is evicted; with an
+// RFC 9204 §2.1.1, §3.2.2: with no acknowledgement nothing is evicted; with an
 // acknowledgement, not what is referred to.
 func TestEviction(t *testing.T) {
 	e := new(Encoder)
@@ -371,7 +372,7 @@ func TestEviction(t *testing.T) {
 	}
 }
 
-// RFC 9204 §2.1.1.1: an entry about to be evicted that is in use is duplicated, and
+// RFC 9204 §2.1.1.1, §3.2: an entry about to be evicted that is in use is duplicated, and
 // the section then refers to the duplicate.
 func TestDuplicates(t *testing.T) {
 	for _, blocked := range []uint64{0, 100} {
@@ -449,7 +450,7 @@ func TestSectionsAfterCancellation(t *testing.T) {
 }
 
 // A second SETTINGS, after remembered ones, may raise the number of streams; the
-// capacity stays.
+// capacity stays, and falls no more than it rises (RFC 9204 §4.3.1).
 func TestSetLimitsAgain(t *testing.T) {
 	most := limits.Bound(t, "qpack-at-risk")
 	e := new(Encoder)
@@ -462,6 +463,9 @@ func TestSetLimitsAgain(t *testing.T) {
 	e.SetLimits(4096, 7)
 	if e.table.capacity != 100 || e.maxRisk != 7 || e.maxEntries != 3 {
 		t.Fatalf("capacity %d, %d streams, %d entries", e.table.capacity, e.maxRisk, e.maxEntries)
+	}
+	if e.SetLimits(50, 7); e.table.capacity != 100 || e.maxEntries != 3 {
+		t.Errorf("capacity %d, %d entries, after a lower limit", e.table.capacity, e.maxEntries)
 	}
 	if e.SetLimits(4096, 1<<62); e.maxRisk != most {
 		t.Errorf("%d streams at risk", e.maxRisk)

@@ -105,7 +105,7 @@ func FuzzDecoderStream(f *testing.F) {
 	})
 }
 
-// FuzzRoundTrip: what is encoded is decoded, with any capacity, twice.
+// FuzzRoundTrip: what is encoded is decoded, with any capacity, twice (RFC 9204 §2.1, §2.2, §4.5.1.2, §4.5.4).
 func FuzzRoundTrip(f *testing.F) {
 	f.Add([]byte("\x05user-agent\x00abc\x00:path\x00/\x00x\x00\x00"), uint16(4096), uint8(1))
 	f.Add([]byte("a\x00b\x00a\x00c\x00a\x00b\x00cookie\x00d\x00"), uint16(100), uint8(0))

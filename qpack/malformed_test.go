@@ -37,7 +37,7 @@ func tableOf4(t testing.TB) *Decoder {
 	return d
 }
 
-// RFC 9204 §4.5: sections that are refused, always with QPACK_DECOMPRESSION_FAILED.
+// RFC 9204 §2.2.1, §2.2.3, §3.1, §4.5, §4.5.1.2: sections that are refused, always with QPACK_DECOMPRESSION_FAILED.
 // The decoder has advertised 256 bytes, so counts are encoded modulo 16; 5 reads 6.
 func TestMalformedSections(t *testing.T) {
 	for _, test := range []struct{ what, hex string }{
@@ -124,7 +124,7 @@ func TestSectionsThatAreFine(t *testing.T) {
 	}
 }
 
-// RFC 9204 §4.3: instructions that are refused, always with QPACK_ENCODER_STREAM_ERROR,
+// RFC 9204 §2.2.3, §3.1, §3.2.2, §4.3, §4.3.1: instructions that are refused, always with QPACK_ENCODER_STREAM_ERROR,
 // whether they come whole or byte by byte, and all that follows them.
 func TestMalformedEncoderInstructions(t *testing.T) {
 	coded := fmt.Sprintf("%x", appendString(nil, 0, 7, strings.Repeat("e", 190)))
@@ -197,7 +197,7 @@ func TestEncoderInstructionsWithoutTable(t *testing.T) {
 	}
 }
 
-// RFC 9204 §4.4: instructions that are refused, always with
+// RFC 9204 §4.4, §4.4.1, §4.4.3: instructions that are refused, always with
 // QPACK_DECODER_STREAM_ERROR. The encoder has made two insertions and a section for
 // stream 4 that refers to them.
 func TestMalformedDecoderInstructions(t *testing.T) {

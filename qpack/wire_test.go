@@ -17,7 +17,7 @@ func unhex(t testing.TB, s string) []byte {
 	return b
 }
 
-// RFC 7541 §5.1 with its examples, at every edge of a prefix.
+// RFC 9204 §4.1.1, with the examples of RFC 7541 §5.1, at every edge of a prefix.
 func TestIntegers(t *testing.T) {
 	tests := []struct {
 		bits  uint
@@ -59,6 +59,7 @@ func TestIntegers(t *testing.T) {
 	}
 }
 
+// No number has more than 62 bits, or more bytes than that takes (RFC 9204 §7.4).
 func TestIntegersTooLarge(t *testing.T) {
 	for _, s := range []string{
 		"7fc1ffffffffffffff3f",       // one more than 62 bits

@@ -149,7 +149,7 @@ func TestDatagramsLost(t *testing.T) {
 	})
 }
 
-// Every reason not to take a datagram has its error.
+// Every reason not to take a datagram has its error (RFC 9221 §3).
 func TestSendDatagramErrors(t *testing.T) {
 	inDatagramPair(t, udp.NetworkOptions{Delay: time.Millisecond}, ListenOptions{}, ConnectOptions{}, func(t *testing.T, m *memNet, p *pair) {
 		most := p.client.MaxDatagramSize()

@@ -61,7 +61,8 @@ const maxUnlimited = 1<<53 - 1
 // maxCount is the largest limit on sessions and replies: that one where an int holds it.
 const maxCount = min(math.MaxInt, maxUnlimited) // no limit: of an option
 
-// wantALPN says where the name of the application protocol can be.
+// wantALPN says where the name of the application protocol can be, without which there is no session
+// (RFC 9001 §8.1).
 const wantALPN = "a protocol's name here or in TLS.NextProtos"
 
 // checker collects the first thing that is wrong with a struct of options.

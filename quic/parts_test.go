@@ -188,6 +188,7 @@ func TestTokenStore(t *testing.T) {
 	}
 }
 
+// A ticket is used once, and none that the register cannot know of (RFC 9001 §9.2).
 func TestS23ReplayRegister(t *testing.T) {
 	besiege(t, 1<<20)
 	old := time.Now().Add(-time.Second)

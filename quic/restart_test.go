@@ -1,6 +1,7 @@
 package quic
 
 import (
+	"bytes"
 	"crypto/tls"
 	"errors"
 	"io"
@@ -10,6 +11,7 @@ import (
 
 	"github.com/cinnabar-quic/cinnabar/internal/dgram"
 	"github.com/cinnabar-quic/cinnabar/internal/udp"
+	"github.com/cinnabar-quic/cinnabar/internal/wire"
 )
 
 // A server that dies without a word, and another one in its place that has its secrets.
@@ -186,6 +188,57 @@ func TestRestartHonoursTokens(t *testing.T) {
 	if saved := took["another secret"] - took["same secret"]; saved != 2*delay {
 		t.Errorf("the token saves %v, and not a round trip of %v", saved, 2*delay)
 	}
+}
+
+// A client shows a token to nobody but the server that gave it: not to another address, and not to another name at
+// the same one (RFC 9000 §8.1.3).
+func TestTokenOfItsServer(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		m := newMemNet(t, udp.NetworkOptions{Delay: time.Millisecond}, SocketOptions{}, ListenOptions{})
+		defer m.close()
+		m.pair(ConnectOptions{}).exchange(t)
+		time.Sleep(time.Second)
+		if n := m.client.opts.TokenStore.Len(); n != 1 {
+			t.Fatalf("%d tokens after a first session", n)
+		}
+		for _, test := range []struct {
+			address, name string
+			shown         bool
+		}{
+			{"10.0.0.3", "localhost", false},
+			{memServer.Addr().String(), "another.example", false},
+			{memServer.Addr().String(), "localhost", true},
+		} {
+			if token := m.firstToken(test.address, test.name); len(token) > 0 != test.shown {
+				t.Errorf("%s at %s is shown the token %x", test.name, test.address, token)
+			}
+		}
+	})
+}
+
+// firstToken returns the token in what a client sends first; it does not arrive.
+func (m *memNet) firstToken(address, name string) []byte {
+	m.t.Helper()
+	var flight [][]byte
+	m.net.SetFilter(func(d *dgram.Datagram) bool {
+		flight = append(flight, bytes.Clone(d.Data))
+		return true
+	})
+	c, err := m.client.Connect(m.t.Context(), ConnectOptions{Address: address, Port: int(memServer.Port()), ServerName: name, TLS: clientConfig()})
+	if err != nil {
+		m.t.Fatal(err)
+	}
+	time.Sleep(5 * time.Millisecond)
+	c.Destroy(nil)
+	time.Sleep(5 * time.Millisecond)
+	m.net.SetFilter(nil)
+	for _, b := range flight {
+		if h, ok := wire.ParseLong(b); ok && h.Type == wire.Initial {
+			return h.Token
+		}
+	}
+	m.t.Fatalf("no Initial among %d datagrams", len(flight))
+	return nil
 }
 
 // All at once, as a client sees it that keeps its tickets and tokens: its session is reset, and the

@@ -529,7 +529,7 @@ func TestEphemeralKeyInfo(t *testing.T) {
 	})
 }
 
-// An application protocol is needed, from the call or the socket, and a common one.
+// An application protocol is needed, from the call or the socket, and a common one (RFC 9000 §7, RFC 9001 §8.1).
 func TestALPNIsNeeded(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		_, pool := identity()

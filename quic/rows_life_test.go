@@ -596,7 +596,7 @@ func TestNoDataBeforeSecure(t *testing.T) {
 	})
 }
 
-// The ALPN of a session is one that both ends have, from wherever they have it.
+// The ALPN of a session is one that both ends have, from wherever they have it (RFC 9001 §8.1).
 func TestALPNRows(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		for _, test := range []struct {

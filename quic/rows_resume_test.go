@@ -325,7 +325,7 @@ func TestDisableEarlyData(t *testing.T) {
 }
 
 // Early data relies on limits of the session before. A server that now has a lower one
-// refuses it, and it goes again; a higher one does no harm.
+// refuses it, and it goes again; a higher one does no harm (RFC 9000 §7.4.1, RFC 9221 §3).
 func TestEarlyDataAndLimits(t *testing.T) {
 	keys := [][32]byte{{7}}
 	high := ListenOptions{

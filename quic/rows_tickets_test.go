@@ -236,7 +236,7 @@ func TestClientCertEngine(t *testing.T) {
 }
 
 // A client that speaks nothing newer than TLS 1.2 is sent away, and no option of ours
-// asks for less than 1.3.
+// asks for less than 1.3 (RFC 9001 §4.2).
 func TestOnlyTLS13(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		m := newMemNet(t, udp.NetworkOptions{}, SocketOptions{}, ListenOptions{})

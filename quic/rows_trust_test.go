@@ -213,7 +213,7 @@ func (a *issuer) revokes(t testing.TB, from, to time.Time, certs ...*issuer) []b
 }
 
 // The name that is verified is ServerName, Address, or an IP address; it can be left
-// out, and nothing else with it.
+// out, and nothing else with it (RFC 9114 §3.2).
 func TestServerNames(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		root, other := newIssuer(t, "root", nil, nil), newIssuer(t, "other", nil, nil)

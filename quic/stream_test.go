@@ -69,7 +69,7 @@ func TestStreamIdentity(t *testing.T) {
 	})
 }
 
-// Each side ends by itself.
+// Each side ends by itself (RFC 9000 §4.5).
 func TestHalfClose(t *testing.T) {
 	inBubble(t, ListenOptions{}, ConnectOptions{}, func(t *testing.T, p *pair) {
 		c, s := p.streams(t)

@@ -52,13 +52,13 @@ func (o *ListenOptions) perSession() bool {
 }
 
 // forced returns a copy of c that TLS 1.3 and QUIC can be spoken with. An empty
-// ALPN list would let any client in, so base's stands in for it.
+// ALPN list would let any client in, so base's stands in for it (RFC 9001 §8.1).
 func forced(c, base *tls.Config) *tls.Config {
 	c = c.Clone()
 	if c == nil {
 		c = new(tls.Config)
 	}
-	// A QUICConn of TLS 1.3 asks for no compatibility mode (RFC 9001 §8.4).
+	// Nothing older (RFC 9001 §4.2), and a QUICConn of TLS 1.3 asks for no compatibility mode (RFC 9001 §8.4).
 	c.MinVersion, c.MaxVersion = tls.VersionTLS13, 0
 	if base != nil {
 		c.GetConfigForClient = nil

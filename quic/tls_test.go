@@ -58,7 +58,8 @@ func TestConnectionState(t *testing.T) {
 	}
 }
 
-// Certificates are verified unless that is turned off, and then the outcome is told.
+// Certificates are verified unless that is turned off, and then the outcome is told
+// (RFC 9000 §7, RFC 9001 §4.4, RFC 9114 §3.1).
 func TestVerification(t *testing.T) {
 	ctx := testContext(t)
 	socket, err := Listen(ctx, "127.0.0.1:0", ListenOptions{TLS: serverConfig()})

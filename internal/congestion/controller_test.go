@@ -122,7 +122,7 @@ func TestSlowStartDoubles(t *testing.T) {
 	})
 }
 
-// RFC 9002 §7.3.2: the window is reduced once in a recovery period, whatever
+// RFC 9002 §7.3.1, §7.3.2: slow start ends, and the window is reduced once in a recovery period, whatever
 // else of that flight is lost, and does not grow before it is over.
 func TestOneReductionPerRecoveryPeriod(t *testing.T) {
 	eachController(t, func(t *testing.T, c Controller, factor float64) {

@@ -8,17 +8,16 @@ import (
 	"path/filepath"
 	"regexp"
 	"slices"
-	"strconv"
 	"strings"
 	"testing"
 )
 
 // requirementsTable has a line for each MUST of the RFCs that the stack is made from: the
-// RFC, its section, what is required in our words, the tests that fail without it, and why it is
-// not for us or not tested, if it is not. A subtest stands behind a slash. Its order is that of the RFCs.
+// RFC, its section, what is required in our words, the tests that fail without it, one of which cites the section,
+// and why it is not for us or not tested, if it is not. A subtest stands behind a slash. Its order is that of the RFCs.
 const requirementsTable = "docs/requirements.tsv"
 
-// requirementsReport is made from the table and from the citations in the code.
+// requirementsReport is made from the table and from the citations in code and tests.
 const requirementsReport = "docs/rfc-coverage.md"
 
 // requirement is a line of the table.
@@ -26,6 +25,7 @@ type requirement struct {
 	line               int
 	rfc, section, text string
 	tests              []string // "transport.TestStreams", "http3.TestAttacksOnServer/upper case"
+	proven             bool     // one of them cites the section; such stand in front
 	code               []string // files that cite the section, or the nearest one around it
 	exception          string
 }
@@ -39,19 +39,28 @@ var (
 	wrapped     = regexp.MustCompile(`\n\s*// ?`)
 )
 
+// tools are the directories of what tries the stack out, watches it or is made with it: a citation there is no code
+// that does what a section asks for.
+var tools = []string{
+	"cmd", "examples", "interop", "qlog",
+	"internal/cases", "internal/evil", "internal/hq", "internal/house", "internal/siege", "internal/sim", "internal/site", "internal/trace",
+}
+
+// isProduct reports whether a file is code of the stack, and not only words about it.
+func (s *source) isProduct() bool {
+	return !s.isTest() && !s.nested && path.Base(s.path) != "doc.go" && !slices.ContainsFunc(tools, func(dir string) bool {
+		return s.dir == dir || strings.HasPrefix(s.dir, dir+"/")
+	})
+}
+
 func citationsOf(sources []*source) sectionCites {
 	c := sectionCites{}
 	for _, s := range sources {
-		if s.isTest() || s.nested && !strings.HasPrefix(s.dir, "interop") || strings.HasPrefix(s.dir, "internal/house") {
+		if !s.isProduct() {
 			continue
 		}
-		for _, m := range sectionCite.FindAllStringSubmatch(wrapped.ReplaceAllString(string(s.text), " "), -1) {
-			for _, sec := range section.FindAllString(m[2], -1) {
-				key := m[1] + " §" + sec
-				if !slices.Contains(c[key], s.path) {
-					c[key] = append(c[key], s.path)
-				}
-			}
+		for key := range cited(string(s.text)) {
+			c[key] = append(c[key], s.path) // the sources are in order
 		}
 	}
 	return c
@@ -101,17 +110,12 @@ func parseRequirements(table string) (list []requirement, problems []string) {
 // requirements: every MUST has code, and names a test, or says why not.
 func requirements(table string, sources []*source) (list []requirement, problems []string) {
 	list, problems = parseRequirements(table)
-	cites, tests := citationsOf(sources), testNames(sources)
+	cites, tests := citationsOf(sources), proofs(sources)
 	for i := range list {
 		r := &list[i]
 		at := fmt.Sprintf("%s:%d: RFC %s §%s", requirementsTable, r.line, r.rfc, r.section)
-		for _, t := range r.tests {
-			name, sub, _ := strings.Cut(t, "/")
-			if text, ok := tests[name]; !ok {
-				problems = append(problems, at+": no test "+name)
-			} else if sub != "" && !strings.Contains(text.String(), strconv.Quote(sub)) {
-				problems = append(problems, at+": no subtest "+strconv.Quote(sub)+" in the package of "+name)
-			}
+		for _, p := range r.prove(tests) {
+			problems = append(problems, at+": "+p)
 		}
 		r.code = nearest(cites, r.rfc, r.section)
 		if r.exception == "" && len(r.tests) == 0 {
@@ -149,8 +153,8 @@ func testNames(sources []*source) map[string]*strings.Builder {
 func coverageReport(list []requirement) string {
 	var b strings.Builder
 	b.WriteString("# What the RFCs require, and where that is\n\n" +
-		"Made from [requirements.tsv](requirements.tsv) and the citations in the code; `go test ./internal/house -run Requirements -update` writes it anew.\n" +
-		"A row is a MUST of the RFC, in our words; code is the files that cite its section, or the nearest one around it; a test is one that fails without it, a subtest behind a slash.\n\n" +
+		"Made from [requirements.tsv](requirements.tsv) and the citations in code and tests; `go test ./internal/house -run Requirements -update` writes it anew.\n" +
+		"A row is a MUST of the RFC, in our words; code is the files of the stack itself that cite its section, or the nearest one around it; a test is one that fails without it, a subtest behind a slash, first those that cite the section.\n\n" +
 		"| RFC | requirements | with tests | exceptions |\n|---|---|---|---|\n")
 	var rfcs []string
 	for _, r := range list {
@@ -191,8 +195,6 @@ func coverageReport(list []requirement) string {
 
 // few names the first of a list, and says how many more there are.
 func few(list []string, most int) string {
-	list = slices.Clone(list)
-	slices.Sort(list)
 	more := ""
 	if len(list) > most {
 		list, more = list[:most], fmt.Sprintf(" and %d more", len(list)-most)
@@ -208,6 +210,7 @@ func TestRequirements(t *testing.T) {
 	}
 	list, problems := requirements(string(table), r.sources)
 	report(t, problems)
+	report(t, unproven(list))
 	file := filepath.Join(r.root, filepath.FromSlash(requirementsReport))
 	if *update {
 		if err := os.WriteFile(file, []byte(coverageReport(list)), 0o666); err != nil {

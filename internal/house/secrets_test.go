@@ -98,7 +98,7 @@ func fixed(e ast.Expr) bool {
 	return false
 }
 
-// Secrets are compared in constant time, or there is a reason why that does not matter.
+// Secrets are compared in constant time, or there is a reason why that does not matter (RFC 9000 §10.3.1).
 func TestSecretsAreComparedInConstantTime(t *testing.T) {
 	used := map[string]bool{}
 	for _, s := range everything(t).sources {

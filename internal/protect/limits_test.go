@@ -45,7 +45,7 @@ func TestDefaultLimits(t *testing.T) {
 	}
 }
 
-// RFC 9001 §6.6: an update comes before the confidentiality limit, if the peer lets us.
+// RFC 9001 §6.6: an update comes before the confidentiality limit, if the peer lets us (RFC 9001 §5.3).
 func TestUpdateBeforeLimit(t *testing.T) {
 	a, b := newPair(t, allSuites[0])
 	a.keys.ConfidentialityLimit = 40

@@ -149,6 +149,7 @@ func TestSealBugs(t *testing.T) {
 	mustPanic(t, "BUG: key update is not allowed now", k.Update)
 }
 
+// There are no keys for a suite whose header protection is not specified (RFC 9001 §5.3).
 func TestUnknownSuite(t *testing.T) {
 	const want = "protect: cipher suite 0x1304 has no packet protection"
 	var k OneRTT

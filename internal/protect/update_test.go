@@ -134,7 +134,7 @@ func TestSecondUpdateWhileOldKeyIsKept(t *testing.T) {
 	b.want("late by two updates", first, OpenDropped)
 }
 
-// RFC 9001 §6.4: an old key for a packet behind newer ones is an error.
+// RFC 9001 §6.4: an old key for a packet behind newer ones is an error (RFC 9001 §5.5).
 func TestOldKeyForNewerPacket(t *testing.T) {
 	for _, tc := range []struct {
 		name    string
@@ -300,7 +300,7 @@ func TestGarbageCostsOneOpening(t *testing.T) {
 }
 
 // Packets of random order, with updates of both ends whenever allowed, all open,
-// and both ends keep step.
+// and both ends keep step (RFC 9001 §6.4).
 func TestRandomUpdates(t *testing.T) {
 	seed := rand.Uint64()
 	t.Logf("seed %d", seed)

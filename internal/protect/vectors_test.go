@@ -27,7 +27,7 @@ func wantHex(t testing.TB, what string, got []byte, want string) {
 
 const vectorDCID = "8394c8f03e515708"
 
-// RFC 9001 §A.1: the keys of Initial packets.
+// RFC 9001 §A.1: the keys of Initial packets (RFC 9001 §5.2).
 func TestVectorInitialKeys(t *testing.T) {
 	info, err := suiteInfo(wire.Version1, tls.TLS_AES_128_GCM_SHA256)
 	if err != nil {

@@ -173,7 +173,7 @@ func TestAckQuietPackets(t *testing.T) {
 	r.sends("ACK delay=0 94-95 87 80 73 66 59 52 45 38 31 24 17 10 0-3")
 }
 
-// RFC 9000 §13.2.1: a CE mark is reported at once; §13.4.1: marks are counted
+// RFC 9000 §13.2.1: a CE mark is reported at once; RFC 9000 §13.4.1: marks are counted
 // for all packets, but once.
 func TestAckECN(t *testing.T) {
 	r := newReceiver(t, App)

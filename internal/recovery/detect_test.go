@@ -70,7 +70,7 @@ func TestTimeThreshold(t *testing.T) {
 }
 
 // The time threshold takes the larger of smoothed and latest round trip, and at
-// least the granularity.
+// least the granularity (RFC 9002 §6.1.2).
 func TestTimeThresholdBasis(t *testing.T) {
 	for _, tc := range []struct {
 		name             string

@@ -95,7 +95,7 @@ func TestECNCongestionNewPeriod(t *testing.T) {
 	equal(t, "congestion events", s.l.Stats().CongestionEvents, 2)
 }
 
-// RFC 9000 §13.4.2.1: the lies and accidents that end the use of ECN. In all
+// RFC 9000 §13.4.2.1, §13.4.2.2: the lies and accidents that end the use of ECN. In all
 // cases ten marked packets were sent, then four without a mark.
 func TestECNFails(t *testing.T) {
 	for _, tc := range []struct {

@@ -101,7 +101,7 @@ func TestRetryAfterTimeout(t *testing.T) {
 }
 
 // RFC 9002 §6.4: rejected 0-RTT packets leave without a fate. Their numbers are
-// not used again.
+// not used again (RFC 9000 §17.2.3).
 func TestEarlyRejected(t *testing.T) {
 	s := newHandshake(t, Config{})
 	s.send(Initial)

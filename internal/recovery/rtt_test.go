@@ -8,7 +8,7 @@ import (
 	"github.com/cinnabar-quic/cinnabar/internal/mono"
 )
 
-// RFC 9002 §5.3: before the first sample the estimate is the assumed one; the
+// RFC 9002 §5.2, §5.3: before the first sample the estimate is the assumed one; the
 // first sample replaces it; later ones are averaged in.
 func TestRTTEvolution(t *testing.T) {
 	s := newScript(t)

@@ -10,6 +10,8 @@ import (
 // chunks until they are acknowledged. In-order use costs a copy in, a copy out
 // and a few comparisons. The zero Send is unusable until Init.
 //
+// Nothing more comes from a half that is reset but the reset, and from one that is Done nothing at all (RFC 9000 §3.3).
+//
 // 0 <= AckedPrefix <= Offset <= bytes written; what is acknowledged above the
 // prefix and what is lost are disjoint sets between AckedPrefix and Offset.
 type Send struct {

@@ -225,6 +225,7 @@ func (m *sendModel) finish() {
 	wantChunks(m.t, "done", &m.list, 0)
 }
 
+// A sender does what a plain one would do: what it sends at an offset is what was written there (RFC 9000 §2.2).
 func TestSendAgainstOracle(t *testing.T) {
 	for seed := range uint64(150) {
 		choices := randomBytes(seed, 100+int(seed)*8)

@@ -87,7 +87,7 @@ func TestS32Runs(t *testing.T) {
 }
 
 // S-33: connection IDs of any length in long headers. Over 20 bytes they are no
-// packet of version 1. (TestMuxVersionNegotiation: one of another version is answered.)
+// packet of version 1. (TestMuxVersionNegotiation: one of another version is answered.) (RFC 9000 §17.2)
 func TestS33ConnectionIDLengths(t *testing.T) {
 	besiege(t, 0)
 	bothSides(t, func(t *testing.T, s side) {
@@ -183,7 +183,7 @@ func TestS40CloseStorm(t *testing.T) {
 }
 
 // S-46: a connection that comes to the last packet number there is (lowered here) ends, without a word
-// and without having used one twice, which the rig looks for.
+// and without having used one twice, which the rig looks for (RFC 9000 §12.3).
 func TestS46LastPacketNumber(t *testing.T) {
 	besiege(t, 0)
 	bothSides(t, func(t *testing.T, s side) {

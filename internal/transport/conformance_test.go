@@ -57,7 +57,7 @@ func TestT01StreamFlowControl(t *testing.T) {
 	})
 }
 
-// RFC 9000 §4.6
+// RFC 9000 §4.6 (RFC 9000 §19.11)
 func TestT02StreamLimit(t *testing.T) {
 	breaks(t, wire.StreamLimitError, func(s side) wire.Frame { return data((!s).streamID(bidi, 250_000_000), 0, 1, false) })
 }
@@ -213,7 +213,7 @@ func TestT22MaxStreamDataOfReceiveOnlyStream(t *testing.T) {
 	breaks(t, wire.StreamStateError, func(s side) wire.Frame { return wire.MaxStreamData{ID: (!s).streamID(uni, 0), Max: 9} })
 }
 
-// RFC 9000 §19.11
+// RFC 9000 §19.11 (RFC 9000 §4.6)
 func TestT23MaxStreams(t *testing.T) {
 	for _, ft := range []wire.FrameType{wire.FrameMaxStreamsBidi, wire.FrameMaxStreamsUni} {
 		breaks(t, wire.FrameEncodingError, func(side) wire.Frame { return evil.Encode(ft, 1<<60+1) })
@@ -270,7 +270,7 @@ func TestT27HandshakeDone(t *testing.T) {
 	})
 }
 
-// RFC 9001 §8.3
+// RFC 9001 §8.3 (RFC 9001 §5.6)
 func TestT34CryptoInEarlyPacket(t *testing.T) {
 	t.Run("server", func(t *testing.T) {
 		tc := newTestConn(t, serverSide, stageHello, func(s *scriptedTLS) { s.early = true })

@@ -50,7 +50,8 @@ type undecryptable struct {
 	ecn  dgram.ECN
 }
 
-// cryptoStream is the handshake bytes of one level, both ways.
+// cryptoStream is the handshake bytes of one level, both ways: what is lost goes again with the keys of its level
+// (RFC 9001 §4).
 type cryptoStream struct {
 	out stream.Send
 	in  stream.Recv

@@ -257,7 +257,7 @@ func (c *Conn) incoming(now mono.Time, id int64, receives bool, t wire.FrameType
 		return nil, frameError(wire.StreamStateError, t, "stream was not opened")
 	case local:
 		return nil, nil
-	case index >= s.granted[k]:
+	case index >= s.granted[k]: // RFC 9000 §4.6
 		return nil, frameError(wire.StreamLimitError, t, "more streams than allowed")
 	case index < s.peerOpened[k] && !s.untouched[k].Contains(index):
 		return nil, nil
@@ -319,7 +319,8 @@ func (s *streams) grant(c *Conn, uni, asked bool) {
 // PeerStreams returns how many streams of a kind the peer may open in all, as it knows.
 func (c *Conn) PeerStreams(uni bool) int64 { return c.streams.granted[kind(uni)] }
 
-// setMax takes the peer's limit on streams that we open, and reports whether it rose.
+// setMax takes the peer's limit on streams that we open, and reports whether it rose; one that does not is ignored
+// (RFC 9000 §4.6).
 func (s *streams) setMax(c *Conn, uni bool, limit int64) (raised bool) {
 	k := kind(uni)
 	if limit <= s.max[k] {

@@ -305,7 +305,7 @@ func TestEarlyRetry(t *testing.T) {
 }
 
 // A server reads 0-RTT when TLS gives the keys, whether the packets come before
-// or after the ClientHello, and marks the streams.
+// or after the ClientHello, and marks the streams (RFC 9001 §4.9.3).
 func TestEarlyServer(t *testing.T) {
 	for _, before := range []bool{true, false} {
 		tc := newTestConn(t, serverSide, stageStart, withEarly)

@@ -196,7 +196,7 @@ func atMoment(t *testing.T, s side, m int) *testConn {
 }
 
 // S-31: the code's own table is table 3, for every type there is and for many that
-// there are not.
+// there are not (RFC 9000 §12.4, §12.5).
 func TestS31PermissionTable(t *testing.T) {
 	besiege(t, 0)
 	for ft := wire.FrameType(0); ft < 1<<14; ft++ {

@@ -15,7 +15,7 @@ import (
 
 // A packet of another version is answered with the versions spoken, one
 // datagram for one, whatever the lengths of its connection IDs (RFC 9000 §6.1,
-// §5.2.2; RFC 8999 §6).
+// §5.2.2; RFC 8999 §6) (RFC 9000 §17.2.1, RFC 9368 §2.1).
 func TestMuxVersionNegotiation(t *testing.T) {
 	r := newMuxRig(t, nil)
 	id := make([]byte, 255)
@@ -56,7 +56,7 @@ func TestMuxVersionNegotiation(t *testing.T) {
 
 // What gets no Version Negotiation: datagrams that are too short to be a first
 // Initial, Version Negotiation itself, and anything while nobody listens
-// (RFC 9000 §6.1, §14.1).
+// (RFC 9000 §6.1, §14.1, RFC 9000 §5.2.2).
 func TestMuxNoVersionNegotiation(t *testing.T) {
 	r := newMuxRig(t, nil)
 	id := []byte("12345678")
@@ -81,7 +81,7 @@ func TestMuxVersionNegotiationEnds(t *testing.T) {
 	b.want("its answer", &dgram.Datagram{Data: bytes.Clone(a.batch.Segment(0)), Path: b.path}, Drop)
 }
 
-// What is no first Initial of a client is dropped without a word.
+// What is no first Initial of a client is dropped without a word (RFC 9000 §5.2.2).
 func TestMuxNoInitial(t *testing.T) {
 	r := newMuxRig(t, nil)
 	for size := range 1200 {
@@ -115,6 +115,34 @@ func TestMuxNoInitial(t *testing.T) {
 	r.want("not listening", r.initial(nil, 1200), Drop)
 	if s := r.mux.Stats(); s.Initials != 13 || r.mux.Conns() != 0 {
 		t.Errorf("stats %+v, %d connections", s, r.mux.Conns())
+	}
+}
+
+// The token of a connection ID is known to nobody without the secret: another ID or another secret has another
+// one, with nothing in common (RFC 9000 §10.3.2).
+func TestResetTokensAreSecret(t *testing.T) {
+	seen := map[wire.ResetToken]bool{}
+	ids := []wire.ConnectionID{wire.MakeConnectionID(make([]byte, 8)), wire.MakeConnectionID([]byte{7: 1}), wire.MakeConnectionID([]byte{0: 1, 7: 0})}
+	for secret := range byte(3) {
+		r := newMuxRig(t, func(mc *MuxConfig) { mc.ResetSecret = [32]byte{secret} })
+		for _, id := range ids {
+			token := r.mux.ResetToken(id)
+			for other := range seen {
+				same := 0
+				for i := range token {
+					if token[i] == other[i] {
+						same++
+					}
+				}
+				if same > len(token)/4 {
+					t.Errorf("secret %d, ID %v: token %x is like %x", secret, id, token, other)
+				}
+			}
+			seen[token] = true
+			if token != r.mux.ResetToken(id) {
+				t.Errorf("ID %v has two tokens", id)
+			}
+		}
 	}
 }
 
@@ -427,7 +455,7 @@ func TestMuxEmptyAfterGone(t *testing.T) {
 }
 
 // Datagrams find their connection by every ID that was issued, and by the
-// client's first choice until the handshake is confirmed.
+// client's first choice until the handshake is confirmed (RFC 9000 §5.1.1, §11).
 func TestMuxRoutesEveryID(t *testing.T) {
 	p := newPair(t, nil)
 	p.handshake()
@@ -517,13 +545,13 @@ func TestS24ResetTokensInUse(t *testing.T) {
 }
 
 // The Retry of a server is smaller than three times the Initial, and the tag is
-// over the client's own DCID (RFC 9001 §5.8); wrong ones are tested at the client.
+// over the client's own DCID (RFC 9001 §5.8); wrong ones are tested at the client (RFC 9000 §17.2.5.1).
 func TestMuxRetry(t *testing.T) {
 	for n := 8; n <= 20; n++ {
 		r := newMuxRig(t, validating)
 		r.dcid = wire.MakeConnectionID(bytes.Repeat([]byte{7}, n))
 		token, chosen := r.retried()
-		if len(token) > 128 || chosen.Len() != connIDLen || r.batch.SegmentSize() > 3*1200 {
+		if len(token) > 128 || chosen.Len() != connIDLen || chosen == r.dcid || r.batch.SegmentSize() > 3*1200 {
 			t.Errorf("token of %d bytes, ID of %d, Retry of %d", len(token), chosen.Len(), r.batch.SegmentSize())
 		}
 	}

@@ -93,7 +93,7 @@ func TestReorderedData(t *testing.T) {
 }
 
 // After RESET_STREAM nothing goes out for a stream (RFC 9000 §3.3); its size is
-// what was sent, not what was written (RFC 9000 §3.1, §4.5).
+// what was sent, not what was written (RFC 9000 §3.1, §4.5, RFC 9000 §11.2).
 func TestReset(t *testing.T) {
 	bothSides(t, func(t *testing.T, s side) {
 		for _, fin := range []bool{false, true} {
@@ -262,7 +262,7 @@ func TestStop(t *testing.T) {
 }
 
 // A stream is over when both its halves are, and leaves nothing behind; late
-// frames for it are no error (RFC 9000 §3.4, §4.5).
+// frames for it are no error (RFC 9000 §3.4, §4.5, RFC 9000 §4.4).
 func TestStreamEnds(t *testing.T) {
 	bothSides(t, func(t *testing.T, s side) {
 		tc := newTestConn(t, s)

@@ -77,7 +77,7 @@ func TestS08LargestWindows(t *testing.T) {
 }
 
 // A byte past the stream's limit or the connection's is one too many, whether it
-// is data, a hole, or only claimed by a final size (RFC 9000 §4.1, §4.5).
+// is data, a hole, or only claimed by a final size (RFC 9000 §4.1, §4.5, RFC 9000 §19.9, §19.10).
 func TestS08FlowControlError(t *testing.T) {
 	besiege(t, 0)
 	bothSides(t, func(t *testing.T, s side) {
@@ -207,7 +207,7 @@ func TestCreditForDropping(t *testing.T) {
 
 // We send what the peer allows and not a byte more, say so once for each limit,
 // and go on when there is more credit; a limit that falls says nothing
-// (RFC 9000 §4.1).
+// (RFC 9000 §4.1, RFC 9000 §2.2, §19.9, §19.10).
 func TestRespectLimits(t *testing.T) {
 	bothSides(t, func(t *testing.T, s side) {
 		tc := newTestConn(t, s, func(p *wire.Parameters) { p.MaxData, p.MaxStreamDataUni = 50, 30 })
@@ -352,7 +352,7 @@ func TestStreamLimits(t *testing.T) {
 }
 
 // We open as many as the peer allows, say when that is too few, once, and learn
-// of more (RFC 9000 §4.6).
+// of more (RFC 9000 §4.6, RFC 9000 §19.11).
 func TestRespectStreamLimits(t *testing.T) {
 	bothSides(t, func(t *testing.T, s side) {
 		for _, kind := range []bool{bidi, uni} {

@@ -21,9 +21,33 @@ func newID(n, retirePriorTo int64) wire.NewConnectionID {
 	return wire.NewConnectionID{Seq: n, RetirePriorTo: retirePriorTo, ID: peerID(n), Token: wire.ResetToken{byte(n), 1}}
 }
 
+// An ID has nothing in it but random bytes of its own, so that none tells of another (RFC 9000 §5.1).
+func TestIDsAreRandom(t *testing.T) {
+	bothSides(t, func(t *testing.T, s side) {
+		given := map[string]bool{} // what the source of randomness was asked for, in one piece
+		tc := newTestConn(t, s, func(c *Config) {
+			rand := c.Rand
+			c.Rand = func(b []byte) {
+				rand(b)
+				given[string(b)] = true
+			}
+		})
+		if len(tc.conn.ids.local) < 2 {
+			t.Fatalf("%d IDs", len(tc.conn.ids.local))
+		}
+		for _, l := range tc.conn.ids.local {
+			if !given[string(l.id.Bytes())] {
+				t.Errorf("ID %x is not random", l.id.Bytes())
+			}
+			delete(given, string(l.id.Bytes()))
+		}
+		tc.abandon()
+	})
+}
+
 // We issue as many IDs as the peer takes and we care for, each with the next
 // sequence number, none twice, each routable before the peer knows it, and each
-// with a token of its own (RFC 9000 §5.1.1, §10.3.2).
+// with a token of its own (RFC 9000 §5.1.1, §10.3.2, RFC 9000 §5.1, §19.15).
 func TestS48IssueIDs(t *testing.T) {
 	besiege(t, 0)
 	bothSides(t, func(t *testing.T, s side) {

@@ -14,7 +14,7 @@ func (tc *testConn) negotiation(versions ...uint32) []byte {
 }
 
 // A server that does not speak our version ends the attempt, and we learn what it
-// does speak; nothing more is sent (RFC 9000 §6.2).
+// does speak; nothing more is sent (RFC 9000 §6.2, RFC 9368 §2.1).
 func TestVersionNegotiation(t *testing.T) {
 	tc := newTestConn(t, clientSide, stageStart)
 	tc.clear()

@@ -15,7 +15,7 @@ func bigFlight(s *scriptedTLS) { s.serverFlight = 20_000 }
 
 // A server sends at most three times what came in from an address that is not
 // validated, at every moment, whatever timers say; and more when more comes in
-// (RFC 9000 §8.1).
+// (RFC 9000 §8.1, RFC 9000 §8, §14.1).
 func TestS25Amplification(t *testing.T) {
 	besiege(t, 0)
 	tc := newTestConn(t, serverSide, stageStart, bigFlight)
@@ -113,7 +113,7 @@ var retryID = wire.MakeConnectionID([]byte("retry-id"))
 
 // A Retry makes the client begin again with the server's ID and token, which go
 // into all of its Initials; its own ID, its ClientHello and its packet numbers
-// stay (RFC 9000 §8.1.2, §17.2.5.2, §17.2.5.3).
+// stay (RFC 9000 §8.1.2, §17.2.5.2, §17.2.5.3, RFC 9000 §8.1.3, §17.2.5.1).
 func TestRetryAccepted(t *testing.T) {
 	tc := newTestConn(t, clientSide, stageStart)
 	first := tc.wantPacket("ClientHello", wire.Initial)
@@ -134,7 +134,7 @@ func TestRetryAccepted(t *testing.T) {
 }
 
 // A Retry that is not exactly right is dropped without a trace (RFC 9000
-// §17.2.5.2, RFC 9001 §5.8).
+// §17.2.5.2, RFC 9001 §5.8) (RFC 9000 §17.2.5.1).
 func TestS21RetryDropped(t *testing.T) {
 	besiege(t, 0)
 	for _, tt := range []struct {
@@ -194,7 +194,7 @@ func TestS21SecondRetry(t *testing.T) {
 }
 
 // A path challenge is answered once, at once, on the path it came by, in a
-// datagram that shows that the path carries 1200 bytes (RFC 9000 §8.2.2).
+// datagram that shows that the path carries 1200 bytes (RFC 9000 §8.2.2, RFC 9000 §19.17).
 func TestPathResponse(t *testing.T) {
 	bothSides(t, func(t *testing.T, s side) {
 		tc := newTestConn(t, s)
@@ -299,7 +299,7 @@ func TestPathValidation(t *testing.T) {
 }
 
 // A path that was validated with a small datagram is challenged once more with a
-// large one, to learn that it carries 1200 bytes (RFC 9000 §8.2.1).
+// large one, to learn that it carries 1200 bytes (RFC 9000 §8.2.1, RFC 9000 §8.2.3).
 func TestSecondPathValidation(t *testing.T) {
 	tc := newTestConn(t, serverSide)
 	tc.write(wire.OneRTT, newID(1, 0))

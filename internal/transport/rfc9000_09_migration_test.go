@@ -8,6 +8,7 @@ import (
 
 	"github.com/cinnabar-quic/cinnabar/internal/dgram"
 	"github.com/cinnabar-quic/cinnabar/internal/limits"
+	"github.com/cinnabar-quic/cinnabar/internal/recovery"
 	"github.com/cinnabar-quic/cinnabar/internal/siege"
 	"github.com/cinnabar-quic/cinnabar/internal/wire"
 )
@@ -35,7 +36,7 @@ func (tc *testConn) answer(c wire.PathChallenge) {
 
 // The newest packet with more than probes in it moves the connection to where it
 // came from; both the new path and, since this may be an attacker's doing, the
-// old one are challenged (RFC 9000 §9.3, §9.3.3).
+// old one are challenged (RFC 9000 §9.3, §9.3.3, RFC 9000 §9, §9.5).
 func TestPeerMigrates(t *testing.T) {
 	tc := moved(t)
 	got := tc.challenges()
@@ -156,23 +157,29 @@ func TestServerDoesNotMove(t *testing.T) {
 	tc.wantOpen("from elsewhere")
 }
 
-// Nothing learnt about one address counts for another; a change of port only is
-// most likely a NAT's, on the same path (RFC 9000 §9.4).
+// Nothing learnt about one address counts for another, neither its round trip nor how wide the window has
+// become; a change of port only is most likely a NAT's, on the same path (RFC 9000 §9.4).
 func TestMigrationResetsPath(t *testing.T) {
 	for _, tt := range []struct {
 		to    string
 		fresh bool
 	}{{"203.0.113.9:9", true}, {testRemote.Addr().String() + ":9999", false}} {
-		tc := newTestConn(t, serverSide)
-		tc.conn.Ping()
-		tc.clear()
+		tc := newTestConn(t, serverSide, wide)
+		initial := tc.conn.Stats()
+		tc.fill(tc.open(bidi))
 		tc.settle()
 		before := tc.conn.Stats()
+		if before.RTT.Samples == 0 || before.Window <= initial.Window {
+			t.Fatalf("window %d of %d, RTT %+v: nothing was learnt", before.Window, initial.Window, before.RTT)
+		}
 		tc.path.Remote = addrPort(tt.to)
 		tc.write(wire.OneRTT, wire.Ping{})
-		after := tc.conn.Stats()
-		if fresh := after.RTT.Samples == 0; fresh != tt.fresh || before.RTT.Samples == 0 {
-			t.Errorf("to %v: RTT %+v", tt.to, after.RTT)
+		after, want := tc.conn.Stats(), before
+		if tt.fresh {
+			want.Window, want.RTT = initial.Window, recovery.RTT{Smoothed: 333 * time.Millisecond}
+		}
+		if after.RTT.Samples != want.RTT.Samples || after.RTT.Smoothed != want.RTT.Smoothed || after.Window != want.Window {
+			t.Errorf("to %v: window %d, RTT %+v; want %d, %+v", tt.to, after.Window, after.RTT, want.Window, want.RTT)
 		}
 		tc.abandon()
 	}
@@ -196,7 +203,7 @@ func TestS26RebindingWithoutSpareID(t *testing.T) {
 }
 
 // Thousands of source addresses leave a handful of paths behind, and no more is
-// sent to any than three times what came from it (RFC 9000 §9.3.1, §21.5.6).
+// sent to any than three times what came from it (RFC 9000 §9.3.1, §21.5.6, RFC 9000 §9.3).
 func TestS26PortFlood(t *testing.T) {
 	besiege(t, 0)
 	most := limits.Bound(t, "paths")
@@ -305,7 +312,7 @@ func TestClientMigrationFails(t *testing.T) {
 	}
 }
 
-// A client stays when it may not, cannot or should not move (RFC 9000 §9, §9.5).
+// A client stays when it may not, cannot or should not move (RFC 9000 §9, §9.5, RFC 9000 §18.2).
 func TestClientMayNotMigrate(t *testing.T) {
 	to := dgram.Path{Local: addrPort("192.0.2.77:1"), Remote: testRemote}
 	tc := newTestConn(t, clientSide)
@@ -339,7 +346,7 @@ func offer(p *wire.Parameters) {
 func acceptPreferred(c *Config) { c.AcceptPreferred = true }
 
 // A client that likes to goes to the server's preferred address once it has
-// validated it, and stays if it does not answer (RFC 9000 §9.6.1).
+// validated it, and stays if it does not answer (RFC 9000 §9.6.1, RFC 9000 §9.6.2, §9.6.3, §21.5.3).
 func TestPreferredAddressClient(t *testing.T) {
 	preferred := addrPort("192.0.2.200:444")
 	for _, answers := range []bool{true, false} {
@@ -499,7 +506,7 @@ func TestS50PreferredAddressDeclined(t *testing.T) {
 }
 
 // A server with a preferred address offers it with an ID and a token of their
-// own, and follows the client there (RFC 9000 §9.6, §18.2).
+// own, and follows the client there (RFC 9000 §9.6, §18.2, RFC 9000 §9.6.2).
 func TestPreferredAddressServer(t *testing.T) {
 	preferred := addrPort("192.0.2.200:444")
 	tc := newTestConn(t, serverSide, func(c *Config) {
@@ -554,6 +561,45 @@ func TestPreferredAddressUnanswered(t *testing.T) {
 		}
 	}
 	tc.abandon()
+}
+
+// A client that comes to the preferred address from another one than before is one that migrates: little is
+// sent there, and nothing but probes, until it has answered (RFC 9000 §9.6.3).
+func TestPreferredAddressFromElsewhere(t *testing.T) {
+	preferred := addrPort("192.0.2.200:444")
+	for _, answers := range []bool{true, false} {
+		tc := newTestConn(t, serverSide, func(c *Config) {
+			c.Params.PreferredAddress = &wire.PreferredAddress{IPv4: preferred}
+		})
+		tc.write(wire.OneRTT, newID(1, 0), newID(2, 0))
+		home := tc.conn.Path()
+		tc.path = dgram.Path{Local: preferred, Remote: testElsewhere}
+		tc.writePacket(testPacket{typ: wire.OneRTT, frames: []wire.Frame{wire.Ping{}}, size: 1200})
+		if answers {
+			tc.answer(tc.challenges()[testElsewhere])
+			tc.wantEvent("moved", EventMigrated)
+			if tc.conn.Path() != tc.path {
+				t.Errorf("path %v", tc.conn.Path())
+			}
+			tc.abandon()
+			continue
+		}
+		for range 10 {
+			tc.advance(time.Second)
+			for f, p := tc.peek(); f != nil; f, p = tc.peek() {
+				if p.seen++; p.datagram.path.Remote == testElsewhere && f.Type() != wire.FramePathChallenge && f.Type() != wire.FramePadding {
+					t.Errorf("%v to an address that is not validated", f)
+				}
+			}
+		}
+		if n := tc.sent(testElsewhere); n == 0 || n > 3*1200 {
+			t.Errorf("%d bytes for 1200", n)
+		}
+		if tc.conn.Path() != home {
+			t.Errorf("path %v", tc.conn.Path())
+		}
+		tc.abandon()
+	}
 }
 
 // It waits for the answer for as long as the connection may be silent: a client whose window

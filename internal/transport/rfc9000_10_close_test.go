@@ -143,7 +143,7 @@ func (tc *testConn) closes() (types []wire.PacketType, frames []wire.Close) {
 
 // A close goes out at every level that the peer may be able to read, once the
 // handshake is confirmed at none but 1-RTT; an application's code and words stay
-// out of packets that anyone could read (RFC 9000 §10.2.3).
+// out of packets that anyone could read (RFC 9000 §10.2.3, RFC 9000 §10.3, §11.1, §12.5).
 func TestS40CloseLevels(t *testing.T) {
 	besiege(t, 0)
 	I, H, R := wire.Initial, wire.Handshake, wire.OneRTT

@@ -109,7 +109,7 @@ func TestS11OptimisticAcks(t *testing.T) {
 
 // 1-RTT packets are acknowledged: one alone within max_ack_delay, the second and
 // any out of order at once, with ECN counts where marks were seen (RFC 9000
-// §13.2.1, §13.2.2).
+// §13.2.1, §13.2.2) (RFC 9000 §13.2.5, §13.2.6).
 func TestAckTimes(t *testing.T) {
 	bothSides(t, func(t *testing.T, s side) {
 		tc := newTestConn(t, s)
@@ -212,7 +212,7 @@ func TestNoAckOfAck(t *testing.T) {
 }
 
 // Who only receives sends a PING with an ACK now and then, so that it learns
-// which of its ACKs arrived and can forget ranges: but rarely (RFC 9000 §13.2.4).
+// which of its ACKs arrived and can forget ranges: but rarely (RFC 9000 §13.2.4, RFC 9000 §13.2.1).
 func TestS14PingAmongAcks(t *testing.T) {
 	besiege(t, 0)
 	tc := newTestConn(t, serverSide)
@@ -352,7 +352,7 @@ func TestRetransmission(t *testing.T) {
 }
 
 // A server repeats HANDSHAKE_DONE and its token until they are acknowledged
-// (RFC 9000 §13.3).
+// (RFC 9000 §13.3, RFC 9001 §4.1.2, RFC 9000 §19.7).
 func TestRetransmissionOfServerFrames(t *testing.T) {
 	tokens := func(c *Config) { c.Tokens = NewTokens([32]byte{1}, 0, c.Rand) }
 	tc := newTestConn(t, serverSide, stageHello, tokens)
@@ -511,7 +511,7 @@ func TestRetransmissionOfHandshake(t *testing.T) {
 }
 
 // Marks are for a path that has shown to carry them: without counts in ACKs, or
-// with counts that cannot be, marking ends (RFC 9000 §13.4.2).
+// with counts that cannot be, marking ends (RFC 9000 §13.4.2, RFC 9000 §13.4.2.2).
 func TestS44ECNValidation(t *testing.T) {
 	besiege(t, 0)
 	for _, tt := range []struct {

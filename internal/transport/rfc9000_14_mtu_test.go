@@ -40,7 +40,7 @@ func (tc *testConn) carry(mtu int, d time.Duration) {
 }
 
 // Datagrams with an Initial that elicits an ACK, and all of a client's, are large
-// enough to show that the path carries QUIC (RFC 9000 §14.1).
+// enough to show that the path carries QUIC (RFC 9000 §14.1, RFC 9000 §8.1, §14, RFC 9001 §9.3).
 func TestInitialsAreLarge(t *testing.T) {
 	bothSides(t, func(t *testing.T, s side) {
 		tc := newTestConn(t, s, stageStart)
@@ -68,7 +68,7 @@ func TestInitialsAreLarge(t *testing.T) {
 }
 
 // A server drops an Initial in a datagram that is too small; one byte more makes
-// it welcome (RFC 9000 §14.1).
+// it welcome (RFC 9000 §14.1, RFC 9000 §14).
 func TestSmallInitials(t *testing.T) {
 	for _, size := range []int{100, 1199, 1200} {
 		tc := newTestConn(t, serverSide, stageStart)

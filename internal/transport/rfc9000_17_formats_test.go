@@ -194,7 +194,7 @@ func TestTokenFromServer(t *testing.T) {
 	}
 }
 
-// With 1-RTT keys a client sends no 0-RTT packets any more (RFC 9000 §17.2.3).
+// With 1-RTT keys a client sends no 0-RTT packets any more (RFC 9000 §17.2.3, RFC 9001 §5.6).
 func TestNoEarlyDataAfterKeys(t *testing.T) {
 	old := testParams()
 	tc := newTestConn(t, clientSide, stageStart, func(c *Config) { c.Resumed = &old }, func(s *scriptedTLS) { s.early = true })

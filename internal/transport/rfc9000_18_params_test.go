@@ -14,7 +14,7 @@ import (
 func integer(v uint64) []byte { return varint.Append(nil, v) }
 
 // Values that a parameter may not have, at either end, are TRANSPORT_PARAMETER_ERRORs
-// (RFC 9000 §7.4, §18.2).
+// (RFC 9000 §7.4, §18.2, RFC 9000 §4.6).
 func TestS29ParameterLimits(t *testing.T) {
 	besiege(t, 0)
 	long := make([]byte, 21)
@@ -161,7 +161,7 @@ func TestS29OddParameterLists(t *testing.T) {
 
 // What we send is well-formed, each parameter once, with one that means nothing so
 // that peers stay used to these; a client sends none that are a server's
-// (RFC 9000 §7.4, §18.1).
+// (RFC 9000 §7.4, §18.1, RFC 9000 §18.2).
 func TestOwnParameters(t *testing.T) {
 	bothSides(t, func(t *testing.T, s side) {
 		tc := newTestConn(t, s)

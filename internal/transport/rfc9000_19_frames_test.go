@@ -50,25 +50,34 @@ func TestFrameLimits(t *testing.T) {
 			frame rawFrame
 			code  wire.ErrorCode
 		}{
+			// RFC 9000 §19.3.1
 			{"ACK whose first range goes below zero", encode(2, 1, 0, 0, 2), wire.FrameEncodingError},
 			{"ACK whose gap goes below zero", encode(2, 5, 0, 1, 2, 2, 0), wire.FrameEncodingError},
 			{"ACK whose second range goes below zero", encode(2, 9, 0, 1, 2, 2, 4), wire.FrameEncodingError},
 			{"ACK with more ranges than bytes", encode(2, 1, 0, top, 0), wire.FrameEncodingError},
 			{"ACK of the largest number", encode(2, top, 0, 0, 0), wire.ProtocolViolation},
+			// RFC 9000 §19.4
 			{"RESET_STREAM for our stream that is not open", encode(4, ours, 0, 0), wire.StreamStateError},
 			{"RESET_STREAM beyond the stream's limit", encode(4, theirs, 0, top), wire.FlowControlError},
+			// RFC 9000 §19.5
 			{"STOP_SENDING for a stream we only receive on", encode(5, theirUni, 0), wire.StreamStateError},
+			// RFC 9000 §19.6
 			{"CRYPTO past the last offset", append(encode(6, top, 1), 'x'), wire.FrameEncodingError},
 			{"CRYPTO far ahead", append(encode(6, 1<<30, 1), 'x'), wire.CryptoBufferExceeded},
+			// RFC 9000 §19.8
 			{"STREAM past the last offset", append(encode(0x0e, theirs, top, 1), 'x'), wire.FrameEncodingError},
 			{"STREAM at the last offset", append(encode(0x0e, theirs, top-1, 1), 'x'), wire.FlowControlError},
 			{"STREAM with a number over the limit", encode(8, theirs+4*100), wire.StreamLimitError},
 			{"STREAM with the largest number", encode(8, top&^3|theirs), wire.StreamLimitError},
+			// RFC 9000 §19.13
 			{"STREAM_DATA_BLOCKED for a stream we only send on", encode(0x15, ourUni, 0), wire.StreamStateError},
 			{"STREAM_DATA_BLOCKED for our stream that is not open", encode(0x15, ours, 0), wire.StreamStateError},
+			// RFC 9000 §19.15
 			{"NEW_CONNECTION_ID of 21 bytes", rawID(2, 0, "123456789012345678901"), wire.FrameEncodingError},
+			// RFC 9000 §19.16
 			{"RETIRE_CONNECTION_ID never issued", encode(0x19, 99), wire.ProtocolViolation},
 			{"RETIRE_CONNECTION_ID of the packet's own", encode(0x19, 0), wire.ProtocolViolation},
+			// RFC 9000 §19.19
 			{"CONNECTION_CLOSE with a reason that is not there", encode(0x1c, 0, 0, top), wire.FrameEncodingError},
 			{"APPLICATION_CLOSE with a reason that is not there", encode(0x1d, 0, 1000), wire.FrameEncodingError},
 		} {
@@ -135,7 +144,7 @@ func TestHandshakeDone(t *testing.T) {
 }
 
 // A frame that breaks a rule ends the packet: what comes behind it does nothing,
-// and what came before it has been done (RFC 9000 §12.4).
+// and what came before it has been done (RFC 9000 §12.4, RFC 9000 §5.2).
 func TestS32FramesBehindAnError(t *testing.T) {
 	besiege(t, 0)
 	tc := newTestConn(t, serverSide)

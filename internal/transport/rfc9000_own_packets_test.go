@@ -9,10 +9,11 @@ import (
 	"github.com/cinnabar-quic/cinnabar/internal/wire"
 )
 
-// What we send ourselves, from the first packet of the handshake on: packet numbers rise in each space (RFC
-// 9000 §12.3), no packet is without a frame (§12.4), a datagram's packets have one destination (§12.2), each
-// of our IDs has the one length (§10.3.2), a client sends no frame that is a server's (§19.7, §19.20), and a server no 0-RTT packet (RFC
-// 9001 §5.6) and no token in an Initial (RFC 9000 §17.2.2).
+// What we send ourselves, from the first packet of the handshake on: packet numbers rise in each space (RFC 9000
+// §12.3), no packet is without a frame (RFC 9000 §12.4), a datagram's packets have one destination (RFC 9000 §12.2),
+// each of our IDs has the one length, which is less than 20 (RFC 9000 §10.3.2, §17.2), a client sends no frame that is
+// a server's (RFC 9000 §19.7, §19.20), and a server no 0-RTT packet (RFC 9001 §5.6) and no token in an Initial (RFC 9000
+// §17.2.2).
 func TestOwnPackets(t *testing.T) {
 	bothSides(t, func(t *testing.T, s side) {
 		tc := newTestConn(t, s, stageStart)
@@ -77,7 +78,7 @@ func TestSameNewConnectionID(t *testing.T) {
 	})
 }
 
-// Bits that mean nothing are ignored: in Retry (RFC 9000 §17.2.5) and in Version Negotiation (§17.2.1).
+// Bits that mean nothing are ignored: in Retry (RFC 9000 §17.2.5) and in Version Negotiation (RFC 9000 §17.2.1).
 func TestUnusedBits(t *testing.T) {
 	for bits := range byte(16) {
 		tc := newTestConn(t, clientSide, stageStart)
@@ -117,7 +118,7 @@ func TestRetryTokenIsNotKept(t *testing.T) {
 }
 
 // A token tells nobody but its server whose it is, and no two are the same, though they be of one address
-// and one moment (RFC 9000 §8.1.3).
+// and one moment (RFC 9000 §8.1.3, RFC 9001 §9.2).
 func TestTokensShowNothing(t *testing.T) {
 	var seed byte
 	tokens := NewTokens([32]byte{1}, 0, func(b []byte) {
@@ -178,7 +179,7 @@ func TestPeerMovesThoughForbidden(t *testing.T) {
 	tc.abandon()
 }
 
-// Limits that fall say nothing (RFC 9000 §4.1, §4.6, §19.11).
+// Limits that fall say nothing (RFC 9000 §4.1, §4.6, §19.11, RFC 9000 §13.3).
 func TestLowerLimits(t *testing.T) {
 	bothSides(t, func(t *testing.T, s side) {
 		tc := newTestConn(t, s, func(p *wire.Parameters) { p.MaxData, p.MaxStreamDataUni, p.MaxStreamsUni = 1000, 500, 3 })

@@ -10,7 +10,7 @@ import (
 	"github.com/cinnabar-quic/cinnabar/internal/wire"
 )
 
-// §4.1.2: a server's handshake is confirmed when it is complete; a client's when
+// RFC 9001 §4.1.2: a server's handshake is confirmed when it is complete; a client's when
 // HANDSHAKE_DONE comes, and not by anything else.
 func TestKeysConfirmed(t *testing.T) {
 	tc := newTestConn(t, serverSide, stageHello)
@@ -48,7 +48,7 @@ func TestKeysConfirmed(t *testing.T) {
 	tc.clear()
 }
 
-// §4.9.1: a client discards Initial keys when it first sends a Handshake
+// RFC 9001 §4.9.1: a client discards Initial keys when it first sends a Handshake
 // packet, and neither reads nor writes at that level any more.
 func TestKeysInitialDiscardClient(t *testing.T) {
 	tc := newTestConn(t, clientSide, stageStart)
@@ -82,7 +82,7 @@ func TestKeysInitialDiscardClient(t *testing.T) {
 	tc.clear()
 }
 
-// §4.9.1: a server discards Initial keys when it first processes a Handshake
+// RFC 9001 §4.9.1: a server discards Initial keys when it first processes a Handshake
 // packet; one that does not open does not count.
 func TestKeysInitialDiscardServer(t *testing.T) {
 	tc := newTestConn(t, serverSide, stageHello)
@@ -114,7 +114,7 @@ func TestKeysInitialDiscardServer(t *testing.T) {
 	tc.clear()
 }
 
-// §4.9.2: Handshake keys go when the handshake is confirmed, no earlier.
+// RFC 9001 §4.9.2: Handshake keys go when the handshake is confirmed, no earlier.
 func TestKeysHandshakeDiscard(t *testing.T) {
 	tc := newTestConn(t, clientSide, stageSecure)
 	tc.clear()
@@ -152,8 +152,8 @@ func TestKeysHandshakeDiscard(t *testing.T) {
 	tc.clear()
 }
 
-// §4.1.4, §4.9: CRYPTO data that is lost goes again at its own level, whatever
-// keys have come since.
+// RFC 9001 §4.1.4, §4.9: CRYPTO data that is lost goes again at its own level, whatever
+// keys have come since (RFC 9001 §4, §4.1.3).
 func TestKeysCryptoKeepsItsLevel(t *testing.T) {
 	tc := newTestConn(t, serverSide, stageHello)
 	tc.clear()
@@ -181,7 +181,7 @@ func TestKeysCryptoKeepsItsLevel(t *testing.T) {
 	tc.clear()
 }
 
-// §4.1.3: handshake bytes that are new, at a level whose successor TLS already
+// RFC 9001 §4.1.3: handshake bytes that are new, at a level whose successor TLS already
 // reads, are a fault of the peer's; bytes that came before are not.
 func TestKeysCryptoAtEndedLevel(t *testing.T) {
 	t.Run("Initial", func(t *testing.T) {
@@ -209,7 +209,7 @@ func TestKeysCryptoAtEndedLevel(t *testing.T) {
 	})
 }
 
-// §4.1.3: nothing may be left over at a level when the next one's keys come.
+// RFC 9001 §4.1.3: nothing may be left over at a level when the next one's keys come.
 func TestS38MessageAcrossLevels(t *testing.T) {
 	besiege(t, 0)
 	tc := newTestConn(t, clientSide, stageStart)
@@ -227,7 +227,7 @@ func TestS38MessageAcrossLevels(t *testing.T) {
 	tc.wantClose("a gap when the level ends", wire.ProtocolViolation)
 }
 
-// §4, §7.5 of RFC 9000: CRYPTO data out of order is bounded at every level.
+// RFC 9001 §4, §7.5 of RFC 9000: CRYPTO data out of order is bounded at every level.
 func TestS04KeysCryptoBounded(t *testing.T) {
 	besiege(t, 0)
 	tc := newTestConn(t, serverSide, stageHello)
@@ -244,7 +244,7 @@ func TestS04KeysCryptoBounded(t *testing.T) {
 	})
 }
 
-// §4: a ClientHello may be cut anywhere and come in any order.
+// RFC 9001 §4: a ClientHello may be cut anywhere and come in any order.
 func TestS38ClientHelloFragments(t *testing.T) {
 	besiege(t, 0)
 	for cut := 1; cut < 300; cut++ {
@@ -276,7 +276,7 @@ func (tc *testConn) clearTo(t wire.FrameType) {
 	}
 }
 
-// §4.8, §8.2: TLS's own errors close with CRYPTO_ERROR; a handshake without
+// RFC 9001 §4.8, §8.2: TLS's own errors close with CRYPTO_ERROR; a handshake without
 // transport parameters ends with missing_extension.
 func TestKeysTLSErrors(t *testing.T) {
 	bothSides(t, func(t *testing.T, s side) {
@@ -291,7 +291,7 @@ func TestKeysTLSErrors(t *testing.T) {
 	tc.wantClose("no transport parameters", 0x16d)
 }
 
-// §8.3: CRYPTO in a 0-RTT packet is a fault, as are the other frames that a
+// RFC 9001 §8.3: CRYPTO in a 0-RTT packet is a fault, as are the other frames that a
 // client cannot need there.
 func TestKeysEarlyFrames(t *testing.T) {
 	for _, f := range []wire.Frame{
@@ -305,7 +305,7 @@ func TestKeysEarlyFrames(t *testing.T) {
 	}
 }
 
-// §5.7: what a client sends right behind its Finished is not lost, although the
+// RFC 9001 §5.7: what a client sends right behind its Finished is not lost, although the
 // server's TLS gives out its 1-RTT keys only after the handshake.
 func TestKeysDataBehindFinished(t *testing.T) {
 	p := newPair(t, nil)

@@ -33,7 +33,7 @@ func (tc *testConn) waitKeys() {
 	}
 }
 
-// §6.1: an update may begin once the handshake is confirmed and a packet of the
+// RFC 9001 §6.1: an update may begin once the handshake is confirmed and a packet of the
 // present keys is acknowledged, and not again before the same holds anew.
 func TestKeyUpdate(t *testing.T) {
 	bothSides(t, func(t *testing.T, s side) {
@@ -68,7 +68,7 @@ func TestKeyUpdate(t *testing.T) {
 	})
 }
 
-// §6.1: not before the handshake is confirmed.
+// RFC 9001 §6.1: not before the handshake is confirmed.
 func TestKeyUpdateUnconfirmed(t *testing.T) {
 	tc := newTestConn(t, clientSide, stageSecure)
 	tc.clear()
@@ -85,7 +85,7 @@ func TestKeyUpdateUnconfirmed(t *testing.T) {
 	tc.clear()
 }
 
-// §6.2: the peer's update is followed at once: the ACK of its first packet is
+// RFC 9001 §6.2: the peer's update is followed at once: the ACK of its first packet is
 // under new keys.
 func TestKeyUpdateByPeer(t *testing.T) {
 	bothSides(t, func(t *testing.T, s side) {
@@ -111,7 +111,7 @@ func TestKeyUpdateByPeer(t *testing.T) {
 	})
 }
 
-// §6.1: nor does an update of ours follow the peer's before a packet of the new phase was acknowledged, even
+// RFC 9001 §6.1: nor does an update of ours follow the peer's before a packet of the new phase was acknowledged, even
 // when the keys before that are long gone. An ACK of older packets does not count.
 func TestKeyUpdateBehindThePeers(t *testing.T) {
 	bothSides(t, func(t *testing.T, s side) {
@@ -147,7 +147,7 @@ func (tc *testConn) peerUpdate() {
 	tc.write(wire.OneRTT, wire.Ping{})
 }
 
-// §6.5: packets of the previous keys that come late are processed for three PTOs.
+// RFC 9001 §6.5: packets of the previous keys that come late are processed for three PTOs.
 func TestKeyUpdateLatePackets(t *testing.T) {
 	tc := newTestConn(t, serverSide)
 	late := make([][]byte, 3)
@@ -175,7 +175,7 @@ func TestKeyUpdateLatePackets(t *testing.T) {
 	tc.clear()
 }
 
-// §6.4: a packet that follows one of newer keys, but is under older ones.
+// RFC 9001 §6.4: a packet that follows one of newer keys, but is under older ones.
 func TestS37OldKeys(t *testing.T) {
 	besiege(t, 0)
 	bothSides(t, func(t *testing.T, s side) {
@@ -191,7 +191,7 @@ func TestS37OldKeys(t *testing.T) {
 	})
 }
 
-// §6.2: a second update before we can have acknowledged the first.
+// RFC 9001 §6.2: a second update before we can have acknowledged the first.
 func TestS37TooEarly(t *testing.T) {
 	besiege(t, 0)
 	bothSides(t, func(t *testing.T, s side) {
@@ -241,7 +241,7 @@ func (tc *testConn) secondPhase() {
 	tc.peer.oneRTT = peer
 }
 
-// §6.2: our update is acknowledged under old keys: the peer opened it and did not follow.
+// RFC 9001 §6.2: our update is acknowledged under old keys: the peer opened it and did not follow.
 func TestS37NotFollowed(t *testing.T) {
 	besiege(t, 0)
 	bothSides(t, func(t *testing.T, s side) {
@@ -261,7 +261,7 @@ func TestS37NotFollowed(t *testing.T) {
 	})
 }
 
-// S-37: packets that only look like an update cost nothing but themselves.
+// S-37: packets that only look like an update cost nothing but themselves (RFC 9001 §5.5).
 func TestS37ForgedPhase(t *testing.T) {
 	besiege(t, 0)
 	bothSides(t, func(t *testing.T, s side) {
@@ -282,7 +282,7 @@ func TestS37ForgedPhase(t *testing.T) {
 	})
 }
 
-// §6.3, S-37: the peer updates as often as the rules let it.
+// RFC 9001 §6.3, S-37: the peer updates as often as the rules let it.
 func TestS37EveryRoundTrip(t *testing.T) {
 	besiege(t, 0)
 	tc := newTestConn(t, serverSide)
@@ -319,7 +319,7 @@ func TestKeyUpdateBothAtOnce(t *testing.T) {
 	})
 }
 
-// §6.6, Config.KeyUpdateAfter: keys are updated by themselves after so many packets.
+// RFC 9001 §6.6, Config.KeyUpdateAfter: keys are updated by themselves after so many packets.
 func TestKeyUpdateByItself(t *testing.T) {
 	bothSides(t, func(t *testing.T, s side) {
 		tc := newTestConn(t, s, func(c *Config) { c.KeyUpdateAfter = 50 })
@@ -336,7 +336,7 @@ func TestKeyUpdateByItself(t *testing.T) {
 	})
 }
 
-// §6.6: keys that are used up and cannot be updated end the connection, while
+// RFC 9001 §6.6: keys that are used up and cannot be updated end the connection, while
 // there is still one packet's worth of them left to say so.
 func TestS36ConfidentialityLimit(t *testing.T) {
 	besiege(t, 0)
@@ -355,7 +355,7 @@ func TestS36ConfidentialityLimit(t *testing.T) {
 	})
 }
 
-// §6.6: too many packets that do not open end the connection, counted over all keys.
+// RFC 9001 §6.6: too many packets that do not open end the connection, counted over all keys.
 func TestS36IntegrityLimit(t *testing.T) {
 	besiege(t, 0)
 	bothSides(t, func(t *testing.T, s side) {

@@ -13,7 +13,7 @@ import (
 // ignored returns how many packets the Conn has not made sense of.
 func (tc *testConn) packetsIgnored() uint64 { return tc.conn.Stats().PacketsIgnored }
 
-// §5.7: Handshake packets that come before their keys wait, and are processed
+// RFC 9001 §5.7: Handshake packets that come before their keys wait, and are processed
 // as soon as the keys are here.
 func TestUndecryptableHandshake(t *testing.T) {
 	tc := newTestConn(t, clientSide, stageStart)
@@ -30,7 +30,7 @@ func TestUndecryptableHandshake(t *testing.T) {
 	tc.clear()
 }
 
-// §5.7: 1-RTT packets are not processed before the handshake is complete, even
+// RFC 9001 §5.7: 1-RTT packets are not processed before the handshake is complete, even
 // if their keys are there; then they are, in order.
 func TestUndecryptableOneRTT(t *testing.T) {
 	bothSides(t, func(t *testing.T, s side) {
@@ -109,7 +109,7 @@ func TestUndecryptableReleased(t *testing.T) {
 	}
 }
 
-// §5.2, §5.3: a packet with any bit flipped is dropped, changes nothing and gets
+// RFC 9001 §5.2, §5.3: a packet with any bit flipped is dropped, changes nothing and gets
 // no answer; a sound one behind it in the same datagram is processed.
 func TestCorrupted(t *testing.T) {
 	bothSides(t, func(t *testing.T, s side) {
@@ -177,7 +177,7 @@ func TestCoalescedWaits(t *testing.T) {
 	tc.clear()
 }
 
-// §5.4.2: a packet that is too short to sample is dropped.
+// RFC 9001 §5.4.2: a packet that is too short to sample is dropped.
 func TestS35TooShortToSample(t *testing.T) {
 	besiege(t, 0)
 	bothSides(t, func(t *testing.T, s side) {

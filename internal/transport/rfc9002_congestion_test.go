@@ -50,7 +50,7 @@ func (tc *testConn) quiet() {
 	tc.clear()
 }
 
-// §7.2: ten datagrams leave at first, and not one byte more.
+// RFC 9002 §7.2: ten datagrams leave at first, and not one byte more.
 func TestInitialWindow(t *testing.T) {
 	for _, size := range []int{1200, 1452} {
 		tc := newTestConn(t, serverSide, wide, func(c *Config) { c.InitialDatagram = size })
@@ -64,7 +64,7 @@ func TestInitialWindow(t *testing.T) {
 	}
 }
 
-// §7.3.1: in slow start the window grows by what is acknowledged, if it was used.
+// RFC 9002 §7.3.1: in slow start the window grows by what is acknowledged, if it was used.
 func TestSlowStart(t *testing.T) {
 	for _, cc := range []string{"reno", "cubic"} {
 		tc := newTestConn(t, serverSide, wide, func(c *Config) { c.CongestionControl = cc })
@@ -84,7 +84,7 @@ func TestSlowStart(t *testing.T) {
 	}
 }
 
-// §7.8: a window that the application does not use does not grow.
+// RFC 9002 §7.8: a window that the application does not use does not grow.
 func TestAppLimited(t *testing.T) {
 	tc := newTestConn(t, serverSide, wide)
 	s := tc.open(bidi)
@@ -100,7 +100,8 @@ func TestAppLimited(t *testing.T) {
 	tc.quiet()
 }
 
-// §7.3.2: one reduction for all losses of a round trip; a loss after that counts anew.
+// RFC 9002 §7.3.2: one reduction for all losses of a round trip; a loss after that counts anew
+// (RFC 9002 §7.4, RFC 9000 §13.3).
 func TestOneReductionPerRoundTrip(t *testing.T) {
 	for _, cc := range []string{"reno", "cubic"} {
 		tc := newTestConn(t, serverSide, wide, func(c *Config) { c.CongestionControl = cc })
@@ -141,7 +142,7 @@ func TestOneReductionPerRoundTrip(t *testing.T) {
 	}
 }
 
-// §7.3: a CE mark is a congestion event; no packet is lost for it.
+// RFC 9002 §7.3: a CE mark is a congestion event; no packet is lost for it.
 func TestCongestionExperienced(t *testing.T) {
 	tc := newTestConn(t, serverSide, stageHello, wide)
 	tc.write(wire.Handshake, wire.Crypto{Data: message('F', 52)}) // no ACK so far, they would have no counts
@@ -171,7 +172,7 @@ func TestCongestionExperienced(t *testing.T) {
 	tc.quiet()
 }
 
-// §7.6: nothing arrives for so long that the path must have changed: the window
+// RFC 9002 §7.6: nothing arrives for so long that the path must have changed: the window
 // falls to its least.
 func TestPersistentCongestion(t *testing.T) {
 	tc := newTestConn(t, serverSide, wide, noIdle)
@@ -200,7 +201,7 @@ func TestPersistentCongestion(t *testing.T) {
 	tc.quiet()
 }
 
-// §7.6.2: two lost packets with one between them that arrived prove nothing.
+// RFC 9002 §7.6.2: two lost packets with one between them that arrived prove nothing.
 func TestNoPersistentCongestion(t *testing.T) {
 	tc := newTestConn(t, serverSide, wide, noIdle)
 	s := tc.open(bidi)
@@ -258,7 +259,7 @@ func (w *watch) sent(b []byte) {
 	w.flight = flight
 }
 
-// §7, §7.7: whatever is lost, the window is never exceeded but by probes, and no
+// RFC 9002 §7, §7.7: whatever is lost, the window is never exceeded but by probes, and no
 // burst is longer than the pacer allows.
 func TestWindowAndPacing(t *testing.T) {
 	for seed := uint64(1); seed <= 12; seed++ {
@@ -287,7 +288,7 @@ func TestWindowAndPacing(t *testing.T) {
 	}
 }
 
-// §7.7, §7.8: after a silence no more than a burst leaves at once, however large
+// RFC 9002 §7.7, §7.8: after a silence no more than a burst leaves at once, however large
 // the window has become.
 func TestBurstAfterSilence(t *testing.T) {
 	tc := newTestConn(t, serverSide, wide, noIdle, func(c *Config) { c.DisablePacing = false })

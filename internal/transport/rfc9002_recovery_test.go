@@ -34,7 +34,7 @@ func (tc *testConn) chunk(s *Stream) int64 {
 	return tc.last.pn
 }
 
-// §5.1: a sample is taken when the largest acknowledged packet is newly
+// RFC 9002 §5.1: a sample is taken when the largest acknowledged packet is newly
 // acknowledged, and one of those newly acknowledged asked for it.
 func TestRTTSamples(t *testing.T) {
 	tc := newTestConn(t, serverSide)
@@ -68,7 +68,7 @@ func TestRTTSamples(t *testing.T) {
 	}
 }
 
-// §5.3: the delay that the peer reports is subtracted, but no more than it
+// RFC 9002 §5.3: the delay that the peer reports is subtracted, but no more than it
 // promised, and not below the smallest round trip.
 func TestRTTAckDelay(t *testing.T) {
 	tc := newTestConn(t, serverSide)
@@ -97,7 +97,7 @@ func TestRTTAckDelay(t *testing.T) {
 	}
 }
 
-// §6.1.1: three packets after it acknowledged, and a packet is lost.
+// RFC 9002 §6.1.1: three packets after it acknowledged, and a packet is lost.
 func TestLossPacketThreshold(t *testing.T) {
 	tc := newTestConn(t, serverSide)
 	s := tc.open(bidi)
@@ -119,7 +119,7 @@ func TestLossPacketThreshold(t *testing.T) {
 	tc.write(wire.OneRTT, ackOf(second, third, fourth, tc.last.pn))
 }
 
-// §6.1.2: a packet before an acknowledged one is lost after 9/8 of a round trip.
+// RFC 9002 §6.1.2: a packet before an acknowledged one is lost after 9/8 of a round trip.
 func TestLossTimeThreshold(t *testing.T) {
 	tc := newTestConn(t, serverSide)
 	for range 100 {
@@ -144,7 +144,7 @@ func TestLossTimeThreshold(t *testing.T) {
 	}
 }
 
-// §6.2.1, §6.2.2: the timeout doubles with each expiry, and an ACK ends that.
+// RFC 9002 §6.2.1, §6.2.2: the timeout doubles with each expiry, and an ACK ends that.
 func TestPTODoubles(t *testing.T) {
 	bothSides(t, func(t *testing.T, s side) {
 		tc := newTestConn(t, s, func(c *Config) { c.Params.MaxIdleTimeout = 0 }, func(p *wire.Parameters) { p.MaxIdleTimeout = 0 })
@@ -189,7 +189,7 @@ func TestPTODoubles(t *testing.T) {
 	})
 }
 
-// §6.2.4: a timeout sends one or two packets, with data that may be lost.
+// RFC 9002 §6.2.4: a timeout sends one or two packets, with data that may be lost.
 func TestPTOContent(t *testing.T) {
 	tc := newTestConn(t, serverSide)
 	s := tc.open(bidi)
@@ -239,7 +239,7 @@ func TestPTOSendsNewData(t *testing.T) {
 	}
 }
 
-// §6.2.1: before the handshake is confirmed 1-RTT packets have no timeout.
+// RFC 9002 §6.2.1: before the handshake is confirmed 1-RTT packets have no timeout.
 func TestPTONotBeforeConfirmation(t *testing.T) {
 	tc := newTestConn(t, clientSide, stageSecure)
 	s := tc.open(bidi)
@@ -260,8 +260,8 @@ func TestPTONotBeforeConfirmation(t *testing.T) {
 	tc.clear()
 }
 
-// §6.2.2.1: a client whose server may be out of credit keeps talking although
-// nothing is in flight: in Initial packets, in Handshake packets once it can.
+// RFC 9002 §6.2.2.1: a client whose server may be out of credit keeps talking although
+// nothing is in flight: in Initial packets, in Handshake packets once it can (RFC 9000 §8.1).
 func TestPTOAntiDeadlock(t *testing.T) {
 	tc := newTestConn(t, clientSide, stageStart)
 	tc.clear()
@@ -302,7 +302,7 @@ func TestPTOAntiDeadlock(t *testing.T) {
 	tc.clear()
 }
 
-// §6.2.2.1: a server that may send nothing sets no timer; one datagram of the
+// RFC 9002 §6.2.2.1: a server that may send nothing sets no timer; one datagram of the
 // client's sets it again.
 func TestPTOAmplificationLimited(t *testing.T) {
 	tc := newTestConn(t, serverSide, stageStart, func(s *scriptedTLS) { s.serverFlight = 8000 })
@@ -323,7 +323,7 @@ func TestPTOAmplificationLimited(t *testing.T) {
 	tc.clear()
 }
 
-// §6.4: with its keys a space's packets leave the flight, and the backoff ends.
+// RFC 9002 §6.4: with its keys a space's packets leave the flight, and the backoff ends.
 func TestKeyDiscardLeavesFlight(t *testing.T) {
 	tc := newTestConn(t, clientSide, stageStart)
 	tc.advanceToPTO()
@@ -355,7 +355,7 @@ func TestKeyDiscardLeavesFlight(t *testing.T) {
 	tc.clear()
 }
 
-// §6.1: what was declared lost and is acknowledged after all counts as spurious,
+// RFC 9002 §6.1: what was declared lost and is acknowledged after all counts as spurious,
 // and is sent no third time.
 func TestLossSpurious(t *testing.T) {
 	tc := newTestConn(t, serverSide)

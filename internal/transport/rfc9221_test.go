@@ -83,7 +83,7 @@ func (tc *testConn) wantFates(reason string, want ...Event) {
 func fateOf(first uint64, n uint32, arrived bool) Event { return Event{Code: first, N: n, OK: arrived} }
 
 // RFC 9221 §3: nothing is sent to a peer that has not said how much it takes, and nothing
-// that is larger.
+// that is larger (RFC 9000 §19.21).
 func TestDatagramLimitOfPeer(t *testing.T) {
 	bothSides(t, func(t *testing.T, s side) {
 		for limit, want := range map[int64]int{
@@ -193,7 +193,7 @@ func TestDatagramForms(t *testing.T) {
 	})
 }
 
-// RFC 9221 §5: datagrams go only under 0-RTT and 1-RTT keys.
+// RFC 9221 §5, §6: datagrams go only under 0-RTT and 1-RTT keys.
 func TestDatagramPackets(t *testing.T) {
 	bothSides(t, func(t *testing.T, s side) {
 		for _, typ := range []wire.PacketType{wire.Initial, wire.Handshake} {
@@ -313,7 +313,7 @@ func btoi(b bool) int {
 }
 
 // RFC 9221 §5.2: a datagram elicits an ACK, which tells its fate; lost, it does not go again,
-// and a late ACK does not tell another fate.
+// and a late ACK does not tell another fate (RFC 9000 §19.21).
 func TestDatagramFates(t *testing.T) {
 	bothSides(t, func(t *testing.T, s side) {
 		tc := newTestConn(t, s, peerTakes(65535))
@@ -356,7 +356,7 @@ func TestDatagramProbe(t *testing.T) {
 	})
 }
 
-// RFC 9221 §5.4: datagrams wait for the congestion window; as many as that is bounded.
+// RFC 9221 §5.4: datagrams wait for the congestion window; as many as that is bounded (RFC 9000 §19.21).
 func TestDatagramsAreCongestionControlled(t *testing.T) {
 	bothSides(t, func(t *testing.T, s side) {
 		tc := newTestConn(t, s, peerTakes(65535))

@@ -195,7 +195,7 @@ func TestS20VersionInformationServer(t *testing.T) {
 }
 
 // S-20: what a client refuses: RFC 9368 §4. Its own preference is version 1 before version 2
-// where nothing else is said.
+// where nothing else is said (RFC 9000 §21.12).
 func TestS20VersionInformationClient(t *testing.T) {
 	besiege(t, 0)
 	raw := func(value string) func([]byte) []byte {

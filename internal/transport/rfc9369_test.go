@@ -81,7 +81,20 @@ func TestVersion2Throughout(t *testing.T) {
 	})
 }
 
-// RFC 9369 §4: whoever speaks version 2 says so, in its parameters, in either version and role.
+// What a server checks in a first flight it checks in one that it has converted, too: the ID of the packets, which the
+// parameters name (RFC 9368 §2.3).
+func TestUpgradeChecksTheFirstFlight(t *testing.T) {
+	for _, to := range []struct{ from, to uint32 }{{wire.Version1, wire.Version2}, {wire.Version2, wire.Version1}} {
+		tc := newTestConn(t, serverSide, stageStart, beginning(to.from), speaking(to.to, to.from), saying(to.from, to.from, to.to),
+			func(p *fakePeer) { p.version = to.from },
+			func(p *wire.Parameters) { p.InitialSCID = wire.MakeConnectionID([]byte("another")) })
+		tc.failHandshake()
+		tc.wantClose("initial_source_connection_id is another", wire.TransportParameterError)
+		tc.wantNoEvent("never secure", EventSecure)
+	}
+}
+
+// RFC 9369 §4: whoever speaks version 2 says so, in its parameters, in either version and role (RFC 9368 §3).
 func TestVersionInformationAlways(t *testing.T) {
 	bothSides(t, func(t *testing.T, s side) {
 		for _, v := range wire.Versions() {
@@ -118,7 +131,7 @@ func TestUpgradeServer(t *testing.T) {
 }
 
 // Without a list of its own a server goes by its client's preference; with one, by that;
-// and never to a version that the client has not offered (RFC 9368 §2.3, §3).
+// and never to a version that the client has not offered (RFC 9368 §2.3, §3, RFC 9368 §2.2).
 func TestServerPreference(t *testing.T) {
 	const v1, v2 = wire.Version1, wire.Version2
 	for _, tt := range []struct {

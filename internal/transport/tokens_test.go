@@ -88,7 +88,7 @@ func TestTokenLinkLocal(t *testing.T) {
 
 // Whatever is done to a token, it is never taken for a good one, and nothing
 // panics: a token that does not authenticate may be of another server, and
-// counts as none (RFC 9000 §8.1.3).
+// counts as none (RFC 9000 §8.1.3, RFC 9000 §8.1.4).
 func TestS21TokenMangled(t *testing.T) {
 	besiege(t, 0)
 	r := newMuxRig(t, nil)
@@ -182,6 +182,7 @@ func TestTokenNew(t *testing.T) {
 	r.want("second use, two days later", r.initial(token, 1200), Reply)
 }
 
+// A NEW_TOKEN token from another address or another time validates nothing (RFC 9000 §8.1.4).
 func TestS21TokenNewMisused(t *testing.T) {
 	besiege(t, 0)
 	for _, tt := range []struct {
@@ -206,7 +207,7 @@ func TestS21TokenNewMisused(t *testing.T) {
 }
 
 // The two kinds are not confused: a NEW_TOKEN token in place of a Retry's never
-// claims a Retry, and a Retry token kept for a later connection is refused.
+// claims a Retry, and a Retry token kept for a later connection is refused (RFC 9000 §8.1.1).
 func TestS21TokenKinds(t *testing.T) {
 	besiege(t, 0)
 	r := newMuxRig(t, validating)

@@ -276,7 +276,7 @@ func (f HandshakeDone) Type() FrameType { return FrameHandshakeDone }
 // String returns the frame for a log.
 func (f HandshakeDone) String() string { return "HANDSHAKE_DONE" }
 
-// parseStreamCount reads a count of streams, failing the cursor above 1<<60.
+// parseStreamCount reads a count of streams, failing the cursor above 1<<60 (RFC 9000 §4.6).
 func parseStreamCount(c *varint.Cursor) int64 {
 	n := c.Int()
 	if n > maxStreams {

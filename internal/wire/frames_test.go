@@ -105,7 +105,7 @@ var frameTests = []struct {
 	},
 }
 
-// One row, every view: wire bytes, struct, type, log, and each truncation.
+// One row, every view: wire bytes, struct, type, log, and each truncation (RFC 9000 §19.3).
 func TestFrames(t *testing.T) {
 	seen := map[FrameType]bool{}
 	for _, test := range frameTests {

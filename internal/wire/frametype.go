@@ -66,7 +66,8 @@ const (
 
 // frameTypes is RFC 9000 §12.4, table 3, by frame type, with RFC 9221's
 // DATAGRAM and the two of draft-ietf-quic-ack-frequency, which are not for 0-RTT
-// because no client remembers that its server took them. A row without packets is a type that does not exist. The table's one
+// because no client remembers that its server took them. That CRYPTO is not for 0-RTT
+// is RFC 9001 §8.3, too. A row without packets is a type that does not exist. The table's one
 // row for CONNECTION_CLOSE is two here, as the application's kind is for 0-RTT and
 // 1-RTT packets only.
 var frameTypes = [...]struct {
