@@ -48,7 +48,7 @@ func TestCloseErrors(t *testing.T) {
 		if test.want != nil && !errors.Is(err, test.want) {
 			t.Errorf("%v is not %v", err, test.want)
 		}
-		if new(Session).orderly(err) != test.orderly {
+		if (&Session{conn: new(transport.Conn)}).orderly(err) != test.orderly {
 			t.Errorf("orderly(%v) is %v", err, !test.orderly)
 		}
 		if c := closeCode(&test.reason); c != test.close {

@@ -153,3 +153,28 @@ func TestHeldTicketAtTheEnd(t *testing.T) {
 		}
 	})
 }
+
+// A client whose certificates would make the next ClientHello too long has no ticket, and is served.
+func TestTicketOfLongChain(t *testing.T) {
+	for copies, want := range map[int]bool{1: true, 100: false} {
+		synctest.Test(t, func(t *testing.T) {
+			l := ListenOptions{TLS: serverConfig()}
+			l.TLS.ClientAuth = tls.RequireAnyClientCert
+			m := newMemNet(t, udp.NetworkOptions{Delay: time.Millisecond}, SocketOptions{}, l)
+			defer m.close()
+			tickets := 0
+			co := ConnectOptions{TLS: clientConfig(), Hooks: SessionHooks{SessionTicket: func(_, _ []byte) error { tickets++; return nil }}}
+			cert := serverConfig().Certificates[0]
+			cert.Certificate = slices.Repeat(cert.Certificate[:1], copies)
+			co.TLS.Certificates = []tls.Certificate{cert}
+			c := m.connect(co)
+			if err := c.Handshake(t.Context()); err != nil {
+				t.Fatal(err)
+			}
+			time.Sleep(time.Second)
+			if got := tickets > 0; got != want || c.Err() != nil {
+				t.Errorf("%d certificates: %d tickets, %v", copies, tickets, c.Err())
+			}
+		})
+	}
+}

@@ -3,6 +3,7 @@ package quic
 import (
 	"bytes"
 	"crypto/tls"
+	"crypto/x509"
 	"encoding/binary"
 	"errors"
 	"slices"
@@ -79,7 +80,7 @@ func (r *tlsRunner) sendTicket() {
 	s.mu.Lock()
 	version := s.conn.Version()
 	s.unlock(flushNone)
-	if version != wire.Version1 && r.plainTickets {
+	if version != wire.Version1 && r.plainTickets || certificateBytes(r.state) > maxTicketCertificates {
 		return
 	}
 	o := tls.QUICSessionTicketOptions{EarlyData: !l.opts.DisableEarlyData}
@@ -91,6 +92,20 @@ func (r *tlsRunner) sendTicket() {
 		return // the session works without
 	}
 	r.collect()
+}
+
+// maxTicketCertificates is how many bytes of a client's certificates a ticket may hold: with more the ClientHello
+// that it comes back in could be longer than a server takes.
+const maxTicketCertificates = 8 << 10
+
+// certificateBytes returns how many bytes of certificates crypto/tls puts into a ticket of a server.
+func certificateBytes(state *tls.ConnectionState) (n int) {
+	for _, chain := range append([][]*x509.Certificate{state.PeerCertificates}, state.VerifiedChains...) {
+		for _, c := range chain {
+			n += len(c.Raw)
+		}
+	}
+	return n
 }
 
 // ticketExtra returns what a server has to find in a ticket to take 0-RTT with it.

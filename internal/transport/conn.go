@@ -31,9 +31,8 @@ type Conn struct {
 	ackOnlyRun int32  // packets sent in a row that ask for no ACK
 
 	life    life
-	noError uint64     // the application's code for an end in order
-	failing []uint64   // and those for any other; none if all codes but noError are
-	hs      *handshake // nil once the handshake is confirmed
+	codes   *errorCodes // of the application; nil if it has said nothing
+	hs      *handshake  // nil once the handshake is confirmed
 	waiting waiting
 	oneRTT  protect.OneRTT
 	acks    recovery.Acks // 1-RTT and 0-RTT packets

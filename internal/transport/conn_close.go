@@ -129,13 +129,20 @@ func (c *Conn) end(now mono.Time, state lifeState, reason *CloseReason) {
 	c.events.push(Event{Kind: EventClosed, Detail: &Detail{Close: reason}})
 }
 
+// errorCodes are what an application's protocol means by its codes.
+type errorCodes struct {
+	none     uint64   // an end in order, as 0 is
+	failures []uint64 // any other, if there are some; if not, all that are left are
+}
+
 // SetErrorCodes says with which code the application closes when all is well, beside 0; and
 // with which ones when it is not, if all others mean no more than the first.
-func (c *Conn) SetErrorCodes(none uint64, failures []uint64) { c.noError, c.failing = none, failures }
+func (c *Conn) SetErrorCodes(none uint64, failures []uint64) { c.codes = &errorCodes{none, failures} }
 
 // Orderly reports whether the application's peer closes with a code when nothing is wrong.
 func (c *Conn) Orderly(code uint64) bool {
-	return code == 0 || code == c.noError || len(c.failing) > 0 && !slices.Contains(c.failing, code)
+	k := c.codes
+	return code == 0 || k != nil && (code == k.none || len(k.failures) > 0 && !slices.Contains(k.failures, code))
 }
 
 // KeepUnidirectional lets what has come on the peer's unidirectional streams be read also when the

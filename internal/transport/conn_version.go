@@ -11,10 +11,10 @@ import (
 
 // versions is what negotiates the version during the handshake (RFC 9368).
 type versions struct {
-	known   bool            // Conn.version is the Negotiated Version
-	reacted bool            // client: this is the second attempt, after Version Negotiation
 	other   *protect.Opener // for Initials of the one version, beside Conn.version, that they may be of
 	otherOf uint32          // that version
+	known   bool            // Conn.version is the Negotiated Version
+	reacted bool            // client: this is the second attempt, after Version Negotiation
 }
 
 // First returns the version of a client's first flight.
