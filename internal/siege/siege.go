@@ -68,10 +68,11 @@ func Ours() int {
 }
 
 // Leaked returns the stacks of the goroutines in which one of these words stands, after giving them the
-// time that closing connections may take.
+// time that closing connections may take: an idle timeout, where the other end has gone without a word.
 func Leaked(words ...string) string {
+	const patience = 40 * time.Second
 	var left []string
-	for range 200 {
+	for end := time.Now().Add(patience); time.Now().Before(end); {
 		left = left[:0]
 		buf := make([]byte, 4<<20)
 		for _, g := range strings.Split(string(buf[:runtime.Stack(buf, true)]), "\n\n") {
