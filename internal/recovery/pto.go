@@ -46,6 +46,21 @@ func (l *Loss) oweProbes(expired Space) {
 	}
 }
 
+// Hurry owes a probe in every space of the handshake with something outstanding that was not sent a moment
+// ago, ahead of its timeout, and reports whether there is one: the peer has shown that it lacks
+// something (RFC 9002 §6.2.3). Timeouts go on as they were.
+func (l *Loss) Hurry(now mono.Time) (owed bool) {
+	for _, s := range l.spaces[:App] {
+		if s.sends() && s.eliciting > 0 && now.Sub(s.lastSent) >= hurryAfter {
+			s.probes, owed = max(s.probes, 1), true
+		}
+	}
+	return owed
+}
+
+// hurryAfter is how long a flight is given before the peer's impatience counts: its probes come in pairs.
+const hurryAfter = 25 * time.Millisecond
+
 // Probes returns how many probe packets are owed in the space. They are
 // ack-eliciting, and neither congestion control nor pacing holds them.
 func (l *Loss) Probes(space Space) int {

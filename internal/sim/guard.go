@@ -13,13 +13,14 @@ import (
 
 // guard holds one connection to what must be true of it at every step.
 type guard struct {
-	at     mono.Time // of the latest calls to Advance
-	idle   int       // how many of them came to nothing
-	late   int       // how many in a row left a timer in the past
-	stats  transport.Stats
-	probes int    // bytes that may go beyond the window, for an expired probe timeout or a path's validation
-	ptos   uint64 // expired so far
-	mtu    int
+	at      mono.Time // of the latest calls to Advance
+	idle    int       // how many of them came to nothing
+	late    int       // how many in a row left a timer in the past
+	stats   transport.Stats
+	probes  int    // bytes that may go beyond the window, for an expired probe timeout or a path's validation
+	ptos    uint64 // expired so far
+	hurries uint64 // and times that handshakes did not wait for one
+	mtu     int
 }
 
 // maxIdle is how often a connection may want to be called at one time without
@@ -65,8 +66,8 @@ func (g *guard) sent(s *Session, b *dgram.Batch) {
 	g.idle = 0
 	was, is := &g.stats, s.Conn.Stats()
 	g.size(s, is.MTU)
-	if was.PTOs > g.ptos {
-		g.ptos = was.PTOs
+	if was.PTOs > g.ptos || was.Hurries > g.hurries {
+		g.ptos, g.hurries = was.PTOs, was.Hurries
 		g.probes = probesPerPTO * is.MTU
 	}
 	if s.scribe.mutate == nil && (s.Peer == nil || s.Peer.scribe.mutate == nil) {

@@ -24,6 +24,7 @@ type handshake struct {
 	heard    bool            // client: a packet of the server's was processed
 	held     bool            // client: Begin is still to come
 	greeted  bool            // server: a whole ClientHello, or something else, has gone to TLS
+	hurries  uint8           // how often the handshake was sent again ahead of a timer
 	versions versions
 }
 

@@ -343,6 +343,9 @@ func (c *Conn) process(p *received, o *protect.Opened, reserved byte) bool {
 		c.acksOf(p.space).Received(p.now, o.PN, p.eliciting, p.d.ECN)
 	}
 	c.idle.heard(p.now)
+	if p.space != recovery.App && p.eliciting && !p.useful && p.cost > 0 {
+		c.hurry(p.now)
+	}
 	if p.typ == wire.OneRTT {
 		c.paths.confirmPeer(c, p, newest)
 	}

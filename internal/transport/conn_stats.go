@@ -56,6 +56,7 @@ type Stats struct {
 	MTU                             int    // bytes of UDP payload
 	CongestionEvents                uint64
 	PTOs                            uint64
+	Hurries                         uint64 // times that the handshake went again ahead of one, while it lasts
 	SpuriousLosses                  uint64
 	PersistentCongestion            uint64
 	ECNFailures                     uint64
@@ -79,7 +80,10 @@ type Stats struct {
 
 // Stats returns the connection's figures.
 func (c *Conn) Stats() Stats {
-	s, l := &c.stats, c.loss.Stats()
+	s, l, hurries := &c.stats, c.loss.Stats(), uint8(0)
+	if c.hs != nil {
+		hurries = c.hs.hurries
+	}
 	return Stats{
 		Created: s.created, Begun: s.begun, HandshakeCompleted: s.completed, HandshakeConfirmed: s.confirmed, Closed: s.closed,
 		PacketsSent: s.packetsSent, PacketsReceived: s.packetsReceived,
@@ -90,7 +94,7 @@ func (c *Conn) Stats() Stats {
 		StreamBytesSent: s.streamBytesSent, StreamBytesReceived: s.streamBytesReceived, StreamBytesResent: s.bytesResent,
 		BytesInFlight: uint64(c.loss.InFlight()), MaxBytesInFlight: uint64(l.MaxInFlight),
 		Window: uint64(c.loss.Window()), MTU: c.mtu.size,
-		CongestionEvents: l.CongestionEvents, PTOs: l.PTOs, SpuriousLosses: l.Spurious,
+		CongestionEvents: l.CongestionEvents, PTOs: l.PTOs, Hurries: uint64(hurries), SpuriousLosses: l.Spurious,
 		PersistentCongestion: l.PersistentCongestion, ECNFailures: l.ECNFailures,
 		KeyUpdates: uint64(c.oneRTT.Updates()),
 		BlockCount: s.blockCount, LossRetransmits: s.lossRetransmits, AckTimeouts: s.ackTimeouts,

@@ -115,7 +115,8 @@ func (c *Conn) fire(now mono.Time, t timer) {
 	switch t {
 	case timerLoss:
 		if c.loss.Advance(now) {
-			c.probe(now)
+			c.probe()
+			c.mtu.onPTO(c)
 		}
 		c.settle(now)
 	case timerAck: // Transmit sees that the ACK is due
@@ -173,7 +174,7 @@ func (c *Conn) rest() {
 
 // probe makes something worth sending again in every space that owes a probe
 // packet: what its oldest packets carried (RFC 9002 §6.2.4).
-func (c *Conn) probe(now mono.Time) {
+func (c *Conn) probe() {
 	for sp := recovery.Initial; sp < recovery.Spaces; sp++ {
 		for i := 0; i < c.loss.Probes(sp); i++ {
 			frames, ok := c.loss.Unacked(sp, i)
@@ -188,7 +189,16 @@ func (c *Conn) probe(now mono.Time) {
 			}
 		}
 	}
-	c.mtu.onPTO(c)
+}
+
+// hurry sends handshake bytes again although no timer has run out: a peer that repeats itself lacks them, and may ask by
+// timers that are much shorter than ours, having measured the round trip. It is done a few times only, since a peer that is
+// just impatient, on a long path, makes us send in vain (RFC 9002 §6.2.3).
+func (c *Conn) hurry(now mono.Time) {
+	if c.hs != nil && c.hs.hurries < maxHurries && c.loss.Hurry(now) {
+		c.hs.hurries++
+		c.probe()
+	}
 }
 
 // idle is the idle timeout and keep-alive (RFC 9000 §10.1).

@@ -47,6 +47,8 @@ const (
 
 	tlsPatience = 5 * time.Millisecond // for which acknowledgements wait for TLS
 
+	maxHurries = 4 // times that handshake bytes are sent again because the peer repeats itself
+
 	ackOnlyPing = 20 // after so many packets that ask for no ACK, one does (RFC 9000 §13.2.4)
 )
 

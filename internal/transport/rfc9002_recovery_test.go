@@ -8,6 +8,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/cinnabar-quic/cinnabar/internal/limits"
 	"github.com/cinnabar-quic/cinnabar/internal/mono"
 	"github.com/cinnabar-quic/cinnabar/internal/ranges"
 	"github.com/cinnabar-quic/cinnabar/internal/recovery"
@@ -258,6 +259,49 @@ func TestPTONotBeforeConfirmation(t *testing.T) {
 	tc.ignore(wire.FramePing, wire.FrameNewConnectionID)
 	tc.want("repeated", wire.OneRTT, streamFrame(s.ID(), 0, "request"))
 	tc.clear()
+}
+
+// RFC 9002 §6.2.3: what a peer says again tells that it lacks the handshake, which goes again ahead of its timeout: not
+// what has just been sent, and a few times only. What is new says nothing of the kind.
+func TestPTOHurried(t *testing.T) {
+	most := limits.Bound(t, "hurries")
+	bothSides(t, func(t *testing.T, s side) {
+		stage, typ := stageHello, wire.Initial // of a server, whose ServerHello is on its way
+		if s == clientSide {
+			stage, typ = stageSecure, wire.Handshake // and its Finished
+		}
+		tc := newTestConn(t, s, stage)
+		tc.clear()
+		again := func(after time.Duration) (n int) {
+			tc.now = tc.now.Add(after)
+			tc.write(typ, wire.Ping{})
+			for f, p := tc.peek(); f != nil; f, p = tc.peek() {
+				if p.seen++; f.Type() == wire.FrameCrypto {
+					n++
+				}
+			}
+			return n
+		}
+		if again(time.Millisecond) > 0 {
+			t.Error("what was sent a moment ago goes again")
+		}
+		for i := range most {
+			if again(40*time.Millisecond) == 0 {
+				t.Errorf("nothing goes again for the %dth time", i+1)
+			}
+			if again(time.Millisecond) > 0 {
+				t.Error("twice for a pair of probes")
+			}
+		}
+		for range 5 {
+			if again(40*time.Millisecond) > 0 {
+				t.Errorf("more than %d times", most)
+			}
+		}
+		if st := tc.conn.Stats(); st.PTOs > 0 || st.Hurries != uint64(most) {
+			t.Errorf("%d timeouts, %d repeats ahead of them, want none and %d", st.PTOs, st.Hurries, most)
+		}
+	})
 }
 
 // RFC 9002 §6.2.2.1: a client whose server may be out of credit keeps talking although
