@@ -102,6 +102,23 @@ func (m *memNet) wantEarly(s *ServerSession, data string, early bool) {
 	}
 }
 
+// A client that brings a token is known to be where it says, before it has answered anything (RFC 9000 §8.1.3).
+func TestAddressValidatedByToken(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		m := newMemNet(t, udp.NetworkOptions{Delay: time.Millisecond}, SocketOptions{}, ListenOptions{})
+		defer m.close()
+		r := m.first(ConnectOptions{})
+		for _, store := range []*TokenStore{nil, NewTokenStore(0)} {
+			c, s := m.sendEarly(ConnectOptions{SessionTicket: r.ticket, RemoteTransportParams: r.params, TokenStore: store}, "x")
+			if got, want := s.AddressValidated(), store == nil; got != want {
+				t.Errorf("address validated %v, want %v", got, want)
+			}
+			_ = c.Shutdown(t.Context())
+			r = m.first(ConnectOptions{})
+		}
+	})
+}
+
 // The ticket of a session resumes another, and with the parameters beside it that can send
 // before the handshake.
 func TestResumeWithTicket(t *testing.T) {

@@ -451,6 +451,15 @@ func (s *Session) UsingEarlyData() bool {
 	return s.secure && s.conn.UsingEarlyData() && s.conn.SentEarly()
 }
 
+// AddressValidated reports whether the peer is known to be at RemoteAddress: at a client always, at a server when the
+// client has brought a token of its, or has answered. Until then, while early data may come already, the
+// client can be somebody who writes another's address into packets (RFC 9000 §8.1).
+func (s *Session) AddressValidated() bool {
+	s.mu.Lock()
+	defer s.unlock(flushNone)
+	return s.conn.AddressValidated()
+}
+
 // Closing reports whether Close was called and the session is not over yet (SES-046).
 func (s *Session) Closing() bool {
 	s.mu.Lock()

@@ -320,22 +320,19 @@ func TestS23TicketServesOnce(t *testing.T) {
 		}
 		p.client.CloseWithError(0, "")
 		for i, early := range []bool{true, false} {
-			c := m.connect(ConnectOptions{SessionTicket: ticket, RemoteTransportParams: params})
-			st, err := c.TryOpenStream(StreamOptions{})
-			if err != nil {
-				t.Fatal(err)
-			}
-			st.End([]byte("hello"))
-			s, err := m.server.Accept(t.Context())
-			if err != nil {
-				t.Fatal(err)
-			}
+			c, s := m.sendEarly(ConnectOptions{SessionTicket: ticket, RemoteTransportParams: params, TokenStore: NewTokenStore(0)}, "hello")
 			sst, err := s.AcceptStream(t.Context())
 			if err != nil {
 				t.Fatal(err)
 			}
+			if s.AddressValidated() == early || !c.AddressValidated() {
+				t.Errorf("time %d: addresses validated %v and %v, when early data is %v", i, s.AddressValidated(), c.AddressValidated(), early)
+			}
 			if b, err := io.ReadAll(sst); string(b) != "hello" || err != nil {
 				t.Errorf("%q, %v", b, err)
+			}
+			if !s.AddressValidated() {
+				t.Errorf("time %d: the client's address is not validated when all has come", i)
 			}
 			if err := c.Handshake(t.Context()); err != nil || !c.ConnectionState().DidResume {
 				t.Errorf("time %d: not resumed: %v", i, err)

@@ -226,6 +226,12 @@ func (c *Conn) ValidatedPath() dgram.Path {
 	return s.active().addr
 }
 
+// AddressValidated reports whether ValidatedPath leads to an address that is known to be the peer's.
+func (c *Conn) AddressValidated() bool {
+	s := &c.paths
+	return s.active().validated || s.lastValidated(s.cur) >= 0
+}
+
 // ID returns our first connection ID, the one used in the handshake.
 func (c *Conn) ID() wire.ConnectionID { return c.self }
 
