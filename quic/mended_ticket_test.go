@@ -159,10 +159,27 @@ func TestHeldTicketAtTheEnd(t *testing.T) {
 // A client whose certificates would make the next ClientHello too long has no ticket, and is served.
 func TestTicketOfLongChain(t *testing.T) {
 	one := len(serverConfig().Certificates[0].Certificate[0])
-	for copies, want := range map[int]bool{1: true, limits.Bound(t, "ticket-certificates")/one + 1: false} {
+	tooMany := limits.Bound(t, "ticket-certificates")/one + 1
+	own := func(c *tls.Config) { // the program keeps what is in a ticket, however much it is
+		c.WrapSession = func(tls.ConnectionState, *tls.SessionState) ([]byte, error) { return []byte("number one"), nil }
+	}
+	choose := func(c *tls.Config) {
+		chosen := c.Clone()
+		c.GetConfigForClient = func(*tls.ClientHelloInfo) (*tls.Config, error) { return chosen, nil }
+	}
+	for _, test := range []struct {
+		copies int
+		set    func(*tls.Config)
+		want   bool
+	}{
+		{1, func(*tls.Config) {}, true}, {tooMany, func(*tls.Config) {}, false},
+		{tooMany, own, true}, {1, choose, true}, {tooMany, choose, false}, {tooMany, func(c *tls.Config) { own(c); choose(c) }, true},
+	} {
+		copies, want := test.copies, test.want
 		synctest.Test(t, func(t *testing.T) {
 			l := ListenOptions{TLS: serverConfig()}
 			l.TLS.ClientAuth = tls.RequireAnyClientCert
+			test.set(l.TLS)
 			m := newMemNet(t, udp.NetworkOptions{Delay: time.Millisecond}, SocketOptions{}, l)
 			defer m.close()
 			var tickets atomic.Int64

@@ -53,8 +53,9 @@ type SocketOptions struct {
 	// not count clients that have not shown that they own their address; there may be half
 	// as many of those, and then a Retry makes new ones show it first.
 	MaxConnections int
-	// MaxConnectionsPerHost is how many of them may be with one host: an IPv4 address, or an
-	// IPv6 network of 64 bits, which one host can have all addresses of. 0 means 100 (CQS-010).
+	// MaxConnectionsPerHost is how many of them may be with one host: an IPv4 address, one of a local network, or an
+	// IPv6 network of 64 bits, all addresses of which one host can have. 0 means 100 (CQS-010): many clients of one
+	// site, behind a NAT or in such a network, want more.
 	MaxConnectionsPerHost int
 
 	// ValidateAddress makes every new client prove its address with a Retry packet

@@ -56,7 +56,8 @@ type tlsRunner struct {
 	done         bool
 	failed       bool
 	ticket       bool             // client: one has come
-	plainTickets bool             // server: what opens them cannot tell versions apart, so that they are of version 1 only
+	plainTickets bool             // server: the program has chosen its configuration, and what opens its tickets cannot tell versions apart: they are of version 1 only
+	wraps        bool             // and it makes the tickets, of what it likes
 	rejected     bool             // client: the server refused 0-RTT
 	verified     bool             // the peer's certificate has been looked at
 	shown        *tls.Certificate // chosen for this end

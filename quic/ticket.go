@@ -80,7 +80,11 @@ func (r *tlsRunner) sendTicket() {
 	s.mu.Lock()
 	version := s.conn.Version()
 	s.unlock(flushNone)
-	if version != wire.Version1 && r.plainTickets || certificateBytes(r.state) > maxTicketCertificates {
+	wraps := l.opts.TLS != nil && l.opts.TLS.WrapSession != nil
+	if r.plainTickets {
+		wraps = r.wraps
+	}
+	if version != wire.Version1 && r.plainTickets || !wraps && certificateBytes(r.state) > maxTicketCertificates {
 		return
 	}
 	o := tls.QUICSessionTicketOptions{EarlyData: !l.opts.DisableEarlyData}
@@ -98,12 +102,22 @@ func (r *tlsRunner) sendTicket() {
 // that it comes back in could be longer than a server takes.
 const maxTicketCertificates = 8 << 10
 
-// certificateBytes returns how many bytes of certificates crypto/tls puts into a ticket of a server.
-func certificateBytes(state *tls.ConnectionState) (n int) {
-	for _, chain := range append([][]*x509.Certificate{state.PeerCertificates}, state.VerifiedChains...) {
-		for _, c := range chain {
-			n += len(c.Raw)
-		}
+// certificateBytes returns how many bytes about a client's certificates crypto/tls puts into a ticket of a server. Chains begin
+// with the client's own, which is in there once.
+func certificateBytes(state *tls.ConnectionState) int {
+	n := rawBytes(state.PeerCertificates) + len(state.OCSPResponse)
+	for _, chain := range state.VerifiedChains {
+		n += rawBytes(chain[1:])
+	}
+	for _, s := range state.SignedCertificateTimestamps {
+		n += len(s)
+	}
+	return n
+}
+
+func rawBytes(list []*x509.Certificate) (n int) {
+	for _, c := range list {
+		n += len(c.Raw)
 	}
 	return n
 }

@@ -19,11 +19,24 @@ const (
 // Addresses are unmapped: IPv4 is never written as IPv4-in-IPv6.
 type Path struct{ Local, Remote netip.AddrPort }
 
-// Host returns what limits by host count an address as: all of an IPv4 address, and of an IPv6 address the
-// network of 64 bits, because whoever has one of its addresses has them all (RFC 4291 §2.5.4).
-func Host(a netip.Addr) netip.Addr {
+// nat64 is where IPv6 networks have IPv4 hosts (RFC 6052 §2.1).
+var nat64 = netip.MustParsePrefix("64:ff9b::/96")
+
+// Plain returns an address without its zone, and as an IPv4 address where it stands for one.
+func Plain(a netip.Addr) netip.Addr {
 	a = a.Unmap().WithZone("")
-	if a.Is6() {
+	if nat64.Contains(a) {
+		b := a.As16()
+		a = netip.AddrFrom4([4]byte(b[12:]))
+	}
+	return a
+}
+
+// Host returns what limits by host count an address as: all of an IPv4 address, or of one of a local network, and of
+// other IPv6 addresses the network of 64 bits: one host may have all that are in it.
+func Host(a netip.Addr) netip.Addr {
+	a = Plain(a)
+	if a.Is6() && !a.IsLinkLocalUnicast() && !a.IsPrivate() {
 		p, _ := a.Prefix(64)
 		a = p.Addr()
 	}

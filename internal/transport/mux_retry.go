@@ -72,7 +72,7 @@ func (r *retryBudget) take(now mono.Time, to netip.Addr, random func([]byte)) bo
 		random(b[:])
 		r.key, r.until = binary.LittleEndian.Uint64(b[:])|1, now.Add(retryKeyLifetime)
 	}
-	share := &r.shares[network(to)*r.key>>(64-retryShareBits)]
+	share := &r.shares[r.share(to)]
 	full := max(*share, now).Add(retryShareEvery)
 	if full.Sub(now) > retryShareBurst*retryShareEvery {
 		return false
@@ -81,12 +81,14 @@ func (r *retryBudget) take(now mono.Time, to netip.Addr, random func([]byte)) bo
 	return true
 }
 
-// network returns what the addresses that one sender is likely to have are alike in: 24 bits in IPv4, 48 in IPv6.
-func network(a netip.Addr) uint64 {
-	a = a.Unmap()
+// share chooses the share of an address: IPv4 has one half of them and IPv6 the other, so that neither can use up
+// both. Alike are addresses that one sender is likely to have: 24 bits of them in IPv4, 32 in IPv6.
+func (r *retryBudget) share(a netip.Addr) uint64 {
+	a = dgram.Plain(a)
 	b := a.As16()
+	prefix, half := binary.BigEndian.Uint32(b[:]), uint64(retryShares/2)
 	if a.Is4() {
-		return uint64(binary.BigEndian.Uint32(b[12:]) >> 8)
+		prefix, half = binary.BigEndian.Uint32(b[12:])>>8, 0
 	}
-	return binary.BigEndian.Uint64(b[:]) >> 16
+	return half + uint64(prefix)*r.key>>(64-retryShareBits+1)
 }

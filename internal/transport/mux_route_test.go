@@ -394,8 +394,35 @@ func TestS15RetryShares(t *testing.T) {
 			got++
 		}
 	}
-	if want := burst + share*retryShares; got > want || got < want*9/10 {
-		t.Errorf("20,000 networks have %d at once, want %d", got, want)
+	if want := burst + share*retryShares/2; got > want || got < want*9/10 {
+		t.Errorf("20,000 networks have %d at once, want %d: IPv6 has the other half", got, want)
+	}
+	// All of an IPv6 network that one sender has is one, and IPv4 does not notice.
+	r.now = r.now.Add(time.Hour)
+	ask6 := func(a uint32, b uint16) Verdict {
+		ip := [16]byte{0x20, 1}
+		binary.BigEndian.PutUint32(ip[:], a)
+		binary.BigEndian.PutUint16(ip[4:], b)
+		r.path.Remote = netip.AddrPortFrom(netip.AddrFrom16(ip), r.path.Remote.Port())
+		_, v := r.route(r.initial(nil, 1200))
+		return v
+	}
+	got = 0
+	for i := range 20_000 {
+		if ask6(0x20010db8, uint16(i)) == Reply {
+			got++
+		}
+	}
+	if want := burst + share; got != want {
+		t.Errorf("an IPv6 network has %d at once, want %d", got, want)
+	}
+	for i := range byte(100) {
+		if ask(12, 0, i, 1) != Reply && ask(13, 0, i, 1) != Reply {
+			t.Errorf("12.0.%d.0/24 has nothing", i)
+		}
+	}
+	if ask6(0x20010db9, 0) != Reply && ask6(0x20010dba, 0) != Reply {
+		t.Error("another IPv6 network has nothing")
 	}
 	if n := r.mux.Stats().RepliesSuppressed; n == 0 {
 		t.Error("none is counted as suppressed")
