@@ -7,18 +7,21 @@ import (
 )
 
 // hello is a ClientHello that waits until it is whole: anybody can send half of one, which makes nothing else.
-// Its pieces come in any order and each lies at its place. A bit says whether a byte is here, so that any
-// number of holes costs an eighth of the bytes.
+// Its pieces come in any order, and each lies at its place. Behind a hole a bit for every byte says whether
+// it is here, so that a thousand holes cost no more than one.
 type hello struct {
-	bytes []byte   // as far as the last piece, and up to 63 more
-	got   []uint64 // bit i%64 of word i/64: byte i is here
+	bytes []byte   // as far as the last piece, and up to 63 more: it may drip
 	end   int      // so many are here without a hole
-	runs  int      // pieces between holes, the first included
+	got   []uint64 // bit i%64 of word i/64: byte i, which is not before end, is here
+	holes int
 }
 
-// has returns 1 if a byte is here, 0 if not.
+// has returns 1 if a byte is here, or is before the first, and 0 if not.
 func (h *hello) has(i int) int {
-	if i < 0 || i >= len(h.bytes) {
+	switch {
+	case i < h.end:
+		return 1
+	case i/64 >= len(h.got):
 		return 0
 	}
 	return int(h.got[i/64] >> (i % 64) & 1)
@@ -26,28 +29,38 @@ func (h *hello) has(i int) int {
 
 // add takes a piece, and reports whether anything of it is new.
 func (h *hello) add(off int, piece []byte) (fresh bool) {
-	if words := (off + len(piece) + 63) / 64; len(piece) > 0 && words > len(h.got) {
+	to := off + len(piece)
+	if len(piece) == 0 || to <= h.end {
+		return false
+	}
+	words := (to + 63) / 64
+	if 64*words > len(h.bytes) {
 		h.bytes = append(make([]byte, 0, 64*words), h.bytes...)[:64*words]
+	}
+	if off <= h.end && h.holes == 0 {
+		h.end += copy(h.bytes[h.end:], piece[h.end-off:])
+		return true
+	}
+	if words > len(h.got) {
 		h.got = append(make([]uint64, 0, words), h.got...)[:words]
 	}
+	left, here := h.has(off-1), h.has(off)
 	for i, b := range piece {
 		at := off + i
-		if h.has(at) == 1 {
-			continue
+		right := h.has(at + 1)
+		if here == 0 {
+			fresh = true
+			h.holes += 1 - left - right
+			h.bytes[at] = b
+			h.got[at/64] |= 1 << (at % 64)
 		}
-		fresh = true
-		h.runs += 1 - h.has(at-1) - h.has(at+1)
-		h.bytes[at] = b
-		h.got[at/64] |= 1 << (at % 64)
+		left, here = 1, right
 	}
 	for h.has(h.end) == 1 {
 		h.end++
 	}
 	return fresh
 }
-
-// holes returns how many holes there are before the last byte.
-func (h *hello) holes() int { return h.runs - h.has(0) }
 
 // whole reports whether TLS may have what is here: a ClientHello, or the beginning of something else,
 // which is for TLS to refuse.
@@ -86,7 +99,7 @@ func (c *Conn) greet(p *received, s *stream.Recv, f wire.Crypto) *wire.Error {
 	if len(f.Data) > 0 {
 		c.times.note(HandshakePieces, p.now, c.stats.datagramsReceived)
 	}
-	if h.holes() > maxHelloGaps {
+	if h.holes > maxHelloGaps {
 		return frameError(wire.CryptoBufferExceeded, wire.FrameCrypto, "too many holes in a ClientHello")
 	}
 	c.waiting.cut(maxHello - len(h.bytes))
