@@ -66,7 +66,7 @@ func TestS51LeakAfterClose(t *testing.T) {
 			return siege.Heap(), runtime.NumGoroutine()
 		}
 		before, few := rounds(siege.Costly(160, 20))     // of the full count so many that as many linger as may
-		after, many := rounds(siege.Costly(14_000, 140)) // seven sessions each
+		after, many := rounds(siege.Costly(14_300, 140)) // seven sessions each
 		if many > few {
 			t.Errorf("%d goroutines, %d before", many, few)
 		}

@@ -27,6 +27,17 @@ func (tc *testConn) held() int64 {
 	return heap()
 }
 
+// besides returns what held does, but for the records of packets that nobody has acknowledged. A thousand that only
+// acknowledge are remembered (recovery.MaxQuietPackets) and as many as the window lets go, in lists with room for more.
+func (tc *testConn) besides() int64 {
+	tc.Helper()
+	records := siege.Retained(&tc.conn.loss, tc.cfg)
+	if records > 144<<10 {
+		tc.Errorf("%d bytes of records", records)
+	}
+	return tc.held() - records
+}
+
 // heap returns the bytes in use after a collection. With logs on that says nothing: the test holds
 // all that they say, whose length has a bound of its own (takeLog).
 func heap() int64 {
@@ -93,6 +104,7 @@ func TestS01PathChallengeFlood(t *testing.T) {
 	})
 	t.Run("without acknowledgements", func(t *testing.T) {
 		tc := newTestConn(t, serverSide)
+		before := tc.besides()
 		answers := 0
 		for i := range int64(2400) {
 			tc.write(wire.OneRTT, challengeOf(i))
@@ -110,6 +122,9 @@ func TestS01PathChallengeFlood(t *testing.T) {
 		if most := tc.conn.loss.Window()/wire.MinInitialSize + 2; answers > most {
 			t.Errorf("%d answers sent, none of which was acknowledged, window of %d", answers, most)
 		}
+		if grown := tc.besides() - before; grown > 64<<10 {
+			t.Errorf("%d bytes more", grown)
+		}
 		tc.abandon()
 	})
 	t.Run("on another path", func(t *testing.T) {
@@ -117,7 +132,7 @@ func TestS01PathChallengeFlood(t *testing.T) {
 		tc := newTestConn(t, serverSide)
 		tc.write(wire.OneRTT, newID(1, 0), newID(2, 0))
 		tc.path.Remote = addrPort("203.0.113.9:9")
-		answers := 0
+		answers, before := 0, tc.besides()
 		for i := range int64(1000) {
 			tc.writePacket(testPacket{typ: wire.OneRTT, frames: []wire.Frame{challengeOf(i)}, size: wire.MinInitialSize})
 			answers = len(tc.datagrams)
@@ -129,12 +144,24 @@ func TestS01PathChallengeFlood(t *testing.T) {
 		if n := tc.conn.Stats().UselessFrames; n < uselessWork*999 { // every challenge, answered or not
 			t.Errorf("1,000 challenges have cost %d", n)
 		}
+		if grown := tc.besides() - before; grown > 64<<10 {
+			t.Errorf("%d bytes more", grown)
+		}
 		tc.abandon()
 	})
 	t.Run("a million", challengeMillion)
 	t.Run("for ever", func(t *testing.T) {
 		tc := newTestConn(t, serverSide)
-		tc.until(11_000, func(n int64) { tc.write(wire.OneRTT, challengeOf(n)) })
+		before, most := tc.besides(), int64(0)
+		tc.until(11_000, func(n int64) {
+			if tc.write(wire.OneRTT, challengeOf(n)); n%500 == 0 {
+				tc.out, tc.datagrams = nil, nil
+				most = max(most, tc.besides()-before)
+			}
+		})
+		if most > 64<<10 {
+			t.Errorf("%d bytes more", most)
+		}
 		tc.wantCut("too many challenges", wire.InternalError)
 	})
 }

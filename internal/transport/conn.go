@@ -84,7 +84,7 @@ func NewClient(now mono.Time, path dgram.Path, cfg *Config) *Conn {
 	}
 	c.ids.original = original
 	c.ids.peerInitial(original)
-	c.hs.opening = cfg.Token
+	c.hs.token = cfg.Token
 	c.params.HasInitialSCID = true
 	c.self = c.ids.issueFirst(c)
 	c.params.InitialSCID = c.self

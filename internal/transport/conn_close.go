@@ -116,6 +116,7 @@ func (c *Conn) end(now mono.Time, state lifeState, reason *CloseReason) {
 	c.postOut, c.postIn = nil, nil
 	c.waiting = waiting{}
 	if c.hs != nil {
+		c.hs.hello = nil
 		for _, s := range c.hs.spaces {
 			if s != nil {
 				s.crypto.release()

@@ -17,13 +17,13 @@ type handshake struct {
 	spaces   [2]*space       // recovery.Initial, which is initial, and recovery.Handshake, nil until there are keys
 	early    *protect.Sealer // client: 0-RTT
 	earlyIn  *protect.Opener // server: 0-RTT
-	opening  []byte          // client: the token of every Initial (initialToken); server: the ClientHello as far as it has come, until it is whole
+	token    []byte          // client: of every Initial (RFC 9000 §8.1.2)
+	hello    *hello          // server: what has come of the ClientHello, until that or something else has gone to TLS
 	deadline mono.Time       // of the whole handshake
 	patience mono.Time       // acknowledgements wait for TLS until then; 0: they do not
 	paused   bool            // user code is running; the deadline waits
 	heard    bool            // client: a packet of the server's was processed
 	held     bool            // client: Begin is still to come
-	greeted  bool            // server: a whole ClientHello, or something else, has gone to TLS
 	hurries  uint8           // how often the handshake was sent again ahead of a timer
 	versions versions
 }
@@ -83,10 +83,10 @@ const (
 )
 
 func newHandshake(deadline mono.Time, cfg *Config, server bool) *handshake {
-	h := &handshake{params: cfg.Params, deadline: deadline, greeted: !server}
+	h := &handshake{params: cfg.Params, deadline: deadline}
 	window := int64(cryptoWindow)
 	if server {
-		window = maxHello
+		h.hello, window = new(hello), maxHello
 	}
 	h.initial.init(cfg.Pool, recovery.Initial, window)
 	h.spaces[recovery.Initial] = &h.initial
@@ -393,6 +393,9 @@ func (c *Conn) onCrypto(p *received, f wire.Crypto) *wire.Error {
 		if sp != recovery.App && c.levelEnded(sp) && f.Offset+int64(len(f.Data)) > s.Highest() {
 			return frameError(wire.ProtocolViolation, wire.FrameCrypto, "handshake bytes at a level that is over")
 		}
+		if c.hs != nil && c.hs.hello != nil {
+			return c.greet(p, s, f)
+		}
 		code = s.Receive(f.Offset, f.Data, false)
 	}
 	if code != wire.NoError {
@@ -405,63 +408,18 @@ func (c *Conn) onCrypto(p *received, f wire.Crypto) *wire.Error {
 	if sp == recovery.Initial && !c.server {
 		c.hs.versions.known = true // RFC 9369 §4.1: nobody says that in another version
 	}
-	var data []byte
-	if c.hs != nil && !c.hs.greeted {
-		var err *wire.Error
-		if data, err = c.greet(s); err != nil {
-			return err
-		}
-	} else if n := s.Readable(); n > 0 {
-		data = make([]byte, n)
-		s.Read(data)
-	}
-	if len(data) == 0 {
-		return nil
-	}
-	s.SetLimit(min(s.Consumed()+cryptoWindow, cryptoTotal[level]))
-	c.events.push(Event{Kind: EventTLS, Level: level, Detail: &Detail{Data: data}})
+	c.feed(level, s)
 	return nil
 }
 
-// initialToken returns the token of the Initial packets that we send. A server's have none (RFC 9000 §17.2.2).
-func (c *Conn) initialToken() []byte {
-	if c.server {
-		return nil
+// feed hands TLS what is in order.
+func (c *Conn) feed(level Level, s *stream.Recv) {
+	data := make([]byte, s.Readable())
+	if s.Read(data) == 0 {
+		return
 	}
-	return c.hs.opening
-}
-
-// greet returns what a client has begun with, when a server may give it to TLS, nil before. A ClientHello waits
-// until it is whole: anybody can send half of one, which lies here once and makes nothing else. What is something
-// else is for TLS to refuse. While it waits, so much is kept in all as a ClientHello may be long (RFC 9000 §7.5).
-func (c *Conn) greet(s *stream.Recv) ([]byte, *wire.Error) {
-	const clientHello = 1
-	h := c.hs
-	if s.Gaps() > maxHelloGaps {
-		return nil, frameError(wire.CryptoBufferExceeded, wire.FrameCrypto, "too many holes in a ClientHello")
-	}
-	c.waiting.cut(maxHello - int(s.Held()))
-	have, n := len(h.opening), int(s.Readable())
-	if have+n > cap(h.opening) { // to what there is, and a little more: it may drip
-		const step = 64
-		h.opening = append(make([]byte, 0, (have+n+step-1)/step*step), h.opening...)
-	}
-	s.Read(h.opening[have : have+n])
-	h.opening = h.opening[:have+n]
-	b := h.opening
-	if len(b) == 0 || b[0] == clientHello && len(b) < 4 {
-		return nil, nil
-	}
-	if b[0] == clientHello {
-		switch size := 4 + int(b[1])<<16 + int(b[2])<<8 + int(b[3]); {
-		case size > maxHello:
-			return nil, frameError(wire.CryptoBufferExceeded, wire.FrameCrypto, "a ClientHello that is too long")
-		case size > len(b):
-			return nil, nil
-		}
-	}
-	h.opening, h.greeted = nil, true
-	return b, nil
+	s.SetLimit(min(s.Consumed()+cryptoWindow, cryptoTotal[level]))
+	c.events.push(Event{Kind: EventTLS, Level: level, Detail: &Detail{Data: data}})
 }
 
 // levelEnded reports whether TLS has moved past the space's level for reading.
@@ -602,8 +560,8 @@ func (c *Conn) dropSpace(now mono.Time, sp recovery.Space) {
 // keepUndecryptable copies a packet whose keys may still come (RFC 9001 §5.7).
 func (c *Conn) keepUndecryptable(d *dgram.Datagram, pkt []byte) {
 	w, most := &c.waiting, maxUndecryptableBytes
-	if c.hs != nil && !c.hs.greeted {
-		most = maxHello - int(c.hs.initial.crypto.in.Held())
+	if c.hs != nil && c.hs.hello != nil {
+		most = maxHello - len(c.hs.hello.bytes)
 	}
 	if len(w.list) >= maxUndecryptable || w.bytes+len(pkt) > most {
 		c.ignore(pkt, dropRejected, "too much waits for keys already")

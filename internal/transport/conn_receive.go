@@ -379,7 +379,7 @@ func (c *Conn) receiveRetry(now mono.Time, pkt []byte, h *wire.LongHeader) {
 		c.qlog.retryReceived(pkt, h)
 	}
 	c.ids.retried, c.ids.retry = true, h.SCID
-	c.hs.opening = append([]byte(nil), h.Token...)
+	c.hs.token = append([]byte(nil), h.Token...)
 	c.ids.peerInitial(h.SCID)
 	c.dropOtherInitial()
 	c.setInitialKeys(h.SCID)

@@ -233,7 +233,7 @@ func (c *Conn) again(now mono.Time, version uint32) {
 	c.dropOtherInitial()
 	c.version, c.chosen = version, version
 	c.hs.versions.reacted = true
-	c.hs.opening = nil
+	c.hs.token = nil
 	c.loss.RetryRestart(now)
 	c.settle(now) // while what was lost is still known
 	early := c.early == earlyTried

@@ -67,7 +67,7 @@ func (c *Conn) openPacketTo(d *datagram, sp recovery.Space, dcid *wire.Connectio
 	case sp == recovery.App && c.oneRTT.CanWrite() && d.n == 0:
 		need = short + frames
 	case sp == recovery.Initial:
-		token = c.initialToken()
+		token = c.hs.token
 		need += len(token)
 	}
 	if d.limit-len(d.b) < need+protect.Overhead {

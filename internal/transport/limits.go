@@ -28,7 +28,7 @@ const (
 	cryptoWindow = 64 << 10 // CRYPTO bytes past what was handed to TLS, per level (RFC 9000 §7.5)
 
 	maxHello     = 16 << 10 // of a ClientHello, and with it of packets that wait for keys until it is whole
-	maxHelloGaps = 64       // holes in it: honest clients that shuffle theirs make ten or twenty
+	maxHelloGaps = 1000     // holes in it
 
 	maxIdleEvents = 256 // no limit: an event queue that grew past this is given back when empty
 

@@ -2,9 +2,11 @@ package transport
 
 import (
 	"bytes"
+	"crypto/tls"
 	"encoding/binary"
 	"fmt"
 	"net/netip"
+	"slices"
 	"testing"
 	"time"
 
@@ -520,8 +522,7 @@ func TestMuxSecondInitial(t *testing.T) {
 	}
 }
 
-// A stateless reset of a connection that the peer has lost ends it; the same
-// token on a datagram for another connection does not (RFC 9000 §10.3.1).
+// A stateless reset of a connection that the peer has lost ends it (RFC 9000 §10.3.1).
 func TestMuxResetEndsConnection(t *testing.T) {
 	p := newPair(t, nil)
 	p.handshake()
@@ -569,6 +570,47 @@ func TestS24ResetTokensInUse(t *testing.T) {
 	tc.inject(reset(testToken, 21))
 	tc.wantClosed("the token of the ID in use", CloseReset)
 	tc.wantIdle("no answer to a reset")
+}
+
+// The token of one connection, at the end of a datagram for another of the same endpoint, ends neither
+// (RFC 9000 §10.3.1), whichever of its IDs that is for; for an ID that nobody has, it ends the one whose token it is.
+func TestS24ResetTokenOfAnother(t *testing.T) {
+	besiege(t, 0)
+	a := newPair(t, nil)
+	b := newPair(t, func(_ *node, _ *Config, m *MuxConfig) { m.ResetSecret[0]++ }) // another server
+	b.client.mux = a.client.mux
+	b.client.cfg.Rand = a.client.cfg.Rand // no two of their IDs are the same
+	b.client.conn = b.client.mux.Connect(b.now, dgram.Path{Local: b.client.addr, Remote: b.server.addr}, b.client.cfg)
+	b.client.tls.Close()
+	b.client.tls = tls.QUICClient(&tls.QUICConfig{TLSConfig: b.client.tlsConf})
+	b.flight = nil
+	b.client.startTLS(b.now)
+	b.flush(b.client)
+	for _, p := range []*pair{a, b} {
+		p.handshake()
+		p.rest()
+	}
+	reset := func(id wire.ConnectionID) flight {
+		r := a.client.conn.ids.remote[0]
+		if !r.hasToken || !r.used {
+			t.Fatal("A knows no token")
+		}
+		data := slices.Concat([]byte{0x40}, id.Bytes(), make([]byte, 30), r.token[:])
+		return flight{b.now, b.client, data, dgram.Path{Local: b.client.addr, Remote: b.server.addr}, 0}
+	}
+	for _, l := range b.client.conn.ids.local {
+		b.deliver(reset(l.id))
+	}
+	if a.client.conn.life.state != active || b.client.conn.life.state != active {
+		t.Fatalf("A's token with B's IDs: A is in state %d, B in %d", a.client.conn.life.state, b.client.conn.life.state)
+	}
+	b.transfer(1000)
+	a.transfer(1000)
+	b.deliver(reset(wire.MakeConnectionID([]byte("nobody's"))))
+	a.flush(a.client)
+	if r := a.client.closed(); r == nil || r.Kind != CloseReset || b.client.conn.life.state != active {
+		t.Errorf("A's token with nobody's ID: A is %+v, B in state %d", r, b.client.conn.life.state)
+	}
 }
 
 // The Retry of a server is smaller than three times the Initial, and the tag is

@@ -3,9 +3,14 @@ package transport
 // RFC 9001 §4: which keys there are when, and when they go.
 
 import (
+	"bytes"
+	"math/rand/v2"
+	"slices"
 	"testing"
 	"time"
 
+	"github.com/cinnabar-quic/cinnabar/internal/evil"
+	"github.com/cinnabar-quic/cinnabar/internal/limits"
 	"github.com/cinnabar-quic/cinnabar/internal/recovery"
 	"github.com/cinnabar-quic/cinnabar/internal/wire"
 )
@@ -264,6 +269,61 @@ func TestS38ClientHelloFragments(t *testing.T) {
 				t.Fatalf("cut at %d, swapped %v: TLS did not go on", cut, swapped)
 			}
 			tc.clear()
+		}
+	}
+}
+
+// inOrder returns the numbers from first on, below end.
+func inOrder(first, end, step int) (list []int) {
+	for i := first; i < end; i += step {
+		list = append(list, i)
+	}
+	return list
+}
+
+// RFC 9001 §4, RFC 9000 §7.5: a ClientHello may come byte by byte, whichever byte comes first, and with all the holes
+// that there may be. What comes twice, or with other bytes, changes nothing.
+func TestS38ClientHelloBytes(t *testing.T) {
+	besiege(t, 0)
+	seed := rand.Uint64()
+	t.Logf("seed %d", seed)
+	rng := rand.New(rand.NewPCG(seed, 0))
+	orders := map[string]func(n int) []int{
+		"shuffled": rng.Perm,
+		"last first": func(n int) []int {
+			at := inOrder(0, n, 1)
+			slices.Reverse(at)
+			return at
+		},
+		"odd first": func(n int) []int { return append(inOrder(1, n, 2), inOrder(0, n, 2)...) },
+	}
+	for name, order := range orders {
+		for _, n := range []int{300, 1700, 2*limits.Bound(t, "hello-holes") + 1} {
+			for _, each := range []int{1, 200} { // frames in a packet
+				tc := newTestConn(t, serverSide, stageStart, func(s *scriptedTLS) { s.manual = true })
+				hello := evil.TLSMessage(1, make([]byte, n-4))
+				for i := range hello[4:] {
+					hello[4+i] = byte(i * 11)
+				}
+				var frames []wire.Frame
+				for i, at := range order(n) {
+					if len(tc.tls.got[LevelInitial]) > 0 {
+						t.Fatalf("%s: TLS has something after %d bytes of %d", name, i, n)
+					}
+					frames = append(frames, wire.Crypto{Offset: int64(at), Data: hello[at : at+1]})
+					if i < n-1 {
+						frames = append(frames, wire.Crypto{Offset: int64(at), Data: []byte{^hello[at]}})
+					}
+					if len(frames) >= each || i == n-1 {
+						tc.write(wire.Initial, frames...)
+						frames = nil
+					}
+				}
+				if got := tc.tls.got[LevelInitial]; !bytes.Equal(got, hello) {
+					t.Errorf("%s: TLS has %d bytes of %d; closed %+v", name, len(got), n, tc.closed)
+				}
+				tc.forsake("its TLS is nobody's")
+			}
 		}
 	}
 }

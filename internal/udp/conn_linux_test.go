@@ -89,6 +89,59 @@ func TestReceiveDrains(t *testing.T) {
 	}
 }
 
+// S-18: datagrams of nothing, and trains of odd segments, which the kernel joins, count as any others for the room that
+// a caller has, and each call ends.
+func TestS18EmptyAndOddDatagrams(t *testing.T) {
+	a, b := listen(t, "udp", "127.0.0.1:0", Options{}), listen(t, "udp", "127.0.0.1:0", Options{})
+	trains := [][]int{{0}, run(40, 7, 3), {0}, {0}, {1}, run(33, 1199, 1), {0}, run(21, 1), {0}, run(8, 1301, 0), {0}}
+	const room = 8
+	for range 3 {
+		var sizes []int
+		for _, train := range trains {
+			send(t, a, batch(t, b.LocalAddr(), train...))
+			sizes = append(sizes, train...)
+		}
+		var got []dgram.Datagram
+		slabs, dst, calls := newPool(), make([]dgram.Datagram, room), 0
+		for ; len(got) < len(sizes); calls++ {
+			n, slab, err := b.Receive(slabs, dst)
+			if err != nil || n < 1 || n > room {
+				t.Fatalf("%d datagrams in room for %d: %v", n, room, err)
+			}
+			for _, d := range dst[:n] {
+				d.Data = bytes.Clone(d.Data)
+				got = append(got, d)
+			}
+			slabs.Put(slab)
+		}
+		var want []dgram.Datagram
+		for _, train := range trains {
+			wantSizes(t, got[len(want):len(want)+len(train)], train...)
+			want = got[:len(want)+len(train)]
+		}
+		if len(got) != len(want) || calls < len(sizes)/room || calls > len(sizes) {
+			t.Errorf("%d datagrams of %d in %d calls", len(got), len(want), calls)
+		}
+		if n := slabs.lent(); n != 0 {
+			t.Errorf("%d slabs did not come back", n)
+		}
+	}
+	empty := make([]int, 3*room)
+	for range empty {
+		send(t, a, batch(t, b.LocalAddr(), 0))
+	}
+	for left := len(empty); left > 0; {
+		n, slab, err := b.Receive(newPool(), make([]dgram.Datagram, room))
+		if err != nil || n < 1 || n > room || slab == nil {
+			t.Fatalf("%d datagrams of nothing in room for %d: %v", n, room, err)
+		}
+		left -= n
+	}
+	if s := b.Stats(); s.Truncated != 0 || s.Received < uint64(len(empty)) {
+		t.Errorf("%+v", s)
+	}
+}
+
 // A read that does not fit the rest of the slab goes on in another, and the datagram
 // that lies across the two is whole again in the next call.
 func TestReadSpills(t *testing.T) {

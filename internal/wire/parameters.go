@@ -66,8 +66,8 @@ type Parameters struct {
 	MaxStreamsBidi          int64 // a count, at most 1<<60
 	MaxStreamsUni           int64 // a count, at most 1<<60
 
-	AckDelayExponent       uint8         // at most 20; default 3
 	MaxAckDelay            time.Duration // below 2^14 ms, rounded up to whole ones; default 25 ms
+	AckDelayExponent       uint8         // at most 20; default 3
 	DisableActiveMigration bool
 	PreferredAddress       *PreferredAddress   // nil for none
 	ActiveCIDLimit         int64               // at least 2; default 2
