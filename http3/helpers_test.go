@@ -74,31 +74,7 @@ type pair struct {
 // newPair makes both ends. The options of the transport are those that HTTP/3 needs.
 func newPair(t testing.TB, so, co Options) *pair {
 	t.Helper()
-	ctx := testContext(t)
-	sessions := make(chan *Session, 1)
-	socket, err := quic.Listen(ctx, "127.0.0.1:0", quic.ListenOptions{
-		ALPN: ALPN, TLS: serverTLS(), MaxStreamsUni: 16, MaxDatagramFrameSize: 65535,
-		Handler: func(q *quic.ServerSession) error {
-			s, err := NewSession(&q.Session, so)
-			sessions <- s
-			return err
-		},
-	})
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { socket.Destroy(nil) })
-	q, err := quic.Dial(ctx, socket.Address().String(), quic.ConnectOptions{ALPN: ALPN, TLS: clientTLS(), MaxStreamsUni: 103, MaxDatagramFrameSize: 65535})
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { q.Destroy(nil) })
-	c, err := NewSession(&q.Session, co)
-	if err != nil {
-		t.Fatal(err)
-	}
-	watch(t, c.q)
-	return &pair{c, <-sessions}
+	return newPairOn(t, so, co, quic.ListenOptions{MaxDatagramFrameSize: 65535}, quic.ConnectOptions{MaxDatagramFrameSize: 65535})
 }
 
 // eventually waits until something is true that other goroutines bring about.
