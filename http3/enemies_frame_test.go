@@ -3,6 +3,7 @@ package http3
 import (
 	"errors"
 	"io"
+	"runtime"
 	"strings"
 	"sync"
 	"testing"
@@ -210,6 +211,15 @@ func (w *siegeOf) leave(how string) {
 		siege.Traffic{Packets: int(st.PacketsReceived - w.before.PacketsReceived), Bytes: int(st.BytesReceived - w.before.BytesReceived)})
 	w.attacked.Toiled(siege.Allocated() - w.made)
 	w.attacked.Ended(how)
+}
+
+// allocated returns how many bytes are allocated while something runs.
+func allocated(do func()) uint64 {
+	var before, after runtime.MemStats
+	runtime.ReadMemStats(&before)
+	do()
+	runtime.ReadMemStats(&after)
+	return after.TotalAlloc - before.TotalAlloc
 }
 
 func find(t *testing.T, table []attack, name string) *attack {

@@ -19,7 +19,9 @@ func newServer(t testing.TB, s *Server) (string, *Transport) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	s.TLSConfig = serverTLS()
+	if s.TLSConfig == nil {
+		s.TLSConfig = serverTLS()
+	}
 	perch(s)
 	done := make(chan error, 1)
 	go func() { done <- s.Serve(socket) }()
