@@ -20,7 +20,18 @@ var tuned = map[string]func(o *Options){
 	"a promise to a client that allows none":     func(o *Options) { o.MaxPushes = quic.None },
 	"a push stream to a client that allows none": func(o *Options) { o.MaxPushes = quic.None },
 	"CANCEL_PUSH to a client that allows none":   func(o *Options) { o.MaxPushes = quic.None },
+
+	"10^5 lines":                                    func(o *Options) { *o = Options{MaxHeaderLength: 1 << 20, MaxHeaderPairs: 10_000} },
+	"10^4 references to a large entry":              func(o *Options) { *o = Options{} },
+	"10^4 references to a large entry, in trailers": func(o *Options) { *o = Options{MaxHeaderPairs: 10_000} },
 }
+
+// largeEntry is an insertion of 4,000 bytes, into a table of 4 KiB, and references a header block that
+// would have 10^4 times as much.
+var (
+	largeEntry = slices.Concat([]byte{0x3f, 0xe1, 0x1f, 0x41, 'x', 0x7f, 0xa1, 0x1e}, bytes.Repeat([]byte("y"), 4000))
+	references = append([]byte{2, 0}, bytes.Repeat([]byte{0x80}, 10_000)...)
+)
 
 // ok200 is the header block of a response, and more fields.
 func ok200(kv ...string) []byte { return fields(append([]string{":status", "200"}, kv...)...) }
@@ -211,6 +222,9 @@ func badQPACK(head func(kv ...string) []byte) []attack {
 		{"an insertion where there is no table", []step{encoder(firstEntry)}, exceeds(QPACKEncoderStreamError)},
 		{"duplicate of nothing", []step{encoder([]byte{0x00})}, ends(QPACKEncoderStreamError)},
 		{"table capacity flood", []step{encoder(bytes.Repeat([]byte{0x20}, 5*budgetBurst))}, ends(ExcessiveLoad)},
+		{"10^5 lines", []step{section([]byte{0, 0}, bytes.Repeat([]byte{0xd1}, 100_000))}, cuts(ExcessiveLoad)},
+		{"10^4 references to a large entry", []step{encoder(largeEntry), section(references)}, cuts(ExcessiveLoad)},
+		{"10^4 references to a large entry, in trailers", []step{encoder(largeEntry), msg(head(), frame(frameHeaders, references))}, cuts(ExcessiveLoad)},
 		{"table churn", []step{encoder(firstEntry, make([]byte, 20_000)), whole(head())}, fine},
 		{"increment of 0", []step{decoder(0x00)}, ends(QPACKDecoderStreamError)},
 		{"increment beyond what was inserted", []step{decoder(0x01)}, ends(QPACKDecoderStreamError)},

@@ -50,7 +50,7 @@ type attacker struct {
 	message *quic.Stream
 	result  chan error     // of the message, at a client
 	unis    []*quic.Stream // the victim's that were met on the way, and are not read
-	another func()         // uses another session of the victim's; nil if that has none
+	another func()         // uses another session of the victim's
 	frame   func()         // is called when the outcome is there; nil if nothing is measured
 
 	siegeOf
@@ -162,15 +162,28 @@ func (x *attack) onClient(t *testing.T, hooked bool) {
 	socket, err := quic.Listen(ctx, "127.0.0.1:0", quic.ListenOptions{ALPN: ALPN, TLS: serverTLS(), MaxStreamsUni: 16})
 	must(t, err)
 	defer socket.Destroy(nil)
-	q, err := quic.Dial(ctx, socket.Address().String(), quic.ConnectOptions{ALPN: ALPN, TLS: clientTLS(), MaxStreamsUni: 100, QLog: hooked || siege.Logs})
+	from, err := quic.NewSocket(loopback)
 	must(t, err)
-	defer q.Destroy(nil)
-	defer context.AfterFunc(ctx, func() { q.Destroy(ctx.Err()) })() // likewise
-	victim, err := NewSession(&q.Session, x.limits())
-	must(t, err)
-	server, err := socket.Accept(ctx)
-	must(t, err)
-	a := &attacker{TB: t, ctx: ctx, q: &server.Session, victim: victim}
+	defer from.Destroy(nil)
+	dial := func() *attacker {
+		q, err := from.Connect(ctx, quic.ConnectOptions{
+			Address: "127.0.0.1", Port: int(socket.Address().Port()), ALPN: ALPN, TLS: clientTLS(), MaxStreamsUni: 100, QLog: hooked || siege.Logs,
+		})
+		must(t, err)
+		must(t, q.Handshake(ctx))
+		victim, err := NewSession(&q.Session, x.limits())
+		must(t, err)
+		server, err := socket.Accept(ctx)
+		must(t, err)
+		return &attacker{TB: t, ctx: ctx, q: &server.Session, victim: victim}
+	}
+	a := dial()
+	defer context.AfterFunc(ctx, func() { a.victim.q.Destroy(ctx.Err()) })() // likewise
+	a.another = func() {
+		b := dial()
+		b.message = b.ask(hooked, "GET")
+		b.run(&attack{"another session", []step{whole(head200, data("ok"))}, fine})
+	}
 	method := "GET"
 	if m, _, ok := strings.Cut(x.name, ": "); ok {
 		method = m

@@ -104,7 +104,6 @@ func sessionRapidReset(t *testing.T) {
 	if n := a.victim.Stats().Useless; n < budgetBurst {
 		t.Errorf("%d useless things are counted", n)
 	}
-	a.another()
 }
 
 // Priorities of requests that have not come are kept, so many and no more.

@@ -85,7 +85,6 @@ func datagramsUnread(t *testing.T) {
 	}
 	eventually(t, func() bool { return a.victim.Stats().DatagramsHeld == 0 })
 	a.run(&attack{"another request", []step{whole(get())}, fine})
-	a.another()
 }
 
 // hugeCapsules sends capsules that nobody knows, through a tunnel: one of many megabytes, one that drips and
@@ -141,6 +140,8 @@ func hugeCapsules(t *testing.T) {
 		return a.victim.stream(sv.ID()) == nil && !slices.ContainsFunc(a.victim.q.Streams(), (*quic.Stream).Bidirectional)
 	})
 	a.look()
+	go answerAll(a.victim)
+	a.run(&attack{"another request", []step{whole(get())}, fine})
 }
 
 // closeWhileBlocked closes a session in which a tunnel has more to say than its peer takes: Close and Shutdown

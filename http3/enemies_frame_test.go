@@ -3,6 +3,7 @@ package http3
 import (
 	"errors"
 	"io"
+	"runtime"
 	"strings"
 	"sync"
 	"testing"
@@ -37,11 +38,13 @@ func besiege(t *testing.T, bound int64, names ...string) {
 }
 
 // beset makes an attack test of the rest of a test, and sees to what must hold when it is over, and both ends
-// are gone: no goroutine is left, and no more memory in use than before, but for the bound.
+// are gone: wherever there was a victim a canary has sung, no goroutine is left, and no more memory in use than
+// before, but for the bound.
 func beset(t *testing.T, bound int64) {
 	before := int64(0)
 	t.Cleanup(func() {
 		besieged = nil
+		wantSung(t)
 		if left := leaked(); left != "" {
 			t.Errorf("goroutines are left:\n%s", left)
 		}
@@ -50,7 +53,44 @@ func beset(t *testing.T, bound int64) {
 		}
 	})
 	s := siege.Lay(t, honestPacket)
-	before, besieged = siege.Heap(), s
+	before, besieged, sung = siege.Heap(), s, map[string]int{}
+}
+
+// sung is how many canaries have sung in each test with a victim, while an attack test runs.
+var sung map[string]int
+
+// canary has another session of a victim's make a request, which the attack may not have harmed, when a test
+// is over. Called before the victim is watched, it adds nothing to what is measured.
+func canary(t testing.TB, sing func()) {
+	if besieged == nil {
+		return
+	}
+	sung[t.Name()] += 0
+	t.Cleanup(func() {
+		sing()
+		sung[t.Name()]++
+	})
+}
+
+func wantSung(t *testing.T) {
+	if t.Failed() {
+		return
+	}
+	if len(sung) == 0 {
+		t.Error("no canary has sung")
+	}
+	for name, n := range sung {
+		if n == 0 {
+			t.Errorf("no canary has sung in %s", name)
+		}
+	}
+}
+
+// sing is the canary of an attacker's.
+func (a *attacker) sing() {
+	a.Helper()
+	a.another()
+	sung[a.Name()]++
 }
 
 // besieged is the attack test that runs. There is one at a time.
@@ -99,6 +139,9 @@ func standing(s *siege.Siege, t testing.TB, evil *quic.Session) siegeOf {
 	if v == nil {
 		return siegeOf{}
 	}
+	if s == besieged {
+		sung[t.Name()] += 0
+	}
 	w := siegeOf{attacked: v, evil: evil, base: siege.Heap(), before: evil.Stats(), spent: siege.OfProcess(), made: siege.Allocated()}
 	if siege.Logs {
 		w.logs = 1 << 20
@@ -118,6 +161,7 @@ var besiegedServer *siegeOf
 
 // watchServer measures all sessions of a server till the test is over.
 func watchServer(t testing.TB, socket *quic.Socket) {
+	sung[t.Name()] += 0
 	besiegedServer = &siegeOf{attacked: besieged.Victim(t, 1<<20), base: siege.Heap(), spent: siege.OfProcess(), made: siege.Allocated()}
 	t.Cleanup(func() {
 		w := besiegedServer
@@ -169,6 +213,15 @@ func (w *siegeOf) leave(how string) {
 	w.attacked.Ended(how)
 }
 
+// allocated returns how many bytes are allocated while something runs.
+func allocated(do func()) uint64 {
+	var before, after runtime.MemStats
+	runtime.ReadMemStats(&before)
+	do()
+	runtime.ReadMemStats(&after)
+	return after.TotalAlloc - before.TotalAlloc
+}
+
 func find(t *testing.T, table []attack, name string) *attack {
 	t.Helper()
 	for i := range table {
@@ -194,9 +247,7 @@ func framed(bound int64, logs bool, want outcome) step {
 				a.Errorf("%d bytes more of the heap are in use, want %d at most", grown, bound)
 			}
 			a.siegeOf = siegeOf{}
-			if a.another != nil {
-				a.another()
-			}
+			a.sing()
 		}
 	}
 }

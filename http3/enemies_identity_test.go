@@ -5,6 +5,7 @@ import (
 	"crypto/x509"
 	"errors"
 	"io"
+	"net"
 	"net/http"
 	"net/netip"
 	"strings"
@@ -87,4 +88,72 @@ func TestS26RemoteAddrIsValidated(t *testing.T) {
 		time.Sleep(10 * time.Second)
 		ask("when it has moved", next)
 	})
+}
+
+// namesOfTenants asks a server of several tenants, with a certificate for any of their names, by names in
+// any case, by none, and for one tenant under the name of another.
+func namesOfTenants(t *testing.T, configs bool) {
+	own, pool := identity()
+	tenants, _ := certify("*.tenant.example")
+	pool = pool.Clone()
+	pool.AddCert(tenants.Leaf)
+	s := handler(func(w http.ResponseWriter, r *http.Request) {
+		host, _, _ := net.SplitHostPort(r.Host)
+		if asked := r.TLS.ServerName; !strings.EqualFold(host, asked) && (asked != "" || net.ParseIP(host) == nil) {
+			w.WriteHeader(http.StatusMisdirectedRequest)
+		}
+		_, _ = io.WriteString(w, r.TLS.ServerName)
+	})
+	s.TLSConfig = &tls.Config{Certificates: []tls.Certificate{own, tenants}}
+	seen := make(chan string, 10)
+	if configs {
+		s.TLSConfig = &tls.Config{Certificates: []tls.Certificate{own}, GetConfigForClient: func(h *tls.ClientHelloInfo) (*tls.Config, error) {
+			if seen <- h.ServerName; strings.HasSuffix(strings.ToLower(h.ServerName), ".tenant.example") {
+				return &tls.Config{Certificates: []tls.Certificate{tenants}}, nil
+			}
+			return nil, nil
+		}}
+	}
+	url, _ := newServer(t, s)
+	_, port, _ := strings.Cut(strings.TrimPrefix(url, "https://"), ":")
+	for _, test := range []struct {
+		sni, host string
+		status    int // 0: the certificate is not for the name
+		wild      bool
+	}{
+		{"a.tenant.example", "a.tenant.example", 200, true},
+		{"A.Tenant.EXAMPLE", "a.tenant.example", 200, true},
+		{"a.tenant.example", "A.TENANT.example", 200, true},
+		{"a.tenant.example", "b.tenant.example", 421, true},
+		{"LOCALHOST", "localhost", 200, false},
+		{"localhost", "a.tenant.example", 421, false},
+		{"", "127.0.0.1", 200, false},
+		{"", "a.tenant.example", 421, false},
+		{"a.b.tenant.example", "a.b.tenant.example", 0, false},
+	} {
+		tr := &Transport{TLSClientConfig: &tls.Config{RootCAs: pool, ServerName: test.sni}}
+		r := newRequest(t, "GET", url, nil)
+		r.Host = test.host + ":" + port
+		resp, err := tr.RoundTrip(r)
+		if wrong := (x509.HostnameError{}); test.status == 0 {
+			if !errors.As(err, &wrong) {
+				t.Errorf("%+v: %v", test, err)
+			}
+		} else {
+			must(t, err)
+			name, err := io.ReadAll(resp.Body)
+			if resp.StatusCode != test.status || string(name) != test.sni || err != nil {
+				t.Errorf("%+v: %d, TLS was asked for %q, %v", test, resp.StatusCode, name, err)
+			}
+			if names := resp.TLS.PeerCertificates[0].DNSNames; (names[0] == "*.tenant.example") != test.wild {
+				t.Errorf("%+v: a certificate for %q", test, names)
+			}
+		}
+		must(t, tr.Close())
+		if configs {
+			if name := <-seen; name != test.sni {
+				t.Errorf("%+v: GetConfigForClient sees %q", test, name)
+			}
+		}
+	}
 }

@@ -21,16 +21,21 @@ import (
 // identity returns a certificate for localhost, example.com and the loopback addresses, and
 // the pool that trusts it, the same for all tests.
 var identity = sync.OnceValues(func() (tls.Certificate, *x509.CertPool) {
+	return certify("localhost", "example.com")
+})
+
+// certify returns a certificate for names and the loopback addresses, and the pool that trusts it.
+func certify(names ...string) (tls.Certificate, *x509.CertPool) {
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	if err != nil {
 		panic(err)
 	}
 	template := &x509.Certificate{
 		SerialNumber:          big.NewInt(1),
-		Subject:               pkix.Name{CommonName: "localhost"},
+		Subject:               pkix.Name{CommonName: names[0]},
 		NotBefore:             time.Unix(0, 0),
 		NotAfter:              time.Date(2200, 1, 1, 0, 0, 0, 0, time.UTC),
-		DNSNames:              []string{"localhost", "example.com"},
+		DNSNames:              names,
 		IPAddresses:           []net.IP{net.IPv4(127, 0, 0, 1), net.IPv6loopback},
 		KeyUsage:              x509.KeyUsageDigitalSignature | x509.KeyUsageCertSign,
 		ExtKeyUsage:           []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth, x509.ExtKeyUsageClientAuth},
@@ -48,7 +53,7 @@ var identity = sync.OnceValues(func() (tls.Certificate, *x509.CertPool) {
 	pool := x509.NewCertPool()
 	pool.AddCert(leaf)
 	return tls.Certificate{Certificate: [][]byte{der}, PrivateKey: key, Leaf: leaf}, pool
-})
+}
 
 func serverTLS() *tls.Config {
 	cert, _ := identity()
@@ -74,31 +79,7 @@ type pair struct {
 // newPair makes both ends. The options of the transport are those that HTTP/3 needs.
 func newPair(t testing.TB, so, co Options) *pair {
 	t.Helper()
-	ctx := testContext(t)
-	sessions := make(chan *Session, 1)
-	socket, err := quic.Listen(ctx, "127.0.0.1:0", quic.ListenOptions{
-		ALPN: ALPN, TLS: serverTLS(), MaxStreamsUni: 16, MaxDatagramFrameSize: 65535,
-		Handler: func(q *quic.ServerSession) error {
-			s, err := NewSession(&q.Session, so)
-			sessions <- s
-			return err
-		},
-	})
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { socket.Destroy(nil) })
-	q, err := quic.Dial(ctx, socket.Address().String(), quic.ConnectOptions{ALPN: ALPN, TLS: clientTLS(), MaxStreamsUni: 103, MaxDatagramFrameSize: 65535})
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { q.Destroy(nil) })
-	c, err := NewSession(&q.Session, co)
-	if err != nil {
-		t.Fatal(err)
-	}
-	watch(t, c.q)
-	return &pair{c, <-sessions}
+	return newPairOn(t, so, co, quic.ListenOptions{MaxDatagramFrameSize: 65535}, quic.ConnectOptions{MaxDatagramFrameSize: 65535})
 }
 
 // eventually waits until something is true that other goroutines bring about.

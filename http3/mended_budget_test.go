@@ -23,7 +23,6 @@ func malformedCosts(t *testing.T) {
 	if err := a.victim.Err(); !errors.Is(err, &Error{ErrorCode: ExcessiveLoad, Session: true}) {
 		t.Errorf("the session ends with %v", err)
 	}
-	a.another()
 }
 
 // hasCome reports whether so many requests have come.
@@ -53,5 +52,4 @@ func requestsAfterGoAwayCost(t *testing.T) {
 	if err := a.victim.Err(); !errors.Is(err, &Error{ErrorCode: ExcessiveLoad, Session: true}) {
 		t.Errorf("the session ends with %v", err)
 	}
-	a.another()
 }

@@ -19,7 +19,10 @@ func newServer(t testing.TB, s *Server) (string, *Transport) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	s.TLSConfig = serverTLS()
+	if s.TLSConfig == nil {
+		s.TLSConfig = serverTLS()
+	}
+	perch(s)
 	done := make(chan error, 1)
 	go func() { done <- s.Serve(socket) }()
 	tr := &Transport{TLSClientConfig: clientTLS()}
@@ -37,10 +40,12 @@ func newServer(t testing.TB, s *Server) (string, *Transport) {
 		done <- err
 		t.Fatal(err)
 	}
+	url := "https://" + socket.Address().String()
+	canary(t, func() { dialRaw(t, socket.Address(), Options{}, quic.ConnectOptions{}).sing() })
 	if besieged != nil {
 		watchServer(t, socket)
 	}
-	return "https://" + socket.Address().String(), tr
+	return url, tr
 }
 
 func TestRoundTrip(t *testing.T) {

@@ -30,13 +30,30 @@ func newPairOn(t testing.TB, so, co Options, lo quic.ListenOptions, qo quic.Conn
 	if qo.MaxStreamsUni == 0 {
 		qo.MaxStreamsUni = 103
 	}
-	q, err := quic.Dial(ctx, socket.Address().String(), qo)
-	must(t, err)
-	t.Cleanup(func() { q.Destroy(nil) })
-	c, err := NewSession(&q.Session, co)
-	must(t, err)
-	watch(t, c.q)
-	return &pair{c, <-sessions}
+	dial := func() *pair {
+		t.Helper()
+		q, err := quic.Dial(ctx, socket.Address().String(), qo)
+		must(t, err)
+		t.Cleanup(func() { q.Destroy(nil) })
+		c, err := NewSession(&q.Session, co)
+		must(t, err)
+		return &pair{c, <-sessions}
+	}
+	p := dial()
+	canary(t, func() { dial().exchange(t) })
+	watch(t, p.client.q)
+	return p
+}
+
+// exchange has the client ask, and the server answer.
+func (p *pair) exchange(t testing.TB) {
+	t.Helper()
+	client, server := p.request(t, block(getFields...))
+	must(t, client.CloseWrite())
+	answerPlainly(server)
+	if _, body := response(t, client); body != "ok" {
+		t.Errorf("the answer is %q", body)
+	}
 }
 
 // settled waits until both ends know the other's settings.

@@ -190,8 +190,43 @@ var memServer, memClient = netip.MustParseAddrPort("10.0.0.1:4433"), netip.MustP
 func newMemNet(t testing.TB, s *Server) *memNet {
 	t.Helper()
 	m := &memNet{t, udp.NewNetwork(udp.NetworkOptions{})}
+	perch(s)
 	startServer(t, s, m.at(memServer))
+	canary(t, m.sing)
 	return m
+}
+
+// perch makes the server of an attack test answer canaries, beside what its handler does.
+func perch(s *Server) {
+	if h := s.Handler; besieged != nil {
+		s.Handler = http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			if r.URL.Path == "/canary" {
+				_, _ = io.WriteString(w, "tweet")
+				return
+			}
+			h.ServeHTTP(w, r)
+		})
+	}
+}
+
+// sing is a canary on a session of its own.
+func (m *memNet) sing() {
+	m.t.Helper()
+	socket, err := quic.NewSocket(m.at(netip.MustParseAddrPort("10.0.0.7:7777")))
+	must(m.t, err)
+	defer socket.Destroy(nil)
+	q, err := socket.Connect(testContext(m.t), m.options(quic.ConnectOptions{}))
+	must(m.t, err)
+	must(m.t, q.Handshake(testContext(m.t)))
+	rawOn(m.t, q, Options{}).sing()
+}
+
+// sing is a canary on a session that there is.
+func (c *raw) sing() {
+	c.t.Helper()
+	if _, body := c.ask(requestBlock("GET", "/canary")); body != "tweet" {
+		c.t.Errorf("the canary sings %q", body)
+	}
 }
 
 func (m *memNet) at(addr netip.AddrPort) quic.SocketOptions {

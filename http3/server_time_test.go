@@ -5,6 +5,7 @@ import (
 	"io"
 	"net/http"
 	"os"
+	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -52,14 +53,14 @@ func TestServerReadHeaderTimeout(t *testing.T) {
 	})
 }
 
-// ReadTimeout is for the whole request.
+// ReadTimeout is for the whole request: bytes that drip do not put it off, in a body or in a header block.
 func serverReadTimeout(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := handler(func(w http.ResponseWriter, r *http.Request) {
 			start := time.Now()
-			_, err := io.ReadAll(r.Body)
-			if !errors.Is(err, os.ErrDeadlineExceeded) {
-				t.Errorf("Read: %v", err)
+			b, err := io.ReadAll(r.Body)
+			if !errors.Is(err, os.ErrDeadlineExceeded) || len(b) < 3 {
+				t.Errorf("Read: %d bytes, %v", len(b), err)
 			}
 			after(t, start, 3*time.Second)
 			w.WriteHeader(http.StatusRequestTimeout)
@@ -67,10 +68,76 @@ func serverReadTimeout(t *testing.T) {
 		s.ReadTimeout = 3 * time.Second
 		c := newMemNet(t, s).dial(Options{}, quic.ConnectOptions{KeepAlive: time.Second})
 		st := c.open(requestBlock("POST", "/"), StreamHooks{})
-		write(t, st, "hello")
+		if err := drip(st, make([]byte, 60)); !isCut(err, NoError) {
+			t.Errorf("the body ends with %v, want %v of the peer's", err, NoError)
+		}
 		h, _ := response(t, st)
 		wantStatus(t, h, "408")
+
+		q, err := c.QUIC().OpenStream(t.Context(), quic.StreamOptions{})
+		must(t, err)
+		start := time.Now()
+		_ = drip(q, get("a", strings.Repeat("x", 60)))
+		_, err = q.Read(make([]byte, 1))
+		if cut := (*quic.StreamError)(nil); !errors.As(err, &cut) || ErrorCode(cut.ErrorCode) != RequestRejected {
+			t.Errorf("Read: %v", err)
+		}
+		after(t, start, 3*time.Second)
+		c.sing()
 	})
+}
+
+// drip writes a byte every second, for as long as that succeeds.
+func drip(w io.Writer, p []byte) error {
+	for _, b := range p {
+		if _, err := w.Write([]byte{b}); err != nil {
+			return err
+		}
+		time.Sleep(time.Second)
+	}
+	return nil
+}
+
+// A client that takes a response piece by piece, or grants a byte at a time, does not put WriteTimeout off.
+func serverWriteDrip(t *testing.T) {
+	for name, pace := range map[string]struct {
+		window int64
+		piece  int
+	}{"a window of a byte": {1, 1}, "a byte at a time": {0, 1}, "a quarter of a window at a time": {0, 64 << 10}} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				s := handler(func(w http.ResponseWriter, r *http.Request) {
+					start := time.Now()
+					err := error(nil)
+					for err == nil && time.Since(start) < time.Minute {
+						_, err = w.Write(make([]byte, 8<<10)) // more than is kept till the end
+					}
+					if !errors.Is(err, os.ErrDeadlineExceeded) {
+						t.Errorf("Write: %v", err)
+					}
+					after(t, start, 3*time.Second)
+				})
+				s.WriteTimeout = 3 * time.Second
+				c := newMemNet(t, s).dial(Options{}, quic.ConnectOptions{KeepAlive: time.Second, MaxStreamDataBidiLocal: pace.window})
+				q, err := c.QUIC().OpenStream(t.Context(), quic.StreamOptions{})
+				must(t, err)
+				_, err = q.End(get())
+				must(t, err)
+				pieces := 0
+				for ; pieces < 60; pieces++ {
+					if _, err = q.Read(make([]byte, pace.piece)); err != nil {
+						break
+					}
+					time.Sleep(time.Second)
+				}
+				cut := (*quic.StreamError)(nil)
+				if !errors.As(err, &cut) || ErrorCode(cut.ErrorCode) != InternalError || pieces < 3 || pieces > 4 {
+					t.Errorf("after %d pieces: %v", pieces, err)
+				}
+				c.sing()
+			})
+		})
+	}
 }
 
 // WriteTimeout ends a response in the middle, whether the handler waits for the client, or
@@ -113,6 +180,7 @@ func serverWriteTimeout(t *testing.T) {
 			}
 			after(t, start, 5*time.Second)
 		}
+		c.sing()
 		if _, body := c.ask(requestBlock("GET", "/moved")); body != "hello" {
 			t.Errorf("%q", body)
 		}

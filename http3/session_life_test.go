@@ -45,15 +45,21 @@ func rawClient(t testing.TB, o Options, qo quic.ConnectOptions) *attacker {
 	must(t, err)
 	t.Cleanup(func() { q.Destroy(nil) })
 	a := &attacker{TB: t, ctx: ctx, q: &q.Session, victim: <-sessions}
-	a.another = func() { // of use where o has hooks that answer
+	a.another = func() {
 		q, err := quic.Dial(ctx, socket.Address().String(), qo)
 		must(t, err)
 		defer q.Destroy(nil)
 		b := &attacker{TB: t, ctx: ctx, q: &q.Session, victim: <-sessions}
+		if o.Hooks.Stream == nil {
+			go answerAll(b.victim)
+		}
 		b.run(&attack{"another session", []step{whole(get())}, fine})
 	}
 	if a.siegeOf = standing(besieged, t, a.q); a.attacked != nil {
-		t.Cleanup(func() { a.leave(a.how()) })
+		t.Cleanup(func() {
+			a.leave(a.how())
+			a.sing()
+		})
 	}
 	return a
 }

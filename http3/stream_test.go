@@ -55,6 +55,8 @@ func writeDeadline(t *testing.T) {
 		if string(got) != want || err != nil || sv.Trailers().text() != "[a 1]" {
 			t.Errorf("pieces of %d: %d bytes of %d came, %v", size, len(got), len(want), err)
 		}
+		must(t, sv.Close())
+		p.exchange(t)
 	}
 }
 
@@ -303,6 +305,7 @@ func readDeadline(t *testing.T) {
 	if _, err := st.Read(make([]byte, 10)); !errors.Is(err, os.ErrDeadlineExceeded) {
 		t.Errorf("Read: %v", err)
 	}
+	p.exchange(t)
 }
 
 // A frame takes memory as it comes, and not as it says.
