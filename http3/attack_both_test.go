@@ -157,7 +157,7 @@ func badSettings(head func(kv ...string) []byte) []attack {
 		{"an unknown setting twice", []step{settings(0x21, 1, 0x21, 1)}, ends(SettingsError)},
 		{"half a setting", []step{settings(6)}, ends(FrameError)},
 		{"ENABLE_CONNECT_PROTOCOL of 2", []step{settings(8, 2)}, ends(SettingsError)},
-		{"H3_DATAGRAM of 2", []step{settings(0x33, 2)}, ends(SettingsError)},
+		{"H3_DATAGRAM of 2", []step{settings(0x33, 2)}, ends(SettingsError)}, // RFC 9297 §2.1.1
 		{"an unknown setting", []step{settings(0x21, 77, 0x4242, 1), whole(head())}, fine},
 	}
 }

@@ -34,6 +34,7 @@ func inBoth(names ...string) (all []string) {
 	return all
 }
 
+// RFC 9114 §4.2.2, RFC 9204 §7.4
 func TestH01HeaderBomb(t *testing.T) {
 	besiege(t, smallBound,
 		"server: header list over the limit", "server: more fields than the limit", "server: a block longer than the limit",
@@ -52,6 +53,7 @@ func TestH02FrameLengthLies(t *testing.T) {
 	t.Run("capsules", hugeCapsules)
 }
 
+// RFC 9204 §2.2.3, §4.5.1.2, §7.4
 func TestH03QPACKIntegers(t *testing.T) {
 	besiege(t, smallBound, append(inBoth(
 		"Required Insert Count that cannot be", "Required Insert Count of more than 62 bits", "Base below 0", "index of more than 62 bits",
@@ -64,6 +66,7 @@ func TestH04TableCapacity(t *testing.T) {
 	besiege(t, smallBound, inBoth("table capacity of 10^10", "insertion without capacity", "insertion larger than the table", "table capacity flood")...)
 }
 
+// RFC 9204 §2.1.2
 func TestH05BlockedStreams(t *testing.T) {
 	besiege(t, smallBound, inBoth("one blocked stream too many", "a blocked stream where none may be", "an insertion where there is no table",
 		"blocked, reset, and again", "blocked, served, and again")...)
@@ -80,6 +83,7 @@ func TestH07RapidReset(t *testing.T) {
 	t.Run("handlers", serverRapidReset)
 }
 
+// RFC 9114 §4.1.2
 func TestH08ContentLength(t *testing.T) {
 	besiege(t, smallBound,
 		"server: Content-Length too long", "server: Content-Length too long, with trailers", "server: Content-Length and nothing",
@@ -88,6 +92,7 @@ func TestH08ContentLength(t *testing.T) {
 		"client: Content-Length too long", "client: Content-Length too short", "client: Content-Length and an empty DATA")
 }
 
+// RFC 9114 §4.2, §10.3
 func TestH09MalformedMessages(t *testing.T) {
 	names := inBoth("upper case in trailers", "value with CR in trailers", "connection in trailers", "pseudo-header field in trailers", ":status in trailers",
 		"Content-Length twice in trailers", "Content-Length too long", "Content-Length too long, with trailers", "Content-Length too short")
@@ -129,6 +134,7 @@ func TestH11Push(t *testing.T) {
 
 // A stream whose type never comes has no time limit of its own: its few bytes are all that it costs, and as it
 // stays one of those that the peer may have at once, the peer keeps itself from opening others.
+// RFC 9114 §6.2.
 func TestH12UnidirectionalStreams(t *testing.T) {
 	besiege(t, smallBound, inBoth("a stream of an unknown type", "a stream whose type never comes",
 		"streams whose types never come, all that there may be", "a stream that ends before its type",
@@ -136,6 +142,7 @@ func TestH12UnidirectionalStreams(t *testing.T) {
 	besiege(t, floodBound, inBoth("streams of unknown types at line rate")...)
 }
 
+// RFC 9218 §7.2
 func TestH13PriorityUpdateFlood(t *testing.T) {
 	besiege(t, smallBound,
 		"server: PRIORITY_UPDATE of junk", "server: PRIORITY_UPDATE of a unidirectional stream", "server: PRIORITY_UPDATE beyond the limit",
@@ -151,6 +158,7 @@ func TestH14GoAway(t *testing.T) {
 	besiege(t, floodBound, "server: GOAWAY storm", "client: GOAWAY storm")
 }
 
+// RFC 9114 §4.1, §4.3.2
 func TestH15ResponseAbuse(t *testing.T) {
 	besiege(t, smallBound,
 		"client: storm of informational responses", "client: a second final response", "client: an informational one behind the final",
@@ -175,6 +183,7 @@ func TestH17SlowBodies(t *testing.T) {
 }
 
 // A handler sees which name TLS has been asked for beside that of the request, and can refuse (RFC 9110 §7.4).
+// RFC 9114 §3.3.
 func TestH18NameAndAuthority(t *testing.T) {
 	beset(t, floodBound)
 	t.Run("certificates of tenants", func(t *testing.T) { namesOfTenants(t, false) })
@@ -200,6 +209,7 @@ func TestH18NameAndAuthority(t *testing.T) {
 	}
 }
 
+// RFC 9114 §10.5
 func TestH20NoOpFloods(t *testing.T) {
 	besiege(t, floodBound,
 		"server: unknown frames flood", "server: unknown frames flood on control", "server: empty DATA flood",
@@ -233,6 +243,7 @@ func TestH21CookieCrumbs(t *testing.T) {
 }
 
 // A body that the handler does not read is stopped with H3_NO_ERROR, and takes no more than a stream's window.
+// RFC 9114 §4.1.
 func TestH22UnreadBody(t *testing.T) {
 	beset(t, floodBound)
 	const long, window = 1 << 30, 256 << 10 // the latter is quic's for a stream

@@ -1,11 +1,14 @@
 package quic
 
 import (
+	"bytes"
 	"crypto/tls"
 	"crypto/x509"
+	"encoding/binary"
 	"errors"
 	"io"
 	"net"
+	"slices"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -459,6 +462,49 @@ func wantCode(t testing.TB, err error, code string) {
 	var c interface{ Code() string }
 	if !errors.As(err, &c) || c.Code() != code {
 		t.Errorf("error is %v, want one with code %s", err, code)
+	}
+}
+
+// Cipher suites that nobody knows are no reason to refuse a ClientHello, if there is one beside them that is known
+// (RFC 9001 §5.3).
+func TestUnknownSuitesOffered(t *testing.T) {
+	const suitesAt = 4 + 2 + 32 + 1 // behind the type, the length, the version, the random bytes and an empty session ID
+	client := forced(clientConfig(), nil)
+	client.ServerName = "localhost"
+	hello := firstMessage(t, client, nil)
+	behind := suitesAt + 2 + int(binary.BigEndian.Uint16(hello[suitesAt:]))
+	known := hello[suitesAt+2 : behind]
+	answer := func(suites ...byte) (byte, error) {
+		b := binary.BigEndian.AppendUint16(bytes.Clone(hello[:suitesAt]), uint16(len(suites)))
+		b = append(append(b, suites...), hello[behind:]...)
+		binary.BigEndian.PutUint16(b[2:], uint16(len(b)-4))
+		s := tls.QUICServer(&tls.QUICConfig{TLSConfig: forced(serverConfig(), nil)})
+		defer s.Close()
+		s.SetTransportParameters(nil)
+		if err := s.Start(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		err := s.HandleData(tls.QUICEncryptionLevelInitial, b)
+		for e := s.NextEvent(); e.Kind != tls.QUICNoEvent; e = s.NextEvent() {
+			if e.Kind == tls.QUICWriteData && e.Level == tls.QUICEncryptionLevelInitial {
+				return e.Data[suitesAt+1], err // of a ServerHello the second byte of the suite
+			}
+		}
+		return 0, err
+	}
+	want, err := answer(known...)
+	if err != nil || want == 0 {
+		t.Fatalf("suite %#x, %v", want, err)
+	}
+	for _, odd := range [][]byte{{0x0a, 0x0a}, {0x13, 0x77}, bytes.Repeat([]byte{0xba, 0xba, 0, 0xfe, 0x55, 0}, 1000)} {
+		for _, suites := range [][]byte{slices.Concat(odd, known), slices.Concat(known, odd)} {
+			if got, err := answer(suites...); got != want || err != nil {
+				t.Errorf("%d unknown suites, the first %x: suite %#x is chosen, %v, want %#x", len(odd)/2, odd[:2], got, err, want)
+			}
+		}
+		if got, err := answer(odd...); err == nil {
+			t.Errorf("nothing but %d unknown suites, and %#x is chosen", len(odd)/2, got)
+		}
 	}
 }
 

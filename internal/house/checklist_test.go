@@ -3,7 +3,6 @@ package house
 import (
 	"fmt"
 	"os"
-	"path"
 	"path/filepath"
 	"regexp"
 	"slices"
@@ -58,8 +57,8 @@ func unlisted(rows []checklistRow) (problems []string) {
 
 // TestChecklists checks the tables of what the RFCs demand and can be seen from outside,
 // docs/checklist*.tsv: the line of the list that a row is of, empty if it is one more; a section, a case, what is
-// expected, and the tests that show it, which must exist and not be skipped. A
-// subtest is named behind a slash, by words that stand in the code of its package.
+// expected, and the tests that show it, which must exist and not be skipped, and one of which cites the section. A
+// subtest is named behind a slash, by a string of its package.
 func TestChecklists(t *testing.T) {
 	r := everything(t)
 	tables, err := filepath.Glob(filepath.Join(r.root, "docs", "checklist*.tsv"))
@@ -106,13 +105,28 @@ func checklist(table string, sources []*source) (rows []checklistRow, problems [
 			problems = append(problems, where+"the list has no line "+strconv.Quote(columns[0]))
 		}
 		rows = append(rows, checklistRow{columns[0], columns[1]})
-		for test := range strings.SplitSeq(columns[4], ", ") {
-			if p := tests.lacks(test); p != "" {
-				problems = append(problems, where+p)
-			}
+		for _, p := range tests.lacking(strings.Split(columns[4], ", "), columns[1]) {
+			problems = append(problems, where+p)
 		}
 	}
 	return rows, problems
+}
+
+// lacking returns what is wrong with the tests of a row: with each, and that none of those that run cites the section.
+func (n namedTests) lacking(list []string, sec string) (problems []string) {
+	rfc, number, _ := strings.Cut(strings.TrimPrefix(sec, "RFC "), " §")
+	proven, sound := false, true
+	for _, test := range list {
+		problem, cites := n.lacks(test, rfc, number)
+		if problem != "" {
+			problems, sound = append(problems, problem), false
+		}
+		proven = proven || cites
+	}
+	if sound && !proven {
+		problems = append(problems, fmt.Sprintf("none of %s cites %s", few(list, len(list)), sec))
+	}
+	return problems
 }
 
 func atoi(s string) int {
@@ -120,45 +134,59 @@ func atoi(s string) int {
 	return n
 }
 
-// namedTests are tests by their bare name, each with the code of its package's tests and whether it is skipped: if
-// several packages have one of a name, of any of them.
-type namedTests map[string][]namedTest
-
-type namedTest struct {
-	code  string
-	skips bool
-}
+// namedTests are tests by their bare name: if several packages have one of a name, of any of them.
+type namedTests map[string][]*proof
 
 func checklistTests(sources []*source) namedTests {
-	named, codes, skipped := namedTests{}, testNames(sources), testsOf(sources)
-	for id, t := range skipped {
-		name := id[strings.LastIndexByte(id, '.')+1:]
-		code := codes[path.Base(id)] // of "internal/wire.TestFrames", the last element is "wire.TestFrames"
-		named[name] = append(named[name], namedTest{code.String(), t.skips})
+	named := namedTests{}
+	for id, p := range proofs(sources) {
+		_, name, _ := strings.Cut(id, ".")
+		named[name] = append(named[name], p)
 	}
 	return named
 }
 
-// lacks says what is wrong with the name of a test, "" if nothing.
-func (n namedTests) lacks(test string) string {
-	name, sub, _ := strings.Cut(test, "/")
+// lacks says what is wrong with the name of a test, "" if nothing, and whether the test cites the section.
+func (n namedTests) lacks(test, rfc, sec string) (problem string, cites bool) {
+	name, _, _ := strings.Cut(test, "/")
 	list := n[name]
-	if !strings.HasPrefix(name, "Test") || len(list) == 0 {
-		return "there is no test " + strconv.Quote(name)
+	if len(list) == 0 {
+		list = []*proof{nil} // whose lacks says so
 	}
-	run := slices.DeleteFunc(slices.Clone(list), func(t namedTest) bool { return t.skips })
-	if len(run) == 0 {
-		return "the test " + strconv.Quote(name) + " is skipped"
+	runs := false
+	for _, p := range list {
+		lacking, by := p.lacks(test, rfc, sec)
+		if lacking == "" {
+			runs, cites = true, cites || by
+		} else if problem == "" || lacking < problem {
+			problem = lacking // the first of them, whatever their order
+		}
 	}
-	if sub != "" && !slices.ContainsFunc(run, func(t namedTest) bool { return strings.Contains(t.code, strconv.Quote(sub)) }) {
-		return "there is no subtest " + strconv.Quote(sub)
+	if runs {
+		problem = ""
 	}
-	return ""
+	return problem, cites
 }
 
 func TestChecklistRule(t *testing.T) {
 	sources := []*source{
-		mustParse(t, "internal/a/a_test.go", "package a\n\nfunc TestA(t *testing.T) {}\n\nvar names = \"a sub\"\n\nfunc TestSkipped(t *testing.T) { t.Skip() }\n"),
+		mustParse(t, "internal/a/a_test.go", `package a
+
+// RFC 9000 §1.2, §2.
+func TestA(t *testing.T) {}
+
+func TestNone(t *testing.T) {}
+
+var names = []entry{
+	{"a sub"}, // RFC 9000 §3
+	{"another sub"},
+}
+
+func TestSkipped(t *testing.T) { t.Skip() } // RFC 9000 §1.2
+
+func TestTwice(t *testing.T) { t.Skip() }
+`),
+		mustParse(t, "internal/b/b_test.go", "package b\n\n// RFC 9000 §1.2\nfunc TestTwice(t *testing.T) {}\n"),
 	}
 	const head = "line\tsection\tcase\texpected\ttests\n"
 	for table, want := range map[string]int{
@@ -166,8 +194,15 @@ func TestChecklistRule(t *testing.T) {
 		head + "\tRFC 9000 §1.2\tx\ty\tTestA, TestA/a sub\n":   0,
 		head + "\tRFC 9000 §1.2\tx\ty\tTestA/another, TestB\n": 2,
 		head + "\tRFC 9000 §1.2\tx\ty\tTestA, TestSkipped\n":   1,
+		head + "\tRFC 9000 §1.2\tx\ty\tTestTwice\n":            0,
 		head + "\tRFC 9000 §1.2\tx\ty\t\n":                     1,
 		head + "\tRFC 9000 §1.2\tx\tTestA\n":                   1,
+		head + "\tRFC 9000 §1.2\tx\ty\tTestNone\n":             1,
+		head + "\tRFC 9000 §1.2\tx\ty\tTestNone, TestA\n":      0,
+		head + "\tRFC 9000 §1\tx\ty\tTestA\n":                  1,
+		head + "\tRFC 9001 §1.2\tx\ty\tTestA\n":                1,
+		head + "\tRFC 9000 §3\tx\ty\tTestNone/a sub\n":         0,
+		head + "\tRFC 9000 §3\tx\ty\tTestNone/another sub\n":   1,
 		head + "9000-67\tRFC 9000 §1.2\tx\ty\tTestA\n":         0,
 		head + "9000-68\tRFC 9000 §1.2\tx\ty\tTestA\n":         1,
 		head + "9000-00\tRFC 9000 §1.2\tx\ty\tTestA\n":         1,

@@ -2,7 +2,6 @@ package house
 
 import (
 	"fmt"
-	"go/ast"
 	"os"
 	"path"
 	"path/filepath"
@@ -126,27 +125,6 @@ func requirements(table string, sources []*source) (list []requirement, problems
 		}
 	}
 	return list, problems
-}
-
-// testNames returns the tests that there are, as "transport.TestStreams", each with the text
-// of all tests of its package.
-func testNames(sources []*source) map[string]*strings.Builder {
-	names, texts := make(map[string]*strings.Builder), make(map[string]*strings.Builder)
-	for _, s := range sources {
-		if !s.isTest() {
-			continue
-		}
-		if texts[s.dir] == nil {
-			texts[s.dir] = new(strings.Builder)
-		}
-		texts[s.dir].Write(s.text)
-		for _, d := range s.file.Decls {
-			if f, ok := d.(*ast.FuncDecl); ok && f.Recv == nil && isTestName(f.Name.Name) {
-				names[path.Base(s.dir)+"."+f.Name.Name] = texts[s.dir]
-			}
-		}
-	}
-	return names
 }
 
 // report writes the list for readers.

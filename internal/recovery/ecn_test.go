@@ -26,7 +26,7 @@ func (s *script) wantECN(ecn dgram.ECN, failures uint64) {
 	equal(s.t, "ECN failures", s.l.Stats().ECNFailures, failures)
 }
 
-// RFC 9000 §13.4.2: ten packets are marked, then none until one of these is
+// RFC 9000 §13.4, §13.4.2: ten packets are marked, then none until one of these is
 // acknowledged with counts that add up, then all.
 func TestECNValidation(t *testing.T) {
 	s := newScript(t)

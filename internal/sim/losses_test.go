@@ -1,6 +1,8 @@
 package sim_test
 
 import (
+	"bytes"
+	"encoding/json"
 	"sync"
 	"testing"
 	"time"
@@ -100,13 +102,19 @@ func (l losing) run(t testing.TB, besieged *siege.Siege, lost []uint64, directio
 		ends[i].Victim = besieged.Victim(t, int64(sim.DefaultParameters().MaxData))
 	}
 	s.w.Step = func() error {
-		ends[0].look(false)
-		ends[1].look(false)
+		for i := range ends {
+			ends[i].takeLogs(t)
+			ends[i].look(false)
+		}
 		return s.check()
 	}
 	ends[0].Spend(func() { l.live(s, lost, direction) })
 	for i := range ends {
+		ends[i].takeLogs(t)
 		came += ends[i].leave()
+		if siege.Logs && ends[i].logged == 0 {
+			t.Errorf("%s has logged nothing", ends[i].Name)
+		}
 	}
 	return came
 }
@@ -143,6 +151,26 @@ type besiegedEnd struct {
 	*siege.Victim // nil for nothing
 	base          int64
 	looks         int
+	logged        int // bytes
+}
+
+// takeLogs reads what there is of the logs of all its sessions, as a program does all the time.
+func (e *besiegedEnd) takeLogs(t testing.TB) {
+	if !siege.Logs {
+		return
+	}
+	for _, x := range e.Sessions {
+		records, dropped := x.Conn.QLog().Take()
+		e.logged += len(records)
+		for r := range bytes.SplitSeq(records, []byte{'\n'}) {
+			if r = bytes.TrimPrefix(r, []byte{0x1e}); len(r) > 0 && !json.Valid(r) {
+				t.Fatalf("%s: the log has %q", e.Name, r)
+			}
+		}
+		if dropped > 0 {
+			t.Errorf("%s: %d events found no room in the log", e.Name, dropped)
+		}
+	}
 }
 
 // look notes how much the session holds, now and then.

@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/cinnabar-quic/cinnabar/internal/mono"
+	"github.com/cinnabar-quic/cinnabar/internal/siege"
 	"github.com/cinnabar-quic/cinnabar/internal/sim"
 	"github.com/cinnabar-quic/cinnabar/internal/transport"
 	"github.com/cinnabar-quic/cinnabar/internal/wire"
@@ -26,7 +27,7 @@ func newScene(t testing.TB, up, down []sim.Node, edit func(server bool, s *sim.S
 	s := &scene{TB: t, w: sim.NewWorld(1)}
 	var setups [2]sim.Setup
 	for i := range setups {
-		setups[i].Config.Params = sim.DefaultParameters()
+		setups[i].Config.Params, setups[i].Config.QLog = sim.DefaultParameters(), siege.Logs
 		if edit != nil {
 			edit(i == 1, &setups[i])
 		}

@@ -10,6 +10,7 @@ import (
 
 // A peer that lies about marks never has a larger window than one that tells the truth: either nothing is marked any
 // more (RFC 9000 §13.4.2), or the window falls (RFC 9002 §7.1).
+// RFC 9000 §13.4.
 func TestS44ECNLies(t *testing.T) {
 	besiege(t, 0)
 	type counts = wire.ECNCounts

@@ -259,6 +259,7 @@ func TestS24ReplyRate(t *testing.T) {
 }
 
 // A refusal is a CONNECTION_CLOSE under Initial keys, and leaves nothing behind.
+// RFC 9000 §5.2.2.
 func TestMuxRefuse(t *testing.T) {
 	r := newMuxRig(t, nil)
 	for _, n := range []int{0, 1, 20} {
@@ -485,6 +486,7 @@ func TestMuxEmptyAfterGone(t *testing.T) {
 
 // Datagrams find their connection by every ID that was issued, and by the
 // client's first choice until the handshake is confirmed (RFC 9000 §5.1.1, §11).
+// RFC 9000 §10.3.2.
 func TestMuxRoutesEveryID(t *testing.T) {
 	p := newPair(t, nil)
 	p.handshake()
@@ -545,6 +547,7 @@ func TestMuxResetEndsConnection(t *testing.T) {
 
 // Only the tokens of IDs in use count, and only at the end of a datagram that
 // nothing else opens.
+// RFC 9000 §10.3.1.
 func TestS24ResetTokensInUse(t *testing.T) {
 	besiege(t, 0)
 	tc := newTestConn(t, clientSide)

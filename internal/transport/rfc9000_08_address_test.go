@@ -114,6 +114,7 @@ var retryID = wire.MakeConnectionID([]byte("retry-id"))
 // A Retry makes the client begin again with the server's ID and token, which go
 // into all of its Initials; its own ID, its ClientHello and its packet numbers
 // stay (RFC 9000 §8.1.2, §17.2.5.2, §17.2.5.3, RFC 9000 §8.1.3, §17.2.5.1).
+// RFC 9000 §17.2.5.
 func TestRetryAccepted(t *testing.T) {
 	tc := newTestConn(t, clientSide, stageStart)
 	first := tc.wantPacket("ClientHello", wire.Initial)
@@ -135,6 +136,7 @@ func TestRetryAccepted(t *testing.T) {
 
 // A Retry that is not exactly right is dropped without a trace (RFC 9000
 // §17.2.5.2, RFC 9001 §5.8) (RFC 9000 §17.2.5.1).
+// RFC 9000 §17.2.5.
 func TestS21RetryDropped(t *testing.T) {
 	besiege(t, 0)
 	for _, tt := range []struct {

@@ -51,6 +51,7 @@ func (tc *testConn) quiet() {
 }
 
 // RFC 9002 §7.2: ten datagrams leave at first, and not one byte more.
+// RFC 9002 §7.
 func TestInitialWindow(t *testing.T) {
 	for _, size := range []int{1200, 1452} {
 		tc := newTestConn(t, serverSide, wide, func(c *Config) { c.InitialDatagram = size })

@@ -37,6 +37,7 @@ func (tc *testConn) chunk(s *Stream) int64 {
 
 // RFC 9002 §5.1: a sample is taken when the largest acknowledged packet is newly
 // acknowledged, and one of those newly acknowledged asked for it.
+// RFC 9002 §5.
 func TestRTTSamples(t *testing.T) {
 	tc := newTestConn(t, serverSide)
 	s := tc.open(bidi)
@@ -99,6 +100,7 @@ func TestRTTAckDelay(t *testing.T) {
 }
 
 // RFC 9002 §6.1.1: three packets after it acknowledged, and a packet is lost.
+// RFC 9002 §6.1.
 func TestLossPacketThreshold(t *testing.T) {
 	tc := newTestConn(t, serverSide)
 	s := tc.open(bidi)
@@ -146,6 +148,7 @@ func TestLossTimeThreshold(t *testing.T) {
 }
 
 // RFC 9002 §6.2.1, §6.2.2: the timeout doubles with each expiry, and an ACK ends that.
+// RFC 9002 §6.2.
 func TestPTODoubles(t *testing.T) {
 	bothSides(t, func(t *testing.T, s side) {
 		tc := newTestConn(t, s, func(c *Config) { c.Params.MaxIdleTimeout = 0 }, func(p *wire.Parameters) { p.MaxIdleTimeout = 0 })

@@ -314,6 +314,7 @@ func btoi(b bool) int {
 
 // RFC 9221 §5.2: a datagram elicits an ACK, which tells its fate; lost, it does not go again,
 // and a late ACK does not tell another fate (RFC 9000 §19.21).
+// RFC 9221 §5.
 func TestDatagramFates(t *testing.T) {
 	bothSides(t, func(t *testing.T, s side) {
 		tc := newTestConn(t, s, peerTakes(65535))

@@ -183,6 +183,7 @@ func TestTokenNew(t *testing.T) {
 }
 
 // A NEW_TOKEN token from another address or another time validates nothing (RFC 9000 §8.1.4).
+// RFC 9000 §8.1.3.
 func TestS21TokenNewMisused(t *testing.T) {
 	besiege(t, 0)
 	for _, tt := range []struct {

@@ -9,7 +9,7 @@ import (
 	"github.com/cinnabar-quic/cinnabar/internal/limits"
 )
 
-// RFC 9369 §3.2: every long header type of version 2 has other bits than in version 1.
+// RFC 9369 §3, §3.2: every long header type of version 2 has other bits than in version 1.
 func TestVersion2Types(t *testing.T) {
 	for _, want := range []struct {
 		typ  PacketType
