@@ -574,9 +574,11 @@ func (c *Conn) keepUndecryptable(d *dgram.Datagram, pkt []byte) {
 	}
 }
 
-// cut forgets the last packets until the others have so many bytes at most.
-func (w *waiting) cut(most int) {
+// cutWaiting forgets the last packets that wait for keys until the others have so many bytes at most.
+func (c *Conn) cutWaiting(most int) {
+	w := &c.waiting
 	for n := len(w.list); n > 0 && w.bytes > most; n-- {
+		c.ignore(w.list[n-1].data, dropRejected, "a ClientHello takes the room")
 		w.bytes -= len(w.list[n-1].data)
 		w.list[n-1] = undecryptable{}
 		w.list = w.list[:n-1]

@@ -102,7 +102,7 @@ func (c *Conn) greet(p *received, s *stream.Recv, f wire.Crypto) *wire.Error {
 	if h.holes > maxHelloGaps {
 		return frameError(wire.CryptoBufferExceeded, wire.FrameCrypto, "too many holes in a ClientHello")
 	}
-	c.waiting.cut(maxHello - len(h.bytes))
+	c.cutWaiting(maxHello - len(h.bytes))
 	whole, err := h.whole()
 	if whole {
 		c.hs.hello = nil
