@@ -89,9 +89,9 @@ func TestReceiveDrains(t *testing.T) {
 	}
 }
 
-// S-18: datagrams of nothing, and trains of odd segments, which the kernel joins, count as any others for the room that
+// Datagrams of nothing, and trains of odd segments, which the kernel joins, count as any others for the room that
 // a caller has, and each call ends.
-func TestS18EmptyAndOddDatagrams(t *testing.T) {
+func TestEmptyAndOddDatagrams(t *testing.T) {
 	a, b := listen(t, "udp", "127.0.0.1:0", Options{}), listen(t, "udp", "127.0.0.1:0", Options{})
 	trains := [][]int{{0}, run(40, 7, 3), {0}, {0}, {1}, run(33, 1199, 1), {0}, run(21, 1), {0}, run(8, 1301, 0), {0}}
 	const room = 8
