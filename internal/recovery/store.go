@@ -17,7 +17,7 @@ type store struct {
 
 const (
 	firstPackets = 4 // a handshake's spaces hold no more
-	firstFrames  = 4
+	firstFrames  = 2
 )
 
 // push appends one record with a copy of its frames. While pinned, records

@@ -89,7 +89,7 @@ func TestReceiveDrains(t *testing.T) {
 	}
 }
 
-// S-18: datagrams of nothing, and trains of odd segments, which the kernel joins, count as any others for the room that
+// Datagrams of nothing, and trains of odd segments, which the kernel joins, count as any others for the room that
 // a caller has, and each call ends.
 func TestEmptyAndOddDatagrams(t *testing.T) {
 	a, b := listen(t, "udp", "127.0.0.1:0", Options{}), listen(t, "udp", "127.0.0.1:0", Options{})
