@@ -3,6 +3,7 @@ package http3
 import (
 	"bytes"
 	"errors"
+	"math"
 	"slices"
 	"testing"
 
@@ -26,7 +27,10 @@ func bombsAreNotMade(t *testing.T) {
 		decode := func(block []byte) (n uint64, err error) {
 			c.dmu.Lock()
 			defer c.dmu.Unlock()
-			n = allocated(func() { _, err = c.decodeBlock(0, block) })
+			n = math.MaxUint64
+			for range 10 { // a collection empties the pools of buffers, or the race detector does
+				n = min(n, allocated(func() { _, err = c.decodeBlock(0, block) }))
+			}
 			return n, err
 		}
 		base, err := decode(section(getFields...))
@@ -37,11 +41,8 @@ func bombsAreNotMade(t *testing.T) {
 			"references to a large entry": references,
 			"strings in Huffman's code":   slices.Concat([]byte{0, 0}, bytes.Repeat(slices.Concat([]byte{0x21, 'x', 0xff, 0xfd, 0x7e}, make([]byte, 16_380)), 10)), // of '0'
 		} {
-			times := times
-			if name == "strings in Huffman's code" {
-				times++
-			}
-			if n, err := decode(block); !errors.Is(err, qpack.ErrTooLarge) || n > base+times*defaultHeaderList {
+			n, err := decode(block)
+			if !errors.Is(err, qpack.ErrTooLarge) || n > base+times*defaultHeaderList {
 				t.Errorf("%s, %d at most: %v, %d bytes are allocated, want %d at most", name, pairs, err, n, base+times*defaultHeaderList)
 			}
 		}
