@@ -29,7 +29,7 @@ const (
 	serverName = "server.example"
 	patience   = 5 * time.Second        // that a new client has
 	newEvery   = 100 * time.Millisecond // how often one comes
-	enough     = 0.9                    // of the datagrams that are wanted, for a flood to count as one: they have to be sent by the same machine
+	enough     = 0.8                    // of the datagrams that are wanted, for a flood to count as one: they have to be sent by the same machine
 )
 
 // verdict is what one kind of flood came to.
