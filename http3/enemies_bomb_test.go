@@ -7,6 +7,7 @@ import (
 	"slices"
 	"testing"
 
+	"github.com/cinnabar-quic/cinnabar/internal/siege"
 	"github.com/cinnabar-quic/cinnabar/qpack"
 	"github.com/cinnabar-quic/cinnabar/quic"
 )
@@ -28,7 +29,7 @@ func bombsAreNotMade(t *testing.T) {
 			c.dmu.Lock()
 			defer c.dmu.Unlock()
 			n = math.MaxUint64
-			for range 10 { // a collection empties the pools of buffers, or the race detector does
+			for range 10 { // a collection empties the pools of buffers; the race detector does all the time
 				n = min(n, allocated(func() { _, err = c.decodeBlock(0, block) }))
 			}
 			return n, err
@@ -42,7 +43,7 @@ func bombsAreNotMade(t *testing.T) {
 			"strings in Huffman's code":   slices.Concat([]byte{0, 0}, bytes.Repeat(slices.Concat([]byte{0x21, 'x', 0xff, 0xfd, 0x7e}, make([]byte, 16_380)), 10)), // of '0'
 		} {
 			n, err := decode(block)
-			if !errors.Is(err, qpack.ErrTooLarge) || n > base+times*defaultHeaderList {
+			if !errors.Is(err, qpack.ErrTooLarge) || n > base+times*defaultHeaderList && !siege.Race {
 				t.Errorf("%s, %d at most: %v, %d bytes are allocated, want %d at most", name, pairs, err, n, base+times*defaultHeaderList)
 			}
 		}
