@@ -86,6 +86,7 @@ func TestCases(t *testing.T) {
 	}
 	var mu sync.Mutex
 	results := map[string]map[string]cell{}
+	var missed []string
 	t.Run("all", func(t *testing.T) {
 		for _, c := range table {
 			results[c.name] = map[string]cell{}
@@ -105,16 +106,20 @@ func TestCases(t *testing.T) {
 						t.Log(err)
 					}
 					mu.Lock()
+					defer mu.Unlock()
 					results[c.name][pair] = got
-					mu.Unlock()
 					if got != green && slices.Contains(must[c.name], pair) {
 						t.Errorf("%v, and required.json has this cell: %v", got, err)
+						missed = append(missed, fmt.Sprintf("%s, %s: %v", c.name, pair, err))
 					}
 				})
 			}
 		}
 	})
 	t.Log("\n" + show(results))
+	for _, m := range missed { // once more, beside the table
+		t.Log("required: " + m)
+	}
 }
 
 // show writes the table of cases and directions.

@@ -45,7 +45,7 @@ type round struct {
 }
 
 // limit is how long a case may take: as long as the runner gives the longest, and usually less.
-var limit = scaled(5*time.Minute, time.Minute)
+var limit = scaled(5*time.Minute, 2*time.Minute)
 
 // play plays a case, and returns what was wrong.
 func play(t *testing.T, c *testcase, client, server implementation) error {

@@ -104,7 +104,7 @@ var table = []testcase{
 	{name: "multiplexing", client: "transfer", sizes: many(1999, 32), checks: trace.All(single, trace.StreamLimit(1000))},
 	{name: "retry", client: "retry", sizes: []int{10 * kib}, checks: trace.All(single, trace.Retried)},
 	{name: "resumption", client: "resumption", sizes: []int{5 * kib, 10 * kib}, checks: trace.All(trace.Handshakes(2), trace.OnlyVersion1, trace.Resumed)},
-	{name: "zerortt", client: "zerortt", sizes: many(40, 32), long: true, delay: farAway, alone: full, checks: trace.All(trace.Handshakes(2), trace.OnlyVersion1, trace.Early(40*250/2))},
+	{name: "zerortt", client: "zerortt", sizes: many(40, 32), long: true, delay: farAway, alone: true, checks: trace.All(trace.Handshakes(2), trace.OnlyVersion1, trace.Early(40*250/2))},
 	{name: "http3", client: "http3", sizes: []int{5 * kib, 10 * kib, 500 * kib}, checks: single},
 	{name: "blackhole", client: "transfer", sizes: []int{10 * mib}, faults: both(func() sim.Node { return sim.Blackhole(5*time.Second, 2*time.Second) }), checks: single},
 	{name: "keyupdate", client: "keyupdate", server: "transfer", sizes: []int{3 * mib}, checks: trace.All(single, trace.KeysUpdated)},
@@ -125,7 +125,7 @@ var table = []testcase{
 	// Negotiation both ways.
 	{name: "v2-first", client: "transfer", sizes: []int{mib}, offers: both2, first: trace.Version2, speaks: both2, checks: trace.All(in2, trace.NoRetry)},
 	{name: "v2-retry", client: "retry", sizes: []int{10 * kib}, offers: only2, first: trace.Version2, speaks: only2, checks: trace.All(in2, trace.Retried)},
-	{name: "v2-zerortt", client: "zerortt", sizes: many(40, 32), long: true, delay: farAway, alone: full, offers: only2, first: trace.Version2, speaks: only2,
+	{name: "v2-zerortt", client: "zerortt", sizes: many(40, 32), long: true, delay: farAway, alone: true, offers: only2, first: trace.Version2, speaks: only2,
 		checks: trace.All(trace.Handshakes(2), trace.Only(trace.Version2), trace.Early(40*250/2))},
 	{name: "v2-keyupdate", client: "keyupdate", server: "transfer", sizes: []int{3 * mib}, offers: only2, first: trace.Version2, speaks: only2, checks: trace.All(in2, trace.KeysUpdated)},
 	{name: "v2-to-v1", client: "transfer", sizes: []int{10 * kib}, offers: both1, first: trace.Version2, speaks: both1,

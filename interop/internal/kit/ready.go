@@ -4,8 +4,10 @@ import (
 	"context"
 	"crypto/tls"
 	"fmt"
+	"math/rand/v2"
 	"net"
 	"net/netip"
+	"sync/atomic"
 	"time"
 
 	quicgo "github.com/quic-go/quic-go"
@@ -16,23 +18,36 @@ const (
 	readyTrys = 15
 )
 
-// FreePort returns a loopback port that nobody uses, neither for UDP nor for TCP.
+// Ports for programs lie below those that kernels hand out by themselves, so that no socket of
+// another test comes by one before its program does.
+const (
+	firstPort = 10000
+	ports     = 20000
+)
+
+// nextPort goes on from anywhere, for there are other processes that look for ports.
+var nextPort atomic.Uint32
+
+func init() { nextPort.Store(rand.Uint32N(ports)) }
+
+// FreePort returns a loopback port that nobody uses, neither for UDP nor for TCP, and that it has
+// not returned before.
 func FreePort() (netip.AddrPort, error) {
 	for range 100 {
-		l, err := net.ListenTCP("tcp4", &net.TCPAddr{IP: net.IPv4(127, 0, 0, 1)})
+		at := netip.AddrPortFrom(netip.AddrFrom4([4]byte{127, 0, 0, 1}), uint16(firstPort+nextPort.Add(1)%ports))
+		l, err := net.ListenTCP("tcp4", net.TCPAddrFromAddrPort(at))
 		if err != nil {
-			return netip.AddrPort{}, err
+			continue
 		}
-		at := l.Addr().(*net.TCPAddr).AddrPort()
 		u, err := net.ListenUDP("udp4", net.UDPAddrFromAddrPort(at))
 		l.Close()
 		if err != nil {
 			continue
 		}
 		u.Close()
-		return netip.AddrPortFrom(at.Addr().Unmap(), at.Port()), nil
+		return at, nil
 	}
-	return netip.AddrPort{}, fmt.Errorf("no port is free for both UDP and TCP")
+	return netip.AddrPort{}, fmt.Errorf("no port in a hundred is free for both UDP and TCP")
 }
 
 // Ready returns when a server has completed a handshake for HTTP/3, or an error if it
