@@ -39,7 +39,7 @@ const (
 
 func main() {
 	var o options
-	flag.IntVar(&o.number, "n", 1000, "sessions to be killed in each role")
+	flag.IntVar(&o.number, "n", 1000, "sessions to be killed in each role, at least")
 	flag.IntVar(&o.each, "each", 5, "sessions with each process")
 	flag.IntVar(&o.parallel, "parallel", 4, "processes at a time")
 	flag.Uint64Var(&o.seed, "seed", uint64(time.Now().UnixNano()), "of when they die, and what they do until then")

@@ -54,6 +54,8 @@ func main() {
 		err = errors.New("-processes, -churn and -report are positive, -idle is a second or more, and -sessions are not fewer than -processes")
 	case *to != "":
 		err = visit(ctx, *to, o)
+	case o.length/o.report < quarters:
+		err = fmt.Errorf("-for %v has less than %d reports, one every %v, and cannot be judged: a longer -for, or a shorter -report", o.length, quarters, o.report)
 	default:
 		err = soak(ctx, o)
 	}

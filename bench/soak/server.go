@@ -118,11 +118,14 @@ func leftSessions(n int64, patience time.Duration) error {
 // not shrink, and of tokens that were used a bounded number is remembered.
 const leftHeap = 16 << 10
 
+// quarters of a run are what is compared.
+const quarters = 4
+
 // judge looks at how much grew from the second quarter of a run to the last, and compares its end with what was before.
 // A tenth more is noise: how many streams clients have left open, and what the runtime keeps.
 func judge(list []figures, before, after figures) error {
 	var errs []error
-	if n := len(list) / 4; n > 0 {
+	if n := len(list) / quarters; n > 0 {
 		early, late := median(list[n:2*n]), median(list[3*n:])
 		fmt.Println("early  ", early)
 		fmt.Println("late   ", late)
