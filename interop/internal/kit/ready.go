@@ -31,7 +31,7 @@ var nextPort atomic.Uint32
 func init() { nextPort.Store(rand.Uint32N(ports)) }
 
 // FreePort returns a loopback port that nobody uses, neither for UDP nor for TCP, and that it has
-// not returned before.
+// not returned among the last 20,000.
 func FreePort() (netip.AddrPort, error) {
 	for range 100 {
 		at := netip.AddrPortFrom(netip.AddrFrom4([4]byte{127, 0, 0, 1}), uint16(firstPort+nextPort.Add(1)%ports))
