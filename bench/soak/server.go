@@ -18,7 +18,7 @@ import (
 	"os/exec"
 	"runtime"
 	"runtime/debug"
-	"slices"
+	"runtime/metrics"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -50,19 +50,9 @@ type server struct {
 	log      *os.File // what the processes say
 }
 
-// figures are what must not grow.
-type figures struct {
-	rss         int // KiB
-	heap        int // KiB
-	goroutines  int // but for those that the next two count
-	answers     int // one goroutine each
-	handshakes  int // up to two each
-	descriptors int
-}
-
 // soak runs a server with clients in other processes.
 func soak(ctx context.Context, o options) error {
-	if err := warm(ctx); err != nil {
+	if err := warm(ctx, 4*o.sessions); err != nil {
 		return err
 	}
 	log, err := os.CreateTemp("", "soak")
@@ -76,7 +66,7 @@ func soak(ctx context.Context, o options) error {
 	if err := s.listen(ctx, o); err != nil {
 		return err
 	}
-	defer s.socket.Destroy(nil)
+	defer s.destroy()
 	fmt.Printf("seed %d; %d sessions from %d processes, %d a second end; limits raised: connections a host\n", o.seed, o.sessions, o.processes, o.churn)
 	list, err := s.run(ctx, o)
 	if err != nil {
@@ -87,15 +77,33 @@ func soak(ctx context.Context, o options) error {
 		wait(ctx, 100*time.Millisecond)
 	}
 	left := s.sessions.Load()
-	s.socket.Destroy(nil)
+	s.destroy()
 	after := s.settled(ctx, before)
 	fmt.Println("before ", before)
 	fmt.Println("after  ", after)
-	return errors.Join(judge(list, before, after), leftSessions(left, o.patience()), s.complaints())
+	return errors.Join(judge(os.Stdout, list, before, after), leftSessions(left, o.patience()), s.complaints())
 }
 
-// warm makes the runtime open what it opens once: for the network, and for processes.
-func warm(ctx context.Context) error {
+// destroy ends the socket and lets go of it, and so of its tables, which do not shrink.
+func (s *server) destroy() {
+	if s.socket != nil {
+		s.socket.Destroy(nil)
+		s.socket = nil
+	}
+}
+
+// warm makes the runtime take what it takes once: descriptors for the network and for processes, and
+// memory to describe each of a number of goroutines at a time, which it keeps when they end.
+func warm(ctx context.Context, goroutines int) error {
+	var all, begun sync.WaitGroup
+	end := make(chan struct{})
+	begun.Add(goroutines)
+	for range goroutines {
+		all.Go(func() { begun.Done(); <-end })
+	}
+	begun.Wait()
+	close(end)
+	all.Wait()
 	c, err := net.ListenUDP("udp4", &net.UDPAddr{IP: net.IPv4(127, 0, 0, 1)})
 	if err != nil {
 		return err
@@ -113,96 +121,6 @@ func leftSessions(n int64, patience time.Duration) error {
 		return fmt.Errorf("%d sessions are still there, %v after the last client", n, patience)
 	}
 	return nil
-}
-
-// leftHeap is how much of the heap in KiB may be in use when all sessions and their socket have ended: tables do
-// not shrink, of tokens that were used a bounded number is remembered, and the runtime keeps half a KiB for
-// each goroutine that there was at a time.
-func leftHeap(list []figures) int {
-	most := 0
-	for _, f := range list {
-		most = max(most, f.goroutines+f.answers+2*f.handshakes)
-	}
-	return 8<<10 + most/2
-}
-
-// quarters of a run are what is compared.
-const quarters = 4
-
-// judge looks at how much grew from the second quarter of a run to the last, and compares its end with what was before.
-// A tenth more is noise: how many streams clients have left open, and what the runtime keeps.
-func judge(list []figures, before, after figures) error {
-	var errs []error
-	if n := len(list) / quarters; n > 0 {
-		early, late := median(list[n:2*n]), median(list[3*n:])
-		fmt.Println("early  ", early)
-		fmt.Println("late   ", late)
-		resident, live := drift(floors(list[n:], func(f figures) int { return f.rss })), drift(floors(list[n:], func(f figures) int { return f.heap }))
-		fmt.Printf("resident memory %+d KiB and live heap %+d KiB along the line that lies closest to the least of each twelfth, after the first quarter\n", resident, live)
-		grown := func(what string, early, late, slack int) {
-			if late > early+early/10+slack {
-				errs = append(errs, fmt.Errorf("%s grew from %d to %d", what, early, late))
-			}
-		}
-		grown("resident memory (KiB)", early.rss, early.rss+resident, 16<<10)
-		grown("live heap (KiB)", early.heap, early.heap+live, 8<<10)
-		grown("goroutines", early.goroutines, late.goroutines, 100) // some 20 on a quiet machine; hooks and TLS have one more each while they run
-		grown("descriptors", early.descriptors, late.descriptors, 3)
-	} else {
-		errs = append(errs, errors.New("too few reports to judge by: a longer -for, or a shorter -report"))
-	}
-	if after.goroutines > before.goroutines {
-		errs = append(errs, fmt.Errorf("%d goroutines at the end, %d before", after.goroutines, before.goroutines))
-	}
-	if left := leftHeap(list); after.heap > left {
-		errs = append(errs, fmt.Errorf("%d KiB of heap at the end, more than %d", after.heap, left))
-	}
-	if after.descriptors > before.descriptors {
-		errs = append(errs, fmt.Errorf("%d descriptors at the end, %d before", after.descriptors, before.descriptors))
-	}
-	return errors.Join(errs...)
-}
-
-// twelfths of the time that memory is judged by have the least of each taken. What leaks never goes away. All else does:
-// a thousand sessions that come at once when a process is replaced, and what is allocated while a collection
-// has to wait for a processor.
-const twelfths = 12
-
-// floors are the least figures of the twelfths.
-func floors(list []figures, get func(figures) int) (least []int) {
-	for some := range slices.Chunk(list, (len(list)+twelfths-1)/twelfths) {
-		least = append(least, get(slices.MinFunc(some, func(a, b figures) int { return get(a) - get(b) })))
-	}
-	return least
-}
-
-// drift is how much the straight line that lies closest to the figures rises from the first to the last.
-func drift(list []int) int {
-	var sx, sy, sxx, sxy float64
-	for i, f := range list {
-		x, y := float64(i), float64(f)
-		sx, sy, sxx, sxy = sx+x, sy+y, sxx+x*x, sxy+x*y
-	}
-	n := float64(len(list))
-	return int((n - 1) * (n*sxy - sx*sy) / max(1, n*sxx-sx*sx))
-}
-
-func median(list []figures) (m figures) {
-	at := func(get func(figures) int) int {
-		var v []int
-		for _, f := range list {
-			v = append(v, get(f))
-		}
-		slices.Sort(v)
-		return v[len(v)/2]
-	}
-	m.rss = at(func(f figures) int { return f.rss })
-	m.heap = at(func(f figures) int { return f.heap })
-	m.goroutines = at(func(f figures) int { return f.goroutines })
-	m.answers = at(func(f figures) int { return f.answers })
-	m.handshakes = at(func(f figures) int { return f.handshakes })
-	m.descriptors = at(func(f figures) int { return f.descriptors })
-	return m
 }
 
 // run lets clients come, and kills a process of theirs now and then: as many sessions die
@@ -230,11 +148,11 @@ func (s *server) run(ctx context.Context, o options) (list []figures, err error)
 			next++
 		}
 		if time.Now().After(kill) {
-			i := r.IntN(len(processes))
+			oldest := processes[0] // so that their ages, and with them how many streams are left open, stay evenly spread
 			s.killed.processes++
-			s.killed.sessions += s.with(processes[i].address)
-			processes[i].kill()
-			processes = slices.Delete(processes, i, i+1)
+			s.killed.sessions += s.with(oldest.address)
+			oldest.kill()
+			processes = processes[1:]
 			kill = time.Now().Add(interval/2 + time.Duration(r.Int64N(int64(interval))))
 		}
 		if time.Since(report) >= o.report {
@@ -308,9 +226,9 @@ func (s *server) answer(st *quic.Stream) {
 // now takes the figures, after a collection and with what is free given back.
 func (s *server) now() figures {
 	debug.FreeOSMemory()
-	var m runtime.MemStats
-	runtime.ReadMemStats(&m)
-	f := figures{heap: int(m.HeapAlloc >> 10), answers: int(s.answers.Load()), handshakes: int(s.shaking.Load())}
+	live := []metrics.Sample{{Name: "/gc/heap/live:bytes"}} // at the collection, and not what came since
+	metrics.Read(live)
+	f := figures{heap: int(live[0].Value.Uint64() >> 10), answers: int(s.answers.Load()), handshakes: int(s.shaking.Load())}
 	f.goroutines = max(0, runtime.NumGoroutine()-f.answers-2*f.handshakes)
 	if list, err := os.ReadDir("/proc/self/fd"); err == nil {
 		f.descriptors = len(list)
@@ -332,8 +250,4 @@ func (s *server) settled(ctx context.Context, before figures) figures {
 		wait(ctx, 50*time.Millisecond)
 	}
 	return f
-}
-
-func (f figures) String() string {
-	return fmt.Sprintf("%7d KiB resident %7d KiB heap %4d goroutines beside %5d of answers and %4d of handshakes %3d descriptors", f.rss, f.heap, f.goroutines, f.answers, f.handshakes, f.descriptors)
 }
