@@ -22,7 +22,7 @@ var impls = map[string]impl{
 	"quic-go":  withStreams(overStreams{stack: quicGo{}}, quicGoHTTP{}),
 	"xnet":     withStreams(overStreams{stack: xnet{}}, nil, "bulk-jumbo", "bulk-loss", "h3-1", "h3-100", "h3bulk"),
 	"tls":      withStreams(overStreams{stack: tcp{}, persistent: true}, http2{}, "bulk-loss"),
-	"raw": {transport: raw{}, lacks: []string{"bulk-up", "bulk-8", "bulk-n", "bulk-jumbo", "bulk-loss",
+	"raw": {transport: raw{}, lacks: []string{"bulk-up", "bulk-8", "bulk-jumbo", "bulk-loss",
 		"rr100", "fair", "mem", "many", "h3-1", "h3-100", "h3bulk"}},
 }
 
@@ -38,6 +38,7 @@ func supports(impl, workload string) bool { return !slices.Contains(impls[impl].
 // A transport runs the workloads that need neither streams nor HTTP.
 type transport interface {
 	bulk(ctx context.Context, b *bench) error
+	bulkSessions(ctx context.Context, b *bench) error
 	rr(ctx context.Context, b *bench, atOnce int) error
 	hs(ctx context.Context, b *bench) error
 }

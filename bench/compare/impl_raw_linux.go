@@ -32,43 +32,77 @@ const (
 )
 
 // bulk is two goroutines: one seals and sends, one receives and opens.
-func (raw) bulk(ctx context.Context, b *bench) error {
-	b.note("bulk: GSO, GRO, AES-128-GCM and header protection of %d-byte datagrams, a window of %d KiB, and nothing else", datagramSize, rawWindow>>10)
-	r, err := listenUDP(b)
-	if err != nil {
-		return err
-	}
-	defer r.Close()
-	s, err := listenUDP(b)
-	if err != nil {
-		return err
-	}
-	defer s.Close()
-	if err := setOption(r, unix.UDP_GRO, 1); err != nil {
-		return fmt.Errorf("GRO: %w", err)
-	}
-	if err := setOption(s, unix.UDP_SEGMENT, datagramSize); err != nil {
-		return fmt.Errorf("GSO: %w", err)
+func (raw) bulk(_ context.Context, b *bench) error { return rawFlows(b, 1) }
+
+// bulkSessions is as many pairs of them, each with sockets of its own.
+func (raw) bulkSessions(_ context.Context, b *bench) error { return rawFlows(b, bulkAtOnce) }
+
+func rawFlows(b *bench, n int) error {
+	b.note("bulk*: GSO, GRO, AES-128-GCM and header protection of %d-byte datagrams, a window of %d KiB each, and nothing else", datagramSize, rawWindow>>10)
+	flows := make([]*rawFlow, n)
+	for i := range flows {
+		f, err := newRawFlow(b)
+		if err != nil {
+			return err
+		}
+		defer f.close()
+		flows[i] = f
 	}
 	if err := b.meter.start(); err != nil {
 		return err
 	}
-	sent := make(chan error, 1)
-	go func() {
-		err := rawSend(s, r.LocalAddr().(*net.UDPAddr), b.Bytes)
-		if err != nil {
-			r.Close() // wakes the receiver
-		}
-		sent <- err
-	}()
-	err = rawReceive(r, s.LocalAddr().(*net.UDPAddr), b.Bytes)
-	if err != nil {
-		s.Close() // wakes the sender
-	}
-	if err := errors.Join(err, <-sent); err != nil {
+	one := func(i uint64, _ []byte) error { return flows[i].carry(b.Bytes / int64(n)) }
+	if err := inParallel(n, n, one); err != nil {
 		return err
 	}
 	return b.bulkDone()
+}
+
+// rawFlow is the sockets of a sender and a receiver.
+type rawFlow struct{ from, to *net.UDPConn }
+
+func newRawFlow(b *bench) (*rawFlow, error) {
+	from, err := listenUDP(b)
+	if err != nil {
+		return nil, err
+	}
+	to, err := listenUDP(b)
+	if err != nil {
+		from.Close()
+		return nil, err
+	}
+	f := &rawFlow{from, to}
+	if err := setOption(to, unix.UDP_GRO, 1); err != nil {
+		f.close()
+		return nil, fmt.Errorf("GRO: %w", err)
+	}
+	if err := setOption(from, unix.UDP_SEGMENT, datagramSize); err != nil {
+		f.close()
+		return nil, fmt.Errorf("GSO: %w", err)
+	}
+	return f, nil
+}
+
+func (f *rawFlow) close() {
+	f.from.Close()
+	f.to.Close()
+}
+
+// carry sends and receives size bytes.
+func (f *rawFlow) carry(size int64) error {
+	sent := make(chan error, 1)
+	go func() {
+		err := rawSend(f.from, f.to.LocalAddr().(*net.UDPAddr), size)
+		if err != nil {
+			f.to.Close() // wakes the receiver
+		}
+		sent <- err
+	}()
+	err := rawReceive(f.to, f.from.LocalAddr().(*net.UDPAddr), size)
+	if err != nil {
+		f.from.Close() // wakes the sender
+	}
+	return errors.Join(err, <-sent)
 }
 
 func setOption(c *net.UDPConn, option, value int) error {

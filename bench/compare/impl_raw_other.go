@@ -7,5 +7,8 @@ import (
 	"errors"
 )
 
-// bulk needs the offloads of Linux.
+// These need the offloads of Linux.
+
 func (raw) bulk(context.Context, *bench) error { return errors.ErrUnsupported }
+
+func (raw) bulkSessions(context.Context, *bench) error { return errors.ErrUnsupported }

@@ -40,7 +40,7 @@ var workloads = map[string]workload{
 	},
 	"bulk-n": {
 		title:   "eight sessions at once, one stream each, server to client",
-		run:     func(ctx context.Context, x impl, b *bench) error { return x.streams.bulkSessions(ctx, b) },
+		run:     func(ctx context.Context, x impl, b *bench) error { return x.transport.bulkSessions(ctx, b) },
 		metrics: bulkMetrics,
 		slow:    true,
 	},
