@@ -115,6 +115,7 @@ func (c *clients) act(ctx context.Context, s *quic.ClientSession, r *rand.Rand) 
 	if err != nil {
 		return err
 	}
+	defer context.AfterFunc(ctx, func() { st.Destroy(nil) })() // an answer may take long, behind the loss of a few probes
 	size := []int{1, 1000, 100_000}[r.IntN(3)]
 	ask := []byte{byte(size), byte(size >> 8), byte(size >> 16)}
 	switch r.IntN(8) {

@@ -31,6 +31,14 @@ type options struct {
 	seed      uint64
 }
 
+// interval is how long a process takes to have all its sessions, and about how often one is killed.
+func (o *options) interval() time.Duration {
+	return time.Duration(o.sessions/o.processes) * time.Second / time.Duration(o.churn)
+}
+
+// patience is how long sessions may be there that nobody is behind any more.
+func (o *options) patience() time.Duration { return handshakeTimeout + 3*o.idle }
+
 func main() {
 	var o options
 	flag.IntVar(&o.sessions, "sessions", 10_000, "sessions at a time")
@@ -50,8 +58,8 @@ func main() {
 	switch {
 	case flag.NArg() > 0:
 		err = fmt.Errorf("unexpected argument %q", flag.Arg(0))
-	case o.processes < 1 || o.sessions < o.processes || o.churn < 1 || o.report <= 0 || o.idle < time.Second:
-		err = errors.New("-processes, -churn and -report are positive, -idle is a second or more, and -sessions are not fewer than -processes")
+	case o.processes < 1 || o.sessions < o.processes || o.churn < 1 || o.churn > o.sessions || o.report <= 0 || o.idle < time.Second:
+		err = errors.New("-processes, -churn and -report are positive, -idle is a second or more, and -sessions are not fewer than -processes or -churn")
 	case *to != "":
 		err = visit(ctx, *to, o)
 	case o.length/o.report < quarters:

@@ -13,6 +13,7 @@ import (
 	"regexp"
 	"slices"
 	"strings"
+	"syscall"
 	"time"
 )
 
@@ -52,9 +53,16 @@ func (s *server) start(ctx context.Context, o options, seed uint64, ramp time.Du
 	return p, nil
 }
 
-func (p *process) kill() {
-	p.Process.Kill()
+// kill kills the process, and is an error if it had ended before.
+func (p *process) kill() error {
+	if err := p.Process.Kill(); err != nil {
+		return err
+	}
 	p.end()
+	if s, ok := p.ProcessState.Sys().(syscall.WaitStatus); ok && s.Signaled() && s.Signal() == syscall.SIGKILL {
+		return nil
+	}
+	return fmt.Errorf("a process of clients has ended by itself: %v", p.ProcessState)
 }
 
 // end waits for the process, which ends when its standard input does.
@@ -65,16 +73,17 @@ func (p *process) end() error {
 
 // complaints tells how often clients have failed of what, which a busy machine makes them
 // do, and is an error if a process has said anything else.
-func (s *server) complaints() error {
+func (s *server) complaints() (n int, _ error) {
 	text, err := os.ReadFile(s.log.Name())
 	if err != nil {
-		return err
+		return 0, err
 	}
 	failed := make(map[string]int)
 	var odd []string
 	for line := range strings.Lines(string(text)) {
 		if what, ok := strings.CutPrefix(line, "client: "); ok {
 			failed[port.ReplaceAllString(strings.TrimSpace(what), "")]++
+			n++
 		} else {
 			odd = append(odd, line)
 		}
@@ -83,9 +92,9 @@ func (s *server) complaints() error {
 		fmt.Printf("%6d times at a client: %s\n", failed[what], what)
 	}
 	if len(odd) > 0 {
-		return fmt.Errorf("processes of clients say\n%s", strings.Join(odd[:min(100, len(odd))], ""))
+		return n, fmt.Errorf("processes of clients say\n%s", strings.Join(odd[:min(100, len(odd))], ""))
 	}
-	return nil
+	return n, nil
 }
 
 // port is a port or a time, which make equal complaints differ.

@@ -19,6 +19,7 @@ import (
 	"runtime"
 	"runtime/debug"
 	"runtime/metrics"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -34,9 +35,6 @@ const (
 	handshakeTimeout = 30 * time.Second
 )
 
-// patience is how long sessions may be there that nobody is behind any more.
-func (o *options) patience() time.Duration { return handshakeTimeout + 3*o.idle }
-
 // server is what is soaked.
 type server struct {
 	socket   *quic.Socket
@@ -45,6 +43,7 @@ type server struct {
 	served   atomic.Int64 // requests
 	answers  atomic.Int64 // that are being made or wait for their request: a goroutine each
 	shaking  atomic.Int64 // handshakes under way: one goroutine of crypto/tls each, and one that feeds it if there is something to feed
+	kept     atomic.Int64 // sessions that no collection has found to be forgotten
 	live     sync.Map     // the address of the client, by session
 	killed   struct{ processes, sessions int }
 	log      *os.File // what the processes say
@@ -52,7 +51,7 @@ type server struct {
 
 // soak runs a server with clients in other processes.
 func soak(ctx context.Context, o options) error {
-	if err := warm(ctx, 4*o.sessions); err != nil {
+	if err := warm(ctx, foreseen*o.sessions); err != nil {
 		return err
 	}
 	log, err := os.CreateTemp("", "soak")
@@ -62,26 +61,34 @@ func soak(ctx context.Context, o options) error {
 	defer os.Remove(log.Name())
 	defer log.Close()
 	s := &server{log: log}
-	before := s.now()
+	v := verdict{o: o}
+	if v.before, err = s.now(); err != nil {
+		return err
+	}
 	if err := s.listen(ctx, o); err != nil {
 		return err
 	}
 	defer s.destroy()
 	fmt.Printf("seed %d; %d sessions from %d processes, %d a second end; limits raised: connections a host\n", o.seed, o.sessions, o.processes, o.churn)
-	list, err := s.run(ctx, o)
-	if err != nil {
+	if v.list, err = s.run(ctx, o); err != nil {
 		return err
 	}
 	fmt.Printf("%d processes were killed in the middle of %d sessions; waiting for what they left\n", s.killed.processes, s.killed.sessions)
-	for end := time.Now().Add(o.patience()); s.sessions.Load() > 0 && time.Now().Before(end); {
-		wait(ctx, 100*time.Millisecond)
+	v.made = int(s.socket.Stats().ServerSessions)
+	v.held, err = s.settled(ctx, o.patience(), func(f figures) bool { return f.sessions == 0 && f.kept == 0 })
+	if err != nil {
+		return err
 	}
-	left := s.sessions.Load()
 	s.destroy()
-	after := s.settled(ctx, before)
-	fmt.Println("before ", before)
-	fmt.Println("after  ", after)
-	return errors.Join(judge(os.Stdout, list, before, after), leftSessions(left, o.patience()), s.complaints())
+	v.after, err = s.settled(ctx, 15*time.Second, func(f figures) bool { return f.most <= v.before.most && f.descriptors <= v.before.descriptors })
+	if err != nil {
+		return err
+	}
+	fmt.Println("before ", v.before)
+	fmt.Println("held   ", v.held)
+	fmt.Println("after  ", v.after)
+	v.failed, v.odd = s.complaints()
+	return v.judge(os.Stdout)
 }
 
 // destroy ends the socket and lets go of it, and so of its tables, which do not shrink.
@@ -116,18 +123,13 @@ func warm(ctx context.Context, goroutines int) error {
 	return exec.CommandContext(ctx, self, "-h").Run()
 }
 
-func leftSessions(n int64, patience time.Duration) error {
-	if n > 0 {
-		return fmt.Errorf("%d sessions are still there, %v after the last client", n, patience)
-	}
-	return nil
-}
-
-// run lets clients come, and kills a process of theirs now and then: as many sessions die
-// with their processes as end by themselves.
+// run lets clients come, and kills a process of theirs now and then: about as many sessions die
+// with their processes as end by themselves. The first process is spared, so that some may grow old;
+// of the others the oldest is killed, so that their ages, and with them how many streams are left open, stay evenly
+// spread.
 func (s *server) run(ctx context.Context, o options) (list []figures, err error) {
 	r := rand.New(rand.NewPCG(o.seed, 0))
-	interval := time.Duration(o.sessions/o.processes) * time.Second / time.Duration(o.churn)
+	interval := o.interval()
 	var processes []*process
 	defer func() {
 		for _, p := range processes {
@@ -137,30 +139,36 @@ func (s *server) run(ctx context.Context, o options) (list []figures, err error)
 	begun := time.Now()
 	start, report := begun, begun
 	kill := begun.Add(time.Duration(o.processes) * interval / 2) // when all are there
-	for next := uint64(1); ctx.Err() == nil && time.Since(begun) < o.length; wait(ctx, 100*time.Millisecond) {
-		if len(processes) < o.processes && !time.Now().Before(start) {
+	next := uint64(1)
+	for t := begun; ctx.Err() == nil && t.Sub(begun) < o.length; t = time.Now() {
+		if len(processes) < o.processes && !t.Before(start) {
 			p, err := s.start(ctx, o, o.seed+next, interval)
 			if err != nil {
 				return nil, err
 			}
 			processes = append(processes, p)
-			start = time.Now().Add(interval / 2)
+			start = t.Add(interval / 2)
 			next++
 		}
-		if time.Now().After(kill) {
-			oldest := processes[0] // so that their ages, and with them how many streams are left open, stay evenly spread
+		if i := min(1, o.processes-1); t.After(kill) && i < len(processes) {
 			s.killed.processes++
-			s.killed.sessions += s.with(oldest.address)
-			oldest.kill()
-			processes = processes[1:]
-			kill = time.Now().Add(interval/2 + time.Duration(r.Int64N(int64(interval))))
+			s.killed.sessions += s.with(processes[i].address)
+			if err := processes[i].kill(); err != nil {
+				return nil, err
+			}
+			processes = slices.Delete(processes, i, i+1)
+			kill = t.Add(interval/2 + time.Duration(r.Int64N(int64(interval))))
 		}
-		if time.Since(report) >= o.report {
-			report = time.Now()
-			f := s.now()
+		if t.Sub(report) >= o.report {
+			report = t
+			f, err := s.now()
+			if err != nil {
+				return nil, err
+			}
 			list = append(list, f)
-			fmt.Printf("%6.0fs %6d sessions %8d requests %8d clients  %v\n", time.Since(begun).Seconds(), s.sessions.Load(), s.served.Load(), s.socket.Stats().ServerSessions, f)
+			fmt.Printf("%6.0fs %8d clients  %v\n", t.Sub(begun).Seconds(), s.socket.Stats().ServerSessions, f)
 		}
+		wait(ctx, 100*time.Millisecond)
 	}
 	return list, ctx.Err()
 }
@@ -199,6 +207,8 @@ func (s *server) listen(ctx context.Context, o options) error {
 		Handler: func(session *quic.ServerSession) error {
 			s.sessions.Add(1)
 			s.live.Store(session, session.RemoteAddress())
+			s.kept.Add(1)
+			runtime.AddCleanup(session, func(n *atomic.Int64) { n.Add(-1) }, &s.kept)
 			s.shaking.Add(1)
 			shaken := sync.OnceFunc(func() { s.shaking.Add(-1) })
 			session.SetHooks(quic.SessionHooks{
@@ -224,30 +234,40 @@ func (s *server) answer(st *quic.Stream) {
 }
 
 // now takes the figures, after a collection and with what is free given back.
-func (s *server) now() figures {
+func (s *server) now() (f figures, err error) {
 	debug.FreeOSMemory()
 	live := []metrics.Sample{{Name: "/gc/heap/live:bytes"}} // at the collection, and not what came since
 	metrics.Read(live)
-	f := figures{heap: int(live[0].Value.Uint64() >> 10), answers: int(s.answers.Load()), handshakes: int(s.shaking.Load())}
-	f.goroutines = max(0, runtime.NumGoroutine()-f.answers-2*f.handshakes)
-	if list, err := os.ReadDir("/proc/self/fd"); err == nil {
-		f.descriptors = len(list)
+	f = figures{
+		heap: int(live[0].Value.Uint64() >> 10), sessions: int(s.sessions.Load()), served: int(s.served.Load()), kept: int(s.kept.Load()),
+		answers: int(s.answers.Load()), handshakes: int(s.shaking.Load()), most: runtime.NumGoroutine(),
 	}
-	b, _ := os.ReadFile("/proc/self/status")
+	f.goroutines = max(0, f.most-f.answers-2*f.handshakes)
+	list, err := os.ReadDir("/proc/self/fd")
+	if err != nil {
+		return f, fmt.Errorf("descriptors: %w", err)
+	}
+	f.descriptors = len(list)
+	b, err := os.ReadFile("/proc/self/status")
+	if err != nil {
+		return f, fmt.Errorf("resident memory: %w", err)
+	}
 	for line := range strings.Lines(string(b)) {
 		if v, ok := strings.CutPrefix(line, "VmRSS:"); ok {
-			fmt.Sscan(v, &f.rss)
+			_, err := fmt.Sscan(v, &f.rss)
+			return f, err
 		}
 	}
-	return f
+	return f, errors.New("resident memory: no VmRSS in /proc/self/status")
 }
 
-// settled takes the figures when goroutines have had a while to end.
-func (s *server) settled(ctx context.Context, before figures) figures {
-	runtime.GC() // pools give back what they have at the second collection in a row
-	f := s.now()
-	for end := time.Now().Add(15 * time.Second); f.goroutines > before.goroutines && time.Now().Before(end); f = s.now() {
-		wait(ctx, 50*time.Millisecond)
+// settled takes the figures when they are what they should be, or have had long enough to be.
+func (s *server) settled(ctx context.Context, patience time.Duration, ok func(figures) bool) (f figures, err error) {
+	for end := time.Now().Add(patience); ctx.Err() == nil; wait(ctx, 100*time.Millisecond) {
+		runtime.GC() // pools give back what they have at the second collection in a row
+		if f, err = s.now(); err != nil || ok(f) || time.Now().After(end) {
+			return f, err
+		}
 	}
-	return f
+	return f, ctx.Err()
 }
