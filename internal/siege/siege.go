@@ -5,8 +5,8 @@
 // went, how much is held and how it ended. Three things fail a test whatever the attack: goroutines
 // that stay, a session that holds more than twice the window it has advertised and 128 KiB, and more work, counted
 // and not timed, than what came is worth.
-// With CINNABAR_COSTS the costs are written down, a line a variant, and Table makes a table of them, in which none
-// may have cost more processor time than MaxCost:
+// With CINNABAR_COSTS the costs are written down, a line a variant, and Table makes a table of them, in which no attack
+// may be missing, and none have cost more processor time than MaxCost:
 //
 //	CINNABAR_COSTS=$PWD/costs.tsv go test -count 1 -run '^Test[SH][0-9][0-9]' ./internal/transport ./internal/sim ./quic ./http3
 //	go run ./internal/siege/costs costs.tsv

@@ -5,6 +5,7 @@ import (
 	"os"
 	"path/filepath"
 	"reflect"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -140,8 +141,9 @@ func TestCosts(t *testing.T) {
 			t.Errorf("%q is read as %q, %v", line, r, err)
 		}
 	}
+	rest := everyRow(t, "S01", "H02")
 	var table strings.Builder
-	if err := Table(&table, strings.NewReader(string(text))); err != nil {
+	if err := Table(&table, strings.NewReader(string(text)+rest)); err != nil {
 		t.Fatal(err)
 	}
 	for _, want := range []string{
@@ -157,11 +159,46 @@ func TestCosts(t *testing.T) {
 	}
 	most, more := Row{ID: "S01", Test: "TestS01A", Cost: MaxCost}, Row{ID: "S02", Test: "TestS02B/x", Cost: MaxCost + 0.01}
 	table.Reset()
-	if err := Table(&table, strings.NewReader(most.String()+"\n"+more.String()+"\n")); err == nil || err.Error() != "TestS02B/x: a datagram costs as much as 10.01 honest ones, want 10 at most" {
+	if err := Table(&table, strings.NewReader(most.String()+"\n"+more.String()+"\n"+everyRow(t, "S01", "S02"))); err == nil || err.Error() != "TestS02B/x: a datagram costs as much as 10.01 honest ones, want 10 at most" {
 		t.Errorf("%v", err)
 	}
 	if !strings.Contains(table.String(), "| S02 |") {
 		t.Errorf("what costs too much is left out:\n%s", &table)
+	}
+}
+
+// everyRow returns a file of costs with a line for every attack but some.
+func everyRow(t *testing.T, but ...string) string {
+	t.Helper()
+	sent, err := Attacks()
+	if err != nil {
+		t.Fatal(err)
+	}
+	var b strings.Builder
+	for id := range sent {
+		if !slices.Contains(but, id) {
+			fmt.Fprintln(&b, Row{ID: id, Test: "Test" + id})
+		}
+	}
+	return b.String()
+}
+
+// A table in which attacks are missing is an error that names them, and is written all the same.
+func TestTableMisses(t *testing.T) {
+	var table strings.Builder
+	if err := Table(&table, strings.NewReader(everyRow(t))); err != nil {
+		t.Error(err)
+	}
+	table.Reset()
+	const want = "no costs of H23, S01, S55: run the tests of every attack"
+	if err := Table(&table, strings.NewReader(everyRow(t, "S01", "S55", "H23"))); err == nil || err.Error() != want {
+		t.Errorf("%v, want %q", err, want)
+	}
+	if !strings.Contains(table.String(), "| S54 |") {
+		t.Errorf("what is there is left out:\n%s", &table)
+	}
+	if err := Table(&table, strings.NewReader("")); err == nil || strings.Count(err.Error(), ",") != 55+23-1 {
+		t.Errorf("an empty file: %v", err)
 	}
 }
 

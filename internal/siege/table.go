@@ -31,14 +31,14 @@ func Attacks() (map[string]string, error) {
 const MaxCost = 10
 
 // Table makes a table in Markdown of the rows in a file of costs, a line an attack, by their numbers. Its error, when the
-// table is done, names those that have cost more than MaxCost.
+// table is done, names the attacks that have no row, and those that have cost more than MaxCost.
 func Table(to io.Writer, from io.Reader) error {
 	sent, err := Attacks()
 	if err != nil {
 		return err
 	}
 	rows := map[string]*Row{}
-	var dear []string
+	var wrong, missing []string
 	lines := bufio.NewScanner(from)
 	for n := 1; lines.Scan(); n++ {
 		r, err := ParseRow(lines.Text())
@@ -50,7 +50,7 @@ func Table(to io.Writer, from io.Reader) error {
 		}
 		rows[r.ID].merge(r)
 		if r.Cost > MaxCost {
-			dear = append(dear, fmt.Sprintf("%s: a datagram costs as much as %.2f honest ones, want %d at most", r.Test, r.Cost, MaxCost))
+			wrong = append(wrong, fmt.Sprintf("%s: a datagram costs as much as %.2f honest ones, want %d at most", r.Test, r.Cost, MaxCost))
 		}
 	}
 	if err := lines.Err(); err != nil {
@@ -67,8 +67,16 @@ func Table(to io.Writer, from io.Reader) error {
 	if err := b.Flush(); err != nil {
 		return err
 	}
-	if dear != nil {
-		return errors.New(strings.Join(dear, "\n"))
+	for _, id := range slices.Sorted(maps.Keys(sent)) {
+		if rows[id] == nil {
+			missing = append(missing, id)
+		}
+	}
+	if missing != nil {
+		wrong = append(wrong, "no costs of "+strings.Join(missing, ", ")+": run the tests of every attack")
+	}
+	if wrong != nil {
+		return errors.New(strings.Join(wrong, "\n"))
 	}
 	return nil
 }

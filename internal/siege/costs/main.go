@@ -1,5 +1,5 @@
 // Costs prints a table of what attacks have cost, made of files that tests have written with CINNABAR_COSTS. Its status is 1
-// if one has cost too much.
+// if one has cost too much, or is missing.
 package main
 
 import (
