@@ -36,8 +36,9 @@ func (o *options) interval() time.Duration {
 	return time.Duration(o.sessions/o.processes) * time.Second / time.Duration(o.churn)
 }
 
-// patience is how long sessions may be there that nobody is behind any more.
-func (o *options) patience() time.Duration { return handshakeTimeout + 3*o.idle }
+// patience is how long sessions may be there, and in memory, that nobody is behind any more. An idle timeout is at least three
+// probe timeouts, as is the time that a connection closes in, and on a busy machine these grow to many seconds.
+const patience = 5 * time.Minute
 
 func main() {
 	var o options

@@ -75,7 +75,7 @@ func soak(ctx context.Context, o options) error {
 	}
 	fmt.Printf("%d processes were killed in the middle of %d sessions; waiting for what they left\n", s.killed.processes, s.killed.sessions)
 	v.made = int(s.socket.Stats().ServerSessions)
-	v.held, err = s.settled(ctx, o.patience(), func(f figures) bool { return f.sessions == 0 && f.kept == 0 })
+	v.held, err = s.settled(ctx, patience, func(f figures) bool { return f.sessions == 0 && f.kept == 0 })
 	if err != nil {
 		return err
 	}
