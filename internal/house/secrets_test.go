@@ -33,14 +33,15 @@ var secretsCompared = map[string]string{
 // comparers are functions of the standard library that stop at the first difference.
 var comparers = map[string]bool{
 	"bytes.Equal": true, "bytes.Compare": true, "bytes.HasPrefix": true, "slices.Equal": true, "slices.Contains": true, "slices.Index": true,
-	"strings.EqualFold": true, "strings.Compare": true,
+	"strings.EqualFold": true, "strings.Compare": true, "strings.HasPrefix": true, "bytes.EqualFold": true, "slices.Compare": true, "cmp.Compare": true,
+	"reflect.DeepEqual": true,
 }
 
-// secretUses returns comparisons of secrets in a file that are not in constant time, and maps with
-// reset tokens as keys.
-func secretUses(s *source) (found []string) {
+// secretUses returns comparisons of secrets in a file that are not in constant time, switches over them,
+// look-ups by them, and maps with reset tokens as keys.
+func secretUses(file *ast.File) (found []string) {
 	report := func(e ast.Expr) { found = append(found, types.ExprString(e)) }
-	ast.Inspect(s.file, func(n ast.Node) bool {
+	ast.Inspect(file, func(n ast.Node) bool {
 		switch n := n.(type) {
 		case *ast.BinaryExpr:
 			if (n.Op == token.EQL || n.Op == token.NEQ) && !fixed(n.X) && !fixed(n.Y) && (secret(n.X) || secret(n.Y)) {
@@ -48,6 +49,14 @@ func secretUses(s *source) (found []string) {
 			}
 		case *ast.CallExpr:
 			if comparers[types.ExprString(n.Fun)] && len(n.Args) == 2 && (secret(n.Args[0]) || secret(n.Args[1])) {
+				report(n)
+			}
+		case *ast.SwitchStmt:
+			if n.Tag != nil && switched(n) {
+				found = append(found, "switch "+types.ExprString(n.Tag))
+			}
+		case *ast.IndexExpr:
+			if secret(n.Index) {
 				report(n)
 			}
 		case *ast.MapType:
@@ -58,6 +67,18 @@ func secretUses(s *source) (found []string) {
 		return true
 	})
 	return found
+}
+
+// switched reports whether a switch compares a secret with anything that is not fixed.
+func switched(s *ast.SwitchStmt) bool {
+	for _, c := range s.Body.List {
+		for _, e := range c.(*ast.CaseClause).List {
+			if !fixed(e) && (secret(s.Tag) || secret(e)) {
+				return true
+			}
+		}
+	}
+	return false
 }
 
 // secretType reports whether a type is that of reset tokens, by which nothing is looked up.
@@ -74,8 +95,10 @@ func secret(e ast.Expr) bool {
 		return secret(e.X)
 	case *ast.ParenExpr:
 		return secret(e.X)
-	case *ast.CallExpr: // a conversion
-		return len(e.Args) == 1 && conversion(e.Fun) && secret(e.Args[0])
+	case *ast.StarExpr:
+		return secret(e.X)
+	case *ast.CallExpr: // a conversion, or a function that says what it returns
+		return len(e.Args) == 1 && conversion(e.Fun) && secret(e.Args[0]) || secret(e.Fun)
 	}
 	return false
 }
@@ -105,7 +128,7 @@ func TestSecretsAreComparedInConstantTime(t *testing.T) {
 		if s.nested || s.isTest() || slices.Contains([]string{"internal/evil", "internal/sim", "internal/trace"}, s.dir) {
 			continue
 		}
-		for _, expr := range secretUses(s) {
+		for _, expr := range secretUses(s.file) {
 			id := s.path + ": " + expr
 			if secretsCompared[id] == "" {
 				t.Errorf("%s: use crypto/subtle, hmac.Equal or ResetToken.Equal", id)
