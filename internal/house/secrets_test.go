@@ -2,6 +2,7 @@ package house
 
 import (
 	"go/ast"
+	"go/parser"
 	"go/token"
 	"go/types"
 	"regexp"
@@ -18,11 +19,22 @@ var secretNames = regexp.MustCompile(`(?i)(reset_?token|token|secret|mac|tag|tic
 // the reason.
 var secretsCompared = map[string]string{
 	"cmd/cinnabar/body.go: sum != want":                          "the hash of a file: who sends the one has sent the other too",
+	"cmd/cinnabar/identity.go: got != *t.Pin":                    "the hash of a certificate, which everybody may see",
 	"cmd/cinnabar/demo.go: client.sum != server.sum":             "hashes of what the demo made up",
 	"cmd/cinnabar/demo.go: out.sum != e.sum":                     "likewise",
+	"http3/field_names.go: wireNames[key]":                       "the name of a field",
+	"http3/response_fields.go: w.header[key]":                    "the name of a field",
+	"http3/transport_dial.go: t.worked[key]":                     "the name of a server",
+	"http3/transport_pool.go: t.conns[c.key]":                    "the name of a server",
+	"http3/transport_pool.go: t.conns[key]":                      "the name of a server",
+	"http3/transport_pool.go: t.dials[key]":                      "the name of a server",
 	"internal/transport/conn_frames.go: t == wire.FrameNewToken": "a type of frames",
+	"internal/transport/mux_stateless.go: u.young[tokenKey(b)]":  "the hash of a token that is authentic already",
+	"qpack/encoder.go: e.pairs[key]":                             "of fields of our own, as *place == tag is",
+	"qpack/insert.go: e.pairs[key]":                              "likewise",
 	"qpack/insert.go: *place == tag":                             "of a table of our own words, for speed: RFC 9204 §7.1 has the limits of that",
 	"quic/ticket.go: c != keys":                                  "which set of keys it is, not what they are",
+	"quic/tokens.go: t.byKey[key]":                               "the name and address of a server",
 	"quic/session_tls.go: kind != newSessionTicket":              "a type of messages",
 	"quic/session_tls.go: e.Kind == transport.TLSReadSecret":     "a kind of events",
 	"quic/session_tls.go: e.Kind == transport.TLSWriteSecret":    "a kind of events",
@@ -71,14 +83,9 @@ func secretUses(file *ast.File) (found []string) {
 
 // switched reports whether a switch compares a secret with anything that is not fixed.
 func switched(s *ast.SwitchStmt) bool {
-	for _, c := range s.Body.List {
-		for _, e := range c.(*ast.CaseClause).List {
-			if !fixed(e) && (secret(s.Tag) || secret(e)) {
-				return true
-			}
-		}
-	}
-	return false
+	return secret(s.Tag) && slices.ContainsFunc(s.Body.List, func(c ast.Stmt) bool {
+		return slices.ContainsFunc(c.(*ast.CaseClause).List, func(e ast.Expr) bool { return !fixed(e) })
+	})
 }
 
 // secretType reports whether a type is that of reset tokens, by which nothing is looked up.
@@ -140,5 +147,43 @@ func TestSecretsAreComparedInConstantTime(t *testing.T) {
 		if !used[id] {
 			t.Errorf("%s: no such comparison any more", id)
 		}
+	}
+}
+
+func TestSecretUses(t *testing.T) {
+	const uses = `package p
+func f() {
+	_ = token == guess
+	_ = guess != h.Sum(nil)
+	_ = ResetToken(id) == guess
+	_ = *s.token == guess
+	switch token {
+	case guess:
+	}
+	_ = bytes.Equal(token, guess)
+	_ = slices.Equal(guess, s.resetToken[:])
+	_ = sessions[token]
+	_ = sessions[string(token)]
+	var _ map[wire.ResetToken]*Conn
+	_ = token == nil || len(token) == n || hmac.Equal(token, guess) || token.Equal(guess)
+	_ = subtle.ConstantTimeCompare(token, guess) == 1
+	_ = sessions[id]
+	switch token {
+	case "":
+	}
+	switch id {
+	case other:
+	}
+}`
+	file, err := parser.ParseFile(token.NewFileSet(), "p.go", uses, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := []string{
+		"token == guess", "guess != h.Sum(nil)", "ResetToken(id) == guess", "*s.token == guess", "switch token", "bytes.Equal(token, guess)",
+		"slices.Equal(guess, s.resetToken[:])", "sessions[token]", "sessions[string(token)]", "map[wire.ResetToken]*Conn",
+	}
+	if got := secretUses(file); !slices.Equal(got, want) {
+		t.Errorf("%q, want %q", got, want)
 	}
 }
