@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"os"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -110,6 +111,66 @@ func (l *load) wantEnd(side int, cause error) {
 	for what, times := range wrong {
 		l.t.Errorf("side %d, %d of %d calls: %s", side, times, l.started[side], what)
 	}
+}
+
+// A socket that is destroyed while sessions transfer on it ends them, and when both are gone there are no goroutines of
+// theirs, and no more descriptors than before.
+func TestDestroySocketUnderLoad(t *testing.T) {
+	cause := errors.New("the program ends")
+	lo := ListenOptions{TLS: serverConfig(), MaxStreamsBidi: 4, MaxDatagramFrameSize: 1200}
+	for side, name := range []string{"client", "server"} {
+		t.Run(name, func(t *testing.T) {
+			ctx := testContext(t)
+			if left := leaked(); left != "" { // of a test before
+				t.Fatalf("goroutines are there:\n%s", left)
+			}
+			before := descriptors()
+			server, err := Listen(ctx, "127.0.0.1:0", lo)
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer server.Destroy(nil)
+			client, err := NewSocket(SocketOptions{})
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer client.Destroy(nil)
+			l := newLoad(ctx, t, client, server, ConnectOptions{TLS: clientConfig(), ServerName: "localhost", MaxDatagramFrameSize: 1200, MaxStreamsBidi: None,
+				Address: "127.0.0.1", Port: int(server.Address().Port())}, 20, 4)
+			waitFor(t, func() bool { return l.server[19].Stats().StreamBytesReceived > 100_000 })
+			victim, other := client, server
+			if side == 1 {
+				victim, other = server, client
+			} else {
+				l.started[1]-- // its socket is asked for new sessions by nobody
+			}
+			victim.Destroy(cause)
+			l.wantEnd(side, cause)
+			l.wantEnd(1-side, nil)
+			<-victim.Closed()
+			for i := range l.client {
+				<-l.client[i].Closed()
+				<-l.server[i].Closed()
+			}
+			if n := victim.routed(); n != 0 || !errors.Is(victim.Err(), cause) || other.Destroyed() {
+				t.Errorf("%d sessions are routed, the socket ends with %v, and the other one with %v", n, victim.Err(), other.Err())
+			}
+			other.Destroy(nil)
+			<-other.Closed()
+			if left := leaked(); left != "" {
+				t.Errorf("goroutines are left:\n%s", left)
+			}
+			if after := descriptors(); after > before {
+				t.Errorf("%d descriptors, %d before", after, before)
+			}
+		})
+	}
+}
+
+// descriptors counts the process's descriptors, where the system tells of them.
+func descriptors() int {
+	list, _ := os.ReadDir("/proc/self/fd")
+	return len(list)
 }
 
 // An endpoint that is destroyed while sessions transfer on it takes all of them along: every call

@@ -68,6 +68,9 @@ func TestLimitedProcess(t *testing.T) {
 	if peak < 20<<20 {
 		t.Errorf("no more than %d bytes were in use, which is no pressure", peak)
 	}
+	if peak > 32<<20 {
+		t.Errorf("%d bytes are in use with %d sessions, far above the limit", peak, sessions)
+	}
 	if after > before+2<<20 {
 		t.Errorf("%d bytes are in use after all sessions have ended, and %d were before", after, before)
 	}
