@@ -32,7 +32,9 @@ func TestRetriesUnderAFloodFromEverywhere(t *testing.T) {
 	flood(2 * retriesBurst)
 	for ask := range asks {
 		for i := range clients {
-			flood(int(often / (25 * time.Microsecond) / clients))
+			n := int(often / (25 * time.Microsecond) / clients)
+			flood(n/2 + int(r.rng.Uint64()%uint64(n)))
+			r.now = r.now.Add(time.Duration(r.rng.Uint64() % 25_000)) // or the flood would always be first to a new token
 			if from([4]byte{198, 51, byte(i), 1}) {
 				if served[i]++; ask == 0 {
 					first++
@@ -40,6 +42,7 @@ func TestRetriesUnderAFloodFromEverywhere(t *testing.T) {
 			}
 		}
 	}
+	t.Logf("Retry packets of %d to each client: %v", asks, served)
 	for i, n := range served {
 		if n == 0 {
 			t.Errorf("client %d has no Retry in %d times", i, asks)
