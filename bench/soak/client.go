@@ -78,6 +78,9 @@ func (c *clients) live(ctx context.Context, r *rand.Rand) {
 	}
 }
 
+// shutdownTimeout is how long a client waits for its streams to end.
+const shutdownTimeout = 5 * time.Second
+
 // session makes a session, does a few things with it, and ends it in one of the ways there are.
 func (c *clients) session(ctx context.Context, r *rand.Rand, life time.Duration) error {
 	s, err := c.socket.Connect(ctx, quic.ConnectOptions{
@@ -104,7 +107,9 @@ func (c *clients) session(ctx context.Context, r *rand.Rand, life time.Duration)
 	case 1:
 		s.CloseWithError(7, "enough")
 	default:
-		s.Close()
+		ctx, cancel := context.WithTimeout(ctx, shutdownTimeout)
+		defer cancel()
+		s.Shutdown(ctx) // it does not end by itself where the server waits for the rest of a request
 	}
 	return nil
 }
