@@ -204,15 +204,16 @@ func (m *Mux) resetFor(b []byte) *Conn {
 
 // initial looks at the first packet of a connection nobody knows.
 func (m *Mux) initial(now mono.Time, d *dgram.Datagram, reply *dgram.Batch) Verdict {
-	h, ok := wire.ParseLong(d.Data)
-	if !ok || h.Type != wire.Initial || !m.listening ||
-		len(d.Data) < wire.MinInitialSize || h.DCID.Len() < 8 {
+	p, ok := wire.ParseLong(d.Data)
+	if !ok || p.Type != wire.Initial || !m.listening ||
+		len(d.Data) < wire.MinInitialSize || p.DCID.Len() < 8 {
 		return Drop
 	}
 	if m.handshakes >= m.cfg.RefuseAbove {
 		m.stats.Overloaded++
 		return Drop
 	}
+	h := p // on the heap, for what follows: what is dropped is spared that
 	switch m.judge(now, d, &h) {
 	case tokenForged:
 		m.stats.InvalidTokens++
