@@ -50,25 +50,24 @@ type tlsRunner struct {
 	scan [2]messageScanner
 
 	// Of the goroutine that runs.
-	conn         *tls.QUICConn
-	ctx          context.Context // for the program's callbacks
-	cancel       context.CancelFunc
-	done         bool
-	failed       bool
-	ticket       bool             // client: one has come
-	plainTickets bool             // server: the program has chosen its configuration, and what opens its tickets cannot tell versions apart: they are of version 1 only
-	wraps        bool             // and it makes the tickets, of what it likes
-	rejected     bool             // client: the server refused 0-RTT
-	verified     bool             // the peer's certificate has been looked at
-	shown        *tls.Certificate // chosen for this end
-	keys         [][]byte         // lines of the key log to be told
-	random       [32]byte         // the client's, which the lines of the key log begin with
-	insisted     bool             // it has been looked at before that, and is good
-	authErr      error            // what came of it
-	out          []transport.TLSEvent
-	room         *eventRoom // what out and its data are in
-	used         int        // bytes of it
-	state        *tls.ConnectionState
+	conn     *tls.QUICConn
+	ctx      context.Context // for the program's callbacks
+	cancel   context.CancelFunc
+	done     bool
+	failed   bool
+	ticket   bool             // client: one has come
+	chosen   *tls.Config      // server: what the program has chosen, if it has; what opens its tickets cannot tell versions apart: they are of version 1 only
+	rejected bool             // client: the server refused 0-RTT
+	verified bool             // the peer's certificate has been looked at
+	shown    *tls.Certificate // chosen for this end
+	keys     [][]byte         // lines of the key log to be told
+	random   [32]byte         // the client's, which the lines of the key log begin with
+	insisted bool             // it has been looked at before that, and is good
+	authErr  error            // what came of it
+	out      []transport.TLSEvent
+	room     *eventRoom // what out and its data are in
+	used     int        // bytes of it
+	state    *tls.ConnectionState
 }
 
 type tlsInput struct {

@@ -2,6 +2,7 @@ package quic
 
 import (
 	"bytes"
+	"cmp"
 	"crypto/tls"
 	"crypto/x509"
 	"encoding/binary"
@@ -80,11 +81,9 @@ func (r *tlsRunner) sendTicket() {
 	s.mu.Lock()
 	version := s.conn.Version()
 	s.unlock(flushNone)
-	wraps := l.opts.TLS != nil && l.opts.TLS.WrapSession != nil
-	if r.plainTickets {
-		wraps = r.wraps
-	}
-	if version != wire.Version1 && r.plainTickets || !wraps && certificateBytes(r.state) > maxTicketCertificates {
+	config := cmp.Or(r.chosen, l.opts.TLS)
+	wraps := config != nil && config.WrapSession != nil // the program makes tickets, of what it likes
+	if version != wire.Version1 && r.chosen != nil || !wraps && certificateBytes(r.state) > maxTicketCertificates {
 		return
 	}
 	o := tls.QUICSessionTicketOptions{EarlyData: !l.opts.DisableEarlyData}

@@ -80,7 +80,7 @@ func (v *serverChoice) chosen(r *tlsRunner, h *tls.ClientHelloInfo) (*tls.Config
 		}
 		if chosen != nil {
 			own := forced(chosen, v.base)
-			r.plainTickets, r.wraps = true, chosen.WrapSession != nil
+			r.chosen = chosen
 			own.SessionTicketsDisabled = own.SessionTicketsDisabled || v.first != wire.Version1
 			v.join(r, own)
 			return own, nil
