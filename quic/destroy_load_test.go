@@ -113,48 +113,61 @@ func (l *load) wantEnd(side int, cause error) {
 	}
 }
 
+// loopbackLoad is a load of 20 sessions on real sockets, which has begun.
+func loopbackLoad(ctx context.Context, t *testing.T, lo ListenOptions, co ConnectOptions) (l *load, client, server *Socket) {
+	t.Helper()
+	server, err := Listen(ctx, "127.0.0.1:0", lo)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { server.Destroy(nil) })
+	if client, err = NewSocket(SocketOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { client.Destroy(nil) })
+	co.Address, co.Port = "127.0.0.1", int(server.Address().Port())
+	l = newLoad(ctx, t, client, server, co, 20, 4)
+	waitFor(t, func() bool { return l.server[19].Stats().StreamBytesReceived > 100_000 })
+	return l, client, server
+}
+
+// wantGone wants every call and session to end because the victim of a side was destroyed with the cause.
+func (l *load) wantGone(side int, victim, other *Socket, cause error) {
+	l.t.Helper()
+	if side == 0 { // its socket is asked for new sessions by nobody
+		l.started[1]--
+	}
+	l.wantEnd(side, cause)
+	l.wantEnd(1-side, nil)
+	<-victim.Closed()
+	for i := range l.client {
+		<-l.client[i].Closed()
+		<-l.server[i].Closed()
+	}
+	if !errors.Is(victim.Err(), cause) || other.Destroyed() {
+		l.t.Errorf("the socket ends with %v, and the other one with %v", victim.Err(), other.Err())
+	}
+	if n := victim.routed(); n != 0 {
+		l.t.Errorf("%d sessions are still routed", n)
+	}
+}
+
 // A socket that is destroyed while sessions transfer on it ends them, and when both are gone there are no goroutines of
 // theirs, and no more descriptors than before.
 func TestDestroySocketUnderLoad(t *testing.T) {
 	cause := errors.New("the program ends")
 	lo := ListenOptions{TLS: serverConfig(), MaxStreamsBidi: 4, MaxDatagramFrameSize: 1200}
+	co := ConnectOptions{TLS: clientConfig(), ServerName: "localhost", MaxDatagramFrameSize: 1200, MaxStreamsBidi: None}
 	for side, name := range []string{"client", "server"} {
 		t.Run(name, func(t *testing.T) {
-			ctx := testContext(t)
 			if left := leaked(); left != "" { // of a test before
 				t.Fatalf("goroutines are there:\n%s", left)
 			}
 			before := descriptors()
-			server, err := Listen(ctx, "127.0.0.1:0", lo)
-			if err != nil {
-				t.Fatal(err)
-			}
-			defer server.Destroy(nil)
-			client, err := NewSocket(SocketOptions{})
-			if err != nil {
-				t.Fatal(err)
-			}
-			defer client.Destroy(nil)
-			l := newLoad(ctx, t, client, server, ConnectOptions{TLS: clientConfig(), ServerName: "localhost", MaxDatagramFrameSize: 1200, MaxStreamsBidi: None,
-				Address: "127.0.0.1", Port: int(server.Address().Port())}, 20, 4)
-			waitFor(t, func() bool { return l.server[19].Stats().StreamBytesReceived > 100_000 })
-			victim, other := client, server
-			if side == 1 {
-				victim, other = server, client
-			} else {
-				l.started[1]-- // its socket is asked for new sessions by nobody
-			}
+			l, client, server := loopbackLoad(testContext(t), t, lo, co)
+			victim, other := []*Socket{client, server}[side], []*Socket{server, client}[side]
 			victim.Destroy(cause)
-			l.wantEnd(side, cause)
-			l.wantEnd(1-side, nil)
-			<-victim.Closed()
-			for i := range l.client {
-				<-l.client[i].Closed()
-				<-l.server[i].Closed()
-			}
-			if n := victim.routed(); n != 0 || !errors.Is(victim.Err(), cause) || other.Destroyed() {
-				t.Errorf("%d sessions are routed, the socket ends with %v, and the other one with %v", n, victim.Err(), other.Err())
-			}
+			l.wantGone(side, victim, other, cause)
 			other.Destroy(nil)
 			<-other.Closed()
 			if left := leaked(); left != "" {
@@ -179,33 +192,15 @@ func TestDestroyUnderLoad(t *testing.T) {
 	cause := errors.New("the interface is gone")
 	lo := ListenOptions{TLS: serverConfig(), MaxStreamsBidi: 4, MaxDatagramFrameSize: 1200}
 	co := ConnectOptions{TLS: clientConfig(), ServerName: "localhost", MaxDatagramFrameSize: 1200, MaxStreamsBidi: None}
-	check := func(t *testing.T, l *load, side int, victim, other *Socket) {
-		t.Helper()
-		victim.Endpoints()[0].Destroy(cause)
-		if side == 0 { // its socket is asked for new sessions by nobody
-			l.started[1]--
-		}
-		l.wantEnd(side, cause)
-		l.wantEnd(1-side, nil)
-		<-victim.Closed()
-		for i := range l.client {
-			<-l.client[i].Closed()
-			<-l.server[i].Closed()
-		}
-		if !errors.Is(victim.Err(), cause) || other.Destroyed() {
-			t.Errorf("the socket ends with %v, and the other one with %v", victim.Err(), other.Err())
-		}
-		if n := victim.routed(); n != 0 {
-			t.Errorf("%d sessions are still routed", n)
-		}
-	}
 	for side, name := range []string{"client", "server"} {
 		t.Run(name+" in memory", func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				m := newMemNet(t, udp.NetworkOptions{Delay: time.Millisecond, Queue: 1 << 20}, SocketOptions{}, lo) // what tells of the end must not be lost
 				l := newLoad(t.Context(), t, m.client, m.server, m.options(co), 30, 4)
 				time.Sleep(10 * time.Millisecond)
-				check(t, l, side, []*Socket{m.client, m.server}[side], []*Socket{m.server, m.client}[side])
+				victim, other := []*Socket{m.client, m.server}[side], []*Socket{m.server, m.client}[side]
+				victim.Endpoints()[0].Destroy(cause)
+				l.wantGone(side, victim, other, cause)
 				time.Sleep(time.Minute)
 				if a, b := m.client.routed(), m.server.routed(); a+b != 0 {
 					t.Errorf("%d and %d sessions are routed", a, b)
@@ -214,22 +209,10 @@ func TestDestroyUnderLoad(t *testing.T) {
 			})
 		})
 		t.Run(name+" on loopback", func(t *testing.T) {
-			ctx := testContext(t)
-			server, err := Listen(ctx, "127.0.0.1:0", lo)
-			if err != nil {
-				t.Fatal(err)
-			}
-			defer server.Destroy(nil)
-			client, err := NewSocket(SocketOptions{})
-			if err != nil {
-				t.Fatal(err)
-			}
-			defer client.Destroy(nil)
-			o := co
-			o.Address, o.Port = "127.0.0.1", int(server.Address().Port())
-			l := newLoad(ctx, t, client, server, o, 20, 4)
-			waitFor(t, func() bool { return l.server[19].Stats().StreamBytesReceived > 100_000 })
-			check(t, l, side, []*Socket{client, server}[side], []*Socket{server, client}[side])
+			l, client, server := loopbackLoad(testContext(t), t, lo, co)
+			victim, other := []*Socket{client, server}[side], []*Socket{server, client}[side]
+			victim.Endpoints()[0].Destroy(cause)
+			l.wantGone(side, victim, other, cause)
 		})
 	}
 }

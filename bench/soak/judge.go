@@ -14,7 +14,7 @@ type figures struct {
 	goroutines  int // but for those that the next two count
 	answers     int // one goroutine each
 	handshakes  int // up to two each
-	most        int // goroutines in all
+	all         int // goroutines
 	descriptors int
 	sessions    int // that are there
 	kept        int // that are there, or are over and in memory all the same
@@ -88,9 +88,9 @@ func judgeRun(w io.Writer, o options, list []figures) error {
 func judgeEnd(o options, list []figures, before, held, after figures) error {
 	var most figures
 	for _, f := range list {
-		most.sessions, most.most = max(most.sessions, f.sessions), max(most.most, f.most)
+		most.sessions, most.all = max(most.sessions, f.sessions), max(most.all, f.all)
 	}
-	heap := before.heap + leftHeap + max(0, most.most-foreseen*o.sessions)/2
+	heap := before.heap + leftHeap + max(0, most.all-foreseen*o.sessions)/2
 	var errs []error
 	stays := func(what string, n, allowed int) {
 		if n > allowed {

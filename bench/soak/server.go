@@ -80,7 +80,7 @@ func soak(ctx context.Context, o options) error {
 		return err
 	}
 	s.destroy()
-	v.after, err = s.settled(ctx, 15*time.Second, func(f figures) bool { return f.most <= v.before.most && f.descriptors <= v.before.descriptors })
+	v.after, err = s.settled(ctx, 15*time.Second, func(f figures) bool { return f.all <= v.before.all && f.descriptors <= v.before.descriptors })
 	if err != nil {
 		return err
 	}
@@ -240,9 +240,9 @@ func (s *server) now() (f figures, err error) {
 	metrics.Read(live)
 	f = figures{
 		heap: int(live[0].Value.Uint64() >> 10), sessions: int(s.sessions.Load()), served: int(s.served.Load()), kept: int(s.kept.Load()),
-		answers: int(s.answers.Load()), handshakes: int(s.shaking.Load()), most: runtime.NumGoroutine(),
+		answers: int(s.answers.Load()), handshakes: int(s.shaking.Load()), all: runtime.NumGoroutine(),
 	}
-	f.goroutines = max(0, f.most-f.answers-2*f.handshakes)
+	f.goroutines = max(0, f.all-f.answers-2*f.handshakes)
 	list, err := os.ReadDir("/proc/self/fd")
 	if err != nil {
 		return f, fmt.Errorf("descriptors: %w", err)
@@ -262,8 +262,8 @@ func (s *server) now() (f figures, err error) {
 }
 
 // settled takes the figures when they are what they should be, or have had long enough to be.
-func (s *server) settled(ctx context.Context, patience time.Duration, ok func(figures) bool) (f figures, err error) {
-	for end := time.Now().Add(patience); ctx.Err() == nil; wait(ctx, 100*time.Millisecond) {
+func (s *server) settled(ctx context.Context, within time.Duration, ok func(figures) bool) (f figures, err error) {
+	for end := time.Now().Add(within); ctx.Err() == nil; wait(ctx, 100*time.Millisecond) {
 		runtime.GC() // pools give back what they have at the second collection in a row
 		if f, err = s.now(); err != nil || ok(f) || time.Now().After(end) {
 			return f, err
