@@ -51,8 +51,8 @@ type VersionInformation struct {
 	Available []uint32 // a client's in the order of its preference; at most maxVersions parsed ones
 }
 
-// maxVersions is how many of a peer's Available Versions are kept. Those beyond are
-// checked, and then as good as not there.
+// maxVersions is how many of a peer's Available Versions are kept: the first ones, the last of
+// which gives way to the one it has chosen. Those beyond are checked, and then as good as not there.
 const maxVersions = 16
 
 // Offers reports whether the version is among those available.
@@ -75,18 +75,21 @@ func (r *paramReader) versionInformation(b []byte) {
 		return
 	}
 	v := &VersionInformation{Chosen: binary.BigEndian.Uint32(b)}
-	zero, offered := v.Chosen == 0, false
+	zero := v.Chosen == 0
 	for b = b[4:]; len(b) > 0; b = b[4:] {
 		n := binary.BigEndian.Uint32(b)
-		zero, offered = zero || n == 0, offered || n == v.Chosen
-		if len(v.Available) < maxVersions {
+		zero = zero || n == 0
+		switch {
+		case len(v.Available) < maxVersions:
 			v.Available = append(v.Available, n)
+		case n == v.Chosen && !v.Offers(n):
+			v.Available[maxVersions-1] = n
 		}
 	}
 	switch {
 	case zero:
 		r.fail("version_information with version 0")
-	case !offered && !r.fromServer:
+	case !v.Offers(v.Chosen) && !r.fromServer:
 		r.fail("version_information of a client that has chosen %#x, which it does not offer", v.Chosen)
 	}
 	r.p.Versions = v

@@ -3,6 +3,7 @@ package wire
 import (
 	"encoding/binary"
 	"reflect"
+	"slices"
 	"strings"
 	"testing"
 
@@ -77,23 +78,26 @@ func TestS20VersionInformationFormat(t *testing.T) {
 	}
 }
 
-// What is written is read again, in order.
-// However many versions a peer speaks, few are kept.
+// However many versions a peer speaks, few are kept, and the one it has chosen always is.
 func TestVersionInformationIsBounded(t *testing.T) {
 	most := limits.Bound(t, "versions")
-	for _, n := range []int{most, most + 1} {
-		v := VersionInformation{Chosen: 1}
-		for i := range n {
-			v.Available = append(v.Available, uint32(i+1))
-		}
-		b := appendParam(nil, 0x11, v.append(nil))
-		p, err := ParseParameters(b, false)
-		if err != nil || p.Versions == nil || len(p.Versions.Available) != most {
-			t.Errorf("of %d versions: %+v, %v", n, p.Versions, err)
+	for _, n := range []int{most, most + 1, most + 9} {
+		for _, chosen := range []int{1, most - 1, most, n} {
+			v := VersionInformation{Chosen: uint32(chosen)}
+			for i := range n {
+				v.Available = append(v.Available, uint32(i+1))
+			}
+			b := appendParam(nil, 0x11, v.append(nil))
+			p, err := ParseParameters(b, false)
+			if err != nil || p.Versions == nil || len(p.Versions.Available) != most || !p.Versions.Offers(v.Chosen) ||
+				!slices.Equal(p.Versions.Available[:most-1], v.Available[:most-1]) {
+				t.Errorf("of %d versions, %d chosen: %+v, %v", n, chosen, p.Versions, err)
+			}
 		}
 	}
 }
 
+// What is written is read again, in order.
 func TestVersionInformation(t *testing.T) {
 	want := &VersionInformation{Chosen: Version2, Available: []uint32{0x0a0a0a0a, Version2, Version1}}
 	p := DefaultParameters()
