@@ -16,7 +16,8 @@ import (
 const (
 	maxOrigins      = 1000
 	maxBroken       = 1000
-	maxAlternatives = 4 // of one origin; those that it prefers
+	maxAlternatives = 4    // of one origin; those that it prefers
+	maxAltSvc       = 4096 // bytes of what it says of them; more means nothing
 
 	defaultMaxAge = 24 * time.Hour       // RFC 7838 §3.1
 	mostMaxAge    = 365 * 24 * time.Hour // more counts as that
@@ -119,7 +120,11 @@ func (t *Transport) learn(origin string, resp *http.Response) {
 	if len(values) == 0 || resp.StatusCode == http.StatusMisdirectedRequest { // RFC 7838 §6
 		return
 	}
-	offers, ok := parseAltSvc(strings.Join(values, ","))
+	said := strings.Join(values, ",")
+	if len(said) > maxAltSvc {
+		return
+	}
+	offers, ok := parseAltSvc(said)
 	if !ok {
 		return
 	}

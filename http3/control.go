@@ -11,8 +11,12 @@ type control struct {
 // Bounds on the payloads of frames of the control stream, which are kept until whole.
 const (
 	maxIDLen       = 8
-	maxPriorityLen = 8 + 256
+	maxPriorityLen = 8 + maxPriority
 )
+
+// maxPriority is how many bytes a priority may have. A field with more says nothing, as one that cannot be read does
+// (RFC 9218 §5).
+const maxPriority = 256
 
 func (c *control) init(s *Session) { c.s = s }
 

@@ -3,8 +3,11 @@ package http3
 import (
 	"bytes"
 	"errors"
+	"io"
 	"math"
+	"net/http"
 	"slices"
+	"strings"
 	"testing"
 
 	"github.com/cinnabar-quic/cinnabar/internal/siege"
@@ -48,4 +51,59 @@ func bombsAreNotMade(t *testing.T) {
 			}
 		}
 	}
+}
+
+// blocksUnderTheLimits asks a server, again and again, with header blocks that are as large as they may be: a thousand
+// references to one large entry, in a datagram or less. Whatever the field is, it is read once, and no copies are made of it.
+func blocksUnderTheLimits(t *testing.T) {
+	const requests, most = 100, 1 << 20
+	for name, value := range map[string]string{
+		"priority":        strings.Repeat("u", 1012),
+		"trailer":         strings.Repeat("A,", 2000),
+		"expect":          strings.Repeat(",", 4000),
+		"accept-encoding": strings.Repeat("a,", 2000),
+		"cookie":          strings.Repeat("a", 1012),
+		"x":               strings.Repeat("a", 1012),
+	} {
+		t.Run(name, func(t *testing.T) {
+			s := handler(func(w http.ResponseWriter, r *http.Request) { _, _ = io.WriteString(w, "ok") })
+			perch(s)
+			addr, _ := startServer(t, s, loopback)
+			canary(t, func() { dialRaw(t, addr, Options{}, quic.ConnectOptions{}).sing() })
+			q, err := quic.Dial(testContext(t), addr.String(), quic.ConnectOptions{ALPN: ALPN, TLS: clientTLS(), MaxStreamsUni: 100})
+			must(t, err)
+			t.Cleanup(func() { q.Destroy(nil) })
+			a := &attacker{TB: t, ctx: testContext(t), q: &q.Session}
+			uni([]byte{streamQPACKEncoder}, []byte{0x3f, 0xe1, 0x1f}, insertion(name, value))(a)
+			n := min(defaultMessagePairs-len(getFields)/2, (defaultResponseHeaders-1000)/(len(name)+len(value)+32))
+			if name == "cookie" {
+				n = maxCookie / len(value)
+			}
+			block := frame(frameHeaders, []byte{2, 0}, section(getFields...)[2:], bytes.Repeat([]byte{0x80}, n))
+			ask := func() {
+				st := a.open()
+				_, err := st.End(block)
+				must(t, err)
+				if b, err := io.ReadAll(st); !bytes.HasSuffix(b, []byte("ok")) || err != nil {
+					t.Fatalf("%q, %v", b, err)
+				}
+			}
+			ask()
+			watch(t, a.q)
+			if made := allocated(func() {
+				for range requests {
+					ask()
+				}
+			}) / requests; made > most && !siege.Race {
+				t.Errorf("%d bytes are allocated for a request with %d fields, want %d at most", made, n, most)
+			}
+		})
+	}
+}
+
+// insertion is an instruction to insert an entry (RFC 9204 §4.3.3) with a value of more than 127 bytes.
+func insertion(name, value string) []byte {
+	b := append([]byte{0x40 | byte(len(name))}, name...)
+	n := len(value) - 0x7f
+	return append(append(b, 0x7f, byte(n)|0x80, byte(n>>7)), value...)
 }

@@ -42,6 +42,7 @@ func TestH01HeaderBomb(t *testing.T) {
 		"client: header list over the limit", "client: trailers over the limit", "client: informational over the limit",
 		"client: a promise over the limit of a list")...)
 	t.Run("what decoding takes", bombsAreNotMade)
+	t.Run("under the limits", blocksUnderTheLimits)
 }
 
 func TestH02FrameLengthLies(t *testing.T) {

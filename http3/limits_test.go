@@ -7,6 +7,7 @@ import (
 	"io"
 	"net/http"
 	"net/netip"
+	"slices"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -178,6 +179,70 @@ func TestDeclaredTrailers(t *testing.T) {
 	for _, n := range []int{most, most + 1, 10 * most} {
 		if m := declaredTrailers([]string{manyNames(n)}); len(m) != most {
 			t.Errorf("of %d names %d are kept", n, len(m))
+		}
+	}
+	for _, other := range []string{"A,", ",", "Content-Length,"} { // they count, though they are no other names
+		for n := most - 1; n <= most; n++ {
+			if _, ok := declaredTrailers([]string{strings.Repeat(other, n) + "B"})["B"]; ok != (n < most) {
+				t.Errorf("a name behind %d times %q is taken: %v", n, other, ok)
+			}
+		}
+	}
+}
+
+// Elements of a list field are looked at up to there, whatever is before.
+func TestElements(t *testing.T) {
+	most := limits.Bound(t, "http3-elements")
+	for _, other := range []string{"a,", ",", "100-continue ,"} {
+		for n := most - 1; n <= most; n++ {
+			if found := token([]string{"", strings.Repeat(other, n-1) + "close"}, "close"); found != (n < most) {
+				t.Errorf("an element behind %d others %q is found: %v", n, other, found)
+			}
+		}
+	}
+}
+
+// The crumbs of a cookie may have so many bytes together; one field may have more.
+func TestCookieLimit(t *testing.T) {
+	most := limits.Bound(t, "http3-cookie")
+	synctest.Test(t, func(t *testing.T) {
+		s := handler(func(w http.ResponseWriter, r *http.Request) { fmt.Fprint(w, len(r.Header.Get("Cookie"))) })
+		c := newMemNet(t, s).dial(Options{}, quic.ConnectOptions{}).known()
+		crumb := strings.Repeat("a", most/2)
+		for extra, want := range map[string]string{"": "200", "a": "431"} {
+			h, body := c.ask(requestBlock("GET", "/", "cookie", crumb, "cookie", crumb+extra))
+			wantStatus(t, h, want)
+			if want == "200" && body != fmt.Sprint(most+len("; ")) {
+				t.Errorf("a cookie of %s bytes", body)
+			}
+		}
+		h, _ := c.ask(requestBlock("GET", "/", "cookie", crumb+crumb+"a"))
+		wantStatus(t, h, "200")
+	})
+}
+
+// A priority may be so long, in however many fields.
+func TestPriorityLength(t *testing.T) {
+	most := limits.Bound(t, "http3-priority")
+	p := newPair(t, Options{}, Options{}).settled(t)
+	for n, want := range map[int]int{most: 1, most + 1: DefaultPriority.Urgency} {
+		rest := `x="` + strings.Repeat("a", n-len(`u=1, x=""`)) + `"`
+		_, sv := p.request(t, append(slices.Clone(post), block("priority", "u=1", "priority", rest)...))
+		if u, _ := sv.q.Priority(); u != want {
+			t.Errorf("urgency %d of %d bytes, want %d", u, n, want)
+		}
+	}
+}
+
+// What a server may say of its alternatives.
+func TestAltSvcLength(t *testing.T) {
+	most := limits.Bound(t, "http3-alternatives-length")
+	for n, want := range map[int]int{most: 1, most + 1: 0} {
+		var tr Transport
+		said := `h3=":1"; ma=60; x="` + strings.Repeat("a", n-len(`h3=":1"; ma=60; x=""`)) + `"`
+		tr.learn("localhost:443", &http.Response{StatusCode: 200, Header: http.Header{"Alt-Svc": {said}}})
+		if len(tr.alts.origins) != want {
+			t.Errorf("%d origins are known by %d bytes, want %d", len(tr.alts.origins), n, want)
 		}
 	}
 }

@@ -28,19 +28,20 @@ func (h Headers) Get(name string) string {
 }
 
 // joined returns the values of all fields of a name as those of one: in order, with commas
-// between them (RFC 9110 §5.3).
-func (h Headers) joined(name string) string {
-	all := ""
+// between them (RFC 9110 §5.3). It is "" if that would have more than so many bytes.
+func (h Headers) joined(name string, most int) string {
+	var few [4]string
+	values, n := few[:0], 0
 	for i := range h {
-		switch {
-		case h[i].Name != name:
-		case all == "":
-			all = h[i].Value
-		default:
-			all += ", " + h[i].Value
+		if h[i].Name != name || h[i].Value == "" {
+			continue
+		}
+		values = append(values, h[i].Value)
+		if n += len(h[i].Value) + len(", "); n > most+len(", ") {
+			return ""
 		}
 	}
-	return all
+	return strings.Join(values, ", ")
 }
 
 // size is what the block counts against a limit on field sections (RFC 9114 §4.2.2).
@@ -179,7 +180,21 @@ var places = func() (t [256]byte) {
 
 func validName(name string) bool { return name != "" && all(name, inName) }
 
-func validValue(value string) bool { return all(value, inValue) }
+// validValue looks at eight bytes at a time, and at each for itself if one of them is no plain one: beyond ASCII, a
+// control character, or 0x7f.
+func validValue(value string) bool {
+	const each, high = 0x0101010101010101, 0x8080808080808080
+	i := 0
+	for ; i <= len(value)-8; i += 8 {
+		s := value[i : i+8]
+		w := uint64(s[0]) | uint64(s[1])<<8 | uint64(s[2])<<16 | uint64(s[3])<<24 | uint64(s[4])<<32 | uint64(s[5])<<40 | uint64(s[6])<<48 | uint64(s[7])<<56
+		odd := w | (w + each) | ^((w | high) - ' '*each)
+		if odd&high != 0 && !all(s, inValue) {
+			return false
+		}
+	}
+	return all(value[i:], inValue)
+}
 
 // all reports whether all bytes may stand in a place.
 func all(s string, place byte) bool {
@@ -227,7 +242,7 @@ func (m *head) target(h Headers, have pseudo, connect bool) *fault {
 			hosts++
 		}
 	}
-	web := connect || strings.EqualFold(m.scheme, "http") || strings.EqualFold(m.scheme, "https")
+	web := connect || m.web()
 	switch {
 	case hosts > 1:
 		return malformed("field host comes twice")
@@ -249,6 +264,11 @@ func (m *head) target(h Headers, have pseudo, connect bool) *fault {
 		return malformed("path %q", m.path)
 	}
 	return nil
+}
+
+// web reports whether the scheme is one of those whose authorities and paths have rules of their own here.
+func (m *head) web() bool {
+	return strings.EqualFold(m.scheme, "http") || strings.EqualFold(m.scheme, "https")
 }
 
 // validAuthority reports whether a host and port are made of what these are made of; user

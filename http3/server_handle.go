@@ -45,11 +45,14 @@ func (c *serverConn) handle(st *Stream) {
 	}
 	x := c.begin(st)
 	if err != nil {
-		x.req = &http.Request{Method: "GET"}
-		x.refuse(http.StatusRequestHeaderFieldsTooLarge)
+		x.refuseFields()
 		return
 	}
-	if f := x.request(h); f != nil {
+	if f := x.request(h); f == errTooLarge {
+		st.s.stats.count(f)
+		x.refuseFields()
+		return
+	} else if f != nil {
 		st.cancel(f.code)
 		return
 	}
@@ -81,6 +84,12 @@ func (c *serverConn) lost(st *Stream, err error) {
 func (x *handling) refuse(status int) {
 	http.Error(&x.w, http.StatusText(status), status)
 	x.finish()
+}
+
+// refuseFields answers a request that has too many fields to become one of net/http's.
+func (x *handling) refuseFields() {
+	x.req = &http.Request{Method: "GET"}
+	x.refuse(http.StatusRequestHeaderFieldsTooLarge)
 }
 
 // mayBeEarly reports whether the request may be served from early data, which may be a
@@ -193,13 +202,14 @@ func (st *Stream) readOut() bool {
 	return r.phase == readEnd
 }
 
+// maxElements is how many elements of a list field are looked at.
+const maxElements = 100
+
 // token reports whether a list field has an element.
 func token(values []string, element string) bool {
-	for _, v := range values {
-		for e := range strings.SplitSeq(v, ",") {
-			if strings.EqualFold(strings.Trim(e, " \t"), element) {
-				return true
-			}
+	for e := range elements(values, maxElements) {
+		if strings.EqualFold(e, element) {
+			return true
 		}
 	}
 	return false

@@ -14,6 +14,25 @@ import (
 
 func handler(f http.HandlerFunc) *Server { return &Server{Handler: f} }
 
+// Of a scheme other than HTTP's an authority and a path can be anything, and an http.Request does not tell the scheme: a
+// handler would take them for those of HTTP.
+func TestServerSchemes(t *testing.T) {
+	c := newRaw(t, handler(func(w http.ResponseWriter, r *http.Request) { fmt.Fprint(w, r.Host, r.URL) }), Options{})
+	ask := func(scheme, authority, path string) (Headers, error) {
+		return c.request(Headers{{Name: ":method", Value: "GET"}, {Name: ":scheme", Value: scheme}, {Name: ":authority", Value: authority}, {Name: ":path", Value: path}}, StreamHooks{}).Headers()
+	}
+	for _, scheme := range []string{"https", "http", "HTTPS"} {
+		if h, err := ask(scheme, "localhost", "/"); err != nil || h.Get(":status") != "200" {
+			t.Errorf("%s: %v, %v", scheme, h, err)
+		}
+	}
+	for _, path := range []string{"/", "http://internal.example/admin", "*", "/a b"} {
+		if _, err := ask("x", "a/../@b c", path); !errors.Is(err, &Error{ErrorCode: MessageError, Remote: true}) {
+			t.Errorf("path %q of another scheme: %v", path, err)
+		}
+	}
+}
+
 // Trailers, declared and not, both ways.
 func TestServerTrailers(t *testing.T) {
 	c := newRaw(t, handler(func(w http.ResponseWriter, r *http.Request) {

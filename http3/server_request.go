@@ -2,6 +2,7 @@ package http3
 
 import (
 	"io"
+	"iter"
 	"net/http"
 	"net/url"
 	"strings"
@@ -14,11 +15,18 @@ import (
 func (x *handling) request(h Headers) *fault {
 	m := &x.st.in.head
 	c := x.c
+	tunnel := m.method == "CONNECT" && m.protocol == ""
+	if !tunnel && !m.web() {
+		return malformed("scheme %q, of which an http.Request does not tell", m.scheme)
+	}
+	if h.crumbs() > maxCookie {
+		return errTooLarge
+	}
 	r := http.Request{
 		Method: m.method, Host: m.authority, Proto: "HTTP/3.0", ProtoMajor: 3,
 		ContentLength: m.length, RemoteAddr: c.remoteAddr(), TLS: c.tlsState(), RequestURI: m.path,
 	}
-	if m.method == "CONNECT" && m.protocol == "" {
+	if tunnel {
 		r.URL, r.RequestURI = &url.URL{Host: m.authority}, m.authority
 	} else {
 		u, err := url.ParseRequestURI(m.path)
@@ -50,6 +58,25 @@ func (st *Stream) noBody() bool {
 	defer st.unlockIn()
 	p, err := st.next(false)
 	return err == nil && p == partEnd && st.in.got == 0 && st.in.trailers == nil
+}
+
+// maxCookie is how many bytes the fields of a cookie may have if there are several, which become one: they can be
+// references to an entry, and what one field brings must have been sent.
+const maxCookie = 256 << 10
+
+// crumbs returns how many bytes the fields of a cookie have, 0 if there is one at most.
+func (h Headers) crumbs() int {
+	fields, n := 0, 0
+	for i := range h {
+		if h[i].Name == "cookie" {
+			fields++
+			n += len(h[i].Value)
+		}
+	}
+	if fields < 2 {
+		return 0
+	}
+	return n
 }
 
 // requestHeader makes an http.Header of fields. Fields that come once, which is most, share
@@ -87,7 +114,7 @@ func announced(h http.Header) http.Header {
 	return t
 }
 
-// maxTrailers is how many names of trailers are taken from one message: a field of many names costs less
+// maxTrailers is how many names of trailers are looked at in one message: a field of many names costs less
 // than they do.
 const maxTrailers = 1000
 
@@ -95,21 +122,31 @@ const maxTrailers = 1000
 // be a trailer is left out.
 func declaredTrailers(values []string) http.Header {
 	var t http.Header
-	for _, v := range values {
-		for name := range strings.SplitSeq(v, ",") {
-			name = http.CanonicalHeaderKey(strings.Trim(name, " \t"))
-			if !httpguts.ValidHeaderFieldName(name) || name == "Transfer-Encoding" || name == "Trailer" || name == "Content-Length" {
-				continue
-			}
-			if t == nil {
-				t = make(http.Header)
-			}
-			if t[name] = nil; len(t) == maxTrailers {
-				return t
+	for name := range elements(values, maxTrailers) {
+		name = http.CanonicalHeaderKey(name)
+		if !httpguts.ValidHeaderFieldName(name) || name == "Transfer-Encoding" || name == "Trailer" || name == "Content-Length" {
+			continue
+		}
+		if t == nil {
+			t = make(http.Header)
+		}
+		t[name] = nil
+	}
+	return t
+}
+
+// elements are those of a list field (RFC 9110 §5.6.1), as many as are looked at, empty ones among them: in
+// a field of the largest size there is room for half a million.
+func elements(values []string, most int) iter.Seq[string] {
+	return func(yield func(string) bool) {
+		for _, v := range values {
+			for e := range strings.SplitSeq(v, ",") {
+				if most--; most < 0 || !yield(strings.Trim(e, " \t")) {
+					return
+				}
 			}
 		}
 	}
-	return t
 }
 
 // requestBody is the Body of a request.

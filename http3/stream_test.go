@@ -334,7 +334,7 @@ func TestNoMemoryForPromises(t *testing.T) {
 // Cookies and others that come in crumbs are joined in order.
 func TestJoined(t *testing.T) {
 	h := block("priority", "u=1", "a", "x", "priority", "i")
-	if v := h.joined("priority"); v != "u=1, i" || h.joined("b") != "" {
+	if v := h.joined("priority", 6); v != "u=1, i" || h.joined("priority", 5) != "" || h.joined("b", 6) != "" {
 		t.Errorf("joined as %q", v)
 	}
 	if n := h.size(); n != uint64(len(strings.Join([]string{"priority", "u=1", "a", "x", "priority", "i"}, ""))+3*32) {

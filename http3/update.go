@@ -103,7 +103,7 @@ func (st *Stream) UpdatePriority(p Priority) error {
 
 // prioritize takes what the request's priority field says, unless an update has come first.
 func (st *Stream) prioritize(h Headers) {
-	p, _ := ParsePriority(h.joined("priority"))
+	p, _ := ParsePriority(h.joined("priority", maxPriority))
 	st.mu.Lock()
 	updated := st.updated
 	st.mu.Unlock()

@@ -95,9 +95,16 @@ func (s *Site) twin(r *http.Request, name string) (best encoding, varies bool) {
 // thousandths.
 type qualities map[string]int
 
+// maxCodings is how many elements of the field are looked at: there are less than ten codings.
+const maxCodings = 50
+
 func accepted(fields []string) qualities {
 	q := make(qualities)
+	n := 0
 	for item := range strings.SplitSeq(strings.Join(fields, ","), ",") {
+		if n++; n > maxCodings {
+			break
+		}
 		coding, parameter, _ := strings.Cut(item, ";")
 		coding = strings.ToLower(strings.TrimSpace(coding))
 		if coding == "" {

@@ -91,11 +91,22 @@ func (s *Site) page(w http.ResponseWriter, r *http.Request, status int, p *page)
 	}
 }
 
-// crumbs leads from the host to the path of a request.
+// What a page leads to of a path: each link says again what is before it, so that a page for a path of a
+// hundred thousand folders would have as many times its length.
+const (
+	maxCrumbs    = 32   // folders
+	maxCrumbPath = 1024 // bytes
+)
+
+// crumbs leads from the host to the path of a request. A path that is long, or deep, is only named.
 func crumbs(r *http.Request) []crumb {
 	list := []crumb{{r.Host + "/", "/"}}
+	path := strings.TrimPrefix(r.URL.Path, "/")
+	if len(path) > maxCrumbPath || strings.Count(path, "/") > maxCrumbs {
+		return append(list, crumb{path, ""})
+	}
 	href := "/"
-	for part := range strings.SplitAfterSeq(strings.TrimPrefix(r.URL.Path, "/"), "/") {
+	for part := range strings.SplitAfterSeq(path, "/") {
 		if part == "" {
 			continue
 		}

@@ -411,6 +411,41 @@ type failing struct{}
 
 func (failing) Read([]byte) (int, error) { return 0, errors.New("gone") }
 
+// A page leads to each folder on the way, unless there are many, or the path is long.
+func TestCrumbs(t *testing.T) {
+	s, _ := testSite(t, Options{}, map[string]string{"a.txt": "x"})
+	links := func(path string) int {
+		t.Helper()
+		w := ask(s, "GET", path, nil, "Accept: text/html")
+		want(t, w, 404, strings.TrimPrefix(path, "/"))
+		if n := w.Body.Len(); n > 300<<10+3*len(path) {
+			t.Errorf("a page of %d bytes for a path of %d", n, len(path))
+		}
+		return strings.Count(w.Body.String(), `<a href="/`)
+	}
+	most, longest := limits.Bound(t, "page-crumbs"), limits.Bound(t, "page-path")
+	for depth, want := range map[int]int{1: 3, most: most + 2, most + 1: 1, 100_000: 1} {
+		if n := links("/" + strings.Repeat("d/", depth) + "x"); n != want {
+			t.Errorf("%d links for %d folders, want %d", n, depth, want)
+		}
+	}
+	for n, want := range map[int]int{longest: 3, longest + 1: 1} {
+		if got := links("/d/" + strings.Repeat("x", n-2)); got != want {
+			t.Errorf("%d links for a path of %d bytes, want %d", got, n, want)
+		}
+	}
+}
+
+// However many codings a client names, few are looked at.
+func TestAccepted(t *testing.T) {
+	most := limits.Bound(t, "accept-encoding")
+	for n := most - 1; n <= most; n++ {
+		if q := accepted([]string{strings.Repeat("x,", n-1) + "x", "br"}); (q["br"] > 0) != (n < most) {
+			t.Errorf("behind %d others: %v", n, q)
+		}
+	}
+}
+
 func TestSanitize(t *testing.T) {
 	long, most := strings.Repeat("ö", 200), limits.Bound(t, "upload-name")
 	for in, want := range map[string]string{
