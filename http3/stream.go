@@ -129,6 +129,7 @@ func (s *Session) onRequest(q *quic.Stream) {
 func (s *Session) turnAway(q *quic.Stream) {
 	q.Stop(uint64(RequestRejected))
 	q.Reset(uint64(RequestRejected))
+	s.fields.refuse(q.ID())
 	if f := s.useful.charge("requests after GOAWAY"); f != nil {
 		s.fail(f)
 	}
