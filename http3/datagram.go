@@ -104,9 +104,11 @@ func (s *Session) earlyDatagram(h *heldDatagram) *fault {
 	if f := s.useful.charge("datagrams for streams that do not use them"); f != nil {
 		return f
 	}
-	st := s.stream(h.id)
+	s.mu.Lock()
+	st, coming := s.request(h.id)
+	s.mu.Unlock()
 	switch {
-	case st == nil && !s.future(h.id):
+	case st == nil && !coming:
 		s.stats.datagramsDropped.Add(1) // the stream is over
 		return nil
 	case st != nil && st.requestMethod() != "" && st.requestMethod() != "CONNECT":
@@ -116,13 +118,6 @@ func (s *Session) earlyDatagram(h *heldDatagram) *fault {
 	}
 	s.keepDatagram(h, true) // its stream may use them by now
 	return nil
-}
-
-// future reports whether a request with that ID can still come.
-func (s *Session) future(id int64) bool {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return s.server && id >= s.next
 }
 
 // useDatagrams makes the stream one that uses datagrams, and returns what has come for it.

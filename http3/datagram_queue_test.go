@@ -16,7 +16,7 @@ type datagramServer struct{ *Session }
 // newDatagramServer returns one whose first streams use them.
 func newDatagramServer(t testing.TB, streams int) datagramServer {
 	t.Helper()
-	s := datagramServer{&Session{q: newPair(t, Options{}, Options{}).server.q, server: true}}
+	s := datagramServer{&Session{q: newPair(t, Options{}, Options{}).server.q, server: true, life: life{sent: -1, received: -1}}}
 	for i := range streams {
 		s.datagrams.use(int64(4 * i))
 	}
