@@ -108,7 +108,7 @@ func sessionRapidReset(t *testing.T) {
 
 // Priorities of requests that have not come are kept, so many and no more.
 func earlyUpdates(t *testing.T) {
-	s := &Session{server: true, q: rawClient(t, Options{}, quic.ConnectOptions{}).victim.q}
+	s := rawClient(t, Options{}, quic.ConnectOptions{}).victim
 	limit := s.q.PeerStreams(false)
 	if limit < maxEarlyUpdates {
 		t.Fatalf("%d streams are allowed: too few to try", limit)

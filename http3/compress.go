@@ -169,11 +169,18 @@ func (c *compression) wait(st *Stream, hooked bool) <-chan struct{} {
 	return c.moved
 }
 
-// cancel tells the peer that blocks of a stream will not be read (RFC 9204 §2.2.2.2).
+// cancel gives up the blocks of a stream.
 func (c *compression) cancel(st *Stream) {
 	c.dmu.Lock()
 	delete(c.pumps, st)
-	c.dec.Cancel(st.ID())
+	c.dmu.Unlock()
+	c.refuse(st.ID())
+}
+
+// refuse tells the peer that blocks of a stream will not be read (RFC 9204 §2.2.2.2).
+func (c *compression) refuse(id int64) {
+	c.dmu.Lock()
+	c.dec.Cancel(id)
 	f := c.sendAcks()
 	c.dmu.Unlock()
 	if f != nil {

@@ -47,7 +47,8 @@ func (s *Session) onDatagram(p []byte) *fault {
 }
 
 // keepDatagram puts a datagram with those of its stream, or, if it may be early, with those of streams
-// that do not use them yet. It reports whether there is such a place.
+// that do not use them yet. It reports whether there is such a place. One behind the end of what the peer sends on
+// its stream is dropped (RFC 9297 §2.1).
 func (s *Session) keepDatagram(h *heldDatagram, early bool) bool {
 	d := &s.datagrams
 	d.mu.Lock()
@@ -55,6 +56,11 @@ func (s *Session) keepDatagram(h *heldDatagram, early bool) bool {
 	if q == nil && !early {
 		d.mu.Unlock()
 		return false
+	}
+	if q != nil && q.of != nil && q.of.received() {
+		d.mu.Unlock()
+		s.stats.datagramsDropped.Add(1)
+		return true
 	}
 	if q == nil {
 		q, most, given = &d.early, maxEarlyDatagrams, 0
@@ -69,6 +75,14 @@ func (s *Session) keepDatagram(h *heldDatagram, early bool) bool {
 		st.tellDatagrams(q)
 	}
 	return true
+}
+
+// received reports whether the peer has ended its half of the stream: what it sends behind that is to be dropped.
+func (st *Stream) received() bool {
+	if _, reset := st.q.ResetReceived(); reset {
+		return true
+	}
+	return st.q.Stats().FinalSize > 0 // no message is empty
 }
 
 // hookQueue gives the stream's Datagram hook what is in the queue, and what comes.
@@ -99,15 +113,17 @@ func (st *Stream) tellDatagrams(q *datagramQueue) {
 }
 
 // earlyDatagram keeps a datagram of a request that does not use them yet. One that cannot, as
-// its method has no use for them, is ended (RFC 9297 §2).
+// its method has no use for them, is ended (RFC 9297 §2), if it has not been ended by the peer.
 func (s *Session) earlyDatagram(h *heldDatagram) *fault {
 	if f := s.useful.charge("datagrams for streams that do not use them"); f != nil {
 		return f
 	}
-	st := s.stream(h.id)
+	s.mu.Lock()
+	st, coming := s.request(h.id)
+	s.mu.Unlock()
 	switch {
-	case st == nil && !s.future(h.id):
-		s.stats.datagramsDropped.Add(1) // the stream is over
+	case st == nil && !coming, st != nil && st.received():
+		s.stats.datagramsDropped.Add(1) // the stream is over, or the peer's half of it: RFC 9297 §2.1
 		return nil
 	case st != nil && st.requestMethod() != "" && st.requestMethod() != "CONNECT":
 		s.chargeReset(st)
@@ -118,16 +134,9 @@ func (s *Session) earlyDatagram(h *heldDatagram) *fault {
 	return nil
 }
 
-// future reports whether a request with that ID can still come.
-func (s *Session) future(id int64) bool {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return s.server && id >= s.next
-}
-
 // useDatagrams makes the stream one that uses datagrams, and returns what has come for it.
 func (st *Stream) useDatagrams() *datagramQueue {
-	q, isNew, adopted := st.s.datagrams.use(st.ID())
+	q, isNew, adopted := st.s.datagrams.use(st, st.ID())
 	if !isNew {
 		return q
 	}

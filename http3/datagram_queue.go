@@ -31,6 +31,7 @@ type datagramQueue struct {
 	count, bytes int
 	place        int           // in fullest, if something is here
 	changed      chan struct{} // closed when something comes, or a hook takes it; nil while nobody waits
+	of           *Stream       // whose it is; nil for early ones
 	st           *Stream       // whose hook is given what comes; nil without such a hook
 }
 
@@ -112,13 +113,13 @@ func (d *datagrams) popOrWait(q *datagramQueue) (p []byte, changed <-chan struct
 }
 
 // use returns the queue of a stream. If it is new, what has come early moves there; adopted is how many.
-func (d *datagrams) use(id int64) (q *datagramQueue, isNew bool, adopted uint64) {
+func (d *datagrams) use(st *Stream, id int64) (q *datagramQueue, isNew bool, adopted uint64) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	if q := d.queues[id]; q != nil {
 		return q, false, 0
 	}
-	q = new(datagramQueue)
+	q = &datagramQueue{of: st}
 	if d.queues == nil {
 		d.queues = make(map[int64]*datagramQueue)
 	}

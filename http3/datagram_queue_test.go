@@ -16,9 +16,9 @@ type datagramServer struct{ *Session }
 // newDatagramServer returns one whose first streams use them.
 func newDatagramServer(t testing.TB, streams int) datagramServer {
 	t.Helper()
-	s := datagramServer{&Session{q: newPair(t, Options{}, Options{}).server.q, server: true}}
+	s := datagramServer{&Session{q: newPair(t, Options{}, Options{}).server.q, server: true, life: life{sent: -1, received: -1}}}
 	for i := range streams {
-		s.datagrams.use(int64(4 * i))
+		s.datagrams.use(nil, int64(4*i))
 	}
 	return s
 }
@@ -33,7 +33,7 @@ func (s datagramServer) datagram(t testing.TB, stream int, payload []byte) {
 
 // waiting takes what waits at a stream.
 func (s datagramServer) waiting(stream int) (all [][]byte) {
-	q, _, _ := s.datagrams.use(int64(4 * stream))
+	q, _, _ := s.datagrams.use(nil, int64(4*stream))
 	for {
 		p, ok := s.datagrams.pop(q)
 		if !ok {
@@ -99,7 +99,7 @@ func TestDatagramQueuesAddUp(t *testing.T) {
 			s.datagram(t, stream, append(p, make([]byte, rnd.IntN(1<<rnd.IntN(16)))...))
 			s.useful.refill()
 		case n < 75:
-			d.use(id)
+			d.use(nil, id)
 		case n < 76:
 			s.forgetDatagrams(id)
 		case d.queues[id] != nil:

@@ -66,14 +66,29 @@ func (s *Session) of(q *quic.Stream) *Stream {
 	return st
 }
 
-// stream returns a stream that is not over, nil if there is none with the ID.
+// stream returns a request that is not over, nil if there is none with the ID.
 func (s *Session) stream(id int64) *Stream {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	st, _ := s.request(id)
+	return st
+}
+
+// request is stream under the session's lock. Without a stream, coming says that there will be one at this server:
+// the client has not opened it, or it is on its way to onRequest, which takes them in any order. One that has been
+// turned away, or is about to be, has no stream, and will have none.
+func (s *Session) request(id int64) (st *Stream, coming bool) {
+	taken := s.server && (s.life.sent < 0 || id < s.life.sent)
+	if s.server && id >= s.next {
+		return nil, taken
+	}
 	for _, q := range s.q.Streams() {
 		if q.ID() == id {
-			return s.of(q)
+			st, _ = q.Value.(*Stream)
+			return st, st == nil && taken
 		}
 	}
-	return nil
+	return nil, false
 }
 
 // reject ends a request as if the server had rejected it, which it has with its GOAWAY. A read that

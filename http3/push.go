@@ -208,6 +208,7 @@ func (s *Session) onPushStream(q *quic.Stream, id int64, rest []byte) *fault {
 		s.mu.Unlock()
 		q.SetHooks(quic.StreamHooks{})
 		q.Stop(uint64(RequestCancelled))
+		s.fields.refuse(q.ID())
 		return s.useful.charge("streams of pushes that are over")
 	case p == nil:
 		p = new(promise)

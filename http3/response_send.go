@@ -36,6 +36,11 @@ func (st *Stream) sendMessage(m *message) error {
 			return &HeaderError{Op: "http3.ResponseWriter", Reason: f.reason}
 		}
 	}
+	if m.head != nil || len(m.trailers) > 0 {
+		if err := st.cutOff(); err != nil {
+			return err
+		}
+	}
 	pooled := blockBuffers.Get().(*[]byte)
 	b := (*pooled)[:0]
 	if m.head != nil {

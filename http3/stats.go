@@ -6,7 +6,7 @@ import "sync/atomic"
 type Stats struct {
 	Useless           uint64 // frames, streams and datagrams that were legal and of no use; ExcessiveLoad ends a session with too many at once
 	DatagramsReceived uint64 // HTTP datagrams that streams were given
-	DatagramsDropped  uint64 // those for which there was no stream, and those that had to go for newer ones
+	DatagramsDropped  uint64 // those for streams that were not there or had been ended by the peer, and those that had to go for newer ones
 	DatagramsHeld     uint64 // bytes of those that wait to be received, now; the most is 512 KiB, in 1,024 of them
 	QPACKInserted     uint64 // entries that the peer has put into this end's dynamic table
 	HeadersHeld       uint64 // bytes of header blocks that are not whole or wait for an entry, now; the most is 1 MiB, or twice MaxHeaderLength

@@ -46,14 +46,11 @@ type Stream struct {
 	datagrams bool          // the session has a queue of them for it
 }
 
-// newStream makes a stream of one of quic's, whose Value leads back to it: that is under the
-// session's lock.
+// newStream makes a stream of one of quic's, whose Value leads back to it. The caller has the session's lock.
 func newStream(s *Session, q *quic.Stream) *Stream {
 	st := &Stream{s: s, q: q, push: -1}
 	st.in.length, st.out.length = -1, -1
-	s.mu.Lock()
 	q.Value = st
-	s.mu.Unlock()
 	return st
 }
 
@@ -91,8 +88,8 @@ func (s *Session) open(op string, o StreamOptions, open func(quic.StreamOptions)
 	s.useful.earn()
 	s.mu.Lock()
 	s.asked++
-	s.mu.Unlock()
 	st := newStream(s, q)
+	s.mu.Unlock()
 	if !o.Hooks.none() {
 		st.SetHooks(o.Hooks)
 	}
@@ -103,24 +100,23 @@ func (s *Session) open(op string, o StreamOptions, open func(quic.StreamOptions)
 	return st, nil
 }
 
-// onRequest takes a stream that a client has opened.
+// onRequest takes a stream that a client has opened. Those of lower numbers may come later: each has a goroutine.
 func (s *Session) onRequest(q *quic.Stream) {
 	s.mu.Lock()
+	p, updated := s.updates[q.ID()]
+	delete(s.updates, q.ID())
 	if s.life.sent >= 0 && q.ID() >= s.life.sent {
 		s.mu.Unlock()
 		s.turnAway(q)
 		return
 	}
 	s.next = max(s.next, q.ID()+4)
-	p, ok := s.updates[q.ID()]
-	delete(s.updates, q.ID())
+	st := newStream(s, q)
+	if updated { // here, so that the next update comes behind it
+		st.update(p)
+	}
 	s.mu.Unlock()
 	s.useful.earn()
-	st := newStream(s, q)
-	if ok {
-		_ = st.SetPriority(p)
-		st.updated = true
-	}
 	s.deliver(st)
 }
 
@@ -129,6 +125,7 @@ func (s *Session) onRequest(q *quic.Stream) {
 func (s *Session) turnAway(q *quic.Stream) {
 	q.Stop(uint64(RequestRejected))
 	q.Reset(uint64(RequestRejected))
+	s.fields.refuse(q.ID())
 	if f := s.useful.charge("requests after GOAWAY"); f != nil {
 		s.fail(f)
 	}

@@ -29,16 +29,16 @@ func (s *Session) onPriorityUpdate(t frameType, payload []byte) *fault {
 		return nil
 	}
 	s.mu.Lock()
-	early := id >= s.next
-	if _, again := s.updates[id]; early && (again || len(s.updates) < maxEarlyUpdates) {
+	defer s.mu.Unlock()
+	st, coming := s.request(id)
+	if st != nil {
+		st.update(p)
+	}
+	if _, again := s.updates[id]; coming && (again || len(s.updates) < maxEarlyUpdates) {
 		if s.updates == nil {
 			s.updates = make(map[int64]Priority)
 		}
 		s.updates[id] = p
-	}
-	s.mu.Unlock()
-	if !early {
-		s.update(id, p)
 	}
 	return nil
 }
@@ -56,14 +56,12 @@ func (s *Session) chargeUpdate() *fault {
 	return s.useful.charge("PRIORITY_UPDATE frames")
 }
 
-// update gives a request that has come its new priority, if it is not over.
-func (s *Session) update(id int64, p Priority) {
-	if st := s.stream(id); st != nil {
-		st.mu.Lock()
-		st.updated = true
-		st.mu.Unlock()
-		_ = st.SetPriority(p)
-	}
+// update gives a stream the priority of a PRIORITY_UPDATE. It is set under the lock, so that the latest one stays.
+func (st *Stream) update(p Priority) {
+	st.mu.Lock()
+	defer st.mu.Unlock()
+	st.updated = true
+	_ = st.SetPriority(p)
 }
 
 func (s *Session) updatePush(id int64, p Priority, ok bool) *fault {
@@ -75,7 +73,7 @@ func (s *Session) updatePush(id int64, p Priority, ok bool) *fault {
 		return sessionFault(IDError, "PRIORITY_UPDATE for push %d, which was not promised", id)
 	}
 	if st != nil && ok {
-		_ = st.SetPriority(p)
+		st.update(p)
 	}
 	return nil
 }
@@ -105,9 +103,8 @@ func (st *Stream) UpdatePriority(p Priority) error {
 func (st *Stream) prioritize(h Headers) {
 	p, _ := ParsePriority(h.joined("priority", maxPriority))
 	st.mu.Lock()
-	updated := st.updated
-	st.mu.Unlock()
-	if !updated {
+	defer st.mu.Unlock()
+	if !st.updated {
 		_ = st.SetPriority(p)
 	}
 }

@@ -169,6 +169,8 @@ func (s *sections) pop(stream int64) (section, bool) {
 
 // recent is the streams that the peer has cancelled lately. What we still send on one
 // of them must not refer to the table: nobody would ever say that it is done with.
+// These are few, for sections that are made while the cancellation comes: for a stream that it knows to be cut
+// off, the caller has none made.
 type recent struct {
 	streams []int64
 	next    int
