@@ -307,26 +307,31 @@ func TestS04CryptoTotal(t *testing.T) {
 		wire.Handshake: limits.Bound(t, "crypto-handshake"),
 		wire.OneRTT:    limits.Bound(t, "crypto-app"),
 	}
-	for typ, bound := range bounds {
-		t.Run(typ.String(), func(t *testing.T) {
-			var tc *testConn
-			if typ == wire.Initial {
-				tc = newTestConn(t, serverSide, stageStart, func(s *scriptedTLS) { s.manual = true })
-			} else {
-				tc = newTestConn(t, serverSide, map[wire.PacketType]stage{wire.Handshake: stageHello, wire.OneRTT: stageConfirmed}[typ])
+	bothSides(t, func(t *testing.T, s side) {
+		for typ, bound := range bounds {
+			t.Run(typ.String(), func(t *testing.T) {
+				step := map[wire.PacketType]stage{wire.Initial: stageStart, wire.Handshake: stageHello, wire.OneRTT: stageConfirmed}[typ]
+				tc := newTestConn(t, s, step, func(s *scriptedTLS) { s.manual = step == stageStart })
 				tc.tls.manual = true
-			}
-			tc.ignore(wire.FrameCrypto)
-			off := int64(0)
-			for ; tc.closed == nil && off < 20<<20; off += 1000 {
-				tc.write(typ, wire.Crypto{Offset: off, Data: make([]byte, 1000)})
-			}
-			if off > int64(bound)+1000 || off < int64(bound)/2 {
-				t.Errorf("closed at %d, bound %d", off, bound)
-			}
-			tc.wantCut("past the bound", wire.CryptoBufferExceeded)
-		})
-	}
+				tc.ignore(wire.FrameCrypto)
+				off := int64(0)
+				for ; tc.closed == nil && off < 20<<20; off += 1000 {
+					tc.write(typ, wire.Crypto{Offset: off, Data: make([]byte, 1000)})
+				}
+				if off > int64(bound)+1000 || off < int64(bound)/2 {
+					t.Errorf("closed at %d, bound %d", off, bound)
+				}
+				tc.wantCut("past the bound", wire.CryptoBufferExceeded)
+			})
+		}
+	})
+	t.Run("after Version Negotiation", func(t *testing.T) {
+		tc := newTestConn(t, stageStart, func(s *scriptedTLS) { s.manual = true })
+		tc.again(wire.Version2)
+		tc.ignore(wire.FrameCrypto)
+		tc.write(wire.Initial, wire.Crypto{Offset: int64(bounds[wire.Initial]), Data: make([]byte, 1)})
+		tc.wantCut("past the bound", wire.CryptoBufferExceeded)
+	})
 	window := int64(limits.Bound(t, "crypto-window"))
 	bothSides(t, func(t *testing.T, s side) {
 		tc := newTestConn(t, s)

@@ -1,6 +1,7 @@
 package transport
 
 import (
+	mrand "math/rand/v2"
 	"testing"
 	"time"
 
@@ -66,13 +67,23 @@ var useless = map[string]struct {
 	"data blocked":        {1, func(int64) []wire.Frame { return []wire.Frame{wire.DataBlocked{Limit: 1}} }},
 	"stream data blocked": {1, func(int64) []wire.Frame { return []wire.Frame{wire.StreamDataBlocked{ID: 0, Limit: 1}} }},
 	"streams blocked":     {1, func(int64) []wire.Frame { return []wire.Frame{wire.StreamsBlocked{Uni: true, Limit: 1}} }},
+	"data blocked, a little further each time":        {1, func(n int64) []wire.Frame { return []wire.Frame{wire.DataBlocked{Limit: n}} }},
+	"stream data blocked, a little further each time": {1, func(n int64) []wire.Frame { return []wire.Frame{wire.StreamDataBlocked{ID: 0, Limit: n}} }},
+	"data blocked beyond what was granted":            {1, func(n int64) []wire.Frame { return []wire.Frame{wire.DataBlocked{Limit: 1<<40 + n}} }},
+	"stream data blocked beyond what was granted": {1, func(n int64) []wire.Frame {
+		return []wire.Frame{wire.StreamDataBlocked{ID: 0, Limit: 1<<62 - 1 - 1<<20 + n}}
+	}},
+	"streams blocked beyond what was granted":     {1, func(n int64) []wire.Frame { return []wire.Frame{wire.StreamsBlocked{Limit: 1<<20 + n}} }},
+	"uni streams blocked beyond what was granted": {1, func(n int64) []wire.Frame { return []wire.Frame{wire.StreamsBlocked{Uni: true, Limit: n}} }},
 	"connection ID again": {1, func(int64) []wire.Frame {
 		return []wire.Frame{wire.NewConnectionID{Seq: 1, ID: wire.MakeConnectionID([]byte("again")), Token: testToken}}
 	}},
-	"stale retirement": {4, func(int64) []wire.Frame { return []wire.Frame{wire.RetireConnectionID{Seq: 1}} }},
-	"unasked answer":   {1, func(int64) []wire.Frame { return []wire.Frame{wire.PathResponse{}} }},
-	"old crypto":       {1, func(int64) []wire.Frame { return []wire.Frame{wire.Crypto{}} }},
-	"old stop":         {1, func(int64) []wire.Frame { return []wire.Frame{wire.StopSending{ID: 12}} }},
+	"stale retirement":         {4, func(int64) []wire.Frame { return []wire.Frame{wire.RetireConnectionID{Seq: 1}} }},
+	"unasked answer":           {1, func(int64) []wire.Frame { return []wire.Frame{wire.PathResponse{}} }},
+	"old crypto":               {1, func(int64) []wire.Frame { return []wire.Frame{wire.Crypto{}} }},
+	"old stop":                 {1, func(int64) []wire.Frame { return []wire.Frame{wire.StopSending{ID: 12}} }},
+	"stop of what has arrived": {1, func(int64) []wire.Frame { return []wire.Frame{wire.StopSending{ID: 16}} }},
+	"stop of what was reset":   {1, func(int64) []wire.Frame { return []wire.Frame{wire.StopSending{ID: 20}} }},
 }
 
 func repeat(f wire.Frame, n int) (list []wire.Frame) {
@@ -92,6 +103,8 @@ func TestS49UselessFrames(t *testing.T) {
 			tc := newTestConn(t, serverSide)
 			tc.write(wire.OneRTT, wire.Stream{ID: 4, Data: []byte("x"), HasLen: true})
 			tc.write(wire.OneRTT, wire.Stream{ID: 8, Fin: true, Data: []byte("x"), HasLen: true}, wire.StopSending{ID: 12})
+			tc.events = nil
+			tc.over(16, 20)
 			for n := int64(0); tc.closed == nil; n++ {
 				if int(n)*kind.cost > burst+100 {
 					t.Fatalf("open after %d packets", n)
@@ -107,5 +120,95 @@ func TestS49UselessFrames(t *testing.T) {
 				t.Errorf("closed with %+v", *tc.closed)
 			}
 		})
+	}
+}
+
+// over makes the peer open two streams, whose receiving halves stay open. On the first the Conn answers,
+// and the peer has it all; the second it resets on the way.
+func (tc *testConn) over(answered, reset int64) {
+	tc.Helper()
+	s1 := tc.accept(answered, "question")
+	tc.send(s1, "answer")
+	if err := tc.conn.CloseWrite(s1); err != nil {
+		tc.Fatal(err)
+	}
+	s2 := tc.accept(reset, "question")
+	tc.send(s2, "answer")
+	tc.pump()
+	tc.conn.Reset(s2, 7)
+	tc.pump()
+	tc.ack(wire.OneRTT)
+	if !s1.send.Done() {
+		tc.Fatal("the answer has not arrived")
+	}
+}
+
+// STOP_SENDING that crosses the end of what it stops costs nothing, once (RFC 9000 §3.5).
+func TestStopThatCrosses(t *testing.T) {
+	tc := newTestConn(t, serverSide)
+	tc.ignore(wire.FrameStream, wire.FrameResetStream)
+	tc.over(0, 4)
+	tc.conn.Reset(tc.accept(8, "question"), 7) // before anything was sent
+	for i, want := range []uint64{0, 3, 6} {
+		tc.write(wire.OneRTT, wire.StopSending{ID: 0}, wire.StopSending{ID: 4}, wire.StopSending{ID: 8})
+		if got := tc.conn.Stats().UselessFrames; got != want {
+			t.Errorf("%d useless frames after %d of each, want %d", got, i+1, want)
+		}
+	}
+	tc.abandon()
+}
+
+// A peer that has come to a limit may say so for every limit there was, before it knows of the next one or after.
+func TestBlockedCosts(t *testing.T) {
+	for _, tt := range []struct {
+		name    string
+		limits  []int64 // that the peer complains of
+		granted []int64 // meanwhile
+		want    int
+	}{
+		{"nothing granted", []int64{0}, []int64{0}, 0},
+		{"in step", []int64{0, 10, 20, 30}, []int64{0, 10, 20, 30}, 0},
+		{"each has crossed our word", []int64{0, 10, 20, 30}, []int64{10, 20, 30, 40}, 0},
+		{"now and then", []int64{0, 10, 20, 21, 22}, []int64{10, 10, 21, 22, 22}, 0},
+		{"one at a time", []int64{0, 1, 2, 3, 4}, []int64{0, 1, 3, 3, 4}, 0},
+		{"again", []int64{10, 10, 10}, []int64{10, 10, 10}, 2},
+		{"again, after it was raised", []int64{10, 10, 10}, []int64{10, 20, 20}, 1},
+		{"late, behind the next", []int64{20, 10}, []int64{20, 20}, 1},
+		{"ever higher below the limit", []int64{1, 2, 3, 4, 5}, []int64{9, 9, 9, 9, 9}, 4},
+		{"above the limit", []int64{11, 12, 13, 10}, []int64{10, 10, 10, 10}, 3},
+		{"at the end of the format", []int64{1<<62 - 2, 1<<62 - 1, 1<<62 - 1}, []int64{1<<62 - 1, 1<<62 - 1, 1<<62 - 1}, 1},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			var p received
+			var seen int64
+			for i, limit := range tt.limits {
+				p.blockedAt(limit, tt.granted[i], &seen, wire.FrameDataBlocked)
+			}
+			if p.cost != tt.want {
+				t.Errorf("costs %d, want %d", p.cost, tt.want)
+			}
+		})
+	}
+}
+
+// An honest peer in windows so small that it is blocked all the time, and some of whose datagrams are lost,
+// earns more with what it brings than its complaints cost.
+func TestBudgetOfBlockedPeer(t *testing.T) {
+	for _, window := range []int64{1, 10, 100, 3000} {
+		for _, whole := range []int64{window, 1 << 20} {
+			p := newPair(t, func(_ *node, c *Config, _ *MuxConfig) {
+				c.Params.MaxData, c.Params.MaxStreamDataBidiLocal, c.Params.MaxStreamDataBidiRemote = whole, window, window
+				c.MaxStreamWindow, c.MaxConnWindow = window, whole
+			})
+			r := mrand.New(mrand.NewPCG(uint64(window), 7))
+			p.drop = func(*node, []byte) bool { return r.IntN(100) < 5 }
+			p.handshake()
+			p.transfer(int(min(200*window, 100_000)))
+			for _, n := range []*node{p.client, p.server} {
+				if st := n.conn.Stats(); st.UselessFrames > st.PacketsReceived/4 {
+					t.Errorf("windows of %d and %d: %d useless frames in %d packets", window, whole, st.UselessFrames, st.PacketsReceived)
+				}
+			}
+		}
 	}
 }

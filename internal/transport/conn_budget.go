@@ -51,11 +51,19 @@ func (p *received) raised(news bool, t wire.FrameType) bool {
 	return news
 }
 
-// blockedAt counts a frame that says where the peer is blocked. Each limit may be
-// complained of once; seen holds the highest so far, plus one.
-func (p *received) blockedAt(limit int64, seen *int64, t wire.FrameType) {
-	p.wasteUnless(limit >= *seen, t)
-	*seen = max(*seen, limit+1)
+// blockedAt counts a frame that says where the peer is blocked. Above what is granted nobody can be. At
+// that, the peer may say so once; below, where it did not know yet what is granted, once for each time that
+// more was. seen is what was granted at the last complaint, plus one if the peer was blocked at that.
+func (p *received) blockedAt(limit, granted int64, seen *int64, t wire.FrameType) {
+	at := granted
+	if limit == granted {
+		at++
+	}
+	news := limit <= granted && at > *seen
+	if news {
+		*seen = at
+	}
+	p.wasteUnless(news, t)
 }
 
 // cut counts a stream that the peer cuts off. One that it has opened itself, and of

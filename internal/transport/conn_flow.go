@@ -16,7 +16,7 @@ type flow struct {
 	consumed int64         // of that, what the application is done with
 	maxData  signal
 
-	peerBlocked int64 // limit that the peer was blocked at last, plus one
+	peerBlocked int64 // see received.blockedAt
 
 	out         stream.Credit // what the peer grants
 	dataBlocked signal

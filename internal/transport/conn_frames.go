@@ -209,12 +209,12 @@ func (c *Conn) onLimitFrame(p *received, t wire.FrameType, cur *varint.Cursor) {
 		}
 	case wire.FrameDataBlocked:
 		if f := wire.ParseDataBlocked(cur); !cur.Failed() {
-			p.blockedAt(f.Limit, &c.flow.peerBlocked, t)
+			p.blockedAt(f.Limit, c.flow.in.Limit(), &c.flow.peerBlocked, t)
 			c.flow.asked()
 		}
 	case wire.FrameStreamsBlockedBidi, wire.FrameStreamsBlockedUni:
 		if f := wire.ParseStreamsBlocked(cur, t); !cur.Failed() {
-			p.blockedAt(f.Limit, &c.streams.peerBlocked[kind(f.Uni)], t)
+			p.blockedAt(f.Limit, c.streams.granted[kind(f.Uni)], &c.streams.peerBlocked[kind(f.Uni)], t)
 			c.streams.grant(c, f.Uni, true)
 		}
 	}

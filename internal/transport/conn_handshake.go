@@ -63,6 +63,10 @@ func (s *cryptoStream) init(pool stream.Pool, window int64) {
 	s.in.Init(pool, window)
 }
 
+// firstWindow is how many Initial CRYPTO bytes a client takes before TLS has had any: no more than in all,
+// for a limit never falls.
+const firstWindow = min(cryptoWindow, cryptoInitial) // no limit: of two others
+
 // cryptoMost is how many handshake bytes a level could send: there is no flow control.
 const cryptoMost = 1<<62 - 1 // no limit: of the format
 
@@ -84,7 +88,7 @@ const (
 
 func newHandshake(deadline mono.Time, cfg *Config, server bool) *handshake {
 	h := &handshake{params: cfg.Params, deadline: deadline}
-	window := int64(cryptoWindow)
+	window := int64(firstWindow)
 	if server {
 		h.hello, window = new(hello), maxHello
 	}

@@ -31,6 +31,7 @@ func (s *counters) init(now mono.Time) {
 type streamCounters struct {
 	finished bool   // FIN was asked for
 	stopped  bool   // the peer sent STOP_SENDING, before any reset of ours
+	crossed  bool   // it sent one when the half was reset by us, or had arrived
 	code     uint64 // of STOP_SENDING if stopped, else of our own reset
 }
 

@@ -242,7 +242,7 @@ func (c *Conn) again(now mono.Time, version uint32) {
 	crypto := &c.hs.initial.crypto
 	crypto.release()
 	*crypto = cryptoStream{}
-	crypto.init(c.cfg.Pool, cryptoWindow)
+	crypto.init(c.cfg.Pool, firstWindow)
 	c.tellVersions()
 	c.setInitialKeys(c.ids.original)
 	c.idle.heard(now)

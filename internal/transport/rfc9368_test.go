@@ -194,6 +194,14 @@ func TestS20VersionInformationServer(t *testing.T) {
 	}
 }
 
+// strangers returns n versions that we do not speak, and behind them others.
+func strangers(n int, others ...uint32) (list []uint32) {
+	for i := range n {
+		list = append(list, 0x0a1a2a3a+uint32(i)<<8)
+	}
+	return append(list, others...)
+}
+
 // S-20: what a client refuses: RFC 9368 §4. Its own preference is version 1 before version 2
 // where nothing else is said (RFC 9000 §21.12).
 func TestS20VersionInformationClient(t *testing.T) {
@@ -220,6 +228,8 @@ func TestS20VersionInformationClient(t *testing.T) {
 		{"after Version Negotiation: nothing, and another version", []any{func(c *Config) { c.Versions = []uint32{v2, v1}; c.FirstVersion = v2 }}, v1, v2, wire.VersionNegotiationError},
 		{"after Version Negotiation: empty", []any{saying(v2)}, v2, v2, wire.VersionNegotiationError},
 		{"after Version Negotiation: what we like better", []any{saying(v2, v2, v1)}, v2, v2, wire.VersionNegotiationError},
+		{"after Version Negotiation: what we like better, among many", []any{saying(v2, strangers(15, v1, v2)...)}, v2, v2, wire.VersionNegotiationError},
+		{"after Version Negotiation: what we like better, behind many", []any{saying(v2, strangers(100, v2, v1)...)}, v2, v2, wire.VersionNegotiationError},
 		{"after Version Negotiation: only what we like better", []any{saying(v2, v1)}, v2, v2, wire.VersionNegotiationError},
 		{"after Version Negotiation: the original version", []any{func(c *Config) { c.Versions = []uint32{v2, v1}; c.FirstVersion = v2 }, saying(v1, v1, v2)}, v1, v1, wire.VersionNegotiationError},
 	} {
@@ -241,6 +251,17 @@ func TestS20VersionInformationClient(t *testing.T) {
 	}
 }
 
+// A server without a preference takes the client's (RFC 9368 §2.3), however many versions stand before it.
+func TestPreferenceBehindMany(t *testing.T) {
+	for _, n := range []int{0, 15, 16, 100} {
+		tc := newTestConn(t, serverSide, stageHello, saying(wire.Version1, strangers(n, wire.Version2, wire.Version1)...))
+		if tc.conn.Version() != wire.Version2 {
+			t.Errorf("behind %d others: version %#x", n, tc.conn.Version())
+		}
+		tc.abandon()
+	}
+}
+
 // And what it does not: a server that says nothing where nothing was changed or that knows nothing
 // but version 1, one that offers less than it has chosen, and reserved versions (RFC 9368 §3, §4, §8).
 func TestVersionInformationAccepted(t *testing.T) {
@@ -258,6 +279,8 @@ func TestVersionInformationAccepted(t *testing.T) {
 		{"reserved versions", []any{saying(v1, 0x0a0a0a0a, v1)}, 0, v1},
 		{"after Version Negotiation: the same", []any{saying(v2, v2)}, v2, v2},
 		{"after Version Negotiation: others too", []any{saying(v2, 77, 0x1a2a3a4a)}, v2, v2},
+		{"after Version Negotiation: the same, behind many", []any{saying(v2, strangers(100, v2)...)}, v2, v2},
+		{"after Version Negotiation: what we like less, behind many", []any{func(c *Config) { c.Versions = []uint32{v2, v1}; c.FirstVersion = v1 }, saying(v2, strangers(16, v1, v2)...)}, v2, v2},
 		{"after Version Negotiation: nothing, of version 1", []any{func(c *Config) { c.Versions = []uint32{v2, v1}; c.FirstVersion = v2 }}, v1, v1},
 		{"after Version Negotiation: what we like less", []any{func(c *Config) { c.Versions = []uint32{v2, v1}; c.FirstVersion = v1 }, saying(v2, v1, v2)}, v2, v2},
 	} {

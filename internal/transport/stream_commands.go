@@ -363,21 +363,23 @@ func (c *Conn) onReset(p *received, f wire.ResetStream) *wire.Error {
 // onStopSending takes STOP_SENDING: the sending half is reset with the peer's code.
 func (c *Conn) onStopSending(p *received, f wire.StopSending) *wire.Error {
 	s, err := c.incoming(p.now, f.ID, false, wire.FrameStopSending)
-	if s == nil || s.stats.stopped {
+	if s == nil || s.stats.stopped || s.stats.crossed {
 		p.waste(wire.FrameStopSending, 1)
 		return err
 	}
-	p.cut(s, wire.FrameStopSending, false)
-	if s.send.Reset(f.Code) {
-		s.stats.stopped, s.stats.code = true, f.Code
-		c.streams.leave(s)
-		if c.qlog != nil {
-			c.qlog.streamStates(s, qlog.Remote)
-		}
-		c.streams.enqueueControl(s)
-		c.events.push(Event{Kind: EventStopped, Stream: s, Code: f.Code})
-		c.wakeWriter(s)
+	if !s.send.Reset(f.Code) {
+		s.stats.crossed = true // our end, which the peer did not know of
+		return nil
 	}
+	p.cut(s, wire.FrameStopSending, false)
+	s.stats.stopped, s.stats.code = true, f.Code
+	c.streams.leave(s)
+	if c.qlog != nil {
+		c.qlog.streamStates(s, qlog.Remote)
+	}
+	c.streams.enqueueControl(s)
+	c.events.push(Event{Kind: EventStopped, Stream: s, Code: f.Code})
+	c.wakeWriter(s)
 	return nil
 }
 
@@ -402,7 +404,7 @@ func (c *Conn) onStreamDataBlocked(p *received, f wire.StreamDataBlocked) *wire.
 		p.waste(wire.FrameStreamDataBlocked, 1)
 		return err
 	}
-	p.blockedAt(f.Limit, &s.starving, wire.FrameStreamDataBlocked)
+	p.blockedAt(f.Limit, s.window.Limit(), &s.starving, wire.FrameStreamDataBlocked)
 	if s.window.Limit() > f.Limit {
 		s.maxData.want()
 		c.streams.enqueueControl(s)

@@ -48,11 +48,12 @@ func typeOf(version uint32, first byte) PacketType {
 // VersionInformation is what an end says of the versions it speaks (RFC 9368 §3).
 type VersionInformation struct {
 	Chosen    uint32   // what it has chosen for the connection
-	Available []uint32 // a client's in the order of its preference; at most maxVersions parsed ones
+	Available []uint32 // a client's in the order of its preference; of parsed ones the first maxVersions, and what decides
 }
 
-// maxVersions is how many of a peer's Available Versions are kept: the first ones, the last of
-// which gives way to the one it has chosen. Those beyond are checked, and then as good as not there.
+// maxVersions is how many of a peer's Available Versions are kept, whatever they are. Of those beyond
+// only the versions that we speak and the one that the peer has chosen are, each once: a version
+// is chosen and checked by these (RFC 9368 §2.3, §4), and of the others nobody could tell that they are missing.
 const maxVersions = 16
 
 // Offers reports whether the version is among those available.
@@ -79,11 +80,8 @@ func (r *paramReader) versionInformation(b []byte) {
 	for b = b[4:]; len(b) > 0; b = b[4:] {
 		n := binary.BigEndian.Uint32(b)
 		zero = zero || n == 0
-		switch {
-		case len(v.Available) < maxVersions:
+		if len(v.Available) < maxVersions || (KnownVersion(n) || n == v.Chosen) && !v.Offers(n) {
 			v.Available = append(v.Available, n)
-		case n == v.Chosen && !v.Offers(n):
-			v.Available[maxVersions-1] = n
 		}
 	}
 	switch {

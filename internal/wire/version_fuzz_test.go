@@ -10,12 +10,17 @@ import (
 )
 
 // FuzzVersionInformation: what is taken is what RFC 9368 §3 and §4 allow, and says the same when
-// it is written again, in the limits of what is kept: the last of many gives way to the one chosen.
+// it is written again, in the limits of what is kept: of many, the first, the ones that we speak, and the one chosen.
 func FuzzVersionInformation(f *testing.F) {
 	f.Add((&VersionInformation{Chosen: Version1, Available: []uint32{Version1, Version2}}).append(nil), false)
 	f.Add((&VersionInformation{Chosen: Version2, Available: []uint32{Version1}}).append(nil), true)
 	f.Add((&VersionInformation{Chosen: Version1}).append(nil), true)
 	f.Add([]byte{0, 0, 0, 0}, true)
+	many := make([]uint32, maxVersions, maxVersions+4)
+	for i := range many {
+		many[i] = 0x0a1a2a3a
+	}
+	f.Add((&VersionInformation{Chosen: Version2, Available: append(many, Version1, 77, Version2, Version1)}).append(nil), true)
 	f.Fuzz(func(t *testing.T, b []byte, fromServer bool) {
 		param := varint.Append(nil, paramVersionInformation)
 		param = append(varint.Append(param, uint64(len(b))), b...)
@@ -34,19 +39,18 @@ func FuzzVersionInformation(f *testing.F) {
 		}
 		v := p.Versions
 		want := &VersionInformation{Chosen: binary.BigEndian.Uint32(b)}
-		for i := 4; i < len(b) && i < 4+4*maxVersions; i += 4 {
-			want.Available = append(want.Available, binary.BigEndian.Uint32(b[i:]))
-		}
-		if offered && !want.Offers(want.Chosen) {
-			want.Available[maxVersions-1] = want.Chosen
+		for i := 4; i < len(b); i += 4 {
+			n := binary.BigEndian.Uint32(b[i:])
+			needed := (n == Version1 || n == Version2 || n == want.Chosen) && !want.Offers(n)
+			if i < 4+4*maxVersions || needed {
+				want.Available = append(want.Available, n)
+			}
 		}
 		if !reflect.DeepEqual(v, want) {
 			t.Fatalf("%x is read as %+v, want %+v", b, v, want)
 		}
-		for _, n := range v.Available {
-			if !v.Offers(n) {
-				t.Fatalf("%+v does not offer %#x", v, n)
-			}
+		if len(v.Available) > maxVersions+3 || v.Offers(v.Chosen) != offered {
+			t.Fatalf("%x is read as %+v", b, v)
 		}
 	})
 }

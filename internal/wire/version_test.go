@@ -64,7 +64,7 @@ func TestS20VersionInformationFormat(t *testing.T) {
 			p, err := ParseParameters(b, tt.server)
 			switch {
 			case tt.bad == "":
-				if err != nil || p.Versions == nil || len(p.Versions.Available) > maxVersions {
+				if err != nil || p.Versions == nil || len(p.Versions.Available) > maxVersions+3 {
 					t.Errorf("%+v, %v", p.Versions, err)
 				}
 			case err == nil || err.Code != TransportParameterError || !strings.Contains(err.Reason, tt.bad):
@@ -78,20 +78,36 @@ func TestS20VersionInformationFormat(t *testing.T) {
 	}
 }
 
-// However many versions a peer speaks, few are kept, and the one it has chosen always is.
+// However many versions a peer speaks, few are kept. Those are never without one that we speak or that it
+// has chosen, by which a version is chosen and checked: of these all are there, in their order.
 func TestVersionInformationIsBounded(t *testing.T) {
 	most := limits.Bound(t, "versions")
-	for _, n := range []int{most, most + 1, most + 9} {
-		for _, chosen := range []int{1, most - 1, most, n} {
-			v := VersionInformation{Chosen: uint32(chosen)}
-			for i := range n {
-				v.Available = append(v.Available, uint32(i+1))
-			}
-			b := appendParam(nil, 0x11, v.append(nil))
-			p, err := ParseParameters(b, false)
-			if err != nil || p.Versions == nil || len(p.Versions.Available) != most || !p.Versions.Offers(v.Chosen) ||
-				!slices.Equal(p.Versions.Available[:most-1], v.Available[:most-1]) {
-				t.Errorf("of %d versions, %d chosen: %+v, %v", n, chosen, p.Versions, err)
+	for _, n := range []int{most - 1, most, most + 1, most + 9, 20 * most} {
+		for _, last := range [][]uint32{
+			{0x2000}, {Version1}, {Version1, Version2}, {Version2, 0x2000, Version1, 0x2001, Version2, Version1},
+		} {
+			for _, chosen := range []uint32{Version1, Version2, 0x1000, 0x1000 + uint32(n-1), 0x3000} {
+				v := VersionInformation{Chosen: chosen}
+				for i := range n {
+					v.Available = append(v.Available, uint32(0x1000+i))
+				}
+				v.Available = append(append(v.Available, last...), chosen, chosen)
+				decides := func(list []uint32) (few []uint32) {
+					for _, u := range list {
+						if (KnownVersion(u) || u == chosen) && !slices.Contains(few, u) {
+							few = append(few, u)
+						}
+					}
+					return few
+				}
+				p, err := ParseParameters(appendParam(nil, 0x11, v.append(nil)), false)
+				if err != nil || p.Versions == nil {
+					t.Fatalf("%d versions and %x, %x chosen: %v", n, last, chosen, err)
+				}
+				got := p.Versions.Available
+				if len(got) > most+3 || !slices.Equal(got[:most], v.Available[:most]) || !slices.Equal(decides(got), decides(v.Available)) {
+					t.Errorf("%d versions and %x, %x chosen: %x", n, last, chosen, got)
+				}
 			}
 		}
 	}
