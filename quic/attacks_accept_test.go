@@ -105,10 +105,10 @@ func TestS07StreamsNotTaken(t *testing.T) {
 						if len(taken) != n {
 							e.t.Fatalf("of %d streams the program is given %d", n, len(taken))
 						}
-						for i := range n {
+						for range n {
 							st := <-taken
 							b, err := io.ReadAll(st)
-							if st.ID() != int64(4*i)+role && program.before != nil || len(b) > 0 || err != nil || !st.Detached() {
+							if len(b) > 0 || err != nil || !st.Detached() {
 								e.t.Errorf("stream %d: %q, %v", st.ID(), b, err)
 							}
 						}
