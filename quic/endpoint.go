@@ -287,7 +287,7 @@ func (r *reader) post(p *parcel, i int, s *Session) bool {
 // acknowledgement can then share packets.
 func (r *reader) received(s *Session) {
 	t := now()
-	if s.server != nil && !s.conn.Heard() {
+	if s.server != nil && !s.conn.Heard() && s.err == nil { // another reader may have been here
 		s.hooks, s.log = nil, nil // the first packet was no client's: there never was a session
 		s.socket.unadmit()
 		s.conn.Destroy(t)

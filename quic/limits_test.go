@@ -129,6 +129,15 @@ func TestDefaultStreams(t *testing.T) {
 				t.Errorf("stream %d: closed with %v, want %v", stream(kind.most).ID, got, wire.StreamLimitError)
 			}
 		}
+		stream := func(n int) wire.Stream { return wire.Stream{ID: int64(4*n) + role, Fin: true, HasLen: true} }
+		got := beyond(t, server, func(e *evilEnd) {
+			for n := range bidi {
+				e.done(stream(n).ID)
+			}
+		}, stream(bidi))
+		if got != wire.StreamLimitError {
+			t.Errorf("stream %d, behind streams that are over and not taken: closed with %v, want %v", stream(bidi).ID, got, wire.StreamLimitError)
+		}
 	})
 }
 

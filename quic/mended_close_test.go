@@ -104,3 +104,20 @@ func TestEndedLeaveQueue(t *testing.T) {
 		}
 	})
 }
+
+// A code that no frame can carry is told as the largest that one can, by a session as by a stream.
+func TestDestroyWithHugeCode(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		m := newMemNet(t, udp.NetworkOptions{}, SocketOptions{}, ListenOptions{})
+		defer m.close()
+		for _, code := range []uint64{1 << 62, 1<<64 - 1} {
+			p := m.pair(ConnectOptions{})
+			p.client.Destroy(&ApplicationError{ErrorCode: code})
+			<-p.server.Closed()
+			var told *ApplicationError
+			if err := p.server.Err(); !errors.As(err, &told) || told.ErrorCode != 1<<62-1 {
+				t.Errorf("the peer of a session that is destroyed with code %#x is told %v", code, err)
+			}
+		}
+	})
+}

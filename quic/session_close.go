@@ -160,7 +160,7 @@ func (s *Session) Destroy(err error) {
 	case err == nil:
 		s.conn.Close(now(), true, s.noError, "")
 	case app != nil:
-		s.conn.Close(now(), true, app.ErrorCode, app.Reason)
+		s.conn.Close(now(), true, min(app.ErrorCode, maxInt), app.Reason)
 	default:
 		s.conn.Close(now(), false, uint64(wire.ApplicationError), "")
 	}

@@ -111,10 +111,22 @@ func (s *Session) peerStream(t mono.Time, ts *transport.Stream) {
 	case s.handler != nil && st.Bidirectional():
 		st.fresh, s.fresh = s.fresh, st
 	case s.hooks != nil && s.hooks.Stream != nil:
+		s.conn.Withhold(ts)
 		s.tellStream(st)
 	default:
+		s.conn.Withhold(ts)
 		s.accepted.push(st)
 	}
+}
+
+// taken says that a stream of the peer's waits for nobody any more, and returns what that makes worth
+// sending. A stream that waits counts as open: else a peer could have any number of them wait, each
+// of which it has ended already.
+func (s *Session) taken(st *Stream) flush {
+	if s.conn.Take(st.t) {
+		return flushCredit
+	}
+	return flushNone
 }
 
 // HandleStreams gives every bidirectional stream that the peer opens to f, on a goroutine where nothing
@@ -125,15 +137,17 @@ func (s *Session) peerStream(t mono.Time, ts *transport.Stream) {
 // runtime.LockOSThread and labels of a profile do, f must untie.
 func (s *Session) HandleStreams(f func(*Stream)) {
 	s.mu.Lock()
-	defer s.unlock(flushNone)
+	credit := flushNone
 	s.handler = f
 	s.accepted.remove(func(st *Stream) bool {
 		if st.Unidirectional() {
 			return false
 		}
+		credit = max(credit, s.taken(st))
 		st.fresh, s.fresh = s.fresh, st
 		return true
 	})
+	s.unlock(credit)
 }
 
 // deepen makes the stack of a goroutine as deep as one needs it that reads, answers and sends:
@@ -151,10 +165,13 @@ func deepen(fill bool) {
 //go:noinline
 func use(*[6 << 10]byte) {}
 
-// tellStream gives a stream of the peer's to the Stream hook.
+// tellStream gives a stream of the peer's to the Stream hook. It is taken when its turn comes.
 func (s *Session) tellStream(st *Stream) {
-	s.tell(true, func(h *SessionHooks) {
-		if h.Stream == nil {
+	s.post(true, func() {
+		s.mu.Lock()
+		h := s.hooks
+		s.unlock(s.taken(st))
+		if h == nil || h.Stream == nil {
 			return
 		}
 		if err := call(func() error { return h.Stream(st) }); err != nil {

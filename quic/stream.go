@@ -164,7 +164,8 @@ func (s *Session) serveOpeners(t mono.Time) {
 
 // AcceptStream returns the next stream that the peer has opened, and waits for it
 // (SES-023). When the peer has closed the session in order, streams that came whole before
-// are still returned. The error is the context's, a *StateError if the session is closing or
+// are still returned. A stream that nobody has taken, here or by a hook, counts as open for MaxStreamsBidi
+// or MaxStreamsUni, even if it is over. The error is the context's, a *StateError if the session is closing or
 // over or has a Stream hook, or what ended it meanwhile.
 func (s *Session) AcceptStream(ctx context.Context) (*Stream, error) {
 	const op = "Session.AcceptStream"
@@ -175,7 +176,7 @@ func (s *Session) AcceptStream(ctx context.Context) (*Stream, error) {
 		return nil, errStreamHook
 	case s.accepted.len() > 0:
 		st := s.accepted.pop()
-		s.unlock(flushNone)
+		s.unlock(s.taken(st))
 		return st, nil
 	case s.life != sessionOpen:
 		err := s.stateError(op)

@@ -227,6 +227,7 @@ func (st *Stream) mute() {
 
 // turnAway refuses a stream of the peer's that nobody has accepted.
 func (st *Stream) turnAway() {
+	st.s.taken(st)
 	st.reset(st.s.refusal)
 	st.stop(st.s.refusal)
 }

@@ -30,6 +30,7 @@ type Stream struct {
 	canRecv  bool
 	early    bool // opened by 0-RTT data
 	gone     bool // out of the table
+	untaken  bool // Withhold was called, and Take was not
 	left     bool // likewise, with the connection, but what has come can still be read
 	starved  bool // a write was refused; EventWritable is owed
 	noticed  bool // an EventReadable waits in the queue
@@ -132,7 +133,7 @@ type streams struct {
 
 	peerOpened [2]int64      // highest stream of the peer's plus one
 	untouched  [2]ranges.Set // below that, and no frame has named them yet
-	peerDone   [2]int64      // streams of the peer's that are over
+	peerDone   [2]int64      // streams of the peer's that are over and taken
 	peerLimit  [2]int64      // streams the peer may have open at once
 	granted    [2]int64      // streams the peer may open in all, as it knows
 	owed       [2]bool       // the peer has asked for more when there was none
@@ -294,12 +295,30 @@ func (c *Conn) reap(st *Stream) {
 	if s.last == st {
 		s.last = nil
 	}
-	if !st.local {
-		k := kind(st.Uni())
-		s.peerDone[k]++
+	if !st.local && !st.untaken {
+		s.peerDone[kind(st.Uni())]++
 		s.grant(c, st.Uni(), false)
 	}
 	c.events.push(Event{Kind: EventStreamDone, Stream: st})
+}
+
+// Withhold makes a stream of the peer's count as open until Take, also when it is over: its owner has heard
+// of it, but goes on keeping it for somebody. It is for EventStream, before anything else is done.
+func (c *Conn) Withhold(st *Stream) { st.untaken = !st.gone }
+
+// Take is the end of Withhold. It reports whether the peer may open another stream for it, as it may
+// when the stream is over already.
+func (c *Conn) Take(st *Stream) bool {
+	if !st.untaken {
+		return false
+	}
+	st.untaken = false
+	if !st.gone || c.life.state != active {
+		return false
+	}
+	c.streams.peerDone[kind(st.Uni())]++
+	c.streams.grant(c, st.Uni(), false)
+	return true
 }
 
 // grant lets the peer open as many streams as have ended. The frame goes by

@@ -380,3 +380,49 @@ func TestRespectStreamLimits(t *testing.T) {
 		}
 	})
 }
+
+// A stream that its owner keeps for somebody counts as open when it is over, and is no longer in the table; it
+// brings the peer credit when it is taken, once (RFC 9000 §4.6).
+func TestWithheldStreams(t *testing.T) {
+	bothSides(t, func(t *testing.T, s side) {
+		tc := newTestConn(t, s, smallWindows)
+		end := func(n int64) *Stream {
+			id := (!s).streamID(bidi, n)
+			tc.write(wire.OneRTT, data(id, 0, 0, true), wire.StopSending{ID: id})
+			st := tc.wantEvent("new", EventStream).Stream
+			tc.conn.Withhold(st)
+			tc.wantType("it is stopped", wire.OneRTT, wire.FrameResetStream)
+			return st
+		}
+		var list []*Stream
+		for n := range int64(4) {
+			st := end(n)
+			tc.ack(wire.OneRTT)
+			tc.wantEvent("over", EventStreamDone)
+			list = append(list, st)
+		}
+		tc.wantIdle("nobody has taken them")
+		if n := tc.conn.Streams(); n != 0 {
+			t.Errorf("%d streams are in the table", n)
+		}
+		tc.write(wire.OneRTT, wire.StreamsBlocked{Limit: 4})
+		tc.want("what was said may be lost", wire.OneRTT, wire.MaxStreams{Max: 4})
+		for i, st := range list {
+			if !tc.conn.Take(st) || tc.conn.Take(st) {
+				t.Fatal("each stream brings credit once")
+			}
+			tc.want("another may come", wire.OneRTT, wire.MaxStreams{Max: 5 + int64(i)})
+		}
+		st := end(4)
+		if tc.conn.Take(st) {
+			t.Error("a stream that is not over brings credit")
+		}
+		tc.ack(wire.OneRTT)
+		tc.want("over, and taken before", wire.OneRTT, wire.MaxStreams{Max: 9})
+		tc.write(wire.OneRTT, data((!s).streamID(bidi, 9), 0, 1, false))
+		tc.wantClose("one more", wire.StreamLimitError)
+		if tc.conn.Take(list[0]) {
+			t.Error("there is no credit when the connection is over")
+		}
+	})
+}
