@@ -202,6 +202,34 @@ func TestElements(t *testing.T) {
 	}
 }
 
+// Requests that are over, and that nobody has accepted, are forgotten at last; others are not.
+func TestUnacceptedRequests(t *testing.T) {
+	most := limits.Bound(t, "http3-unaccepted")
+	a := rawClient(t, Options{}, quic.ConnectOptions{})
+	waiting := func() int {
+		a.victim.mu.Lock()
+		defer a.victim.mu.Unlock()
+		return len(a.victim.accepted)
+	}
+	kept := a.open()
+	_, err := kept.Write(get())
+	must(t, err)
+	eventually(t, func() bool { return waiting() == 1 })
+	for range 5 * most {
+		st := a.open()
+		must(t, st.CloseWrite())
+		st.Stop(uint64(RequestCancelled))
+		<-st.Closed()
+		if n := waiting(); n > most+1 {
+			t.Fatalf("%d requests that are over wait to be accepted, want %d at most", n-1, most)
+		}
+	}
+	st, err := a.victim.AcceptStream(a.ctx)
+	if err != nil || st.ID() != kept.ID() {
+		t.Errorf("%v is accepted first, %v, want the one that is open", st.ID(), err)
+	}
+}
+
 // The crumbs of a cookie may have so many bytes together; one field may have more.
 func TestCookieLimit(t *testing.T) {
 	most := limits.Bound(t, "http3-cookie")

@@ -48,7 +48,8 @@ type Session struct {
 	opened   [4]bool      // which of the peer's critical streams there are
 	peer     Settings
 	told     chan struct{} // closed when peer is known
-	accepted []*Stream     // nobody has accepted yet; bounded by the limits on streams
+	accepted []*Stream     // nobody has accepted yet; bounded by the limits on streams, and shed
+	shedAt   int           // at so many of these, those that are over are forgotten
 	waiting  chan struct{} // closed when there is one more, or the session is over; nil while nobody waits
 	life     life
 	pushes   pushes

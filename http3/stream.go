@@ -2,6 +2,7 @@ package http3
 
 import (
 	"context"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -149,8 +150,32 @@ func (s *Session) deliver(st *Stream) {
 	if p := s.pushes.known[st.push]; st.push >= 0 && (p == nil || p.stream != st) {
 		return // it was cancelled meanwhile
 	}
+	s.shed()
 	s.accepted = append(s.accepted, st)
 	s.wake()
+}
+
+// maxUnaccepted is how many requests may be over before the program has accepted them.
+const maxUnaccepted = 128
+
+// shed forgets requests that are over before the program has accepted them: they are not among those that the limits on
+// streams bound. It is called under the session's lock.
+func (s *Session) shed() {
+	if len(s.accepted) < max(s.shedAt, maxUnaccepted) {
+		return
+	}
+	s.accepted = slices.DeleteFunc(s.accepted, func(st *Stream) bool { return st.push < 0 && st.over() })
+	s.shedAt = len(s.accepted) + maxUnaccepted
+}
+
+// over reports whether the stream is over on both sides.
+func (st *Stream) over() bool {
+	select {
+	case <-st.Closed():
+		return true
+	default:
+		return false
+	}
 }
 
 // AcceptStream returns the next stream of the peer's, a request at a server or a push at a
