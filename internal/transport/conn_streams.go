@@ -142,6 +142,7 @@ type streams struct {
 
 	ready   schedule   // queueReady
 	waiting streamList // queueBlocked
+	kept    streamList // queueKept
 	ctl     streamList // linked through nextCtl
 }
 
@@ -363,7 +364,8 @@ func (s *streams) restart(c *Conn) {
 	if !c.peerKnown {
 		c.peer = &unsaid
 	}
-	s.ready, s.waiting = schedule{}, streamList{}
+	s.ready, s.waiting, s.kept = schedule{}, streamList{}, streamList{}
+	c.retained.bytes = 0
 	for _, st := range s.sorted() {
 		st.queue, st.next, st.prev = queueNone, nil, nil
 		if st.canSend {
@@ -394,7 +396,8 @@ func (s *streams) release(c *Conn, keep bool) {
 		st.gone = true
 	}
 	s.table, s.last = nil, nil
-	s.ready, s.waiting, s.ctl = schedule{}, streamList{}, streamList{}
+	s.ready, s.waiting, s.kept, s.ctl = schedule{}, streamList{}, streamList{}, streamList{}
+	c.retained.bytes = 0
 }
 
 func (s *streams) enqueueControl(st *Stream) {
@@ -415,7 +418,7 @@ func (s *streams) appendStream(c *Conn, d *datagram, pk *packet, st *Stream) boo
 	if !s.within(st) {
 		return false
 	}
-	off, n, fin, fresh, ok := st.send.Next(d.room(), c.flow.out.Left())
+	off, n, fin, fresh, ok := st.send.Next(d.room(), c.fresh())
 	if !ok {
 		return false
 	}
@@ -436,6 +439,7 @@ func (s *streams) appendStream(c *Conn, d *datagram, pk *packet, st *Stream) boo
 	d.b = d.b[:at+n]
 	st.send.Take(d.b[at:], off, n, fin)
 	c.flow.out.Take(fresh)
+	c.retained.give(-fresh)
 	c.stats.streamBytesSent += uint64(n)
 	if fresh == 0 && n > 0 {
 		c.stats.bytesResent += uint64(n)

@@ -101,9 +101,8 @@ func (c *Conn) Reset(s *Stream, code uint64) {
 	if c.life.state != active || !s.canSend || s.gone {
 		return
 	}
-	if s.send.Reset(code) {
+	if c.resetSend(s, code) {
 		s.stats.code = code
-		c.streams.leave(s)
 		if c.qlog != nil {
 			c.qlog.written(s, 0, "stream_reset")
 			c.qlog.streamStates(s, qlog.Local)
@@ -111,6 +110,18 @@ func (c *Conn) Reset(s *Stream, code uint64) {
 		c.streams.enqueueControl(s)
 	}
 	c.wakeWriter(s)
+}
+
+// resetSend resets the sending half, and reports whether it was not yet over.
+func (c *Conn) resetSend(s *Stream, code uint64) bool {
+	kept := s.send.Retained()
+	if !s.send.Reset(code) {
+		return false
+	}
+	c.streams.leave(s)
+	c.retained.give(kept)
+	c.retained.settle(c)
+	return true
 }
 
 // wakeWriter says that a write which waits will not succeed any more.
@@ -368,9 +379,8 @@ func (c *Conn) onStopSending(p *received, f wire.StopSending) *wire.Error {
 		return err
 	}
 	p.cut(s, wire.FrameStopSending, false)
-	if s.send.Reset(f.Code) {
+	if c.resetSend(s, f.Code) {
 		s.stats.stopped, s.stats.code = true, f.Code
-		c.streams.leave(s)
 		if c.qlog != nil {
 			c.qlog.streamStates(s, qlog.Remote)
 		}
