@@ -141,7 +141,7 @@ func (s *Send) Buffered() int64 {
 }
 
 // rangeCost is what a range of acknowledged bytes behind a hole takes, in a slice that has grown.
-const rangeCost = 32
+const rangeCost = 32 // no limit: of how ranges are counted
 
 // Retained returns how many bytes that were sent are kept because there is a hole before them, or nothing of
 // them is acknowledged, and what it takes to remember which of them are: a reset half keeps none.
