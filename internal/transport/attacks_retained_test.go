@@ -44,8 +44,8 @@ func (h *hoarder) round(writes bool) {
 	if at := h.conn.Deadline(); at <= h.now {
 		h.Fatalf("a deadline of %v at %v, with nothing to do", at, h.now)
 	}
-	if r := &h.conn.retained; r.bytes > r.most+4*32 { // and a few ranges more
-		h.Fatalf("%d bytes of streams were sent and are retained, with a bound of %d", r.bytes, r.most)
+	if s := &h.conn.streams; s.retained > s.retainable()+4*32 { // and a few ranges more
+		h.Fatalf("%d bytes of streams were sent and are retained, with a bound of %d", s.retained, s.retainable())
 	}
 	h.widest = max(h.widest, h.conn.loss.Window())
 	h.most = max(h.most, h.stream.Buffered())

@@ -30,29 +30,28 @@ type Conn struct {
 	chosen     uint32 // of the client's first flight
 	ackOnlyRun int32  // packets sent in a row that ask for no ACK
 
-	life     life
-	codes    *errorCodes // of the application; nil if it has said nothing
-	hs       *handshake  // nil once the handshake is confirmed
-	waiting  waiting
-	oneRTT   protect.OneRTT
-	acks     recovery.Acks // 1-RTT and 0-RTT packets
-	loss     recovery.Loss
-	ids      ids
-	paths    paths
-	mtu      mtu
-	flow     flow
-	streams  streams
-	retained retained
-	postOut  *stream.Send // 1-RTT CRYPTO, most often one way only; nil until there is any
-	postIn   *stream.Recv
-	control  control
-	asking   ackFrequency
-	skip     skip
-	idle     idle
-	budget   budget
-	events   eventQueue
-	stats    counters
-	times    connTimes
+	life    life
+	codes   *errorCodes // of the application; nil if it has said nothing
+	hs      *handshake  // nil once the handshake is confirmed
+	waiting waiting
+	oneRTT  protect.OneRTT
+	acks    recovery.Acks // 1-RTT and 0-RTT packets
+	loss    recovery.Loss
+	ids     ids
+	paths   paths
+	mtu     mtu
+	flow    flow
+	streams streams
+	postOut *stream.Send // 1-RTT CRYPTO, most often one way only; nil until there is any
+	postIn  *stream.Recv
+	control control
+	asking  ackFrequency
+	skip    skip
+	idle    idle
+	budget  budget
+	events  eventQueue
+	stats   counters
+	times   connTimes
 
 	datagrams *datagrams // nil until there is one
 
@@ -174,7 +173,6 @@ func newConn(now mono.Time, path dgram.Path, cfg *Config, version uint32, server
 	})
 	c.paths.init(path, !server)
 	c.flow.init(c)
-	c.retained.init()
 	c.streams.init(c)
 	c.idle.init(now, cfg.KeepAlive)
 	c.skip.init(c)

@@ -38,7 +38,7 @@ func (c *Conn) settle(now mono.Time) {
 		}
 	}
 	if c.life.state == active {
-		c.retained.settle(c)
+		c.streams.settle(c)
 	}
 	if c.qlog != nil {
 		c.qlog.flushAcked()
@@ -133,7 +133,7 @@ func (c *Conn) settleStream(now mono.Time, st *Stream, n int64, f *recovery.Fram
 			before := st.send.AckedPrefix()
 			kept := st.send.Retained()
 			st.send.Acked(f.Off, int(f.Len), f.Flag != 0)
-			c.retained.give(kept - st.send.Retained())
+			c.streams.retained -= kept - st.send.Retained()
 			if f.Len > 0 {
 				st.dataAcked(now, c.settles)
 			}

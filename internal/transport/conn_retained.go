@@ -1,6 +1,6 @@
 package transport
 
-// retained is what this end keeps of streams because the peer could still lack it: of each, all that was sent from the
+// What is retained of streams is kept because the peer could still lack it: of each, all that was sent from the
 // first byte on that is not acknowledged. The congestion window is no bound for that. A peer that acknowledges all
 // but one packet, and every copy of it, keeps packets leaving, and all that stands behind the hole stays here.
 //
@@ -10,33 +10,26 @@ package transport
 // Reno) with at least every second one: less than four of the first window after five copies. It is therefore not the window of
 // now that counts, which may be a small part of that, but the largest one since less than one was
 // retained. maxRetained is for small windows, which a few holes at once in several streams are many of.
-type retained struct {
-	bytes  int64 // over all streams, of stream.Send.Retained
-	most   int64 // the bound, as it is now
-	widest int64 // largest window since there was more than one
-}
 
-func (r *retained) init() { r.most = maxRetained }
-
-// left returns how many bytes of new stream data may go.
-func (r *retained) left() int64 { return r.most - r.bytes }
+// retainable returns how much that may be.
+func (s *streams) retainable() int64 { return max(maxRetained, retainedWindows*int64(s.widest)) }
 
 // fresh returns how many bytes of new stream data may go, by the peer's limit and by our own.
-func (c *Conn) fresh() int64 { return max(0, min(c.flow.out.Left(), c.retained.left())) }
-
-// give takes back n bytes that need not be kept any more, or adds them if n is negative.
-func (r *retained) give(n int64) { r.bytes -= n }
+func (c *Conn) fresh() int64 {
+	s := &c.streams
+	return max(0, min(c.flow.out.Left(), s.retainable()-s.retained))
+}
 
 // settle follows the window, when something was acknowledged or dropped, and lets streams go on that have waited: not
 // for each packet, since there may be many of them. More room will come as long as the peer acknowledges
 // anything at all, for what is retained is under way, or goes again, or stands behind what does.
-func (r *retained) settle(c *Conn) {
-	window := int64(c.loss.Window())
-	if r.bytes > window {
-		window = max(window, r.widest)
+func (s *streams) settle(c *Conn) {
+	window := int32(c.loss.Window()) // congestion.MaxWindow at most
+	if s.retained > int64(window) {
+		window = max(window, s.widest)
 	}
-	r.widest, r.most = window, max(maxRetained, retainedWindows*window)
-	if c.streams.kept.head != nil && r.left() >= r.most/8 {
-		c.streams.resume(c, &c.streams.kept)
+	s.widest = window
+	if most := s.retainable(); s.keeps && most-s.retained >= most/8 {
+		s.unblock(c)
 	}
 }

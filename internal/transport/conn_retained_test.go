@@ -15,11 +15,11 @@ func (tc *testConn) checkRetained() {
 			sum += st.send.Retained()
 		}
 	}
-	if c.retained.bytes != sum {
-		tc.Fatalf("%d bytes are counted as retained, and the streams have %d", c.retained.bytes, sum)
+	if c.streams.retained != sum {
+		tc.Fatalf("%d bytes are counted as retained, and the streams have %d", c.streams.retained, sum)
 	}
-	for st := c.streams.kept.head; st != nil; st = st.next {
-		if st.queue != queueKept || st.gone || st.send.Unsent() == 0 {
+	for st := c.streams.waiting.head; st != nil; st = st.next {
+		if st.queue == queueKept && (!c.streams.keeps || st.send.Unsent() == 0) || st.queue < queueBlocked || st.gone {
 			tc.Fatalf("stream %d waits in queue %d, with %d bytes to send", st.id, st.queue, st.send.Unsent())
 		}
 	}
@@ -28,9 +28,9 @@ func (tc *testConn) checkRetained() {
 // fills lets the peer withhold its hole until nothing new is sent.
 func (h *hoarder) fills() {
 	h.Helper()
-	for n := 0; h.conn.streams.kept.head == nil; n++ {
+	for n := 0; !h.conn.streams.keeps; n++ {
 		if n > 2000 {
-			h.Fatalf("%d bytes retained, and more is sent", h.conn.retained.bytes)
+			h.Fatalf("%d bytes retained, and more is sent", h.conn.streams.retained)
 		}
 		h.round(true)
 		h.checkRetained()
@@ -79,7 +79,7 @@ func TestRetainedHoldsBack(t *testing.T) {
 			h.clear()
 			cut(h)
 			h.checkRetained()
-			if n := h.conn.retained.bytes; n != int64(len("new"))-other.Unsent() || other.queue == queueKept {
+			if n := h.conn.streams.retained; n != int64(len("new"))-other.Unsent() || other.queue == queueKept {
 				t.Errorf("%d bytes retained, and the other stream is in queue %d", n, other.queue)
 			}
 			h.clear()
@@ -87,7 +87,7 @@ func TestRetainedHoldsBack(t *testing.T) {
 			h.ignore(wire.FrameResetStream)
 			h.want("goes on, once the window allows", wire.OneRTT, wire.Stream{ID: other.ID(), Data: []byte("new"), HasLen: true})
 			h.ack(wire.OneRTT)
-			if n := h.conn.retained.bytes; n != 0 {
+			if n := h.conn.streams.retained; n != 0 {
 				t.Errorf("%d bytes retained", n)
 			}
 			h.abandon()
@@ -101,7 +101,7 @@ func TestRetainedRestart(t *testing.T) {
 	s := tc.open(bidi)
 	tc.send(s, "request")
 	tc.want("0-RTT", wire.ZeroRTT, streamFrame(0, 0, "request"))
-	if n := tc.conn.retained.bytes; n != 7 {
+	if n := tc.conn.streams.retained; n != 7 {
 		t.Errorf("%d bytes retained", n)
 	}
 	tc.earlyFlight(true, true)
@@ -109,7 +109,7 @@ func TestRetainedRestart(t *testing.T) {
 	tc.wantType("Finished", wire.Handshake, wire.FrameCrypto)
 	tc.want("again", wire.OneRTT, streamFrame(0, 0, "request"))
 	tc.ack(wire.OneRTT)
-	if n := tc.conn.retained.bytes; n != 0 {
+	if n := tc.conn.streams.retained; n != 0 {
 		t.Errorf("%d bytes retained", n)
 	}
 	tc.clear()
@@ -126,8 +126,8 @@ func TestRetainedHonest(t *testing.T) {
 			h.hole = h.stream.send.Offset()
 			for h.copies < 6 {
 				h.round(true)
-				if h.conn.streams.kept.head != nil {
-					t.Fatalf("nothing new is sent after %d losses of a packet: %+v", h.copies, h.conn.retained)
+				if h.conn.streams.keeps {
+					t.Fatalf("nothing new is sent after %d losses of a packet, with %d bytes retained and a widest window of %d", h.copies, h.conn.streams.retained, h.conn.streams.widest)
 				}
 			}
 			h.repents()

@@ -93,7 +93,7 @@ func (c *Conn) writeRunPacket(room []byte, size int, header []byte, pn int64, pn
 		c.oneRTT.Seal(pkt, len(header), pnLen, pn)
 	}
 	c.flow.out.Take(int64(n))
-	c.retained.give(-int64(n))
+	c.streams.retained += int64(n)
 	c.stats.streamBytesSent += uint64(n)
 	c.record(recovery.Frame{Kind: sentStream, ID: st.id, Off: off, Len: uint32(n)})
 	c.streams.ready.pass(st)

@@ -126,9 +126,11 @@ type streams struct {
 	opened  [2]int64 // streams we opened, by kind
 	max     [2]int64 // streams the peer lets us open
 	wanting [2]bool  // an OpenStream was refused; EventCredit is owed
+	keeps   bool     // a stream may be in queueKept
+	widest  int32    // congestion window since more than one was retained
 	blocked [2]signal
 
-	gaps int // holes in received data, over all streams
+	retained int64 // over all streams, of stream.Send.Retained (conn_retained.go)
 
 	peerOpened [2]int64      // highest stream of the peer's plus one
 	untouched  [2]ranges.Set // below that, and no frame has named them yet
@@ -136,13 +138,13 @@ type streams struct {
 	peerLimit  [2]int64      // streams the peer may have open at once
 	granted    [2]int64      // streams the peer may open in all, as it knows
 	owed       [2]bool       // the peer has asked for more when there was none
+	gaps       int32         // holes in received data, over all streams
 	grants     [2]signal
 
 	peerBlocked [2]int64 // limit that the peer was blocked at last, plus one
 
 	ready   schedule   // queueReady
-	waiting streamList // queueBlocked
-	kept    streamList // queueKept
+	waiting streamList // queueBlocked and queueKept
 	ctl     streamList // linked through nextCtl
 }
 
@@ -364,8 +366,8 @@ func (s *streams) restart(c *Conn) {
 	if !c.peerKnown {
 		c.peer = &unsaid
 	}
-	s.ready, s.waiting, s.kept = schedule{}, streamList{}, streamList{}
-	c.retained.bytes = 0
+	s.ready, s.waiting = schedule{}, streamList{}
+	s.retained = 0
 	for _, st := range s.sorted() {
 		st.queue, st.next, st.prev = queueNone, nil, nil
 		if st.canSend {
@@ -396,8 +398,8 @@ func (s *streams) release(c *Conn, keep bool) {
 		st.gone = true
 	}
 	s.table, s.last = nil, nil
-	s.ready, s.waiting, s.kept, s.ctl = schedule{}, streamList{}, streamList{}, streamList{}
-	c.retained.bytes = 0
+	s.ready, s.waiting, s.ctl = schedule{}, streamList{}, streamList{}
+	s.retained = 0
 }
 
 func (s *streams) enqueueControl(st *Stream) {
@@ -439,7 +441,7 @@ func (s *streams) appendStream(c *Conn, d *datagram, pk *packet, st *Stream) boo
 	d.b = d.b[:at+n]
 	st.send.Take(d.b[at:], off, n, fin)
 	c.flow.out.Take(fresh)
-	c.retained.give(-fresh)
+	s.retained += fresh
 	c.stats.streamBytesSent += uint64(n)
 	if fresh == 0 && n > 0 {
 		c.stats.bytesResent += uint64(n)

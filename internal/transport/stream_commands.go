@@ -119,8 +119,8 @@ func (c *Conn) resetSend(s *Stream, code uint64) bool {
 		return false
 	}
 	c.streams.leave(s)
-	c.retained.give(kept)
-	c.retained.settle(c)
+	c.streams.retained -= kept
+	c.streams.settle(c)
 	return true
 }
 
@@ -326,7 +326,7 @@ func (c *Conn) onStream(p *received, f wire.Stream) *wire.Error {
 // countGaps keeps the sum of holes over all streams.
 func (c *Conn) countGaps(s *Stream) {
 	n := s.recv.Gaps()
-	c.streams.gaps += n - int(s.gaps)
+	c.streams.gaps += int32(n) - s.gaps
 	s.gaps = int32(n)
 }
 

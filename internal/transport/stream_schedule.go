@@ -307,12 +307,9 @@ func (s *streams) within(st *Stream) bool {
 }
 
 // unblock gives the streams that waited for the connection another try.
-func (s *streams) unblock(c *Conn) { s.resume(c, &s.waiting) }
-
-// resume gives the streams of a list another try.
-func (s *streams) resume(c *Conn, l *streamList) {
-	st := l.head
-	*l = streamList{}
+func (s *streams) unblock(c *Conn) {
+	st := s.waiting.head
+	s.waiting, s.keeps = streamList{}, false
 	for st != nil {
 		next := st.next
 		st.next, st.prev, st.queue = nil, nil, queueNone
@@ -332,8 +329,8 @@ func (s *streams) block(st *Stream) {
 
 // keep makes a stream wait until less is retained.
 func (s *streams) keep(st *Stream) {
-	st.queue = queueKept
-	s.kept.push(st)
+	st.queue, s.keeps = queueKept, true
+	s.waiting.push(st)
 }
 
 // leave takes a stream out of the queue that it stands in. Once it is over nothing else
@@ -342,11 +339,8 @@ func (s *streams) leave(st *Stream) {
 	switch st.queue {
 	case queueReady:
 		s.ready.remove(st)
-	case queueBlocked:
+	case queueBlocked, queueKept:
 		s.waiting.remove(st)
-		st.queue = queueNone
-	case queueKept:
-		s.kept.remove(st)
 		st.queue = queueNone
 	}
 }
