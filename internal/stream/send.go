@@ -140,6 +140,18 @@ func (s *Send) Buffered() int64 {
 	return s.written - s.prefix
 }
 
+// rangeCost is what a range of acknowledged bytes behind a hole takes, in a slice that has grown.
+const rangeCost = 32 // no limit: of how ranges are counted
+
+// Retained returns how many bytes that were sent are kept because there is a hole before them, or nothing of
+// them is acknowledged, and what it takes to remember which of them are: a reset half keeps none.
+func (s *Send) Retained() int64 {
+	if s.reset != signalNone {
+		return 0
+	}
+	return s.sent - s.prefix + rangeCost*int64(len(s.acked))
+}
+
 // Offset returns the high-water mark of bytes sent, which counts for the
 // connection's flow control and is the final size of a reset.
 func (s *Send) Offset() int64 { return s.sent }

@@ -175,6 +175,9 @@ func (m *sendModel) check() {
 	}
 	if m.reset {
 		wantChunks(t, "reset", &m.list, 0)
+		if n := m.Retained(); n != 0 {
+			t.Fatalf("%d bytes retained after the reset", n)
+		}
 		return
 	}
 	for m.prefix < int64(len(m.data)) && m.acked[m.prefix] {
@@ -187,6 +190,9 @@ func (m *sendModel) check() {
 	if m.AckedPrefix() != prefix || m.Unsent() != written-m.sent || m.Buffered() != written-prefix {
 		t.Fatalf("prefix %d, unsent %d, buffered %d; want %d, %d, %d",
 			m.AckedPrefix(), m.Unsent(), m.Buffered(), prefix, written-m.sent, written-prefix)
+	}
+	if n := m.Retained(); n != m.sent-prefix+rangeCost*m.islands() {
+		t.Fatalf("%d bytes retained, of %d from %d on, with %d ranges acknowledged", n, m.sent, prefix, m.islands())
 	}
 	if m.AckedTop() != m.top {
 		t.Fatalf("acknowledged up to %d, want %d", m.AckedTop(), m.top)
@@ -202,6 +208,16 @@ func (m *sendModel) check() {
 	if most := 2*(written-prefix) + 64<<10 + 4<<10; int64(m.list.Bytes()) > most {
 		t.Fatalf("%d bytes of memory for %d bytes retained", m.list.Bytes(), written-prefix)
 	}
+}
+
+// islands returns how many ranges are acknowledged behind a hole.
+func (m *sendModel) islands() (n int64) {
+	for at := m.prefix; at < m.sent; at++ {
+		if m.acked[at] && !m.acked[at-1] {
+			n++
+		}
+	}
+	return n
 }
 
 // finish brings the half to a terminal state and looks for leaks.

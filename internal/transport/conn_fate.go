@@ -37,6 +37,9 @@ func (c *Conn) settle(now mono.Time) {
 			c.settleFrame(now, sp, p.Number, &frames[i], arrived)
 		}
 	}
+	if c.life.state == active {
+		c.streams.settle(c)
+	}
 	if c.qlog != nil {
 		c.qlog.flushAcked()
 	}
@@ -128,7 +131,9 @@ func (c *Conn) settleStream(now mono.Time, st *Stream, n int64, f *recovery.Fram
 	case sentStream:
 		if arrived {
 			before := st.send.AckedPrefix()
+			kept := st.send.Retained()
 			st.send.Acked(f.Off, int(f.Len), f.Flag != 0)
+			c.streams.retained -= kept - st.send.Retained()
 			if f.Len > 0 {
 				st.dataAcked(now, c.settles)
 			}

@@ -68,7 +68,7 @@ func (c *Conn) writeRunPacket(room []byte, size int, header []byte, pn int64, pn
 	if cap(room) < size || st == nil || !c.streams.within(st) {
 		return false
 	}
-	off, left := st.send.Fresh(c.flow.out.Left())
+	off, left := st.send.Fresh(c.fresh())
 	head := wire.StreamHeaderLen(st.id, off, 0, false)
 	n := size - len(header) - pnLen - head - protect.Overhead
 	if left <= int64(n) {
@@ -93,6 +93,7 @@ func (c *Conn) writeRunPacket(room []byte, size int, header []byte, pn int64, pn
 		c.oneRTT.Seal(pkt, len(header), pnLen, pn)
 	}
 	c.flow.out.Take(int64(n))
+	c.streams.retained += int64(n)
 	c.stats.streamBytesSent += uint64(n)
 	c.record(recovery.Frame{Kind: sentStream, ID: st.id, Off: off, Len: uint32(n)})
 	c.streams.ready.pass(st)

@@ -127,9 +127,11 @@ type streams struct {
 	opened  [2]int64 // streams we opened, by kind
 	max     [2]int64 // streams the peer lets us open
 	wanting [2]bool  // an OpenStream was refused; EventCredit is owed
+	keeps   bool     // a stream may be in queueKept
+	widest  int32    // congestion window since more than one was retained
 	blocked [2]signal
 
-	gaps int // holes in received data, over all streams
+	retained int64 // over all streams, of stream.Send.Retained (conn_retained.go)
 
 	peerOpened [2]int64      // highest stream of the peer's plus one
 	untouched  [2]ranges.Set // below that, and no frame has named them yet
@@ -137,12 +139,13 @@ type streams struct {
 	peerLimit  [2]int64      // streams the peer may have open at once
 	granted    [2]int64      // streams the peer may open in all, as it knows
 	owed       [2]bool       // the peer has asked for more when there was none
+	gaps       int32         // holes in received data, over all streams
 	grants     [2]signal
 
 	peerBlocked [2]int64 // limit that the peer was blocked at last, plus one
 
 	ready   schedule   // queueReady
-	waiting streamList // queueBlocked
+	waiting streamList // queueBlocked and queueKept
 	ctl     streamList // linked through nextCtl
 }
 
@@ -383,6 +386,7 @@ func (s *streams) restart(c *Conn) {
 		c.peer = &unsaid
 	}
 	s.ready, s.waiting = schedule{}, streamList{}
+	s.retained = 0
 	for _, st := range s.sorted() {
 		st.queue, st.next, st.prev = queueNone, nil, nil
 		if st.canSend {
@@ -414,6 +418,7 @@ func (s *streams) release(c *Conn, keep bool) {
 	}
 	s.table, s.last = nil, nil
 	s.ready, s.waiting, s.ctl = schedule{}, streamList{}, streamList{}
+	s.retained = 0
 }
 
 func (s *streams) enqueueControl(st *Stream) {
@@ -434,7 +439,7 @@ func (s *streams) appendStream(c *Conn, d *datagram, pk *packet, st *Stream) boo
 	if !s.within(st) {
 		return false
 	}
-	off, n, fin, fresh, ok := st.send.Next(d.room(), c.flow.out.Left())
+	off, n, fin, fresh, ok := st.send.Next(d.room(), c.fresh())
 	if !ok {
 		return false
 	}
@@ -455,6 +460,7 @@ func (s *streams) appendStream(c *Conn, d *datagram, pk *packet, st *Stream) boo
 	d.b = d.b[:at+n]
 	st.send.Take(d.b[at:], off, n, fin)
 	c.flow.out.Take(fresh)
+	s.retained += fresh
 	c.stats.streamBytesSent += uint64(n)
 	if fresh == 0 && n > 0 {
 		c.stats.bytesResent += uint64(n)

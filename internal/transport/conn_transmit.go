@@ -148,7 +148,7 @@ func (c *Conn) holds(now mono.Time, pace, window int) bool {
 	if st == nil || flight == 0 || c.loss.Probes(recovery.App) > 0 || c.datagrams.waits() {
 		return false
 	}
-	_, left := st.send.Fresh(c.flow.out.Left())
+	_, left := st.send.Fresh(c.fresh())
 	if left <= int64(min(pace, window)) {
 		return false
 	}

@@ -211,8 +211,10 @@ func (tc *testConn) finish() {
 	if tc.closed != nil && !tc.claimed {
 		tc.Errorf("at the end: unexpected close %+v", *tc.closed)
 	}
+	tc.checkRetained()
 	tc.aftermath()
 	tc.conn.Destroy(tc.now)
+	tc.checkRetained()
 	tc.pump()
 	if tc.gone != 1 {
 		tc.Errorf("at the end: %d times EventGone, want 1", tc.gone)

@@ -22,6 +22,9 @@ const (
 
 	maxGaps = 10_000 // holes in received stream data, over all streams
 
+	maxRetained     = 256 << 10 // bytes of streams that were sent and stand behind a hole in what is acknowledged, or
+	retainedWindows = 4         // so many congestion windows, if that is more
+
 	maxQueuedDatagrams = 1024      // application datagrams that came and were not taken, or wait to be sent
 	maxQueuedBytes     = 512 << 10 // and their bytes
 

@@ -286,6 +286,7 @@ func (m *scheduleModel) only() (only *Stream) {
 // check looks at the shape of the schedule.
 func (m *scheduleModel) check() {
 	m.Helper()
+	m.checkRetained()
 	s := &m.conn.streams.ready
 	want := m.only()
 	if got := s.only(); got != want {

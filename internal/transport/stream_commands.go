@@ -101,9 +101,8 @@ func (c *Conn) Reset(s *Stream, code uint64) {
 	if c.life.state != active || !s.canSend || s.gone {
 		return
 	}
-	if s.send.Reset(code) {
+	if c.resetSend(s, code) {
 		s.stats.code = code
-		c.streams.leave(s)
 		if c.qlog != nil {
 			c.qlog.written(s, 0, "stream_reset")
 			c.qlog.streamStates(s, qlog.Local)
@@ -111,6 +110,18 @@ func (c *Conn) Reset(s *Stream, code uint64) {
 		c.streams.enqueueControl(s)
 	}
 	c.wakeWriter(s)
+}
+
+// resetSend resets the sending half, and reports whether it was not yet over.
+func (c *Conn) resetSend(s *Stream, code uint64) bool {
+	kept := s.send.Retained()
+	if !s.send.Reset(code) {
+		return false
+	}
+	c.streams.leave(s)
+	c.streams.retained -= kept
+	c.streams.settle(c)
+	return true
 }
 
 // wakeWriter says that a write which waits will not succeed any more.
@@ -315,7 +326,7 @@ func (c *Conn) onStream(p *received, f wire.Stream) *wire.Error {
 // countGaps keeps the sum of holes over all streams.
 func (c *Conn) countGaps(s *Stream) {
 	n := s.recv.Gaps()
-	c.streams.gaps += n - int(s.gaps)
+	c.streams.gaps += int32(n) - s.gaps
 	s.gaps = int32(n)
 }
 
@@ -367,13 +378,12 @@ func (c *Conn) onStopSending(p *received, f wire.StopSending) *wire.Error {
 		p.waste(wire.FrameStopSending, 1)
 		return err
 	}
-	if !s.send.Reset(f.Code) {
+	if !c.resetSend(s, f.Code) {
 		s.stats.crossed = true // our end, which the peer did not know of
 		return nil
 	}
 	p.cut(s, wire.FrameStopSending, false)
 	s.stats.stopped, s.stats.code = true, f.Code
-	c.streams.leave(s)
 	if c.qlog != nil {
 		c.qlog.streamStates(s, qlog.Remote)
 	}

@@ -20,6 +20,7 @@ const (
 	queueNone    queue = iota
 	queueReady         // may send: it is in the schedule
 	queueBlocked       // waits for connection credit, or for its place in the stream limit
+	queueKept          // waits until less is retained
 )
 
 // schedule is the streams that may send, in the order in which they do (RFC 9218 §10).
@@ -235,7 +236,7 @@ func (l *streamList) remove(st *Stream) {
 
 // enqueue puts a stream that has something to send in line for it.
 func (s *streams) enqueue(c *Conn, st *Stream) {
-	if st.queue == queueBlocked && s.within(st) && st.send.Pending(c.flow.out.Left()) {
+	if (st.queue == queueBlocked || st.queue == queueKept) && s.within(st) && st.send.Pending(c.fresh()) {
 		s.leave(st) // what was lost needs no credit
 	}
 	if st.queue != queueNone || st.gone || !st.canSend || st.send.State() == stream.SendResetSent {
@@ -248,7 +249,7 @@ func (s *streams) enqueue(c *Conn, st *Stream) {
 		}
 		return
 	}
-	if st.send.Pending(c.flow.out.Left()) {
+	if st.send.Pending(c.fresh()) {
 		if c.qlog != nil {
 			c.qlog.blockStream(st, blockedNot)
 		}
@@ -267,6 +268,13 @@ func (s *streams) enqueue(c *Conn, st *Stream) {
 		}
 		if c.qlog != nil {
 			c.qlog.blockStream(st, blockedStream)
+		}
+		return
+	}
+	if c.flow.out.Left() > 0 {
+		s.keep(st) // by our own will, of which the peer need not know
+		if c.qlog != nil {
+			c.qlog.blockStream(st, blockedCongestion)
 		}
 		return
 	}
@@ -301,7 +309,7 @@ func (s *streams) within(st *Stream) bool {
 // unblock gives the streams that waited for the connection another try.
 func (s *streams) unblock(c *Conn) {
 	st := s.waiting.head
-	s.waiting = streamList{}
+	s.waiting, s.keeps = streamList{}, false
 	for st != nil {
 		next := st.next
 		st.next, st.prev, st.queue = nil, nil, queueNone
@@ -319,13 +327,19 @@ func (s *streams) block(st *Stream) {
 	s.waiting.push(st)
 }
 
+// keep makes a stream wait until less is retained.
+func (s *streams) keep(st *Stream) {
+	st.queue, s.keeps = queueKept, true
+	s.waiting.push(st)
+}
+
 // leave takes a stream out of the queue that it stands in. Once it is over nothing else
 // would, as long as others go first.
 func (s *streams) leave(st *Stream) {
 	switch st.queue {
 	case queueReady:
 		s.ready.remove(st)
-	case queueBlocked:
+	case queueBlocked, queueKept:
 		s.waiting.remove(st)
 		st.queue = queueNone
 	}
@@ -342,7 +356,7 @@ func (s *streams) appendData(c *Conn, d *datagram, pk *packet) {
 		if len(d.b) > start {
 			s.ready.pass(st)
 		}
-		if d.room() > smallest || !st.send.Pending(c.flow.out.Left()) {
+		if d.room() > smallest || !st.send.Pending(c.fresh()) {
 			s.ready.remove(st)
 			s.enqueue(c, st)
 		}
