@@ -58,7 +58,7 @@ type Stream struct {
 	blocked  signal
 	stopCode uint64
 	stalled  int64 // the limit that last stopped it, plus one
-	starving int64 // the limit that last stopped the peer, plus one
+	starving int64 // see received.blockedAt
 	stats    streamCounters
 	clocks   streamClocks
 }
@@ -142,7 +142,7 @@ type streams struct {
 	gaps       int32         // holes in received data, over all streams
 	grants     [2]signal
 
-	peerBlocked [2]int64 // limit that the peer was blocked at last, plus one
+	peerBlocked [2]int64 // see received.blockedAt
 
 	ready   schedule   // queueReady
 	waiting streamList // queueBlocked and queueKept
