@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
+	"maps"
 	"mime"
 	"net/http"
 	"os"
@@ -39,6 +40,21 @@ func (s *Site) file(w http.ResponseWriter, r *http.Request, name string) {
 		w = &encodedWriter{w, info.Size()}
 	}
 	http.ServeContent(w, r, "", info.ModTime(), f)
+}
+
+// maxRanges is how many ranges of a file may be asked for together: each becomes a part with fields of its own, and a
+// request can name thousands in a few bytes.
+const maxRanges = 16
+
+// fewRanges returns the request, without its ranges if they are too many: then it gets the whole (RFC 9110 §14.2).
+func fewRanges(r *http.Request) *http.Request {
+	if strings.Count(r.Header.Get("Range"), ",") < maxRanges {
+		return r
+	}
+	r = r.WithContext(r.Context())
+	r.Header = maps.Clone(r.Header)
+	r.Header.Del("Range")
+	return r
 }
 
 // open opens a regular file.

@@ -3,6 +3,7 @@ package site
 import (
 	"cmp"
 	"fmt"
+	"io"
 	"io/fs"
 	"net/http"
 	"net/url"
@@ -29,9 +30,20 @@ type column struct {
 	Sort       string // as aria-sort has it
 }
 
-// index serves the page that lists a folder.
+// index serves the page that lists a folder. A request for it is a few bytes, and it is much work if the folder is large: so
+// one is made at a time, and for HEAD none, which need not say how long it would be (RFC 9110 §9.3.2).
 func (s *Site) index(w http.ResponseWriter, r *http.Request, name string) {
-	rows, err := s.rows(name)
+	if r.Method == http.MethodHead {
+		pageFields(w.Header())
+		return
+	}
+	select {
+	case s.listing <- struct{}{}:
+	case <-r.Context().Done():
+		return
+	}
+	defer func() { <-s.listing }()
+	rows, more, err := s.rows(name)
 	if err != nil {
 		s.failOpen(w, r, err)
 		return
@@ -41,22 +53,27 @@ func (s *Site) index(w http.ResponseWriter, r *http.Request, name string) {
 		rows = slices.Insert(rows, 0, row{Name: "..", Href: "../", Dir: true})
 	}
 	s.page(w, r, http.StatusOK, &page{
-		Columns: columns, Rows: rows, Summary: summary(rows), Upload: s.options.Upload,
+		Columns: columns, Rows: rows, Summary: summary(rows, more), Upload: s.options.Upload,
 	})
 }
 
-// rows lists what can be had from a folder.
-func (s *Site) rows(name string) ([]row, error) {
+// maxRows is how many files and folders a page lists.
+const maxRows = 5000
+
+// rows lists what can be had from a folder, and says whether there may be more.
+func (s *Site) rows(name string) (rows []row, more bool, err error) {
 	dir, err := s.root.Open(name)
 	if err != nil {
-		return nil, err
+		return nil, false, err
 	}
 	defer dir.Close()
-	entries, err := dir.ReadDir(-1)
-	if err != nil {
-		return nil, err
+	entries, err := dir.ReadDir(maxRows + 1)
+	if err != nil && err != io.EOF {
+		return nil, false, err
 	}
-	var rows []row
+	if more = len(entries) > maxRows; more {
+		entries = entries[:maxRows]
+	}
 	for _, e := range entries {
 		if !s.options.Hidden && hidden(e.Name()) {
 			continue
@@ -67,7 +84,7 @@ func (s *Site) rows(name string) ([]row, error) {
 		}
 		rows = append(rows, newRow(e.Name(), info))
 	}
-	return rows, nil
+	return rows, more, nil
 }
 
 func newRow(name string, info fs.FileInfo) row {
@@ -161,7 +178,7 @@ func digits(s string) int {
 }
 
 // summary counts what a page lists.
-func summary(rows []row) string {
+func summary(rows []row, more bool) string {
 	files, dirs, bytes := 0, 0, int64(0)
 	for _, r := range rows {
 		switch {
@@ -182,6 +199,9 @@ func summary(rows []row) string {
 	text := count(files, "file") + ", " + size(bytes)
 	if dirs > 0 {
 		text = count(dirs, "folder") + ", " + text
+	}
+	if more {
+		text += ", and more"
 	}
 	return text
 }

@@ -76,9 +76,7 @@ func (s *Site) page(w http.ResponseWriter, r *http.Request, status int, p *page)
 		panic("BUG: " + err.Error())
 	}
 	h := w.Header()
-	h.Set("Content-Type", "text/html; charset=utf-8")
-	h.Set("Content-Security-Policy", pagePolicy)
-	h.Set("Cache-Control", "no-cache")
+	pageFields(h)
 	if status == http.StatusOK {
 		h.Set("ETag", fmt.Sprintf(`"%.16x"`, sha256.Sum256(body.Bytes())))
 		http.ServeContent(w, r, "", time.Time{}, bytes.NewReader(body.Bytes()))
@@ -89,6 +87,13 @@ func (s *Site) page(w http.ResponseWriter, r *http.Request, status int, p *page)
 	if r.Method != http.MethodHead {
 		w.Write(body.Bytes())
 	}
+}
+
+// pageFields are those that all pages have.
+func pageFields(h http.Header) {
+	h.Set("Content-Type", "text/html; charset=utf-8")
+	h.Set("Content-Security-Policy", pagePolicy)
+	h.Set("Cache-Control", "no-cache")
 }
 
 // What a page leads to of a path: each link says again what is before it, so that a page for a path of a

@@ -31,7 +31,8 @@ type Site struct {
 	options Options
 	guard   *http.CrossOriginProtection // of uploads, against pages of other sites
 
-	maxFiles int // of one form
+	listing  chan struct{} // holds one while a page that lists a folder is made
+	maxFiles int           // of one form
 	refused  atomic.Int64
 }
 
@@ -48,7 +49,7 @@ func New(root *os.Root, o Options) *Site {
 	if o.MaxUpload == 0 {
 		o.MaxUpload = 1 << 30
 	}
-	return &Site{root: root, options: o, guard: http.NewCrossOriginProtection(), maxFiles: maxFiles}
+	return &Site{root: root, options: o, guard: http.NewCrossOriginProtection(), listing: make(chan struct{}, 1), maxFiles: maxFiles}
 }
 
 // ServeHTTP answers one request.
@@ -57,7 +58,7 @@ func (s *Site) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	w.Header().Set("Referrer-Policy", "same-origin")
 	switch {
 	case r.Method == http.MethodGet, r.Method == http.MethodHead:
-		s.get(w, r)
+		s.get(w, fewRanges(r))
 	case r.Method == http.MethodOptions:
 		w.Header().Set("Allow", s.allow())
 		w.WriteHeader(http.StatusNoContent)
