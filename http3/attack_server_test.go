@@ -77,6 +77,12 @@ var serverAttacks = append(onBoth(get, 16), []attack{
 	{"te of trailers", []step{whole(get("te", "trailers"))}, fine},
 	{"CONNECT", []step{whole(fields(":method", "CONNECT", ":authority", "a:1"), data("x"))}, fine},
 	{"CONNECT with :path", []step{msg(fields(":method", "CONNECT", ":authority", "a:1", ":path", "/"))}, cuts(MessageError)},
+	{"CONNECT without a port", []step{msg(fields(":method", "CONNECT", ":authority", "a"))}, cuts(MessageError)},
+	{"CONNECT with an empty port", []step{msg(fields(":method", "CONNECT", ":authority", "a:"))}, cuts(MessageError)},
+	{"CONNECT with port 0", []step{msg(fields(":method", "CONNECT", ":authority", "a:0"))}, cuts(MessageError)},
+	{"CONNECT with port 65536", []step{msg(fields(":method", "CONNECT", ":authority", "a:65536"))}, cuts(MessageError)},
+	{"CONNECT without a host", []step{msg(fields(":method", "CONNECT", ":authority", ":80"))}, cuts(MessageError)},
+	{"CONNECT to an IPv6 address", []step{whole(fields(":method", "CONNECT", ":authority", "[::1]:80"), data("x"))}, fine},
 	{"CONNECT without authority", []step{msg(fields(":method", "CONNECT", "host", "a"))}, cuts(MessageError)},
 	// RFC 9114 §6.2.1, §7.2.4: control streams and settings.
 	{"control begins with MAX_PUSH_ID", []step{uni([]byte{streamControl}, frame(frameMaxPushID, num(1)))}, ends(MissingSettings)},

@@ -1,6 +1,7 @@
 package http3
 
 import (
+	"net"
 	"strconv"
 	"strings"
 
@@ -256,6 +257,8 @@ func (m *head) target(h Headers, have pseudo, connect bool) *fault {
 		return malformed("request without an authority")
 	case web && !validAuthority(m.authority):
 		return malformed("authority %q", m.authority)
+	case connect && !hasPort(m.authority):
+		return malformed("authority %q, want a host and a port", m.authority)
 	case connect:
 		return nil
 	case !validScheme(m.scheme):
@@ -275,6 +278,13 @@ func (m *head) web() bool {
 // information does not belong there (RFC 9114 §4.3.1).
 func validAuthority(s string) bool {
 	return httpguts.ValidHostHeader(s) && !strings.ContainsAny(s, "@/?#\\ ")
+}
+
+// hasPort reports whether an authority names a host and a port, as that of CONNECT does (RFC 9114 §4.4, RFC 9110 §9.3.6).
+func hasPort(authority string) bool {
+	host, port, err := net.SplitHostPort(authority)
+	n, bad := strconv.ParseUint(port, 10, 16)
+	return err == nil && host != "" && bad == nil && n > 0
 }
 
 func validScheme(s string) bool {

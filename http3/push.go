@@ -323,6 +323,9 @@ func (st *Stream) PushStream(headers Headers, o PushOptions) (*Stream, error) {
 	if st.out.phase == writeEnded {
 		return nil, &quic.StateError{Op: op, State: "stream is written to its end"}
 	}
+	if st.requestMethod() == "CONNECT" {
+		return nil, &quic.StateError{Op: op, State: "nothing is promised in a tunnel"}
+	}
 	if _, err := st.q.TryWrite(nil); err != nil {
 		return nil, &quic.StateError{Op: op, State: "stream is cut off", Err: wrap(err)}
 	}

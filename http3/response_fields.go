@@ -43,7 +43,7 @@ func (w *responseWriter) own(name string, values []string) bool {
 	case "proxy-connection", "keep-alive", "transfer-encoding", "upgrade": // RFC 9114 §4.2
 		return false
 	case "content-length":
-		if len(values) > 0 {
+		if len(values) > 0 && !w.tunnel() { // RFC 9110 §8.6
 			w.declare(values[0])
 		}
 		return false
@@ -56,6 +56,9 @@ func (w *responseWriter) own(name string, values []string) bool {
 			w.has |= hasContentEncoding
 		}
 	case "trailer":
+		if w.tunnel() {
+			return false
+		}
 		w.declareTrailers(values)
 	case "priority":
 		w.prioritize(values)
@@ -114,6 +117,9 @@ func (w *responseWriter) complete(body []byte, last bool) {
 	*w.fields = h
 }
 
+// tunnel reports whether the response turns the stream into a tunnel.
+func (w *responseWriter) tunnel() bool { return w.x.req.Method == "CONNECT" && w.status < 300 }
+
 // inform sends an informational response (RFC 9114 §4.1).
 func (w *responseWriter) inform(status int) {
 	if status == http.StatusSwitchingProtocols { // RFC 9114 §4.5
@@ -161,6 +167,9 @@ func (w *responseWriter) declareTrailers(values []string) {
 // trailing returns the trailers: what was announced, and what has http.TrailerPrefix before
 // its name.
 func (w *responseWriter) trailing() Headers {
+	if w.tunnel() {
+		return nil
+	}
 	var h Headers
 	for _, key := range w.trailers {
 		if name, ok := fieldName(key); ok {

@@ -16,6 +16,7 @@ type message struct {
 	buf, p   []byte  // bytes of that
 	trailers Headers // behind buf; not together with p
 	last     bool    // the stream ends behind it
+	tunnel   bool    // the response is to CONNECT, and DATA is all that may follow
 }
 
 // sendMessage sends a piece of a response. All of it that is small goes in one call to the
@@ -45,7 +46,7 @@ func (st *Stream) sendMessage(m *message) error {
 	b := (*pooled)[:0]
 	if m.head != nil {
 		b = st.appendBlock(b, m.head)
-		w.phase, w.length, w.bodiless = writeBody, m.length, m.bodiless
+		w.phase, w.length, w.bodiless, w.tunnel = writeBody, m.length, m.bodiless, m.tunnel
 	}
 	if m.size > 0 {
 		b = append(appendFrameHead(b, frameData, m.size), m.buf...)
@@ -105,7 +106,7 @@ func (w *responseWriter) send(p []byte, last bool) error {
 			body = p
 		}
 		w.complete(body, last)
-		m.head, m.length, m.bodiless = *w.fields, w.length, w.bodiless || w.head
+		m.head, m.length, m.bodiless, m.tunnel = *w.fields, w.length, w.bodiless || w.head, w.tunnel()
 	}
 	if w.head {
 		m.buf, m.p = nil, nil
@@ -225,7 +226,7 @@ func (w *responseWriter) sendFile(r io.Reader, n int64) (int64, error) {
 	}
 	if !w.sent {
 		w.complete(m.buf, false)
-		m.head, m.length, m.bodiless = *w.fields, w.length, w.bodiless
+		m.head, m.length, m.bodiless, m.tunnel = *w.fields, w.length, w.bodiless, w.tunnel()
 	}
 	m.size = int64(len(m.buf)) + n
 	if err := w.dispatch(&m); err != nil {

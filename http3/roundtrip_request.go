@@ -40,6 +40,9 @@ func checkRequest(r *http.Request) error {
 	if err := checkFields("trailer", r.Trailer); err != nil {
 		return err
 	}
+	if r.Method == http.MethodConnect && len(r.Trailer) > 0 {
+		return errors.New("http3: a CONNECT request has no trailers")
+	}
 	for name := range r.Trailer {
 		switch http.CanonicalHeaderKey(name) {
 		case "Transfer-Encoding", "Trailer", "Content-Length":
@@ -183,9 +186,12 @@ func (f *requestFields) collect(r *http.Request, gzip bool, alternative string) 
 	if !httpguts.ValidHostHeader(host) {
 		return fmt.Errorf("http3: invalid host %q", host)
 	}
+	protocol := r.Header.Get(protocolField)
+	if r.Method == http.MethodConnect && protocol == "" {
+		host = withPort(host) // RFC 9110 §9.3.6
+	}
 	f.add(":authority", host)
 	f.add(":method", method(r))
-	protocol := r.Header.Get(protocolField)
 	if r.Method != http.MethodConnect || protocol != "" {
 		path, err := requestPath(r, host)
 		if err != nil {

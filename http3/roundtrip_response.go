@@ -123,6 +123,9 @@ func (x *exchange) final(h Headers) (*http.Response, error) {
 		delete(resp.Header, "Trailer")
 		resp.Trailer = declaredTrailers(declared)
 	}
+	if x.st.in.tunnel {
+		resp.ContentLength = -1 // RFC 9110 §9.3.6
+	}
 	x.resp = resp
 	if x.up != nil {
 		if m.status > 299 {

@@ -14,12 +14,12 @@ import (
 // Push promises the client the response to a request that it has not made, and has the
 // server's handler make it on a goroutine of its own: see http.Pusher. The target is an absolute path,
 // or a URL with the scheme of this request. The error is http.ErrNotSupported if the client
-// takes no pushes, if it is a push's own handler that asks, and after this handler has returned; one
+// takes no pushes, if it is a push's own handler that asks or that of a CONNECT, and after this handler has returned; one
 // that names what is wrong with target or options; a *quic.StateError while the handlers of 100 pushes of the
 // session run; or that of Stream.PushStream.
 func (w *responseWriter) Push(target string, o *http.PushOptions) error {
 	x := w.x
-	if x.st.push >= 0 || !x.st.s.takesPushes() {
+	if x.st.push >= 0 || x.req.Method == http.MethodConnect || !x.st.s.takesPushes() {
 		return http.ErrNotSupported
 	}
 	if o == nil {

@@ -24,6 +24,7 @@ type writing struct {
 	length   int64 // what Content-Length says, -1 if nothing
 	sent     int64
 	bodiless bool   // a response that has no body by its nature
+	tunnel   bool   // of CONNECT: DATA is all that may follow (RFC 9114 §4.4)
 	rest     []byte // of frames that were taken, and the stream below has not: it goes first
 	last     bool   // and behind it the end of the stream
 	owed     uint64 // bytes that the open DATA frame has announced, and no Write has brought
@@ -81,11 +82,18 @@ func (st *Stream) SubmitInitialHeaders(h Headers, o HeaderOptions) error {
 		return err
 	}
 	w.length, w.bodiless = m.length, st.s.server && bodiless(st.requestMethod(), m.status)
+	w.tunnel = st.opensTunnel(m.status)
 	w.phase = writeBody
 	if o.Terminal {
 		w.phase = writeEnded
 	}
 	return err
+}
+
+// opensTunnel reports whether the message that begins here turns the stream into a tunnel: a request of CONNECT,
+// or a response of that status to one.
+func (st *Stream) opensTunnel(status int) bool {
+	return st.requestMethod() == "CONNECT" && (!st.s.server || status < 300)
 }
 
 func (st *Stream) checkInitial(op string, h Headers) (m head, err error) {
@@ -143,7 +151,7 @@ func (st *Stream) SubmitInformationalHeaders(h Headers) error {
 
 // SubmitTrailingHeaders sends the trailer block behind what was written of the body, and ends
 // the writing side (STR-053). The error is a *HeaderError, a *quic.StateError before the initial
-// block or after the end, that of CloseWrite if the body is shorter than was announced, or that of
+// block, after the end, or in a tunnel of CONNECT, that of CloseWrite if the body is shorter than was announced, or that of
 // SubmitInitialHeaders.
 func (st *Stream) SubmitTrailingHeaders(h Headers) error {
 	const op = "http3.Stream.SubmitTrailingHeaders"
@@ -159,6 +167,9 @@ func (st *Stream) SubmitTrailingHeaders(h Headers) error {
 	defer st.unlockOut()
 	if err := st.writable(op, w.phase == writeBody); err != nil {
 		return err
+	}
+	if w.tunnel {
+		return &quic.StateError{Op: op, State: "a tunnel has no trailers"}
 	}
 	if err := st.complete(); err != nil {
 		return err

@@ -2,9 +2,13 @@ package http3
 
 import (
 	"bufio"
+	"errors"
 	"io"
 	"net/http"
+	"strings"
 	"testing"
+
+	"github.com/cinnabar-quic/cinnabar/quic"
 )
 
 // echo answers a CONNECT and then says in capitals what it hears, line by line.
@@ -100,6 +104,60 @@ func TestTransportConnectEnds(t *testing.T) {
 	wantCut(t, <-cut, RequestCancelled)
 }
 
+// In a tunnel there is nothing but DATA: whatever a handler has set, no length, no trailers and no promises go out, which a
+// client would end the session for; and a Transport asks for none.
+func TestTunnelsHaveOnlyData(t *testing.T) {
+	s := handler(func(w http.ResponseWriter, r *http.Request) {
+		w.Header().Set("Trailer", "A")
+		w.Header().Set("Content-Length", "2")
+		w.Header().Set(http.TrailerPrefix+"B", "b")
+		_, _ = io.WriteString(w, r.Host)
+		w.Header().Set("A", "a")
+		if err := w.(http.Pusher).Push("/pushed", nil); r.Method == http.MethodConnect && err != http.ErrNotSupported {
+			t.Errorf("a push in a tunnel: %v", err)
+		}
+	})
+	addr, _ := startServer(t, s, loopback)
+	c := dialRaw(t, addr, Options{MaxPushes: 5}, quic.ConnectOptions{}).known()
+	st := c.open(block(":method", "CONNECT", ":authority", "b:8"), StreamHooks{})
+	h, body := response(t, st)
+	wantStatus(t, h, "200")
+	if h.Get("content-length") != "" || body != "b:8" || len(st.Trailers()) != 0 || c.Err() != nil {
+		t.Errorf("%v, %q, trailers %v, the session: %v", h, body, st.Trailers(), c.Err())
+	}
+	wantTunnel(t, st.SubmitTrailingHeaders(block("a", "b")))
+
+	tr := &Transport{TLSClientConfig: clientTLS()}
+	t.Cleanup(func() { must(t, tr.Close()) })
+	r := newRequest(t, "CONNECT", "https://"+addr.String(), http.NoBody)
+	r.Host = "example.com"
+	resp, text := fetch(t, tr, r)
+	if text != "example.com:443" || resp.ContentLength != -1 || len(resp.Trailer) != 0 {
+		t.Errorf("%q, %d bytes announced, trailers %v", text, resp.ContentLength, resp.Trailer)
+	}
+	r.Trailer = http.Header{"A": nil}
+	_, err := tr.RoundTrip(r)
+	wantError(t, err, "a CONNECT request has no trailers")
+}
+
+// A server's own streams, of the Node document's kind, keep to it as well.
+func TestStreamTunnels(t *testing.T) {
+	p := newPair(t, Options{}, Options{MaxPushes: 5}).settled(t)
+	for status, tunnel := range map[string]bool{"200": true, "403": false} {
+		st, sv := p.request(t, block(":method", "CONNECT", ":authority", "b:8"))
+		must(t, sv.SubmitInitialHeaders(block(":status", status), HeaderOptions{}))
+		_, err := sv.PushStream(block(":method", "GET", ":scheme", "https", ":authority", "localhost", ":path", "/"), PushOptions{})
+		wantTunnel(t, err)
+		if err := sv.SubmitTrailingHeaders(block("a", "b")); (err != nil) != tunnel {
+			t.Errorf("trailers behind %s: %v", status, err)
+		}
+		if tunnel {
+			must(t, sv.CloseWrite())
+		}
+		response(t, st)
+	}
+}
+
 // A server that does not take extended CONNECT is not sent one (RFC 9114 §7.2.4.2, §9).
 func TestTransportExtendedConnectRefused(t *testing.T) {
 	s, tr := newRawServer(t, Options{}, func(st *Stream) { t.Error("a request came") })
@@ -134,5 +192,12 @@ func TestStreamOfResponse(t *testing.T) {
 			}
 			must(t, resp.Body.Close())
 		}
+	}
+}
+
+func wantTunnel(t *testing.T, err error) {
+	t.Helper()
+	if state := (*quic.StateError)(nil); !errors.As(err, &state) || !strings.Contains(state.State, "tunnel") {
+		t.Errorf("%v, want that it is a tunnel", err)
 	}
 }
