@@ -202,7 +202,11 @@ func (st *Stream) send(b []byte, last bool) error {
 	if err != nil {
 		return err
 	}
-	return st.flush(wait)
+	err = st.flush(wait)
+	if e := (*Error)(nil); last && len(w.rest) == 0 && errors.As(err, &e) && e.Remote && !e.Session && e.ErrorCode == NoError {
+		return nil // it has had all but the end, and has answered meanwhile
+	}
+	return err
 }
 
 // flush writes what is kept, and then the end of the stream if that is due.
