@@ -197,7 +197,7 @@ func (c *Conn) writeDatagram(now mono.Time, room []byte, leave permit) int {
 		c.writeHandshakePacket(now, d, recovery.Initial, leave)
 		c.writeHandshakePacket(now, d, recovery.Handshake, leave)
 	}
-	if c.oneRTT.CanWrite() || c.hs != nil && c.hs.early != nil {
+	if c.oneRTT.CanWrite() || c.writesEarly() {
 		c.writeAppPacket(now, d, leave)
 	}
 	if d.n > 0 && d.pkts[0].typ == wire.Initial && (!c.server || d.pkts[0].eliciting) {
@@ -205,6 +205,11 @@ func (c *Conn) writeDatagram(now mono.Time, room []byte, leave permit) int {
 	}
 	return c.finish(now, d)
 }
+
+// writesEarly reports whether application data goes in 0-RTT packets. With the server's
+// parameters that is over, since its new limits are for 1-RTT packets, whose keys follow with
+// its Finished (RFC 9000 §7.4.1).
+func (c *Conn) writesEarly() bool { return c.hs != nil && c.hs.early != nil && !c.peerKnown }
 
 // writeHandshakePacket writes an Initial or Handshake packet: acknowledgements,
 // then handshake bytes.
