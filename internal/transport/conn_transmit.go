@@ -133,6 +133,9 @@ func (c *Conn) transmitBatch(now mono.Time, b *dgram.Batch, p *path, reserve int
 			return
 		}
 		c.commit(b, p, n)
+		if n < size && c.apart() {
+			b.Close() // it is short for want of its 1-RTT packet, which is not to be as short
+		}
 		pace -= n
 		if leave == all {
 			pace -= c.transmitRun(now, b, p, reserve, pace)
