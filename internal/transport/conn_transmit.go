@@ -225,7 +225,7 @@ func (c *Conn) writeHandshakePacket(now mono.Time, d *datagram, sp recovery.Spac
 	if pk == nil {
 		return
 	}
-	c.appendAck(now, d, pk, &s.acks, 0)
+	c.appendAck(now, d, pk, &s.acks, handshakeAckExponent)
 	pk.ackDue = pk.ackDue && c.hs.patience <= now
 	probe := c.loss.Probes(sp) > 0
 	if leave > owedOnly || probe || c.handshakeStuck(sp) {
@@ -278,6 +278,11 @@ func (c *Conn) writeAppPacket(now mono.Time, d *datagram, leave permit) {
 	}
 	c.closePacket(d, pk)
 }
+
+// handshakeAckExponent is the ack_delay_exponent of Initial and Handshake packets, both ways: the default. A peer
+// may have to read them before it knows our parameters, and does not know then which it is to be
+// (RFC 9000 §18.2).
+const handshakeAckExponent = 3 // no limit: of the format
 
 func (c *Conn) appendAck(now mono.Time, d *datagram, pk *packet, acks *recovery.Acks, exponent uint8) {
 	if !acks.Wanted() {
