@@ -28,6 +28,7 @@ const (
 type life struct {
 	state  lifeState
 	owed   bool         // a CONNECTION_CLOSE is to be sent
+	behind bool         // its 1-RTT packet is, after the others: it goes to another ID
 	reason *CloseReason // in closing: what CONNECTION_CLOSE says
 	until  mono.Time    // end of closing and draining
 
@@ -205,12 +206,14 @@ func (c *Conn) peerClosed(now mono.Time, d *dgram.Datagram) bool {
 }
 
 // transmitClose writes the one datagram that tells the peer of our close: at
-// every level that the peer may be able to read (RFC 9000 §10.2.3).
+// every level that the peer may be able to read (RFC 9000 §10.2.3). Where its packets have
+// two destinations, it writes the second one's with the next call (RFC 9000 §12.2).
 func (c *Conn) transmitClose(now mono.Time, b *dgram.Batch) bool {
-	if !c.life.owed {
+	all := c.life.owed
+	if !all && !c.life.behind {
 		return false
 	}
-	c.life.owed = false
+	c.life.owed, c.life.behind = false, false
 	p := c.paths.active()
 	room := b.Next(min(c.mtu.size, p.allowance()))
 	if room == nil || cap(room) < 64 {
@@ -219,7 +222,7 @@ func (c *Conn) transmitClose(now mono.Time, b *dgram.Batch) bool {
 	c.marking = dgram.NotECT
 	d := &datagram{}
 	d.reset(room)
-	for sp := recovery.Initial; sp < recovery.App && c.hs != nil; sp++ {
+	for sp := recovery.Initial; sp < recovery.App && c.hs != nil && all; sp++ {
 		if s := c.hs.spaces[sp]; s != nil && s.sealer != nil && !(sp == recovery.Initial && c.confirmedKeys()) {
 			c.appendClose(d, sp)
 		}
@@ -236,6 +239,7 @@ func (c *Conn) transmitClose(now mono.Time, b *dgram.Batch) bool {
 	}
 	c.commit(b, p, n)
 	b.Close()
+	c.life.behind = all && c.apart()
 	return true
 }
 

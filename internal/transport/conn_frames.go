@@ -112,7 +112,7 @@ func (c *Conn) onFrame(p *received, t wire.FrameType, cur *varint.Cursor) *wire.
 }
 
 func (c *Conn) onAck(p *received, f wire.Ack) *wire.Error {
-	exponent := uint8(3)
+	exponent := uint8(handshakeAckExponent)
 	if p.space == recovery.App && c.peerKnown {
 		exponent = c.peer.AckDelayExponent
 	}

@@ -221,6 +221,7 @@ func (c *Conn) PauseHandshakeDeadline(now mono.Time, paused bool) {
 // AwaitTLS tells whether TLS is at work on what EventTLS has brought. While it is, and for
 // tlsPatience at most, the acknowledgements of Initial and Handshake packets wait for what it
 // has to say, as they would where TLS runs in the same breath: most often that ends the flight.
+// RFC 9000 §13.2.1 wants them at once: docs/requirements.tsv has this exception. ACK Delay tells of it.
 func (c *Conn) AwaitTLS(now mono.Time, on bool) {
 	if c.hs == nil {
 		return

@@ -133,6 +133,9 @@ func (c *Conn) transmitBatch(now mono.Time, b *dgram.Batch, p *path, reserve int
 			return
 		}
 		c.commit(b, p, n)
+		if n < size && c.apart() {
+			b.Close() // it is short for want of its 1-RTT packet, which is not to be as short
+		}
 		pace -= n
 		if leave == all {
 			pace -= c.transmitRun(now, b, p, reserve, pace)
@@ -197,7 +200,7 @@ func (c *Conn) writeDatagram(now mono.Time, room []byte, leave permit) int {
 		c.writeHandshakePacket(now, d, recovery.Initial, leave)
 		c.writeHandshakePacket(now, d, recovery.Handshake, leave)
 	}
-	if c.oneRTT.CanWrite() || c.hs != nil && c.hs.early != nil {
+	if c.oneRTT.CanWrite() || c.writesEarly() {
 		c.writeAppPacket(now, d, leave)
 	}
 	if d.n > 0 && d.pkts[0].typ == wire.Initial && (!c.server || d.pkts[0].eliciting) {
@@ -205,6 +208,11 @@ func (c *Conn) writeDatagram(now mono.Time, room []byte, leave permit) int {
 	}
 	return c.finish(now, d)
 }
+
+// writesEarly reports whether application data goes in 0-RTT packets. With the server's
+// parameters that is over, since its new limits are for 1-RTT packets, whose keys follow with
+// its Finished (RFC 9000 §7.4.1).
+func (c *Conn) writesEarly() bool { return c.hs != nil && c.hs.early != nil && !c.peerKnown }
 
 // writeHandshakePacket writes an Initial or Handshake packet: acknowledgements,
 // then handshake bytes.
@@ -217,7 +225,7 @@ func (c *Conn) writeHandshakePacket(now mono.Time, d *datagram, sp recovery.Spac
 	if pk == nil {
 		return
 	}
-	c.appendAck(now, d, pk, &s.acks, 0)
+	c.appendAck(now, d, pk, &s.acks, handshakeAckExponent)
 	pk.ackDue = pk.ackDue && c.hs.patience <= now
 	probe := c.loss.Probes(sp) > 0
 	if leave > owedOnly || probe || c.handshakeStuck(sp) {
@@ -270,6 +278,11 @@ func (c *Conn) writeAppPacket(now mono.Time, d *datagram, leave permit) {
 	}
 	c.closePacket(d, pk)
 }
+
+// handshakeAckExponent is the ack_delay_exponent of Initial and Handshake packets, both ways: the default. A peer
+// may have to read them before it knows our parameters, and does not know then which it is to be
+// (RFC 9000 §18.2).
+const handshakeAckExponent = 3 // no limit: of the format
 
 func (c *Conn) appendAck(now mono.Time, d *datagram, pk *packet, acks *recovery.Acks, exponent uint8) {
 	if !acks.Wanted() {

@@ -18,6 +18,7 @@ type datagram struct {
 	padTo int // size it must reach
 	pkts  [recovery.Spaces]packet
 	n     int
+	to    *wire.ConnectionID // of its first packet, and so of all
 }
 
 // packet is one packet of a datagram being written. Offsets are into the datagram.
@@ -49,7 +50,7 @@ func (d *datagram) reset(room []byte) {
 func (d *datagram) room() int { return d.limit - len(d.b) - protect.Overhead }
 
 // openPacket begins a packet of a space, to the peer's ID for the path in use.
-// It returns nil if the datagram has no room for one worth sending.
+// It returns nil if the datagram has no room for one worth sending, or goes elsewhere.
 func (c *Conn) openPacket(d *datagram, sp recovery.Space) *packet {
 	if sp == recovery.App && c.oneRTT.CanWrite() {
 		if r := c.ids.bySeq(c.paths.active().cid); r != nil {
@@ -57,6 +58,16 @@ func (c *Conn) openPacket(d *datagram, sp recovery.Space) *packet {
 		}
 	}
 	return c.openPacketTo(d, sp, &c.ids.peer)
+}
+
+// apart reports whether 1-RTT packets go to another of the peer's IDs than those of the handshake:
+// it has replaced that one before the handshake was confirmed.
+func (c *Conn) apart() bool {
+	if c.hs == nil || !c.oneRTT.CanWrite() {
+		return false
+	}
+	r := c.ids.bySeq(c.paths.active().cid)
+	return r != nil && r.id != c.ids.peer
 }
 
 func (c *Conn) openPacketTo(d *datagram, sp recovery.Space, dcid *wire.ConnectionID) *packet {
@@ -72,6 +83,11 @@ func (c *Conn) openPacketTo(d *datagram, sp recovery.Space, dcid *wire.Connectio
 	}
 	if d.limit-len(d.b) < need+protect.Overhead {
 		return nil
+	}
+	if d.n == 0 {
+		d.to = dcid
+	} else if *dcid != *d.to {
+		return nil // RFC 9000 §12.2: the next datagram's
 	}
 	pk := &d.pkts[d.n]
 	d.n++

@@ -111,6 +111,57 @@ func TestEarlyLimits(t *testing.T) {
 	tc.want("for both", wire.OneRTT, streamFrame(0, 8, "89"))
 }
 
+// RFC 9000 §7.4.1: the server's new limits are for 1-RTT packets, whose keys TLS has only behind the
+// Finished. What they allow waits from the parameters to there, whether 0-RTT was refused or not.
+func TestEarlyEndsWithParameters(t *testing.T) {
+	for _, rejected := range []bool{false, true} {
+		tc := earlyClient(t, resumed(func(p *wire.Parameters) {
+			p.MaxData, p.MaxStreamDataBidiRemote, p.MaxStreamsBidi = 8, 8, 1
+		}))
+		s := tc.open(bidi)
+		tc.ignore(wire.FrameStreamDataBlocked, wire.FrameDataBlocked, wire.FrameStreamsBlockedBidi)
+		tc.send(s, "0123456789")
+		tc.want("the remembered limit", wire.ZeroRTT, streamFrame(0, 0, "01234567"))
+		tc.tls.manual = true
+		tc.write(wire.Initial, ackOf(0), wire.Crypto{Data: message('S', 90)})
+		tc.tlsSecret(TLSReadSecret, LevelHandshake)
+		tc.tlsSecret(TLSWriteSecret, LevelHandshake)
+		tc.tlsParameters()
+		early := func() (n int) {
+			tc.pump()
+			for _, p := range tc.out {
+				if p.typ == wire.ZeroRTT && p.has(wire.FrameStream) != nil {
+					n++
+				}
+			}
+			return n
+		}
+		before := early()
+		tc.send(tc.open(bidi), "a stream more")
+		tc.conn.Stop(tc.now, s, 5)
+		tc.advance(50 * time.Millisecond)
+		if n := early(); n != before {
+			t.Errorf("refused %v: 0-RTT data within limits that are for 1-RTT: %v", rejected, tc.out)
+		}
+		if rejected {
+			tc.tls1(TLSEvent{Kind: TLSEarlyRejected})
+			tc.advance(50 * time.Millisecond)
+		}
+		tc.tlsData(LevelHandshake, message('F', 52))
+		tc.tlsSecret(TLSWriteSecret, LevelApp)
+		tc.tls1(TLSEvent{Kind: TLSDone})
+		tc.tlsSecret(TLSReadSecret, LevelApp)
+		tc.ignore(wire.FrameCrypto, wire.FramePing, wire.FrameStopSending)
+		if rejected {
+			tc.want("all of it", wire.OneRTT, streamFrame(0, 0, "0123456789"))
+		} else {
+			tc.want("the rest", wire.OneRTT, streamFrame(0, 8, "89"))
+		}
+		tc.want("and the stream more", wire.OneRTT, streamFrame(4, 0, "a stream more"))
+		tc.clear()
+	}
+}
+
 // RFC 9001 §4.6.2: accepted, the data is never sent again, and 1-RTT keys take over.
 func TestEarlyAccepted(t *testing.T) {
 	tc := earlyClient(t)

@@ -33,7 +33,7 @@ const (
 // packetSent logs a packet that is complete but not protected yet.
 func (r *recorder) packetSent(c *Conn, d *datagram, pk *packet) {
 	body := d.b[pk.body : pk.end-protect.Overhead]
-	exponent := uint8(0)
+	exponent := uint8(handshakeAckExponent)
 	if pk.space == recovery.App {
 		exponent = c.params.AckDelayExponent
 	}
@@ -90,7 +90,7 @@ func (r *recorder) longHeader(v *qlog.PacketHeader, h *wire.LongHeader) {
 
 // packetReceived logs an authentic packet before its frames act.
 func (r *recorder) packetReceived(c *Conn, p *received, o *protect.Opened) {
-	exponent := uint8(3)
+	exponent := uint8(handshakeAckExponent)
 	if p.space == recovery.App && c.peerKnown {
 		exponent = c.peer.AckDelayExponent
 	}

@@ -18,9 +18,9 @@ func TestOwnPackets(t *testing.T) {
 	bothSides(t, func(t *testing.T, s side) {
 		tc := newTestConn(t, s, stageStart)
 		last := [recovery.Spaces]int64{-1, -1, -1}
-		destinations := map[string]wire.ConnectionID{} // by datagram
 		look := func() {
 			tc.pump()
+			tc.checkDestinations()
 			for _, p := range tc.out {
 				if sp := spaceOf(p.typ); p.pn <= last[sp] {
 					t.Errorf("%v behind number %d", &p, last[sp])
@@ -30,10 +30,6 @@ func TestOwnPackets(t *testing.T) {
 				if len(p.frames) == 0 {
 					t.Errorf("%v has no frame", &p)
 				}
-				if to, ok := destinations[string(p.datagram.data)]; ok && to != p.dcid {
-					t.Errorf("%v to %q, another packet of its datagram to %q", &p, p.dcid.Bytes(), to.Bytes())
-				}
-				destinations[string(p.datagram.data)] = p.dcid
 				if s == clientSide && (p.has(wire.FrameNewToken) != nil || p.has(wire.FrameHandshakeDone) != nil) {
 					t.Errorf("%v", &p)
 				}
@@ -61,6 +57,122 @@ func TestOwnPackets(t *testing.T) {
 			if id.Len() != connIDLen {
 				t.Errorf("an ID of %d bytes", id.Len())
 			}
+		}
+		tc.abandon()
+	})
+}
+
+// checkDestinations fails the test if packets in one datagram go to different IDs (RFC 9000 §12.2).
+func (tc *testConn) checkDestinations() {
+	tc.Helper()
+	to := map[string]wire.ConnectionID{} // by datagram
+	for i := range tc.out {
+		p := &tc.out[i]
+		if first, ok := to[string(p.datagram.data)]; ok && first != p.dcid {
+			tc.Errorf("%v to %q, another packet of its datagram to %q", p, p.dcid.Bytes(), first.Bytes())
+		}
+		to[string(p.datagram.data)] = p.dcid
+	}
+}
+
+// renamed returns a connection whose peer has replaced the ID of the handshake before that is confirmed, so that
+// 1-RTT packets go to another ID than Handshake packets. It has data in flight, and handshake bytes.
+func renamed(t *testing.T, s side, size int) (*testConn, wire.ConnectionID) {
+	t.Helper()
+	var tc *testConn
+	var st *Stream
+	if s == serverSide {
+		tc = newTestConn(t, s, stageHello, withEarly, func(o *Opening) { o.Validated = true })
+		tc.clear()
+		tc.write(wire.ZeroRTT, newID(1, 1), streamFrame(0, 0, "request"))
+		st = tc.wantEvent("0-RTT data", EventStream).Stream
+	} else {
+		tc = newTestConn(t, s, stageSecure)
+		tc.clear()
+		tc.write(wire.OneRTT, newID(1, 1))
+		st = tc.open(bidi)
+	}
+	tc.clear()
+	tc.send(st, string(make([]byte, size)))
+	return tc, peerID(1)
+}
+
+// went returns how many of the packets that were sent since the last clear are of a type, and fails the test if
+// one of them goes to another ID.
+func (tc *testConn) went(typ wire.PacketType, to wire.ConnectionID) (n int) {
+	tc.Helper()
+	for i := range tc.out {
+		if p := &tc.out[i]; p.typ == typ {
+			n++
+			if p.dcid != to {
+				tc.Errorf("%v to %q, want %q", p, p.dcid.Bytes(), to.Bytes())
+			}
+		}
+	}
+	return n
+}
+
+// A datagram's packets have one destination also while 1-RTT packets go to another ID than those of the handshake
+// (RFC 9000 §12.2): both leave, each in datagrams of its own, of which none is the smaller for that.
+func TestOneDestination(t *testing.T) {
+	bothSides(t, func(t *testing.T, s side) {
+		tc, id := renamed(t, s, 5000)
+		tc.clear()
+		tc.advanceToPTO()
+		tc.checkDestinations()
+		if tc.went(wire.Handshake, tc.peer.id) == 0 || tc.went(wire.OneRTT, id) == 0 {
+			t.Errorf("probes: %v", tc.out)
+		}
+		for sp := recovery.Initial; sp < recovery.Spaces; sp++ {
+			if n := tc.conn.loss.Probes(sp); n != 0 {
+				t.Errorf("space %d still owes %d probes", sp, n)
+			}
+		}
+		tc.clear()
+		st := tc.open(bidi)
+		tc.conn.Write(st, make([]byte, 2000))
+		tc.conn.writeCrypto(LevelHandshake, make([]byte, 200))
+		tc.write(wire.Handshake, wire.Ping{}) // its ACK, those bytes and the data could share a datagram
+		tc.checkDestinations()
+		if a, d := tc.went(wire.Handshake, tc.peer.id), tc.went(wire.OneRTT, id); a != 1 || d != 2 {
+			t.Errorf("200 and 2000 bytes are in %d and %d packets: %v", a, d, tc.out)
+		}
+		tc.clear()
+		if s == clientSide {
+			tc.write(wire.OneRTT, wire.HandshakeDone{})
+		} else {
+			tc.write(wire.Handshake, wire.Crypto{Data: message('F', 52)})
+		}
+		if !tc.conn.Confirmed() {
+			t.Error("the handshake is stuck")
+		}
+		tc.abandon()
+	})
+}
+
+// A close goes in Handshake and in 1-RTT packets (RFC 9000 §10.2.3), and where these go to different IDs, in
+// two datagrams (RFC 9000 §12.2). So does each answer to what comes behind it.
+func TestCloseToBothIDs(t *testing.T) {
+	bothSides(t, func(t *testing.T, s side) {
+		tc, id := renamed(t, s, 10)
+		tc.clear()
+		tc.conn.Close(tc.now, true, 7, "enough")
+		for range 2 {
+			tc.pump()
+			tc.checkDestinations()
+			if tc.went(wire.Handshake, tc.peer.id) != 1 || tc.went(wire.OneRTT, id) != 1 {
+				t.Errorf("%v", tc.out)
+			}
+			for i := range tc.out {
+				if p := &tc.out[i]; p.has(wire.FrameConnectionClose) == nil && p.has(wire.FrameApplicationClose) == nil {
+					t.Errorf("%v", p)
+				}
+			}
+			tc.clear()
+			if len(tc.out) > 0 {
+				t.Errorf("again, unasked: %v", tc.out)
+			}
+			tc.write(wire.OneRTT, wire.Ping{})
 		}
 		tc.abandon()
 	})
