@@ -12,6 +12,7 @@ import (
 	"crypto/x509/pkix"
 	"encoding/asn1"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 )
@@ -63,7 +64,8 @@ func (s *Session) Certificate() *Certificate {
 
 // PeerCertificate returns the certificate that the peer has shown, nil if it has shown
 // none or the session is over (SES-053). With detailed, each one has that of its issuer, as
-// far as the peer has sent them or the verification has found them (SES-054).
+// far as the peer has sent them or the verification has found them (SES-054). Among those of
+// a peer that was not verified, 100 signatures are checked at most.
 func (s *Session) PeerCertificate(detailed bool) *Certificate {
 	s.mu.Lock()
 	state := s.tlsState
@@ -85,20 +87,29 @@ func (s *Session) PeerCertificate(detailed bool) *Certificate {
 	return leaf
 }
 
+// maxChainChecks is how many signatures are checked to find the issuers of a peer that nobody has verified,
+// as many as crypto/x509 checks to verify one: a peer can send hundreds of certificates of one name.
+const maxChainChecks = 100
+
 // chainOf returns the issuers of the peer's certificate, nearest first: what the
-// verification has found, else what the peer has sent, in whatever order.
+// verification has found, else what the peer has sent, in whatever order, as far as that is found
+// with maxChainChecks.
 func chainOf(state *tls.ConnectionState) []*x509.Certificate {
 	if len(state.VerifiedChains) > 0 {
 		return state.VerifiedChains[0][1:]
 	}
 	at, rest := state.PeerCertificates[0], append([]*x509.Certificate(nil), state.PeerCertificates[1:]...)
 	var chain []*x509.Certificate
+	left := maxChainChecks
 	for !bytes.Equal(at.RawIssuer, at.RawSubject) {
-		i := 0
-		for i < len(rest) && (!bytes.Equal(rest[i].RawSubject, at.RawIssuer) || at.CheckSignatureFrom(rest[i]) != nil) {
-			i++
-		}
-		if i == len(rest) {
+		i := slices.IndexFunc(rest, func(c *x509.Certificate) bool {
+			if left == 0 || !bytes.Equal(c.RawSubject, at.RawIssuer) {
+				return false
+			}
+			left--
+			return at.CheckSignatureFrom(c) == nil
+		})
+		if i < 0 {
 			break
 		}
 		at = rest[i]

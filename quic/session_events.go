@@ -182,7 +182,7 @@ func (s *Session) tellStream(st *Stream) {
 
 // onSecure is the end of the handshake.
 func (s *Session) onSecure(t mono.Time) {
-	if s.server != nil && !s.socket.prove(s.server) {
+	if v := s.server; v != nil && (!s.socket.prove(v) || !s.offer()) {
 		s.conn.Close(t, false, uint64(wire.ConnectionRefused), "")
 		return
 	}
@@ -191,9 +191,6 @@ func (s *Session) onSecure(t mono.Time) {
 		s.woken.push(w)
 	}
 	s.serveOpeners(t)
-	if s.server != nil {
-		s.offer()
-	}
 	s.notify(true, func(h *SessionHooks) error {
 		if h.Secure == nil {
 			return nil

@@ -250,8 +250,8 @@ func (r *tlsRunner) deliver() {
 		s.client.earlyRejected()
 	}
 	r.emptied()
-	if s.server != nil && s.conn.UsingEarlyData() {
-		s.offer() // its early data is worth reading now
+	if s.server != nil && s.conn.UsingEarlyData() && !s.offer() { // its early data is worth reading now
+		s.conn.Close(t, false, uint64(wire.ConnectionRefused), "")
 	}
 	s.conn.AwaitTLS(t, false)
 	s.events(t) // there may be more for TLS already

@@ -80,7 +80,8 @@ const (
 	socketDestroyed
 )
 
-// acceptBacklog is how many sessions may wait for Accept; more are refused.
+// acceptBacklog is how many sessions may wait for Accept; more are refused, at their first packet
+// or, if the queue has filled up since, at the end of their handshake.
 const acceptBacklog = 1024
 
 // NewSocket returns a socket with one endpoint, which is not bound yet. Options are

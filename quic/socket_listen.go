@@ -269,28 +269,33 @@ func (s *Socket) release(v *ServerSession) {
 	s.tally(v, -1)
 }
 
-// offer puts a server session where Accept finds it. It is called under the
-// session's lock, once it is worth the program's attention.
-func (s *Session) offer() {
+// offer puts a server session where Accept finds it, once it is worth the program's attention. It reports
+// false if the session is refused and has to be closed: handshakes that began while few sessions waited may be
+// more than the queue has room for. It is called under the session's lock.
+func (s *Session) offer() bool {
 	v := s.server
 	if v.queued {
-		return
+		return true
 	}
 	v.queued = true
 	k := s.socket
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	if k.life != socketBound {
-		s.conn.Close(now(), false, uint64(wire.ConnectionRefused), "")
-		return
+		return false
 	}
 	if w := k.acceptors.pop(); w != nil {
 		w.server = v
 		s.woken.push(w)
-		return
+		return true
+	}
+	if k.accepted.len() >= k.backlog {
+		k.counts.busy++
+		return false
 	}
 	v.waiting = true
 	k.accepted.push(v)
+	return true
 }
 
 // useful reports whether a session is worth the program's attention: it is not over, or
