@@ -2,6 +2,8 @@ package http3
 
 import (
 	"bytes"
+	"fmt"
+	"io"
 	"slices"
 
 	"github.com/cinnabar-quic/cinnabar/quic"
@@ -16,6 +18,7 @@ func onBoth(head func(kv ...string) []byte, most int) []attack {
 // tuned changes the limits of the victims of some attacks, which are those of scant for all others.
 var tuned = map[string]func(o *Options){
 	"a blocked stream where none may be":         func(o *Options) { o.QPACKBlockedStreams = quic.None },
+	"all that may be blocked, and insertions":    func(o *Options) { o.QPACKBlockedStreams = manyBlocked },
 	"an insertion where there is no table":       func(o *Options) { o.QPACKMaxTableCapacity = quic.None },
 	"a promise to a client that allows none":     func(o *Options) { o.MaxPushes = quic.None },
 	"a push stream to a client that allows none": func(o *Options) { o.MaxPushes = quic.None },
@@ -252,6 +255,62 @@ func unblocked(head func(kv ...string) []byte, n int, next step) (steps []step) 
 		steps = append(steps, whole(frame(frameHeaders, []byte{byte(i) + 2, 0}, lines, []byte{0x80})), waiting(1), insertion, waiting(0), next)
 	}
 	return steps
+}
+
+// manyBlocked is as many blocked streams as may be by default.
+const manyBlocked = 100
+
+// waitTogether sends as many messages as may wait, all for the same entry, and inserts those before it one by one: nobody
+// looks at a block before what it needs is there. next comes between two messages.
+func waitTogether(head func(kv ...string) []byte, next step) step {
+	const last = 127 // one fewer than a table of 4 KiB can have
+	lines := head()[len(frame(frameHeaders, []byte{0, 0})):]
+	block := frame(frameHeaders, []byte{last + 1, 0}, lines, []byte{0x80})
+	return func(a *attacker) {
+		var answered []func() error
+		for i := range manyBlocked {
+			if i > 0 {
+				answered = append(answered, a.answered()) // of the last, run sees to that
+				next(a)
+			}
+			whole(block)(a)
+		}
+		heard(func(s *Session) bool { return s.Stats().QPACKBlocked == manyBlocked })(a)
+		before := a.victim.stats.vain.Load()
+		for i := range uint64(last) {
+			if i == 0 {
+				uni([]byte{streamQPACKEncoder}, firstEntry)(a)
+			} else {
+				_, _ = a.last.Write([]byte{0}) // a Duplicate (RFC 9204 §4.3.4)
+			}
+			heard(func(s *Session) bool { return s.Stats().QPACKInserted == i+1 })(a)
+		}
+		heard(func(s *Session) bool { return s.Stats().QPACKBlocked == 0 })(a)
+		for _, wait := range answered {
+			if err := wait(); err != nil {
+				a.Error(err)
+			}
+		}
+		// A program with hooks may look when a stream's end has come, too.
+		if n := a.victim.stats.vain.Load() - before; n > manyBlocked {
+			a.Errorf("%d looks at %d blocks that had to wait", n, manyBlocked)
+		}
+	}
+}
+
+// answered returns what waits until the latest message has its answer, or its reader.
+func (a *attacker) answered() func() error {
+	st, result := a.message, a.result
+	return func() error {
+		b, err := io.ReadAll(st) // the request, if there is a result: the stream is over then
+		if result != nil {
+			return <-result
+		}
+		if err == nil && !bytes.HasSuffix(b, []byte("ok")) {
+			err = fmt.Errorf("the answer is %q", b)
+		}
+		return err
+	}
 }
 
 // wantStopped waits until the victim has asked to stop the latest unidirectional stream.

@@ -82,6 +82,7 @@ var clientAttacks = slices.Concat(onBoth(ok200, 100), badPromises(), []attack{
 	{"blocked, reset, and again", []step{times(5, msg(blocked), heard(func(s *Session) bool { return s.Stats().QPACKBlocked == 1 }), resetMsg,
 		heard(func(s *Session) bool { return s.Stats().QPACKBlocked == 0 }), askAgain), whole(head200)}, fine},
 	{"blocked, served, and again", slices.Concat(unblocked(ok200, 5, askAgain), []step{whole(head200)}), fine},
+	{"all that may be blocked, and insertions", []step{waitTogether(ok200, func(a *attacker) { a.message = a.ask(a.hooked, "GET") })}, fine},
 	{"GOAWAY storm", []step{ctrl(bytes.Repeat(frame(frameGoAway, num(1<<40)), 5*budgetBurst))}, ends(ExcessiveLoad)},
 	{"CANCEL_PUSH storm", []step{ctrl(bytes.Repeat(frame(frameCancelPush, num(0)), 5*budgetBurst))}, ends(ExcessiveLoad)},
 	{"a bidirectional stream", []step{bidi}, ends(StreamCreationError)},

@@ -111,6 +111,7 @@ var serverAttacks = append(onBoth(get, 16), []attack{
 	{"blocked, reset, and again", []step{times(5, msg(blocked), heard(func(s *Session) bool { return s.Stats().QPACKBlocked == 1 }), resetMsg,
 		heard(func(s *Session) bool { return s.Stats().QPACKBlocked == 0 }), func(a *attacker) { a.message = nil }), whole(get())}, fine},
 	{"blocked, served, and again", slices.Concat(unblocked(get, 5, func(a *attacker) { a.message = nil }), []step{whole(get())}), fine},
+	{"all that may be blocked, and insertions", []step{waitTogether(get, func(a *attacker) { a.message = nil })}, fine},
 	// Limits: only the message fails.
 	{"header list over the limit", []step{msg(get("a", strings.Repeat("0", 450), "b", strings.Repeat("0", 450)))}, cuts(ExcessiveLoad)},
 	{"more fields than the limit", []step{msg(get(strings.Split(strings.Repeat("a,b,", 17)+"c,d", ",")...))}, cuts(ExcessiveLoad)},

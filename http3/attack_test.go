@@ -50,6 +50,7 @@ type attacker struct {
 	message *quic.Stream
 	result  chan error     // of the message, at a client
 	unis    []*quic.Stream // the victim's that were met on the way, and are not read
+	hooked  bool           // the victim has hooks
 	another func()         // uses another session of the victim's
 	frame   func()         // is called when the outcome is there; nil if nothing is measured
 
@@ -90,7 +91,7 @@ func (x *attack) onServer(t *testing.T, hooked bool) {
 	must(t, err)
 	defer q.Destroy(nil)
 	defer context.AfterFunc(ctx, func() { q.Destroy(ctx.Err()) })() // who waits for what does not come is to hear of it
-	a := &attacker{TB: t, ctx: ctx, q: &q.Session, victim: <-sessions}
+	a := &attacker{TB: t, ctx: ctx, q: &q.Session, victim: <-sessions, hooked: hooked}
 	a.another = func() {
 		q, err := quic.Dial(ctx, socket.Address().String(), quic.ConnectOptions{ALPN: ALPN, TLS: clientTLS(), MaxStreamsUni: 100})
 		must(t, err)
@@ -175,7 +176,7 @@ func (x *attack) onClient(t *testing.T, hooked bool) {
 		must(t, err)
 		server, err := socket.Accept(ctx)
 		must(t, err)
-		return &attacker{TB: t, ctx: ctx, q: &server.Session, victim: victim}
+		return &attacker{TB: t, ctx: ctx, q: &server.Session, victim: victim, hooked: hooked}
 	}
 	a := dial()
 	defer context.AfterFunc(ctx, func() { a.victim.q.Destroy(ctx.Err()) })() // likewise

@@ -23,11 +23,16 @@ type compression struct {
 
 	dmu   sync.Mutex
 	dec   *qpack.Decoder
-	acks  *quic.Stream     // the decoder stream; nil until first needed
-	hush  *time.Timer      // at whose end acknowledgements go that have waited for company
-	holds bool             // it runs
-	moved chan struct{}    // closed when the table grows; nil while nobody waits
-	pumps map[*Stream]bool // streams with hooks that wait for the table
+	acks  *quic.Stream        // the decoder stream; nil until first needed
+	hush  *time.Timer         // at whose end acknowledgements go that have waited for company
+	holds bool                // it runs
+	waits map[*Stream]waiting // streams that are blocked
+}
+
+// waiting is what a stream waits for.
+type waiting struct {
+	need  uint64        // so many insertions
+	moved chan struct{} // closed when they have come
 }
 
 func (c *compression) init(s *Session) {
@@ -100,17 +105,13 @@ func (c *compression) onEncoderStream(p []byte) *fault {
 	if n := c.dec.Resizings() - resized; f == nil && n > 0 {
 		f = c.s.useful.take(n, "QPACK table capacities")
 	}
-	var pumps map[*Stream]bool
+	var pumps []*Stream
 	if c.dec.InsertCount() != before {
-		if c.moved != nil {
-			close(c.moved)
-			c.moved = nil
-		}
-		pumps, c.pumps = c.pumps, nil
+		pumps = c.wake()
 	}
 	owed := c.sendAcks()
 	c.dmu.Unlock()
-	for st := range pumps {
+	for _, st := range pumps {
 		st.pump()
 	}
 	if f == nil {
@@ -119,18 +120,38 @@ func (c *compression) onEncoderStream(p []byte) *fault {
 	return f
 }
 
+// wake lets those go on for which enough insertions have come, and nobody else: the peer decides how many come at
+// once. It returns those that have hooks, to be pumped.
+func (c *compression) wake() (pumps []*Stream) {
+	have := c.dec.InsertCount()
+	for st, w := range c.waits {
+		if have < w.need {
+			continue
+		}
+		delete(c.waits, st)
+		close(w.moved)
+		if st.isHooked() {
+			pumps = append(pumps, st)
+		}
+	}
+	return pumps
+}
+
 // decode decodes a block of a stream. If it needs insertions that have not come, moved is
-// closed when some have, and a stream with hooks is pumped.
+// closed when they have, and a stream with hooks is pumped.
 func (c *compression) decode(st *Stream, section []byte) (h Headers, moved <-chan struct{}, err error) {
 	c.dmu.Lock()
-	hooked, ended := st.reader()
-	if ended { // cancel has been here, or will be
+	if st.readingEnded() { // cancel has been here, or will be
 		c.dmu.Unlock()
 		return nil, nil, errReadingEnded
 	}
+	if w, ok := c.waits[st]; ok { // a stream's blocks come one by one
+		c.dmu.Unlock()
+		return nil, w.moved, qpack.ErrBlocked
+	}
 	h, err = c.decodeBlock(st.ID(), section)
 	if err == qpack.ErrBlocked {
-		moved = c.wait(st, hooked)
+		moved = c.wait(st)
 	}
 	owed := c.holdAcks()
 	c.dmu.Unlock()
@@ -154,25 +175,21 @@ func (c *compression) decodeBlock(id int64, section []byte) (h Headers, err erro
 	return h, err
 }
 
-// wait returns a channel that is closed when the table grows, and makes that pump the stream if
-// it has hooks: both under the lock, so that nothing goes unnoticed.
-func (c *compression) wait(st *Stream, hooked bool) <-chan struct{} {
-	if c.moved == nil {
-		c.moved = make(chan struct{})
+// wait notes that a stream is blocked, and returns what is closed when it is so no more. That is
+// under the lock, so that nothing goes unnoticed.
+func (c *compression) wait(st *Stream) <-chan struct{} {
+	if c.waits == nil {
+		c.waits = make(map[*Stream]waiting)
 	}
-	if hooked {
-		if c.pumps == nil {
-			c.pumps = make(map[*Stream]bool)
-		}
-		c.pumps[st] = true
-	}
-	return c.moved
+	w := waiting{c.dec.RequiredInsertCount(st.ID()), make(chan struct{})}
+	c.waits[st] = w
+	return w.moved
 }
 
 // cancel gives up the blocks of a stream.
 func (c *compression) cancel(st *Stream) {
 	c.dmu.Lock()
-	delete(c.pumps, st)
+	delete(c.waits, st)
 	c.dmu.Unlock()
 	c.refuse(st.ID())
 }

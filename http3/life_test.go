@@ -200,9 +200,11 @@ func TestHandlerLeaksStream(t *testing.T) {
 		}
 		var stuck []*Stream
 		for range most {
-			st := c.open(requestBlock("POST", "/stuck"), StreamHooks{})
+			stuck = append(stuck, c.open(requestBlock("POST", "/stuck"), StreamHooks{}))
+		}
+		time.Sleep(time.Second) // all have come: the bodies would take the credit of requests behind them
+		for _, st := range stuck {
 			go io.Copy(st, zeros{})
-			stuck = append(stuck, st)
 		}
 		time.Sleep(time.Second)
 		if st, err := c.TryOpenStream(StreamOptions{}); err == nil {

@@ -1,6 +1,7 @@
 package http3
 
 import (
+	"bytes"
 	"context"
 	"crypto/tls"
 	"errors"
@@ -133,6 +134,57 @@ func TestBlocked(t *testing.T) {
 			}
 			if a.victim.Err() == nil {
 				heard(func(s *Session) bool { return s.Stats().QPACKBlocked == 0 })(a)
+				if n := stillWaiting(a.victim); n > 0 {
+					t.Errorf("%d streams are remembered that wait no more", n)
+				}
+			}
+		})
+	}
+}
+
+// stillWaiting returns how many streams are woken when insertions come.
+func stillWaiting(s *Session) int {
+	s.fields.dmu.Lock()
+	defer s.fields.dmu.Unlock()
+	return len(s.fields.waits)
+}
+
+// Each block waits for its own insertions: the last may need the first.
+func TestBlockedEachForItsOwn(t *testing.T) {
+	for victim, hooked := range victims {
+		t.Run(victim, func(t *testing.T) {
+			var o Options
+			if hooked {
+				o.Hooks.Stream = answerWithHooks
+			}
+			a := rawClient(t, o, quic.ConnectOptions{})
+			if !hooked {
+				go answerAll(a.victim)
+			}
+			const most = 5
+			lines := get()[len(frame(frameHeaders, []byte{0, 0})):]
+			var messages [most]*quic.Stream
+			for i := most - 1; i >= 0; i-- {
+				a.message = nil
+				whole(frame(frameHeaders, []byte{byte(i) + 2, 0}, lines, []byte{0x80}))(a)
+				messages[i] = a.message
+			}
+			heard(func(s *Session) bool { return stillWaiting(s) == most })(a)
+			for i, st := range messages {
+				if i == 0 {
+					uni([]byte{streamQPACKEncoder}, firstEntry)(a)
+				} else {
+					_, _ = a.last.Write([]byte{0}) // a Duplicate (RFC 9204 §4.3.4)
+				}
+				if b, err := io.ReadAll(st); !bytes.HasSuffix(b, []byte("ok")) || err != nil {
+					t.Errorf("the answer is %q, %v", b, err)
+				}
+				if n := stillWaiting(a.victim); n != most-1-i {
+					t.Errorf("%d wait, after %d insertions", n, i+1)
+				}
+			}
+			if n := a.victim.stats.vain.Load(); n > 0 && !hooked {
+				t.Errorf("%d looks at blocks that had to wait", n)
 			}
 		})
 	}

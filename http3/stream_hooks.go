@@ -75,11 +75,11 @@ func (st *Stream) isHooked() bool {
 	return st.hooked
 }
 
-// reader returns who reads: a program with hooks or one that waits, or nobody any more.
-func (st *Stream) reader() (hooked, ended bool) {
+// readingEnded reports whether nobody reads any more.
+func (st *Stream) readingEnded() bool {
 	st.mu.Lock()
 	defer st.mu.Unlock()
-	return st.hooked, st.ended
+	return st.ended
 }
 
 // watch makes the peer's reset known while a read waits for something else.

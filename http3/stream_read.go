@@ -372,6 +372,8 @@ func (st *Stream) nextBlock(wait bool) (part, error) {
 		if !r.waited {
 			r.waited = true
 			st.s.stats.waited.Add(1)
+		} else {
+			st.s.stats.vain.Add(1)
 		}
 		if code, reset := st.q.ResetReceived(); reset { // nobody else would notice
 			return partNone, st.broken(&Error{ErrorCode: ErrorCode(code), Remote: true})

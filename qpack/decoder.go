@@ -180,8 +180,17 @@ func (d *Decoder) text(c *cursor, l literal) string {
 }
 
 // InsertCount returns how many insertions have arrived. A section that was blocked is
-// worth another try only when it has grown.
+// worth another try when that is as many as RequiredInsertCount was for its stream.
 func (d *Decoder) InsertCount() uint64 { return d.table.inserted }
+
+// RequiredInsertCount returns how many insertions the section needs with which a stream is blocked
+// (RFC 9204 §2.1.2), 0 if it is not, or no more.
+func (d *Decoder) RequiredInsertCount(streamID int64) uint64 {
+	if n := d.blocked[streamID]; n > d.table.inserted {
+		return n
+	}
+	return 0
+}
 
 // Blocked returns how many streams wait for insertions.
 func (d *Decoder) Blocked() int { return len(d.blocked) }

@@ -258,20 +258,33 @@ func TestBlockedStreams(t *testing.T) {
 		return err
 	}
 	d := tableOf4(t) // one may be blocked
+	needs := func(stream int64, want uint64) {
+		t.Helper()
+		if n := d.RequiredInsertCount(stream); n != want {
+			t.Errorf("stream %d needs %d insertions, want %d", stream, n, want)
+		}
+	}
+	needs(0, 0)
 	for range 3 {
 		if err := decode(d, 0); err != ErrBlocked {
 			t.Fatalf("the first stream: %v", err)
 		}
+		needs(0, 6)
 	}
 	wantCode(t, "a second stream", decode(d, 4), DecompressionFailed)
 
+	needs(4, 0)
+
 	d.Cancel(0)
+	needs(0, 0)
 	if err := decode(d, 4); err != ErrBlocked {
 		t.Errorf("a stream after the first was cancelled: %v", err)
 	}
+	needs(4, 6)
 	if err := d.Receive([]byte{0}); err != nil {
 		t.Fatal(err)
 	}
+	needs(4, 0)
 	if _, err := d.Decode(nil, 8, []byte{8, 0, 0x80}, Limit{}); err != ErrBlocked {
 		t.Errorf("a stream that waits for the next insertion, when the other's has arrived: %v", err)
 	}

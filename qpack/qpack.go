@@ -22,7 +22,7 @@
 // Streams are not ordered among themselves, so a section may arrive before the
 // insertions that it needs. Decode then returns [ErrBlocked]; the caller keeps the
 // section, leaves it in its stream's flow-control window, and tries again when
-// [Decoder.InsertCount] has grown.
+// [Decoder.InsertCount] has come to what [Decoder.RequiredInsertCount] says then.
 //
 // # What the encoder does
 //
@@ -93,7 +93,7 @@ type Limit struct {
 }
 
 // ErrBlocked is returned by Decode for a section that needs insertions which have
-// not arrived. It is no failure: try again when InsertCount has grown.
+// not arrived. It is no failure: try again when InsertCount is as large as RequiredInsertCount.
 var ErrBlocked = errors.New("qpack: the field section needs insertions that have not arrived")
 
 // ErrTooLarge is returned by Decode for a section that exceeds its Limit. The
