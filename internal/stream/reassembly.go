@@ -42,6 +42,7 @@ func (r *Recv) deliver(data []byte) []byte {
 	r.filled += n
 	r.read += int64(n)
 	r.end += int64(n)
+	r.came += int64(n)
 	if r.head != nil {
 		r.tidy() // it holds bytes behind a hole, which are fewer now than they were
 	}
@@ -58,6 +59,7 @@ func (r *Recv) extend(data []byte) {
 		}
 		n := copy(c.Data[r.end-c.off:c.n], data)
 		r.end += int64(n)
+		r.came += int64(n)
 		data = data[n:]
 	}
 }
@@ -132,6 +134,7 @@ func (r *Recv) place(off int64, data []byte, run int64) {
 	for len(data) > 0 {
 		c := r.chunkAt(off, run, len(data))
 		n := copy(c.Data[off-c.off:c.n], data)
+		r.came += int64(n)
 		data = data[n:]
 		off += int64(n)
 		run += int64(n)

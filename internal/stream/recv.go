@@ -28,7 +28,7 @@ type Recv struct {
 
 	read, end int64
 	highest   int64 // largest offset seen
-	dropped   int64 // bytes that came and were not kept until they were read
+	came      int64 // bytes that have come, each counted once, so that nobody has to sum up got
 	final     int64 // final size, -1 while unknown
 	limit     int64 // advertised to the peer
 	code      uint64
@@ -96,7 +96,7 @@ func (r *Recv) Receive(off int64, data []byte, fin bool) wire.ErrorCode {
 		r.on(gotFin)
 	}
 	if r.stopped || r.state > RecvSizeKnown {
-		r.dropped += min(fresh, int64(len(data)))
+		r.came += min(fresh, int64(len(data)))
 		return wire.NoError
 	}
 	switch {
@@ -294,11 +294,14 @@ func (r *Recv) Stopped() bool { return r.stopped }
 // Consumed returns how many bytes are read, or will never be because the stream
 // is reset or stopped: what flow control may grant anew.
 func (r *Recv) Consumed() int64 {
-	if r.stopped || r.state >= RecvResetRecvd {
+	if r.over() {
 		return r.highest
 	}
 	return r.read
 }
+
+// over reports whether what comes is not kept.
+func (r *Recv) over() bool { return r.stopped || r.state >= RecvResetRecvd }
 
 // Highest returns the largest offset that the peer has used, which counts for
 // the connection's flow control.
@@ -306,17 +309,18 @@ func (r *Recv) Highest() int64 { return r.highest }
 
 // Received returns how many bytes have come, each counted once. After Stop those that
 // fill holes are not counted.
-func (r *Recv) Received() int64 { return r.end + r.got.Size() + r.dropped }
+func (r *Recv) Received() int64 { return r.came }
 
 // FinalSize returns the final size, or -1 while it is unknown.
 func (r *Recv) FinalSize() int64 { return r.final }
 
 // Buffered returns how many bytes are held: readable ones and those beyond holes.
-func (r *Recv) Buffered() int64 { return r.end - r.read + r.got.Size() }
-
-// Held returns how many bytes have come, each counted once, as long as the half is neither
-// stopped nor reset.
-func (r *Recv) Held() int64 { return r.end + r.got.Size() }
+func (r *Recv) Buffered() int64 {
+	if r.over() {
+		return 0
+	}
+	return r.came - r.read
+}
 
 // Gaps returns how many holes the received bytes have.
 func (r *Recv) Gaps() int { return len(r.got) }
@@ -334,7 +338,6 @@ func (r *Recv) drop() {
 	for _, c := range r.ahead {
 		r.pool.Put(c)
 	}
-	r.dropped += r.Buffered()
 	r.tail, r.ahead, r.got = nil, nil, nil
 	r.end = r.read
 }

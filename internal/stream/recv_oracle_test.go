@@ -268,6 +268,9 @@ func (m *recvModel) check() {
 	if r.Received() != m.came {
 		t.Fatalf("received %d, want %d", r.Received(), m.came)
 	}
+	if sum := r.end + r.got.Size(); !m.dead && r.came != sum {
+		t.Fatalf("%d bytes are counted, and the sum over all that is here is %d", r.came, sum)
+	}
 	if r.Highest() != m.highest || r.FinalSize() != m.final || r.Limit() != m.limit {
 		t.Fatalf("highest %d, final size %d, limit %d; want %d, %d, %d",
 			r.Highest(), r.FinalSize(), r.Limit(), m.highest, m.final, m.limit)

@@ -9,6 +9,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/cinnabar-quic/cinnabar/internal/limits"
 	"github.com/cinnabar-quic/cinnabar/internal/recovery"
 	"github.com/cinnabar-quic/cinnabar/internal/stream"
 	"github.com/cinnabar-quic/cinnabar/internal/wire"
@@ -244,5 +245,123 @@ func TestS42FinalSizes(t *testing.T) {
 				}
 			}
 		}
+	})
+}
+
+// As many holes as there may be, each of which narrows by a byte with each frame, so that all the frames are of use.
+func TestS05NarrowingHoles(t *testing.T) {
+	besiege(t, 0)
+	const streams, wide, packets = 3, 16, 10 // offsets are short, so that many frames fit a packet
+	each := limits.Bound(t, "stream-holes") / packets
+	tc := newTestConn(t, serverSide)
+	for n := range int64(streams) {
+		id := clientSide.streamID(bidi, n)
+		for at := range int64(wide - 1) {
+			for p := range packets {
+				var frames []wire.Frame
+				for i := range each {
+					frames = append(frames, data(id, int64(wide*(p*each+i))+1+at, 1, false))
+				}
+				tc.write(wire.OneRTT, frames...)
+			}
+		}
+		st := tc.conn.streams.find(id)
+		if got, want := st.recv.Received(), int64(packets*each*(wide-1)); st.recv.Gaps() != packets*each || got != want {
+			t.Errorf("%d holes and %d bytes, want %d of them", st.recv.Gaps(), got, want)
+		}
+	}
+	if got := tc.conn.Stats().UselessFrames; got != 0 {
+		t.Errorf("%d useless frames", got)
+	}
+	tc.abandon()
+}
+
+// walks counts how often somebody looks at all the streams that wait while a packet comes in: among them stands one that has nothing to
+// send, and falls out.
+type walks struct {
+	*testConn
+	idle  *Stream
+	count int
+}
+
+func newWalks(tc *testConn) *walks {
+	w := &walks{testConn: tc, idle: &Stream{canSend: true}}
+	w.idle.send.Init(tc.cfg.Pool, 0)
+	tc.conn.streams.block(w.idle)
+	return w
+}
+
+// write is that of the testConn, and counts.
+func (w *walks) write(frames ...wire.Frame) {
+	w.Helper()
+	w.testConn.write(wire.OneRTT, frames...)
+	if w.out, w.datagrams = nil, nil; w.idle.queue == queueNone {
+		w.count++
+		w.conn.streams.block(w.idle)
+	}
+}
+
+// end takes the stream out that stands among the others.
+func (w *walks) end() { w.conn.streams.leave(w.idle) }
+
+// Limits that rise by little, again and again, while a hundred streams wait: each frame is news, but nobody looks at all
+// the streams for one that lets none of them go.
+func TestS49RisingLimits(t *testing.T) {
+	besiege(t, 0)
+	const many, rises = 100, 1000
+	small := func(p *wire.Parameters) { p.MaxData, p.MaxStreamDataBidiLocal = 1000, 1<<40 }
+	t.Run("without credit", func(t *testing.T) {
+		tc := newTestConn(t, serverSide, small)
+		for n := range int64(many) {
+			tc.send(tc.accept(clientSide.streamID(bidi, n), "GET /"), "an answer that is longer than the credit")
+		}
+		w := newWalks(tc)
+		for n := range int64(rises) {
+			w.write(wire.MaxStreams{Max: 1000 + n}, wire.MaxStreams{Uni: true, Max: 1000 + n})
+		}
+		if w.count > 0 {
+			t.Errorf("%d walks for %d limits on the number of streams", w.count, rises)
+		}
+		w.count = 0
+		for range rises / many {
+			for _, st := range tc.conn.streams.sorted() {
+				w.write(wire.MaxStreamData{ID: st.ID(), Max: st.send.Max() + 1})
+			}
+		}
+		if w.count > 0 {
+			t.Errorf("%d walks for limits of single streams", w.count)
+		}
+		w.count = 0
+		tc.ack(wire.OneRTT)
+		w.write(wire.MaxData{Max: 1001})
+		if w.count != 1 || tc.conn.flow.out.Used() != 1001 {
+			t.Errorf("%d walks for a byte of credit, %d bytes sent", w.count, tc.conn.flow.out.Used())
+		}
+		w.end()
+		tc.abandon()
+	})
+	t.Run("retained", func(t *testing.T) {
+		tc := newTestConn(t, serverSide, func(p *wire.Parameters) { p.MaxData, p.MaxStreamDataBidiLocal = 1<<40, 1<<40 })
+		h := &hoarder{testConn: tc, stream: tc.accept(0, "GET /")}
+		for n := range int64(many - 1) {
+			h.accept(clientSide.streamID(bidi, n+1), "GET /")
+		}
+		h.fills()
+		for _, st := range h.conn.streams.sorted() {
+			if st != h.stream {
+				h.send(st, "an answer")
+			}
+		}
+		w := newWalks(h.testConn)
+		for n := range int64(rises) {
+			w.write(wire.MaxData{Max: h.conn.flow.out.Max() + 1}, wire.MaxStreams{Max: 1000 + n})
+		}
+		if w.count > 0 {
+			t.Errorf("%d walks for %d limits on the data of all streams", w.count, rises)
+		}
+		w.end()
+		h.checkRetained()
+		h.repents()
+		h.abandon()
 	})
 }

@@ -7,6 +7,7 @@ import (
 
 	"github.com/cinnabar-quic/cinnabar/internal/limits"
 	"github.com/cinnabar-quic/cinnabar/internal/mono"
+	"github.com/cinnabar-quic/cinnabar/internal/recovery"
 	"github.com/cinnabar-quic/cinnabar/internal/wire"
 )
 
@@ -84,6 +85,10 @@ var useless = map[string]struct {
 	"old stop":                 {1, func(int64) []wire.Frame { return []wire.Frame{wire.StopSending{ID: 12}} }},
 	"stop of what has arrived": {1, func(int64) []wire.Frame { return []wire.Frame{wire.StopSending{ID: 16}} }},
 	"stop of what was reset":   {1, func(int64) []wire.Frame { return []wire.Frame{wire.StopSending{ID: 20}} }},
+	"immediate ack":            {1, func(int64) []wire.Frame { return []wire.Frame{wire.ImmediateAck{}} }},
+	"immediate acks":           {20, func(int64) []wire.Frame { return repeat(wire.ImmediateAck{}, 20) }},
+	"ack frequency, old":       {1, func(int64) []wire.Frame { return []wire.Frame{request(0, 1, recovery.MinAckDelay, 3)} }},
+	"ack frequency, the same":  {1, func(n int64) []wire.Frame { return []wire.Frame{request(n, 1, recovery.MinAckDelay, 3)} }},
 }
 
 func repeat(f wire.Frame, n int) (list []wire.Frame) {

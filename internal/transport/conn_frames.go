@@ -196,7 +196,8 @@ func (c *Conn) onLimitFrame(p *received, t wire.FrameType, cur *varint.Cursor) {
 		if cur.Failed() {
 			return
 		}
-		if p.raised(c.flow.out.Add(f.Max), t) {
+		spent := c.flow.out.Left() == 0 // else nobody waits for this limit, and to ask all streams each time would be dear
+		if p.raised(c.flow.out.Add(f.Max), t) && spent {
 			c.flow.dataBlocked.clear()
 			if c.qlog != nil {
 				c.qlog.block(blockedConnection, false)

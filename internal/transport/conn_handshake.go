@@ -392,7 +392,7 @@ func (c *Conn) onCrypto(p *received, f wire.Crypto) *wire.Error {
 		p.waste(wire.FrameCrypto, 1)
 		return nil
 	}
-	held := s.Held()
+	before := s.Received()
 	_, code := s.Grow(f.Offset, len(f.Data), false)
 	if code == wire.NoError {
 		if sp != recovery.App && c.levelEnded(sp) && f.Offset+int64(len(f.Data)) > s.Highest() {
@@ -406,7 +406,7 @@ func (c *Conn) onCrypto(p *received, f wire.Crypto) *wire.Error {
 	if code != wire.NoError {
 		return frameError(wire.CryptoBufferExceeded, wire.FrameCrypto, "too many handshake bytes")
 	}
-	p.wasteUnless(s.Held() > held, wire.FrameCrypto)
+	p.wasteUnless(s.Received() > before, wire.FrameCrypto)
 	if sp != recovery.App && len(f.Data) > 0 {
 		c.times.note(HandshakePieces, now, c.stats.datagramsReceived)
 	}

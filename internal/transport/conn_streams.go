@@ -348,9 +348,12 @@ func (s *streams) setMax(c *Conn, uni bool, limit int64) (raised bool) {
 	if limit <= s.max[k] {
 		return false
 	}
+	beyond := s.opened[k] > s.max[k] // 0-RTT was refused; else no stream that is open waits for this limit
 	s.max[k] = limit
 	s.blocked[k].clear()
-	s.unblock(c)
+	if beyond {
+		s.unblock(c)
+	}
 	if s.wanting[k] {
 		s.wanting[k] = false
 		c.events.push(Event{Kind: EventCredit, Uni: uni})

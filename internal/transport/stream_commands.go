@@ -295,20 +295,14 @@ func (c *Conn) onStream(p *received, f wire.Stream) *wire.Error {
 		code = wire.FlowControlError
 	}
 	ended := f.Fin && s.recv.FinalSize() < 0
-	got := int64(len(f.Data))
-	partly := fresh < got // some of it may have come before
-	if partly {
-		got = -s.recv.Held()
-	}
+	before := s.recv.Received() // some of it may have come already
 	if code == wire.NoError {
 		code = s.recv.Receive(f.Offset, f.Data, f.Fin)
 	}
 	if code != wire.NoError {
 		return frameError(code, wire.FrameStream, "data past a limit or the end")
 	}
-	if partly {
-		got += s.recv.Held()
-	}
+	got := s.recv.Received() - before
 	if fresh > 0 || got > 0 || ended {
 		p.useful = true
 	} else {
