@@ -211,6 +211,7 @@ type exchange struct {
 	resp        *http.Response
 	plain       bool // it must not go as early data
 	early       bool // it may have gone as such
+	open        bool // a CONNECT without a body: the program writes to the stream
 	gzip        bool // we have asked for that
 	sent        bool // the headers, or some of them
 	heard       bool // something of the response has come
@@ -218,6 +219,7 @@ type exchange struct {
 	cause   atomic.Pointer[cutoff]
 	halves  atomic.Int32 // of the exchange that are not over
 	ended   atomic.Bool  // the response is over
+	whole   atomic.Bool  // in order: it stays so, whatever becomes of the request
 	unwatch func() bool  // of the context
 
 	mu    sync.Mutex
@@ -288,9 +290,9 @@ func (x *exchange) begin() error {
 	if err := f.collect(r, x.gzip, x.alternative); err != nil {
 		return err
 	}
-	open := r.Method == http.MethodConnect && r.Body == nil
+	x.open = r.Method == http.MethodConnect && r.Body == nil && x.up == nil
 	x.sent = true
-	err := x.st.SubmitInitialHeaders(f.h, HeaderOptions{Terminal: x.up == nil && !open})
+	err := x.st.SubmitInitialHeaders(f.h, HeaderOptions{Terminal: x.up == nil && !x.open})
 	if err != nil {
 		return err
 	}

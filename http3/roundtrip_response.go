@@ -163,6 +163,9 @@ func (x *exchange) bodiless(m *head) error {
 	var b [1]byte
 	_, err := x.Read(b[:])
 	if err == io.EOF {
+		if x.sends() {
+			x.resp.Body = x // which is at its end, and whose Close ends the request
+		}
 		return nil
 	}
 	if err == nil {
@@ -171,8 +174,17 @@ func (x *exchange) bodiless(m *head) error {
 	return err
 }
 
+// sends reports whether something of the request is still to come, although the response is over. The server need not
+// take it: it is for the program to say how long that may go on.
+func (x *exchange) sends() bool {
+	return x.halves.Load() > 0 && !x.up.stopped() || x.open && mayWrite(x.st.q)
+}
+
 // Read reads the body of the response.
 func (x *exchange) Read(p []byte) (int, error) {
+	if x.whole.Load() {
+		return 0, io.EOF
+	}
 	if cut := x.cause.Load(); cut != nil {
 		return 0, x.over(cut.err) // although something may be there
 	}
@@ -181,9 +193,12 @@ func (x *exchange) Read(p []byte) (int, error) {
 		return n, nil
 	}
 	if err == io.EOF {
+		if x.whole.Swap(true) {
+			return n, err
+		}
 		x.trailers()
-		if x.up != nil && x.up.stopped() {
-			x.st.Reset(NoError) // the rest of the request is not needed
+		if x.up != nil && x.up.stopped() || x.open && x.resp.StatusCode > 299 {
+			x.st.Reset(NoError) // the rest of the request is not needed, and there is no tunnel
 		}
 	} else if errors.Is(err, os.ErrDeadlineExceeded) && x.cause.Load() == nil {
 		return n, err // of SetReadDeadline, which may be set again
@@ -204,11 +219,14 @@ func (x *exchange) trailers() {
 
 // Close ends the exchange: what is still to come of the request or the response does not.
 func (x *exchange) Close() error {
-	if x.halves.Load() > 0 {
+	switch {
+	case x.halves.Load() > 0:
 		x.fail(http.ErrBodyReadAfterClose)
 		if x.ended.CompareAndSwap(false, true) {
 			x.half()
 		}
+	case x.open && mayWrite(x.st.q):
+		x.st.Reset(RequestCancelled) // nobody else would
 	}
 	return nil
 }
@@ -217,7 +235,7 @@ func (x *exchange) Close() error {
 func (x *exchange) Stream() *Stream { return x.st }
 
 // StreamOfResponse returns the stream that a response of a Transport has come on, false if
-// its body has ended already or is somebody else's: that of a Client with a Timeout, say, or of
+// request and response have ended already or the body is somebody else's: that of a Client with a Timeout, say, or of
 // another protocol. It is for what a program does after a CONNECT beside reading the Body: write, set
 // deadlines, end the sides one by one. Response.Body must still be closed.
 func StreamOfResponse(resp *http.Response) (*Stream, bool) {

@@ -12,6 +12,7 @@ import (
 	"net/textproto"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 )
@@ -163,6 +164,91 @@ func TestRoundTripStopped(t *testing.T) {
 			t.Errorf("%s %q", resp.Status, got)
 		}
 		<-body.closed
+	}
+}
+
+// A server that answers without a body, and neither reads the request's nor says that it will not, cannot hold it: closing
+// the response ends the upload. Until then the rest is wanted (RFC 9114 §4.1), and the response stays whole.
+func TestRoundTripUnread(t *testing.T) {
+	var mu sync.Mutex
+	unread := make(map[string]*Stream)
+	s, tr := newRawServer(t, Options{}, func(st *Stream) {
+		h, _ := st.Headers()
+		mu.Lock()
+		unread[h.Get("x-status")] = st
+		mu.Unlock()
+		answer(st, h.Get("x-status"), "")
+	})
+	for _, status := range []string{"204", "200"} {
+		for _, reads := range []bool{true, false} {
+			body := newBody(endless{})
+			r := newRequest(t, "POST", s.url, body)
+			r.Header.Set("X-Status", status)
+			resp, err := tr.RoundTrip(r)
+			must(t, err)
+			if reads {
+				for range 2 {
+					if n, err := resp.Body.Read(make([]byte, 1)); n != 0 || err != io.EOF {
+						t.Errorf("%s: %d, %v", status, n, err)
+					}
+				}
+			}
+			x, ok := resp.Body.(*exchange)
+			if !ok {
+				t.Fatalf("%s: nobody can end the upload", status)
+			}
+			eventually(t, func() bool { return x.st.q.Unsent() > 0 }) // no credit is left
+			select {
+			case <-body.closed:
+				t.Errorf("%s: the upload has ended by itself", status)
+			default:
+			}
+			must(t, resp.Body.Close())
+			closed := func() bool {
+				select {
+				case <-body.closed:
+					return true
+				default:
+					return false
+				}
+			}
+			eventually(t, closed)
+			eventually(t, func() bool {
+				tr.mu.Lock()
+				defer tr.mu.Unlock()
+				return x.c.active == 0
+			})
+			mu.Lock()
+			cut := unread[status]
+			mu.Unlock()
+			if _, err := io.Copy(io.Discard, cut); !errors.Is(err, &Error{ErrorCode: RequestCancelled, Remote: true}) {
+				t.Errorf("%s: the server reads %v", status, err)
+			}
+		}
+	}
+}
+
+// endless is a body without an end.
+type endless struct{}
+
+func (endless) Read(p []byte) (int, error) { return len(p), nil }
+
+// Trailers are there once, however often the end is read.
+func TestRoundTripTrailersOnce(t *testing.T) {
+	s, tr := newRawServer(t, Options{}, func(st *Stream) {
+		_, _ = st.Headers()
+		_ = st.SubmitInitialHeaders(Headers{{Name: ":status", Value: "200"}}, HeaderOptions{})
+		_ = st.SubmitTrailingHeaders(Headers{{Name: "x-sum", Value: "1"}})
+	})
+	resp, err := tr.RoundTrip(newRequest(t, "GET", s.url, nil))
+	must(t, err)
+	for range 3 {
+		if _, err := resp.Body.Read(make([]byte, 1)); err != io.EOF {
+			t.Fatal(err)
+		}
+	}
+	if got := resp.Trailer["X-Sum"]; !slices.Equal(got, []string{"1"}) {
+		t.Errorf("trailers %q", got)
 	}
 }
 

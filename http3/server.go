@@ -40,8 +40,8 @@ type Server struct {
 	// whole request: later reads of its body fail with os.ErrDeadlineExceeded. WriteTimeout is
 	// the limit for all after the headers: then the stream is reset with H3_INTERNAL_ERROR.
 	ReadHeaderTimeout, ReadTimeout, WriteTimeout time.Duration
-	// IdleTimeout is how long a session may be without a request before it is closed. Zero means
-	// that a session ends when nothing has been heard of the peer for 30 s. While a
+	// IdleTimeout is how long a session may be without a request before it is closed, for which
+	// what is on its way has 5 s. Zero means that a session ends when nothing has been heard of the peer for 30 s. While a
 	// handler runs, the session is kept alive.
 	IdleTimeout time.Duration
 

@@ -31,6 +31,7 @@ type serverConn struct {
 	busy    bool // the watch is set
 	kept    bool // the session is kept alive for its handlers
 	idle    time.Time
+	closed  time.Time // when its end has begun, after too long an idle time
 	watch   *time.Timer
 }
 
@@ -159,16 +160,28 @@ func (c *serverConn) arm(d time.Duration) {
 	c.watch.Reset(d)
 }
 
-// look keeps the session alive while handlers run, and closes it when none has for too long.
+// look keeps the session alive while handlers run, and closes it when none has for too long. What is on its way then has
+// closePatience to arrive: a client could leave a stream without an end.
 func (c *serverConn) look() {
 	c.mu.Lock()
 	c.busy = false
 	h3, runs, limit := c.h3, c.running > 0, c.server.IdleTimeout
 	turned := runs != c.kept
 	c.kept = runs
-	idle := time.Since(c.idle)
+	idle, closing := time.Since(c.idle), !c.closed.IsZero()
 	over := !runs && limit > 0 && idle >= limit || c.ctx.Err() != nil
+	cut := false
 	switch {
+	case closing && (runs || c.pushing > 0): // for requests that have come before
+		c.arm(watchEvery)
+	case closing:
+		rest := closePatience - min(idle, time.Since(c.closed))
+		if cut = rest <= 0; !cut {
+			c.arm(rest)
+		}
+	case over && h3 != nil:
+		c.closed = time.Now()
+		c.arm(closePatience)
 	case over:
 	case runs:
 		c.arm(watchEvery)
@@ -179,7 +192,10 @@ func (c *serverConn) look() {
 	if turned {
 		c.q.SetKeepAlive(c.keepAlive(runs))
 	}
-	if over && h3 != nil {
+	switch {
+	case cut:
+		h3.cutOff()
+	case over && h3 != nil:
 		_ = h3.Close() // it may be over
 	}
 }

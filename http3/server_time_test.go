@@ -10,6 +10,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/cinnabar-quic/cinnabar/internal/limits"
 	"github.com/cinnabar-quic/cinnabar/quic"
 )
 
@@ -205,6 +206,48 @@ func TestServerIdleTimeout(t *testing.T) {
 			t.Errorf("the session ends with %v", err)
 		}
 	})
+}
+
+// A client that leaves a stream half open, or does not take its response, has no more than a while beyond IdleTimeout.
+func TestServerIdleTimeoutHeld(t *testing.T) {
+	const idle = 10 * time.Second
+	patience := time.Duration(limits.Bound(t, "http3-close-patience"))
+	for _, how := range []string{"half a type", "no credit"} {
+		t.Run(how, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				s := handler(func(w http.ResponseWriter, r *http.Request) { write(t, w, strings.Repeat("x", 10_000)) })
+				s.IdleTimeout = idle
+				c := newMemNet(t, s).dial(Options{}, quic.ConnectOptions{KeepAlive: time.Second, MaxStreamDataBidiLocal: 5_000})
+				start := time.Now()
+				if st := c.request(requestBlock("GET", "/"), StreamHooks{}); how == "half a type" {
+					halfType(t, c.Session)
+					_, _ = response(t, st)
+				}
+				synctest.Wait()
+				var victim *Session
+				s.mu.Lock()
+				for h := range s.sessions {
+					if h.q.RemoteAddress() == memClient {
+						victim = h
+					}
+				}
+				s.mu.Unlock()
+				select {
+				case <-c.QUIC().Closed():
+				case <-time.After(time.Hour):
+					t.Fatal("the session is there after an hour")
+				}
+				after(t, start, idle+patience)
+				synctest.Wait()
+				if err := c.Err(); !errors.Is(err, &Error{ErrorCode: NoError, Remote: true, Session: true}) {
+					t.Errorf("the session ends with %v", err)
+				}
+				if n := victim.Stats().LimitErrors; n != 1 {
+					t.Errorf("%d errors are counted", n)
+				}
+			})
+		})
+	}
 }
 
 // A handler that takes its time does not lose its session, also when both ends are silent.

@@ -68,7 +68,7 @@ type Transport struct {
 	// waits for the server's first word. Zero means that it does not wait.
 	ExpectContinueTimeout time.Duration
 	// IdleConnTimeout is how long a session without a request is kept. Zero means until
-	// the idle timeout of QUIC ends it.
+	// the idle timeout of QUIC ends it. A session that is to end has 5 s more for what is on its way.
 	IdleConnTimeout time.Duration
 	// MaxResponseHeaderBytes bounds the fields of one header block of a response: names,
 	// values and 32 bytes for each. Zero means 1 MiB; more than 16 MiB counts as that.
@@ -79,7 +79,7 @@ type Transport struct {
 	mu      sync.Mutex // nothing of a session, and nothing of the program, is called under it
 	closed  bool
 	conns   map[poolKey]*clientConn  // those that take requests
-	all     map[*clientConn]struct{} // and those that only finish theirs
+	all     map[*clientConn]struct{} // and the others that are not over
 	dials   map[poolKey]*dialing
 	worked  map[poolKey]netip.Addr // where the last session was; bounded
 	sockets [2]*quic.Socket        // our own, IPv4 and IPv6
@@ -88,8 +88,9 @@ type Transport struct {
 }
 
 // RoundTrip sends a request and returns its response as soon as the headers are there. The
-// Request's body is closed in any case, by the time that the response's has been read or closed at
-// the latest, or soon after an error. When the Request's context ends, the request is
+// Request's body is closed in any case: when it has been sent, when the response's is closed at the latest, also that of
+// a response without one, or soon after an error. A server may answer before it has it all: with a status above 299 no
+// more of it is sent then, with another the rest is (RFC 9114 §4.1). When the Request's context ends, the request is
 // cancelled with H3_REQUEST_CANCELLED, and RoundTrip, or reads of the body, fail with
 // the context's cause.
 //
@@ -121,18 +122,23 @@ func (t *Transport) RoundTrip(r *http.Request) (*http.Response, error) {
 }
 
 // CloseIdleConnections closes sessions that carry no request, and those of Fallback. If none is
-// left, the sockets of the Transport's own go too, until they are needed again.
+// left, the sockets of the Transport's own go too, until they are needed again. What is on its way has 5 s to arrive.
 func (t *Transport) CloseIdleConnections() {
 	t.mu.Lock()
 	var idle []*clientConn
+	needed := len(t.dials) > 0
 	for c := range t.all {
-		if c.ready && c.active == 0 {
+		switch {
+		case c.dropped: // its end has begun, and goes on without us
+		case c.ready && c.active == 0:
 			t.dropLocked(c)
 			idle = append(idle, c)
+		default:
+			needed = true
 		}
 	}
 	var sockets [2]*quic.Socket
-	if len(t.all)+len(t.dials) == 0 {
+	if !needed {
 		sockets, t.sockets = t.sockets, sockets
 	}
 	t.mu.Unlock()
@@ -145,8 +151,8 @@ func (t *Transport) CloseIdleConnections() {
 	}
 }
 
-// Close ends all sessions at once, requests and all, and the sockets that are the
-// Transport's own. Later requests fail with an error that is net.ErrClosed.
+// Close ends all sessions at once, requests and all, also those that are about to end in peace, and the sockets that
+// are the Transport's own. Later requests fail with an error that is net.ErrClosed.
 func (t *Transport) Close() error {
 	t.mu.Lock()
 	t.closed = true

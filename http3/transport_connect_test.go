@@ -155,6 +155,49 @@ func TestStreamTunnels(t *testing.T) {
 			must(t, sv.CloseWrite())
 		}
 		response(t, st)
+// A proxy that ends its side at once does not leave the other one without an owner: it is over where there is no tunnel, and
+// ends with the response's body where there is one, unless the program has ended it before.
+func TestTransportConnectHalfOver(t *testing.T) {
+	type end struct {
+		said string
+		err  error
+	}
+	ends := make(chan end, 1)
+	s, tr := newRawServer(t, Options{}, func(st *Stream) {
+		h, _ := st.Headers()
+		answer(st, h.Get("x-status"), "")
+		b, err := io.ReadAll(st)
+		ends <- end{string(b), err}
+	})
+	for _, c := range []struct {
+		status string
+		says   string
+		want   error
+	}{
+		{"403", "", &Error{ErrorCode: NoError, Remote: true}},
+		{"200", "", &Error{ErrorCode: RequestCancelled, Remote: true}},
+		{"200", "hello", nil},
+	} {
+		r := newRequest(t, "CONNECT", s.url, nil)
+		r.Host = "example.com:80"
+		r.Header.Set("X-Status", c.status)
+		resp, err := tr.RoundTrip(r)
+		must(t, err)
+		st, ok := StreamOfResponse(resp)
+		if b, err := io.ReadAll(resp.Body); len(b) > 0 || err != nil {
+			t.Errorf("%s: %q, %v", c.status, b, err)
+		}
+		if c.says != "" {
+			if !ok {
+				t.Fatal("no stream")
+			}
+			write(t, st, c.says)
+			must(t, st.CloseWrite())
+		}
+		must(t, resp.Body.Close())
+		if got := <-ends; got.said != c.says || !errors.Is(got.err, c.want) {
+			t.Errorf("%s: the proxy hears %q, %v", c.status, got.said, got.err)
+		}
 	}
 }
 

@@ -40,6 +40,7 @@ type clientConn struct {
 	active  int  // requests that have it
 	used    bool
 	gone    bool        // takes no request any more; closed when the last one is over
+	dropped bool        // has none, and is being closed
 	over    bool        // the session has ended
 	idle    *time.Timer // of IdleConnTimeout; runs while there is no request
 	restsAt time.Time   // when the last request was over
@@ -47,6 +48,9 @@ type clientConn struct {
 	secured   atomic.Bool // the handshake is known to be complete
 	stateOnce sync.Once
 	state     *tls.ConnectionState
+
+	patience *time.Timer // ends a session that its close alone does not
+	wrote    bool        // the program was writing when it was looked at last
 
 	watch    *time.Timer // looks after a session with requests from time to time
 	watching bool        // it runs
@@ -135,7 +139,7 @@ func (t *Transport) dialled(key poolKey, d *dialing, c *clientConn, err error) {
 		if t.conns == nil {
 			t.conns = make(map[poolKey]*clientConn)
 		}
-		if !c.over {
+		if !c.over && !c.gone {
 			t.conns[key] = c
 		}
 	}
@@ -244,21 +248,24 @@ func (c *clientConn) retire() {
 	}
 }
 
-// ended is told that the session is over.
+// ended is told that the session is over. Only then it is forgotten: until then Close must find it.
 func (c *clientConn) ended() {
 	c.t.mu.Lock()
 	defer c.t.mu.Unlock()
 	c.over = true
 	c.t.dropLocked(c)
+	delete(c.t.all, c)
+	if c.patience != nil {
+		c.patience.Stop()
+	}
 }
 
-// dropLocked forgets a session.
+// dropLocked has nobody use a session any more, which is to be closed.
 func (t *Transport) dropLocked(c *clientConn) {
 	if t.conns[c.key] == c {
 		delete(t.conns, c.key)
 	}
-	delete(t.all, c)
-	c.gone = true
+	c.gone, c.dropped = true, true
 	if c.idle != nil {
 		c.idle.Stop()
 	}
@@ -267,8 +274,65 @@ func (t *Transport) dropLocked(c *clientConn) {
 	}
 }
 
-// close ends a session without requests in order: streams that are on their way still arrive.
-func (c *clientConn) close() { _ = c.s.Close() } // it may be over
+// closePatience is how long what is on its way may take, on a session that has no request and is to end. A session waits
+// for the streams that the peer has opened, too, which may leave one without an end.
+const closePatience = 5 * time.Second
+
+// close ends a session without requests in order: streams that are on their way still arrive, if that does not take too
+// long. After the Transport's Close it ends at once.
+func (c *clientConn) close() {
+	t := c.t
+	t.mu.Lock()
+	now := t.closed
+	if !now && !c.over && c.patience == nil {
+		c.patience = time.AfterFunc(closePatience, c.cutOff)
+	}
+	t.mu.Unlock()
+	if now {
+		_ = c.s.CloseWithError(NoError, "") // it may be over
+		return
+	}
+	_ = c.s.Close() // likewise
+}
+
+// cutOff ends a session that has taken too long for its end. Where the program still writes into a tunnel whose other
+// direction is over, it looks again later, and leaves time for what came last.
+func (c *clientConn) cutOff() {
+	writes := c.s.writes()
+	c.t.mu.Lock()
+	waits := writes || c.wrote
+	c.wrote = writes
+	if waits && !c.over {
+		c.patience.Reset(closePatience)
+	}
+	c.t.mu.Unlock()
+	if !waits {
+		c.s.cutOff()
+	}
+}
+
+// writes reports whether the program may still write into a request.
+func (s *Session) writes() bool {
+	for _, q := range s.q.Streams() {
+		if q.Bidirectional() && mayWrite(q) {
+			return true
+		}
+	}
+	return false
+}
+
+// mayWrite reports whether the writing side of a stream is neither ended nor cut off.
+func mayWrite(q *quic.Stream) bool {
+	_, err := q.TryWrite(nil)
+	return err == nil || isLate(err)
+}
+
+// cutOff ends a session that the peer keeps from ending in order.
+func (s *Session) cutOff() {
+	if s.CloseWithError(NoError, "") == nil {
+		s.stats.pastLimit.Add(1)
+	}
+}
 
 // aliveInterval is how long a session with requests is silent before it asks whether the server is still
 // there: a response may take longer than QUIC's idle timeout.
