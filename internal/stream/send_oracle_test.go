@@ -18,6 +18,7 @@ type sendModel struct {
 	finAcked    bool
 	flight      []frame
 	reset       bool
+	combed      bool
 	anyAcked    bool
 }
 
@@ -56,7 +57,7 @@ func (m *sendModel) step(src *source) {
 			m.finished = m.finished || !m.reset
 		case 1:
 			m.abandon()
-		case 2, 3:
+		case 2:
 			m.comb(src)
 		}
 	case op == 31:
@@ -179,12 +180,13 @@ func (m *sendModel) adopt(again bool) {
 	}
 }
 
-// comb sends many frames of a byte or two, and settles every second one, and perhaps the others.
+// comb sends many frames of a byte or two, and settles every second one, and perhaps the others: once, as it takes long.
 func (m *sendModel) comb(src *source) {
 	n, size, mode := int(src.below(2600)), 1+int(src.byte()%2), src.byte()
-	if m.finished || m.reset || m.sent-m.prefix > 8000 {
+	if m.finished || m.reset || m.combed || m.sent-m.prefix > 8000 {
 		return
 	}
+	m.combed = true
 	m.write(n * size)
 	m.acked = append(m.acked, make([]bool, n*size)...)
 	m.lost = append(m.lost, make([]bool, n*size)...)
