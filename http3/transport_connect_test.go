@@ -155,6 +155,9 @@ func TestStreamTunnels(t *testing.T) {
 			must(t, sv.CloseWrite())
 		}
 		response(t, st)
+	}
+}
+
 // A proxy that ends its side at once does not leave the other one without an owner: it is over where there is no tunnel, and
 // ends with the response's body where there is one, unless the program has ended it before.
 func TestTransportConnectHalfOver(t *testing.T) {

@@ -1,4 +1,4 @@
-// Package ranges is a set of int64 values, from 0 to 1<<62, kept as sorted, disjoint, half-open
+// Package ranges is a set of int64 values, from -1<<62 to 1<<62, kept as sorted, disjoint, half-open
 // ranges: received packet numbers, received or acknowledged stream bytes.
 package ranges
 

@@ -161,9 +161,18 @@ func (o *oracle) ranges() Set {
 	return s
 }
 
-// check runs operations, three bytes each, on a Set and the oracle.
+// mirrored returns the set of -1-v for all v of s.
+func mirrored(s Set) Set {
+	m := Set{}
+	for _, r := range slices.Backward(s) {
+		m = append(m, Range{-r.End, -r.Start})
+	}
+	return m
+}
+
+// check runs operations, three bytes each, on a Set, on its mirror image and on the oracle.
 func check(t *testing.T, ops []byte) {
-	var s Set
+	var s, m Set
 	var o oracle
 	for ; len(ops) >= 3; ops = ops[3:] {
 		op, start, end := ops[0]%16, int64(ops[1]), int64(ops[2])
@@ -173,20 +182,26 @@ func check(t *testing.T, ops []byte) {
 		switch before := o.ranges(); {
 		case op%4 == 3:
 			s.Remove(start, end)
+			m.Remove(-end, -start)
 			o.set(start, end, false)
 		case op == 12:
 			n := int(end % 16)
 			s.DropFirst(n)
 			for _, r := range before[:max(len(before)-n, 0)] {
 				o.set(r.Start, r.End, false)
+				m.Remove(-r.End, -r.Start)
 			}
 		default:
 			s.Add(start, end)
+			m.Add(-end, -start)
 			o.set(start, end, true)
 		}
 		want := o.ranges()
 		if !slices.Equal(s, want) {
 			t.Fatalf("operation %d(%d, %d): got %v, want %v", op, start, end, s, want)
+		}
+		if !slices.Equal(m, mirrored(want)) {
+			t.Fatalf("operation %d(%d, %d), mirrored: got %v, want %v", op, start, end, m, mirrored(want))
 		}
 		compare(t, s, &o, start, end)
 	}

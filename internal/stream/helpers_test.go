@@ -104,8 +104,8 @@ func (s *sender) wantState(reason string, state SendState) {
 	}
 }
 
-func (s *sender) ack(f frame)  { s.Acked(f.off, f.n, f.fin) }
-func (s *sender) lose(f frame) { s.Lost(f.off, f.n, f.fin) }
+func (s *sender) ack(f frame) (again bool) { return s.Acked(f.off, f.n, f.fin) }
+func (s *sender) lose(f frame)             { s.Lost(f.off, f.n, f.fin) }
 
 // wantChunks fails unless n chunks are in use.
 func wantChunks(t *testing.T, reason string, l *List, n int) {

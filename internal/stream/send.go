@@ -13,21 +13,22 @@ import (
 // Nothing more comes from a half that is reset but the reset, and from one that is Done nothing at all (RFC 9000 §3.3).
 //
 // 0 <= AckedPrefix <= Offset <= bytes written; what is acknowledged above the
-// prefix and what is lost are disjoint sets between AckedPrefix and Offset.
+// prefix and what is lost are disjoint sets between AckedPrefix and Offset, of bounded numbers of ranges.
 type Send struct {
 	pool       Pool
 	head, tail *Chunk // all bytes from the chunk of prefix to written
 	cursor     *Chunk // has the byte at sent, or is the tail; nil if there is no chunk
 	lostCursor *Chunk // where the last lost byte was found, or nil
 
-	acked, lost ranges.Set
-	written     int64
-	sent        int64 // first-time-sent high-water mark
-	prefix      int64 // everything below is acknowledged
-	top         int64 // and nothing above
-	max         int64 // the peer's limit
-	told        int64 // limit+1 that STREAM_DATA_BLOCKED was last sent for
-	code        uint64
+	acked   ranges.Set // above the prefix
+	lost    ranges.Set // byte n as -1-n: the first ones go first, and what is last in a slice comes and goes cheaply
+	written int64
+	sent    int64 // first-time-sent high-water mark
+	prefix  int64 // everything below is acknowledged
+	top     int64 // and nothing above
+	max     int64 // the peer's limit
+	told    int64 // limit+1 that STREAM_DATA_BLOCKED was last sent for
+	code    uint64
 
 	state      SendState
 	fin, reset signal
@@ -185,7 +186,7 @@ func (s *Send) Next(maxLen int, connCredit int64) (off int64, n int, fin bool, f
 		return 0, 0, false, 0, false
 	}
 	if len(s.lost) > 0 {
-		r := s.lost[0]
+		r := s.firstLost()
 		n = int(min(r.Len(), int64(maxLen)))
 		return r.Start, n, s.finAt(r.Start + int64(n)), 0, n > 0
 	}
@@ -262,10 +263,20 @@ func (s *Send) Take(dst []byte, off int64, n int, fin bool) {
 	}
 }
 
+// firstLost returns the lowest range of what is lost.
+func (s *Send) firstLost() ranges.Range {
+	r := s.lost[len(s.lost)-1]
+	return ranges.Range{Start: -r.End, End: -r.Start}
+}
+
 // takeLost copies bytes from the first lost range. Lost ranges go out in
 // ascending order, so the search goes on where the last one ended.
 func (s *Send) takeLost(dst []byte, off, end int64) {
-	if len(s.lost) == 0 || s.lost[0].Start != off || s.lost[0].End < end {
+	if len(s.lost) == 0 {
+		panic("BUG: Take does not match Next")
+	}
+	r := s.firstLost()
+	if r.Start != off || r.End < end {
 		panic("BUG: Take does not match Next")
 	}
 	c := s.lostCursor
@@ -273,11 +284,12 @@ func (s *Send) takeLost(dst []byte, off, end int64) {
 		c = s.head
 	}
 	s.lostCursor = copyOut(dst, c, off)
-	if end < s.lost[0].End {
-		s.lost[0].Start = end
+	last := len(s.lost) - 1
+	if end < r.End {
+		s.lost[last].End = -end
 		return
 	}
-	s.lost.DropFirst(len(s.lost) - 1)
+	s.lost = s.lost[:last]
 	shed(&s.lost)
 }
 
@@ -322,20 +334,23 @@ func (s *Send) Blocked() (limit int64, ok bool) {
 func (s *Send) LostBlocked() { s.told = 0 }
 
 // Acked says that a STREAM frame was acknowledged. Chunks that the
-// acknowledged prefix has passed go back to the pool.
-func (s *Send) Acked(off int64, n int, fin bool) {
+// acknowledged prefix has passed go back to the pool. Again reports that something is to be sent again,
+// because it would take too much to remember that it has arrived.
+func (s *Send) Acked(off int64, n int, fin bool) (again bool) {
 	if s.reset != signalNone {
-		return
+		return false
 	}
 	end := min(off+int64(n), s.sent)
 	s.top = max(s.top, end)
 	if len(s.lost) > 0 {
-		s.lost.Remove(off, end)
+		s.lost.Remove(-end, -off)
 		shed(&s.lost)
 	}
 	switch {
 	case off > s.prefix:
 		s.acked.Add(off, end)
+		again = s.boundAcked()
+		s.boundLost() // of which one may have been cut in two
 	case end > s.prefix:
 		s.prefix = end
 		s.absorb()
@@ -347,6 +362,7 @@ func (s *Send) Acked(off int64, n int, fin bool) {
 	if s.fin == signalAcked && s.prefix == s.written {
 		s.on(ackedAll)
 	}
+	return again
 }
 
 // absorb lets the prefix swallow the acknowledged ranges that it has reached.
@@ -392,11 +408,11 @@ func (s *Send) Lost(off int64, n int, fin bool) {
 	if k := len(s.acked); k > 0 && off < s.acked[k-1].End {
 		i = sort.Search(k, func(i int) bool { return s.acked[i].End > off })
 		for ; i < k && s.acked[i].Start < end; i++ {
-			s.lost.Add(off, s.acked[i].Start)
+			s.lose(off, s.acked[i].Start)
 			off = s.acked[i].End
 		}
 	}
-	s.lost.Add(off, end)
+	s.lose(off, end)
 	if fin && s.fin == signalSent {
 		s.fin = signalDue
 	}

@@ -18,6 +18,7 @@ type sendModel struct {
 	finAcked    bool
 	flight      []frame
 	reset       bool
+	combed      bool
 	anyAcked    bool
 }
 
@@ -56,6 +57,8 @@ func (m *sendModel) step(src *source) {
 			m.finished = m.finished || !m.reset
 		case 1:
 			m.abandon()
+		case 2:
+			m.comb(src)
 		}
 	case op == 31:
 		m.restart()
@@ -114,13 +117,22 @@ func (m *sendModel) fate(src *source, acked bool) {
 	}
 	f := m.flight[i]
 	m.flight = append(m.flight[:i], m.flight[i+1:]...)
+	m.settle(f, acked)
+}
+
+// settle says what became of a frame.
+func (m *sendModel) settle(f frame, acked bool) {
+	again := false
 	if acked {
-		m.ack(f)
+		again = m.ack(f)
 		m.anyAcked = true
 	} else {
 		m.lose(f)
 	}
 	if m.reset {
+		if again {
+			m.t.Fatal("something goes again after the reset")
+		}
 		return
 	}
 	if acked {
@@ -137,6 +149,63 @@ func (m *sendModel) fate(src *source, acked bool) {
 	} else if f.fin && !m.finAcked {
 		m.finDue = true
 	}
+	if again || len(m.Send.lost) > maxHoles {
+		m.adopt(again)
+	}
+}
+
+// adopt makes the model forget what the half has forgotten, if it had to: a range at most that is acknowledged.
+func (m *sendModel) adopt(again bool) {
+	m.advance()
+	known, lost := m.islands(), m.lostIslands()
+	if again != (known > maxHoles) {
+		m.t.Fatalf("with %d ranges acknowledged, something is forgotten: %v", known, again)
+	}
+	joined := lost > maxHoles+1 || again && lost > maxHoles // with what is forgotten, which may touch no other
+	for _, r := range m.Send.lost {
+		for at := -r.End; at < -r.Start; at++ {
+			if m.acked[at] && !again || !m.acked[at] && !m.lost[at] && !joined {
+				m.t.Fatalf("%d is to be sent again, with %d ranges acknowledged and %d lost", at, known, lost)
+			}
+			m.acked[at] = false
+			m.setLost(at, true)
+		}
+	}
+	m.checkHoles(maxHoles)
+	if n := m.islands(); n < known-1 || n > maxHoles {
+		m.t.Fatalf("of %d ranges acknowledged %d are left", known, n)
+	}
+	if n := m.lostIslands(); n < lost-2 || n != int64(len(m.Send.lost)) {
+		m.t.Fatalf("of %d ranges lost %d are left", lost, n)
+	}
+}
+
+// comb sends many frames of a byte or two, and settles every second one, and perhaps the others: once, as it takes long.
+func (m *sendModel) comb(src *source) {
+	n, size, mode := int(src.below(2600)), 1+int(src.byte()%2), src.byte()
+	if m.finished || m.reset || m.combed || m.sent-m.prefix > 8000 {
+		return
+	}
+	m.combed = true
+	m.write(n * size)
+	m.acked = append(m.acked, make([]bool, n*size)...)
+	m.lost = append(m.lost, make([]bool, n*size)...)
+	m.SetMax(int64(len(m.data)))
+	first := len(m.flight)
+	for range n {
+		m.pack(size, plenty, false)
+	}
+	for i, f := range m.flight[first:] {
+		if i%2 == 0 {
+			m.settle(f, mode&1 != 0)
+		} else if mode&2 != 0 {
+			m.settle(f, mode&1 == 0)
+		} else {
+			m.flight[first] = f
+			first++
+		}
+	}
+	m.flight = m.flight[:first]
 }
 
 func (m *sendModel) setLost(at int64, lost bool) {
@@ -180,9 +249,7 @@ func (m *sendModel) check() {
 		}
 		return
 	}
-	for m.prefix < int64(len(m.data)) && m.acked[m.prefix] {
-		m.prefix++
-	}
+	m.advance()
 	prefix := m.prefix
 	written := int64(len(m.data))
 	done := m.finAcked && prefix == written
@@ -210,10 +277,27 @@ func (m *sendModel) check() {
 	}
 }
 
+// advance moves the prefix over what is acknowledged.
+func (m *sendModel) advance() {
+	for m.prefix < int64(len(m.data)) && m.acked[m.prefix] {
+		m.prefix++
+	}
+}
+
 // islands returns how many ranges are acknowledged behind a hole.
 func (m *sendModel) islands() (n int64) {
 	for at := m.prefix; at < m.sent; at++ {
 		if m.acked[at] && !m.acked[at-1] {
+			n++
+		}
+	}
+	return n
+}
+
+// lostIslands returns how many ranges are lost.
+func (m *sendModel) lostIslands() (n int64) {
+	for at := m.prefix; at < m.sent; at++ {
+		if m.lost[at] && (at == m.prefix || !m.lost[at-1]) {
 			n++
 		}
 	}

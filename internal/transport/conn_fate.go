@@ -132,7 +132,9 @@ func (c *Conn) settleStream(now mono.Time, st *Stream, n int64, f *recovery.Fram
 		if arrived {
 			before := st.send.AckedPrefix()
 			kept := st.send.Retained()
-			st.send.Acked(f.Off, int(f.Len), f.Flag != 0)
+			if st.send.Acked(f.Off, int(f.Len), f.Flag != 0) {
+				c.streams.enqueue(c, st)
+			}
 			c.streams.retained -= kept - st.send.Retained()
 			if f.Len > 0 {
 				st.dataAcked(now, c.settles)
