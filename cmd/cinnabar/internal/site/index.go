@@ -37,24 +37,33 @@ func (s *Site) index(w http.ResponseWriter, r *http.Request, name string) {
 		pageFields(w.Header())
 		return
 	}
+	body, err := s.list(r, name)
+	switch {
+	case r.Context().Err() != nil: // nobody reads it
+	case err != nil:
+		s.failOpen(w, r, err)
+	default:
+		send(w, r, http.StatusOK, body)
+	}
+}
+
+// list makes the page that lists a folder, when no other is being made.
+func (s *Site) list(r *http.Request, name string) ([]byte, error) {
 	select {
 	case s.listing <- struct{}{}:
 	case <-r.Context().Done():
-		return
+		return nil, r.Context().Err()
 	}
 	defer func() { <-s.listing }()
 	rows, more, err := s.rows(name)
 	if err != nil {
-		s.failOpen(w, r, err)
-		return
+		return nil, err
 	}
 	columns := arrange(rows, r.URL.Query().Get("sort"))
 	if name != "." {
 		rows = slices.Insert(rows, 0, row{Name: "..", Href: "../", Dir: true})
 	}
-	s.page(w, r, http.StatusOK, &page{
-		Columns: columns, Rows: rows, Summary: summary(rows, more), Upload: s.options.Upload,
-	})
+	return render(r, &page{Columns: columns, Rows: rows, Summary: summary(rows, more), Upload: s.options.Upload}), nil
 }
 
 // maxRows is how many files and folders a page lists.

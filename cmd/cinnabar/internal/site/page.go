@@ -60,13 +60,13 @@ func (s *Site) fail(w http.ResponseWriter, r *http.Request, status int, text str
 		http.Error(w, text, status)
 		return
 	}
-	s.page(w, r, status, &page{
+	send(w, r, status, render(r, &page{
 		Heading: fmt.Sprintf("%d %s", status, http.StatusText(status)), Text: text,
-	})
+	}))
 }
 
-// page fills in what all pages have, and sends it.
-func (s *Site) page(w http.ResponseWriter, r *http.Request, status int, p *page) {
+// render fills in what all pages have, and makes the page.
+func render(r *http.Request, p *page) []byte {
 	p.Title, p.Crumbs = r.Host+r.URL.Path, crumbs(r)
 	p.Style = template.CSS(pageCSS)
 	p.Protocol, p.HTTP3 = protocol(r), r.ProtoMajor == 3
@@ -75,17 +75,22 @@ func (s *Site) page(w http.ResponseWriter, r *http.Request, status int, p *page)
 	if err := pageTemplate.Execute(&body, p); err != nil {
 		panic("BUG: " + err.Error())
 	}
+	return body.Bytes()
+}
+
+// send answers with a page.
+func send(w http.ResponseWriter, r *http.Request, status int, body []byte) {
 	h := w.Header()
 	pageFields(h)
 	if status == http.StatusOK {
-		h.Set("ETag", fmt.Sprintf(`"%.16x"`, sha256.Sum256(body.Bytes())))
-		http.ServeContent(w, r, "", time.Time{}, bytes.NewReader(body.Bytes()))
+		h.Set("ETag", fmt.Sprintf(`"%.16x"`, sha256.Sum256(body)))
+		http.ServeContent(w, r, "", time.Time{}, bytes.NewReader(body))
 		return
 	}
-	h.Set("Content-Length", strconv.Itoa(body.Len()))
+	h.Set("Content-Length", strconv.Itoa(len(body)))
 	w.WriteHeader(status)
 	if r.Method != http.MethodHead {
-		w.Write(body.Bytes())
+		w.Write(body)
 	}
 }
 

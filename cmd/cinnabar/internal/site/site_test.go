@@ -478,6 +478,12 @@ func TestListing(t *testing.T) {
 		t.Errorf("%d of %d files are listed, more: %v", n, most+1, more)
 	}
 
+	s.ServeHTTP(watched{httptest.NewRecorder(), func() {
+		if len(s.listing) > 0 {
+			t.Error("who reads a page slowly keeps all others from being made")
+		}
+	}}, httptest.NewRequest("GET", "/", nil))
+
 	s.listing <- struct{}{} // one is being made
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
@@ -488,6 +494,17 @@ func TestListing(t *testing.T) {
 	}
 	want(t, ask(s, "HEAD", "/", nil), 200, "", "Content-Type: text/html; charset=utf-8", "Content-Security-Policy: "+pagePolicy)
 	<-s.listing
+}
+
+// watched is a ResponseWriter that tells of what is written.
+type watched struct {
+	http.ResponseWriter
+	wrote func()
+}
+
+func (w watched) Write(p []byte) (int, error) {
+	w.wrote()
+	return w.ResponseWriter.Write(p)
 }
 
 // However many codings a client names, few are looked at.
