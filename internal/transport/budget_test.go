@@ -163,7 +163,8 @@ func TestStopThatCrosses(t *testing.T) {
 	tc.abandon()
 }
 
-// A peer that has come to a limit may say so for every limit there was, before it knows of the next one or after.
+// A peer that has come to a limit may say so once each time that it has been granted more, before it knows of the next
+// limit or after.
 func TestBlockedCosts(t *testing.T) {
 	for _, tt := range []struct {
 		name    string

@@ -168,7 +168,8 @@ func TestCloseToBothIDs(t *testing.T) {
 					t.Errorf("%v", p)
 				}
 			}
-			tc.clear()
+			tc.out = nil
+			tc.pump()
 			if len(tc.out) > 0 {
 				t.Errorf("again, unasked: %v", tc.out)
 			}
