@@ -237,7 +237,8 @@ func (x *exchange) Stream() *Stream { return x.st }
 // StreamOfResponse returns the stream that a response of a Transport has come on, false if
 // request and response have ended already or the body is somebody else's: that of a Client with a Timeout, say, or of
 // another protocol. It is for what a program does after a CONNECT beside reading the Body: write, set
-// deadlines, end the sides one by one. Response.Body must still be closed.
+// deadlines, end the sides one by one. Response.Body must still be closed: that cuts off what is then still to be written,
+// unless CloseWrite has ended it.
 func StreamOfResponse(resp *http.Response) (*Stream, bool) {
 	b, ok := resp.Body.(interface{ Stream() *Stream })
 	if !ok {

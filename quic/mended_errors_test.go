@@ -72,3 +72,31 @@ func TestEndBeatsDeadline(t *testing.T) {
 		}
 	})
 }
+
+// A side that has ended, or that the peer has stopped, says that and not that a deadline has passed: with more time nothing
+// could be written either.
+func TestWriteDeadlineOfEndedSide(t *testing.T) {
+	p := newPair(t, ListenOptions{}, ConnectOptions{})
+	for name, end := range map[string]func(st, peer *Stream){
+		"ended": func(st, _ *Stream) {
+			if err := st.CloseWrite(); err != nil {
+				t.Fatal(err)
+			}
+		},
+		"stopped": func(st, peer *Stream) {
+			peer.Stop(7)
+			if _, err := st.Write(make([]byte, 1<<20)); err == nil {
+				t.Fatal("all is written to who has asked for no more")
+			}
+		},
+	} {
+		st, peer := p.streams(t)
+		end(st, peer)
+		if err := st.SetWriteDeadline(time.Now().Add(-time.Hour)); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := st.TryWrite(nil); err == nil || errors.Is(err, os.ErrDeadlineExceeded) {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+}

@@ -250,10 +250,13 @@ func (st *Stream) writeError() error {
 	switch {
 	case st.err != nil:
 		return st.err
-	case st.writeExpired():
-		return errWriteDeadline
+	case !st.writeExpired():
+		return nil
 	}
-	return nil
+	if err := st.s.conn.WriteError(st.t); err != nil {
+		return st.streamError(err) // more time would not help
+	}
+	return errWriteDeadline
 }
 
 // serveWriters takes what fits from the writes that wait. It goes on for the whole

@@ -197,8 +197,10 @@ func (tc *testConn) receiveOnly(frames ...wire.Frame) {
 	tc.Helper()
 	b := tc.build(testPacket{typ: wire.OneRTT, frames: frames})
 	tc.heard[tc.path.Remote] += len(b)
-	tc.conn.Receive(tc.now, &dgram.Datagram{Data: b, Path: tc.path})
-	tc.drain()
+	tc.provoked(len(b), func() {
+		tc.take(&dgram.Datagram{Data: b, Path: tc.path})
+		tc.drain()
+	})
 }
 
 // Streams that flow control holds back do not hold up others: by their own limit, or by the

@@ -31,9 +31,15 @@ type column struct {
 }
 
 // index serves the page that lists a folder. A request for it is a few bytes, and it is much work if the folder is large: so
-// one is made at a time, and for HEAD none, which need not say how long it would be (RFC 9110 §9.3.2).
+// one is made at a time, and for HEAD none, which has neither length nor ETag therefore (RFC 9110 §9.3.2).
 func (s *Site) index(w http.ResponseWriter, r *http.Request, name string) {
 	if r.Method == http.MethodHead {
+		dir, err := s.root.Open(name)
+		if err != nil {
+			s.failOpen(w, r, err)
+			return
+		}
+		dir.Close()
 		pageFields(w.Header())
 		return
 	}
