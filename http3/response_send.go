@@ -38,7 +38,7 @@ func (st *Stream) sendMessage(m *message) error {
 		}
 	}
 	if m.head != nil || len(m.trailers) > 0 {
-		if err := st.cutOff(); err != nil {
+		if err := writeError(st.q); err != nil {
 			return err
 		}
 	}

@@ -177,7 +177,7 @@ func (x *exchange) bodiless(m *head) error {
 // sends reports whether something of the request is still to come, although the response is over. The server need not
 // take it: it is for the program to say how long that may go on.
 func (x *exchange) sends() bool {
-	return x.halves.Load() > 0 && !x.up.stopped() || x.open && mayWrite(x.st.q)
+	return x.halves.Load() > 0 && !x.up.stopped() || x.open && writeError(x.st.q) == nil
 }
 
 // Read reads the body of the response.
@@ -225,7 +225,7 @@ func (x *exchange) Close() error {
 		if x.ended.CompareAndSwap(false, true) {
 			x.half()
 		}
-	case x.open && mayWrite(x.st.q):
+	case x.open && writeError(x.st.q) == nil:
 		x.st.Reset(RequestCancelled) // nobody else would
 	}
 	return nil

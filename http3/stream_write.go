@@ -198,11 +198,11 @@ func (st *Stream) writable(op string, inPhase bool) error {
 
 var blockBuffers = sync.Pool{New: func() any { b := make([]byte, 0, 1024); return &b }}
 
-// cutOff returns why nothing can be written any more, nil if something may be. It is asked before a block is
-// encoded: QPACK's encoder remembers few of the streams that the peer has cancelled, and what it encodes for
-// another of them is outstanding for ever. Where the peer's STOP_SENDING is later than so many cancellations, it is.
-func (st *Stream) cutOff() error {
-	if _, err := st.q.TryWrite(nil); err != nil && !isLate(err) {
+// writeError returns why nothing can be written to a stream any more, nil if something may be, now or with more time. It is
+// asked before a block is encoded: QPACK's encoder remembers few of the streams that the peer has cancelled, and what it encodes
+// for another of them is outstanding for ever. Where the peer's STOP_SENDING is later than so many cancellations, it is.
+func writeError(q *quic.Stream) error {
+	if _, err := q.TryWrite(nil); err != nil && !isLate(err) {
 		return wrap(err)
 	}
 	return nil
@@ -210,7 +210,7 @@ func (st *Stream) cutOff() error {
 
 // sendBlock sends a HEADERS frame, and the end of the stream if last.
 func (st *Stream) sendBlock(op string, h Headers, last bool) error {
-	if err := st.cutOff(); err != nil {
+	if err := writeError(st.q); err != nil {
 		return &quic.StateError{Op: op, State: "stream is cut off", Err: err}
 	}
 	buf := blockBuffers.Get().(*[]byte)

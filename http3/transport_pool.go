@@ -314,17 +314,11 @@ func (c *clientConn) cutOff() {
 // writes reports whether the program may still write into a request.
 func (s *Session) writes() bool {
 	for _, q := range s.q.Streams() {
-		if q.Bidirectional() && mayWrite(q) {
+		if q.Bidirectional() && writeError(q) == nil {
 			return true
 		}
 	}
 	return false
-}
-
-// mayWrite reports whether the writing side of a stream is neither ended nor cut off.
-func mayWrite(q *quic.Stream) bool {
-	_, err := q.TryWrite(nil)
-	return err == nil || isLate(err)
 }
 
 // cutOff ends a session that the peer keeps from ending in order.
