@@ -19,7 +19,7 @@ type paths struct {
 	responses int // PATH_RESPONSE frames waiting, over all paths
 	serial    int // of the last validation
 	tuples    int // paths there have been besides the first
-	probes    int // packets on paths not in use whose fate is not known
+	probes    int // challenges, and packets on paths not in use, whose fate is not known
 
 	home netip.AddrPort // client: where the server was in the handshake
 }
@@ -510,7 +510,8 @@ func (c *Conn) writeProbe(now mono.Time, b *dgram.Batch, p *path) bool {
 		return false
 	}
 	pk.offPath = p != c.paths.active()
-	counts := pk.offPath || p.wanted
+	// What the congestion window has let out beyond the number is the window's alone.
+	counts := (pk.offPath || p.wanted) && c.paths.probes < maxPathProbes
 	if counts {
 		c.record(recovery.Frame{Kind: sentPathProbe})
 	}

@@ -28,6 +28,7 @@ type pathStory struct {
 func FuzzPaths(f *testing.F) {
 	f.Add([]byte{7, 0, 0, 1, 2, 0, 4, 10, 5, 50, 6, 1, 1, 2, 0, 2, 2, 0, 4, 200, 8, 3, 4, 255})
 	f.Add([]byte{7, 0, 7, 0, 1, 1, 1, 2, 1, 3, 1, 4, 1, 5, 1, 1, 1, 1, 0, 1, 0, 2, 0, 3, 0, 4, 3, 3, 2, 130, 5, 255, 4, 99, 4, 255})
+	f.Add(challengesThenMove())
 	f.Fuzz(func(t *testing.T, ops []byte) {
 		s := &pathStory{testConn: newTestConn(t, serverSide), asked: map[netip.AddrPort]map[[8]byte]int{}, newest: testRemote, serial: 1, held: -1}
 		s.claimed, s.shown = true, map[netip.AddrPort]bool{testRemote: true}
@@ -37,6 +38,15 @@ func FuzzPaths(f *testing.F) {
 		}
 		s.settle()
 	})
+}
+
+// challengesThenMove leaves as many answers on another path without an acknowledgement as may be,
+// and then has the peer move to a third, while the congestion window has room.
+func challengesThenMove() (ops []byte) {
+	for i := range maxPathProbes {
+		ops = append(ops, 1, byte(61+6*i))
+	}
+	return append(ops, 0, 2)
 }
 
 // from puts the peer at one of six addresses.
