@@ -7,7 +7,8 @@ import (
 )
 
 // Patient gives up on clients that do not take what they have asked for: a piece of an answer may take
-// so long, and a whole one as long as it moves. 0 is for ever.
+// so long, and a whole one as long as it moves. 0 is for ever. Until the first piece there is no limit: an upload may
+// have to come first, whose reader has a limit of its own, and in HTTP/2 and HTTP/3 the limit would end that, too.
 func Patient(h http.Handler, stall time.Duration) http.Handler {
 	if stall <= 0 {
 		return h
@@ -15,7 +16,7 @@ func Patient(h http.Handler, stall time.Duration) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		c := http.NewResponseController(w)
 		out := &patientWriter{ResponseWriter: w, c: c, stall: stall}
-		out.extend()
+		_ = c.SetWriteDeadline(time.Time{}) // none that an earlier request of the connection has left
 		h.ServeHTTP(out, r)
 		out.extend() // for what is still in buffers
 	})

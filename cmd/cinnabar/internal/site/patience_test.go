@@ -141,3 +141,38 @@ func TestPathConfusion(t *testing.T) {
 		}
 	}
 }
+
+// timedWriter is a response whose deadline is a timer for the whole exchange, as in HTTP/2 and HTTP/3.
+type timedWriter struct {
+	*httptest.ResponseRecorder
+	timer *time.Timer
+	cut   bool
+}
+
+func (w *timedWriter) SetWriteDeadline(at time.Time) error {
+	if w.timer != nil {
+		w.timer.Stop()
+	}
+	if w.timer = nil; !at.IsZero() {
+		w.timer = time.AfterFunc(time.Until(at), func() { w.cut = true })
+	}
+	return nil
+}
+
+// The time is for what is answered: as long as a handler reads or thinks, none runs.
+func TestPatientWithUploads(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := &timedWriter{ResponseRecorder: httptest.NewRecorder()}
+		Patient(http.HandlerFunc(func(_ http.ResponseWriter, _ *http.Request) {
+			time.Sleep(time.Hour) // the upload comes
+			synctest.Wait()
+			if w.cut {
+				t.Error("an upload is cut off because nothing is answered yet")
+			}
+		}), time.Minute).ServeHTTP(w, httptest.NewRequest("PUT", "/", nil))
+		if w.timer == nil {
+			t.Error("what is left of the answer may take for ever")
+		}
+		w.timer.Stop()
+	})
+}
