@@ -21,6 +21,8 @@ import (
 const (
 	// maxFiles is how many files one form may bring.
 	maxFiles = 1000
+	// maxFormHead is how many bytes are read for the header of a part of a form. mime/multipart would take 10 MiB.
+	maxFormHead = 16 << 10
 	// maxName is how many bytes a name may have.
 	maxName = 255
 	// patience is how long an upload may bring nothing.
@@ -115,15 +117,37 @@ func (b *patientBody) Read(p []byte) (int, error) {
 	return b.ReadCloser.Read(p)
 }
 
+// formBody lets only so much of a form be read while the header of a part is.
+type formBody struct {
+	io.ReadCloser
+	head bool
+	left int
+}
+
+func (b *formBody) Read(p []byte) (int, error) {
+	if !b.head {
+		return b.ReadCloser.Read(p)
+	}
+	if b.left == 0 && len(p) > 0 {
+		return 0, refuse(http.StatusRequestEntityTooLarge, "The form says more than %s of one of its parts.", size(maxFormHead))
+	}
+	n, err := b.ReadCloser.Read(p[:min(len(p), b.left)])
+	b.left -= n
+	return n, err
+}
+
 // postFiles stores every file of a form. What was stored before one that fails stays.
 func (s *Site) postFiles(w http.ResponseWriter, r *http.Request, dir string) error {
-	r.Body = s.body(w, r)
+	in := &formBody{ReadCloser: s.body(w, r)}
+	r.Body = in
 	form, err := r.MultipartReader()
 	if err != nil {
 		return refuse(http.StatusUnsupportedMediaType, "Send a form as multipart/form-data, or a file with PUT.")
 	}
 	for stored := 0; ; {
+		in.head, in.left = true, maxFormHead
 		part, err := form.NextPart()
+		in.head = false
 		if err == io.EOF && stored > 0 {
 			return nil
 		}
@@ -134,6 +158,9 @@ func (s *Site) postFiles(w http.ResponseWriter, r *http.Request, dir string) err
 			return &sourceError{err}
 		}
 		if part.FileName() == "" {
+			if _, err := io.Copy(io.Discard, part); err != nil { // or it would count as the next one's header
+				return &sourceError{err}
+			}
 			continue
 		}
 		if stored++; stored > s.maxFiles {
