@@ -99,8 +99,12 @@ func (c *serveCommand) Run(a *app) error {
 	defer quiet()
 	err = w.run(a.ctx, c.Grace)
 	refused := ""
-	if n := folder.Stats().UploadsRefused; n > 0 {
+	stats := folder.Stats()
+	if n := stats.UploadsRefused; n > 0 {
 		refused = ", " + plural(int(n), "upload") + " refused"
+	}
+	if n := stats.PagesRefused; n > 0 {
+		refused += ", " + plural(int(n), "page") + " refused"
 	}
 	a.notef("stopped; %s served%s", plural(int(served.Load()), "request"), refused)
 	return err

@@ -43,14 +43,42 @@ func (s *Site) index(w http.ResponseWriter, r *http.Request, name string) {
 		pageFields(w.Header())
 		return
 	}
+	if s.waiting.Add(1) > maxListings {
+		s.waiting.Add(-1)
+		s.busy(w, r, "Too many pages are being made just now.")
+		return
+	}
 	body, err := s.list(r, name)
+	s.waiting.Add(-1)
 	switch {
 	case r.Context().Err() != nil: // nobody reads it
+		return
 	case err != nil:
 		s.failOpen(w, r, err)
-	default:
-		send(w, r, http.StatusOK, body)
+		return
 	}
+	n := int64(len(body))
+	defer s.held.Add(-n)
+	if s.held.Add(n) > maxHeld {
+		s.busy(w, r, "Too many pages are being taken just now.")
+		return
+	}
+	send(w, r, http.StatusOK, body)
+}
+
+const (
+	// maxListings is how many requests may wait for the page of a folder, with the one whose page is being made.
+	maxListings = 64
+	// maxHeld is how many bytes pages of folders may have together that are made, and not taken: each is whole in memory
+	// until a client that may be slow has it.
+	maxHeld = 64 << 20
+)
+
+// busy asks to come again for the page of a folder.
+func (s *Site) busy(w http.ResponseWriter, r *http.Request, text string) {
+	s.pagesRefused.Add(1)
+	w.Header().Set("Retry-After", "1")
+	s.fail(w, r, http.StatusServiceUnavailable, text)
 }
 
 // list makes the page that lists a folder, when no other is being made.

@@ -32,17 +32,23 @@ type Site struct {
 	guard   *http.CrossOriginProtection // of uploads, against pages of other sites
 
 	listing  chan struct{} // holds one while a page that lists a folder is made
+	waiting  atomic.Int64  // requests for such a page, until it is made
+	held     atomic.Int64  // bytes of such pages that their clients have not taken yet
 	maxFiles int           // of one form
-	refused  atomic.Int64
+
+	refused, pagesRefused atomic.Int64
 }
 
 // Stats are figures of a Site, from its beginning.
 type Stats struct {
 	UploadsRefused int64 // forms and files that were answered with an error
+	PagesRefused   int64 // of folders, which were answered with 503 because there were too many
 }
 
 // Stats returns the site's figures.
-func (s *Site) Stats() Stats { return Stats{UploadsRefused: s.refused.Load()} }
+func (s *Site) Stats() Stats {
+	return Stats{UploadsRefused: s.refused.Load(), PagesRefused: s.pagesRefused.Load()}
+}
 
 // New makes a handler for a folder, which stays open as long as the handler is used.
 func New(root *os.Root, o Options) *Site {

@@ -454,7 +454,7 @@ func TestRanges(t *testing.T) {
 	}
 }
 
-// A page lists so many files, and says that there are more. One is made at a time; a request that is given up meanwhile
+// A page lists so many files, and says that there are more. A request that is given up before its page is made
 // is not answered, and HEAD needs none.
 func TestListing(t *testing.T) {
 	most := limits.Bound(t, "listed")
