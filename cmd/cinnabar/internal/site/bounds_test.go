@@ -3,6 +3,7 @@ package site
 import (
 	"io"
 	"net/http"
+	"net/http/httptest"
 	"os"
 	"path/filepath"
 	"strings"
@@ -41,5 +42,30 @@ func TestFormHead(t *testing.T) {
 	}
 	if info, err := os.Stat(filepath.Join(dir, "a")); err != nil || info.Size() != int64(5*most) {
 		t.Errorf("what is stored: %v, %v", info, err)
+	}
+}
+
+// What a client says of itself makes no long line in the log: a few bytes of a compressed field section may stand for many.
+func TestLogLength(t *testing.T) {
+	most := limits.Bound(t, "log-field")
+	var rec *Record
+	h := Log(http.HandlerFunc(func(http.ResponseWriter, *http.Request) {}), func(r *Record) { rec = r })
+	for _, c := range []struct{ in, want string }{
+		{strings.Repeat("a", most), strings.Repeat("a", most)},
+		{strings.Repeat("a", most+1), strings.Repeat("a", most) + "..."},
+		{strings.Repeat("\xff", 16<<10), strings.Repeat("\xff", most) + "..."},
+		{"a" + strings.Repeat("ö", most), "a" + strings.Repeat("ö", most/2-1) + "..."}, // no half of a character
+		{strings.Repeat("\x80", most+1), strings.Repeat("\x80", most-3) + "..."},
+	} {
+		r := httptest.NewRequest("GET", "/", nil)
+		r.Method, r.RequestURI = c.in, c.in
+		r.Header.Set("Referer", c.in)
+		r.Header.Set("User-Agent", c.in)
+		h.ServeHTTP(httptest.NewRecorder(), r)
+		for what, got := range map[string]string{"method": rec.Method, "target": rec.Target, "referer": rec.Referer, "agent": rec.Agent} {
+			if got != c.want {
+				t.Errorf("%s of %d bytes: %d in the log, from %.20q to %q, want %d", what, len(c.in), len(got), got, got[max(0, len(got)-5):], len(c.want))
+			}
+		}
 	}
 }

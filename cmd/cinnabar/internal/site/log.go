@@ -11,6 +11,7 @@ import (
 	"time"
 	"unicode"
 	"unicode/utf16"
+	"unicode/utf8"
 )
 
 // Record is what an access log has of one request.
@@ -41,6 +42,9 @@ func Log(h http.Handler, write func(*Record)) http.Handler {
 		if rec.Target == "" {
 			rec.Target = r.URL.RequestURI()
 		}
+		for _, text := range []*string{&rec.Method, &rec.Target, &rec.Referer, &rec.Agent} {
+			*text = cut(*text)
+		}
 		out := &recorder{ResponseWriter: w, rec: rec}
 		complete := false
 		defer func() {
@@ -57,6 +61,21 @@ func Log(h http.Handler, write func(*Record)) http.Handler {
 		h.ServeHTTP(out, r)
 		complete = true
 	})
+}
+
+// maxLogged is how many bytes a record has of what a client chooses.
+const maxLogged = 1 << 10
+
+// cut shortens a text that is too long, not within a character if it has any.
+func cut(text string) string {
+	if len(text) <= maxLogged {
+		return text
+	}
+	n := maxLogged
+	for n > maxLogged-utf8.UTFMax+1 && !utf8.RuneStart(text[n]) {
+		n--
+	}
+	return text[:n] + "..."
 }
 
 // Line is the record in the combined format of old, with the duration behind it.
