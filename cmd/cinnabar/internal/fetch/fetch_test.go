@@ -357,8 +357,14 @@ func TestResume(t *testing.T) {
 			}
 		})
 	}
+	whole := writeFile(t, "whole", digits) // 416 is no failure of a file that has all
+	if err := fetch(t, &Client{Transport: testWorld(), Fail: true}, "https://one.example/file", &Target{Path: whole, Resume: FromSize}); err != nil {
+		t.Errorf("what is complete, with -f: %v", err)
+	}
+	err := fetch(t, &Client{Transport: testWorld(), Fail: true}, "https://one.example/status/416", &Target{Path: whole, Resume: FromSize})
+	wantCode(t, err, Status, "416")
 	none := filepath.Join(t.TempDir(), "none")
-	err := fetch(t, &Client{Transport: testWorld()}, "https://one.example/file", &Target{Path: none, Resume: FromSize})
+	err = fetch(t, &Client{Transport: testWorld()}, "https://one.example/file", &Target{Path: none, Resume: FromSize})
 	if data, _ := os.ReadFile(none); err != nil || string(data) != digits {
 		t.Errorf("%v, %q", err, data)
 	}

@@ -83,11 +83,13 @@ func (nopCloser) Close() error { return nil }
 
 // deliver brings an answer to its target.
 func (c *Client) deliver(resp *http.Response, to *Target, heads []byte) error {
-	if c.Fail && resp.StatusCode >= 400 {
-		return errorf(Status, "the server answered %s", statusLine(resp))
-	}
 	offset, complete, err := resumption(resp, to)
-	if complete || err != nil {
+	switch {
+	case complete: // whatever the status
+		return nil
+	case c.Fail && resp.StatusCode >= 400:
+		return errorf(Status, "the server answered %s", statusLine(resp))
+	case err != nil:
 		return err
 	}
 	w, err := to.open(offset)
