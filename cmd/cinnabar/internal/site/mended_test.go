@@ -1,6 +1,7 @@
 package site
 
 import (
+	"io"
 	"net/http"
 	"os"
 	"path/filepath"
@@ -25,6 +26,28 @@ func TestUploadOfTwin(t *testing.T) {
 		t.Error(err)
 	}
 }
+
+// Nor can the twin be there first, or come while the file does: it would be served for the file.
+func TestUploadBesideTwin(t *testing.T) {
+	s, dir := testSite(t, Options{Upload: true}, map[string]string{})
+	for i, suffix := range []string{".br", ".zst", ".gz"} {
+		name := "/" + string(rune('a'+i)) + ".js"
+		want(t, ask(s, "PUT", name+suffix, strings.NewReader("evil")), http.StatusCreated, "")
+		want(t, ask(s, "PUT", name, strings.NewReader("good")), http.StatusConflict, name[1:]+suffix)
+	}
+	during := readerFunc(func([]byte) (int, error) {
+		want(t, ask(s, "PUT", "/d.js.gz", strings.NewReader("evil")), http.StatusCreated, "")
+		return 0, io.EOF
+	})
+	want(t, ask(s, "PUT", "/d.js", during), http.StatusConflict, "d.js.gz")
+	wantFiles(t, dir, map[string]string{"a.js.br": "evil", "b.js.zst": "evil", "c.js.gz": "evil", "d.js.gz": "evil"})
+	s.options.Overwrite = true
+	want(t, ask(s, "PUT", "/a.js", strings.NewReader("good")), http.StatusCreated, "")
+}
+
+type readerFunc func(p []byte) (int, error)
+
+func (f readerFunc) Read(p []byte) (int, error) { return f(p) }
 
 // A name is hidden whichever slash stands before its dot: on some systems both are one.
 func TestHiddenBehindBackslash(t *testing.T) {

@@ -12,6 +12,7 @@ import (
 	"path"
 	"path/filepath"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"syscall"
 )
@@ -34,6 +35,7 @@ type Site struct {
 	listing  chan struct{} // holds one while a page that lists a folder is made
 	waiting  atomic.Int64  // requests for such a page, until it is made
 	held     atomic.Int64  // bytes of such pages that their clients have not taken yet
+	naming   sync.Mutex    // held while an upload that is complete gets its name
 	maxFiles int           // of one form
 
 	refused, pagesRefused atomic.Int64

@@ -213,6 +213,11 @@ func (s *Site) store(src io.Reader, name string) (replaced bool, err error) {
 // publish never replaces a file unless it may: a link fails where a rename would
 // not. Where there are no links, a look just before has to do.
 func (s *Site) publish(temp, name string) error {
+	s.naming.Lock() // or a file and its twin, which come together, would not see each other
+	defer s.naming.Unlock()
+	if _, err := s.clash(name); err != nil {
+		return err
+	}
 	if !s.options.Overwrite && s.root.Link(temp, name) == nil {
 		return s.root.Remove(temp)
 	}
@@ -222,10 +227,15 @@ func (s *Site) publish(temp, name string) error {
 	return s.root.Rename(temp, name)
 }
 
-// clash refuses a name that is in use, or that of a precompressed twin by which a file would look
-// replaced, and reports whether a file may be replaced.
+// clash refuses a name that is in use, that of a precompressed twin by which a file would look
+// replaced, and that of a file whose twin is there already, and reports whether a file may be replaced.
 func (s *Site) clash(name string) (replaces bool, err error) {
 	for _, e := range encodings {
+		if _, err := s.root.Lstat(name + e.suffix); err == nil && !s.options.Overwrite {
+			if _, err := s.root.Lstat(name); errors.Is(err, fs.ErrNotExist) { // or it is said below that it is there
+				return false, refuse(http.StatusConflict, "%s would be served in its place.", path.Base(name+e.suffix))
+			}
+		}
 		if plain, is := strings.CutSuffix(name, e.suffix); is && !s.options.Overwrite {
 			if _, err := s.root.Lstat(plain); err == nil {
 				return false, refuse(http.StatusConflict, "It would be served in place of %s, which is not replaced.", path.Base(plain))
