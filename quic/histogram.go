@@ -7,8 +7,9 @@ import (
 
 // Histogram is the distribution of what a session or a stream goes on recording, also
 // readable after its end: nanoseconds or bytes, in the range 1 to 1<<63-1 (0 counts as 1).
-// Count, Min, Max, Mean and StdDev are exact; so are percentiles of up to 16 values, and those of
-// more are within 1/128 of a recorded value. All methods may be called concurrently; each sees
+// Count, Min, Max, Mean and StdDev are exact; so are percentiles of up to 16 values. Those of
+// more are within 1/128 of a recorded value, as long as the values are within a factor of 200 of each
+// other; with a wider range they are coarser, but within 1/16. All methods may be called concurrently; each sees
 // what is recorded when it is called.
 type Histogram struct {
 	s     *Session

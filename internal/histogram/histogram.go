@@ -4,8 +4,13 @@
 // The first values are kept as they are, so that the percentiles of a short run are exact,
 // and it costs next to nothing. Afterwards buckets count them: each power of two has 64 of the
 // same width (so that values below 128 stay exact), in pages of eight that come into being
-// when one of theirs is needed. All pages there can be are 33 KiB; values within a
-// factor of ten of each other need less than 2.
+// when one of theirs is needed. There are 64 pages at most, 4.5 KiB, which is enough for values
+// within a factor of 200 of each other; those within a factor of ten need less than 2 KiB.
+//
+// Where one page more would be needed, two buckets that stand next to each other become one, all over
+// the histogram: its percentiles are within twice as much from now on, 1/64, then 1/32 and so on, which
+// Precision tells. The other figures stay as exact as they were. Values of all sizes need that thrice
+// at most, which leaves 1/16. RecordIn gives a histogram less room than that.
 package histogram
 
 import (
@@ -15,9 +20,11 @@ import (
 )
 
 const (
-	fewest  = 16 // values that are kept as they are
-	subBits = 6  // each power of two has 1<<subBits buckets
-	paging  = 8  // buckets of a page
+	fewest   = 16 // values that are kept as they are
+	subBits  = 6  // each power of two has 1<<subBits buckets
+	paging   = 8  // buckets of a page
+	maxPages = 64
+	MinPages = 2 // pages that are enough for the whole range, with buckets of four powers of two
 )
 
 // Histogram is a distribution of values. The zero Histogram is empty. It is not safe for
@@ -36,6 +43,7 @@ type many struct {
 	squares  float64 // sum of the squared distances from the mean
 	pages    []page  // sorted by first
 	last     int     // index of the page used last
+	merged   int     // so many times two buckets have become one
 }
 
 // page is buckets that stand next to each other.
@@ -54,12 +62,15 @@ type Step struct {
 func (h *Histogram) Keep(room []int64) { h.few = room[:0] }
 
 // Record adds a value. 0 counts as 1; what is above the range is counted by Exceeds alone.
-func (h *Histogram) Record(v uint64) {
+func (h *Histogram) Record(v uint64) { h.RecordIn(v, maxPages) }
+
+// RecordIn is Record in no more pages than so many, or than there are already. There are always MinPages.
+func (h *Histogram) RecordIn(v uint64, pages int) {
 	switch {
 	case v > math.MaxInt64:
 		h.exceeds++
 	case h.many != nil:
-		h.many.record(max(int64(v), 1))
+		h.many.record(max(int64(v), 1), pages)
 	case len(h.few) < fewest:
 		if len(h.few) == cap(h.few) {
 			h.few = slices.Grow(h.few, max(4, fewest*len(h.few)/4-len(h.few)))
@@ -68,11 +79,29 @@ func (h *Histogram) Record(v uint64) {
 	default:
 		h.many = &many{min: math.MaxInt64}
 		for _, w := range h.few {
-			h.many.record(w)
+			h.many.record(w, pages)
 		}
 		h.few = nil
-		h.many.record(max(int64(v), 1))
+		h.many.record(max(int64(v), 1), pages)
 	}
+}
+
+// Pages returns for how many pages there is memory.
+func (h *Histogram) Pages() int {
+	if h.many == nil {
+		return 0
+	}
+	return cap(h.many.pages)
+}
+
+// Precision returns how far a percentile may be from the value it stands for, as a part of that: 0 as long
+// as all values are kept, then 1/128, and twice as much each time that buckets were merged. From 1 on
+// it says no more than the power of two, or less.
+func (h *Histogram) Precision() float64 {
+	if h.many == nil {
+		return 0
+	}
+	return math.Ldexp(1.0/128, h.many.merged)
 }
 
 // Count returns how many values there are.
@@ -140,7 +169,7 @@ func welford(mean, squares float64, n uint64, v float64) (float64, float64) {
 }
 
 // Percentile returns a value that p percent of the values do not exceed: for a run of up to
-// 16 the smallest such of them, otherwise one within 1/128 of that, and never
+// 16 the smallest such of them, otherwise one within Precision of that, and never
 // outside of Min to Max. p is above 0 and at most 100. It is 0 if there are no values.
 func (h *Histogram) Percentile(p float64) int64 {
 	n := h.Count()
@@ -194,20 +223,37 @@ func (h *Histogram) Clone() Histogram {
 	return c
 }
 
-func (m *many) record(v int64) {
+func (m *many) record(v int64, most int) {
 	m.count++
 	m.min, m.max = min(m.min, v), max(m.max, v)
 	m.mean, m.squares = welford(m.mean, m.squares, m.count, float64(v))
-	b := bucket(v)
-	p := m.page(b &^ (paging - 1))
+	p, b := m.page(v, most)
 	p.counts[b&(paging-1)]++
 }
 
-// page returns the page that begins with a bucket.
-func (m *many) page(first int) *page {
+// page returns a value's bucket and the page that it is in.
+func (m *many) page(v int64, most int) (*page, int) {
+	b := bucket(v, m.merged)
+	first := b &^ (paging - 1)
 	if m.last < len(m.pages) && m.pages[m.last].first == first {
-		return &m.pages[m.last]
+		return &m.pages[m.last], b
 	}
+	at, found := m.find(first)
+	for !found && len(m.pages) >= max(MinPages, min(most, maxPages)) {
+		m.merge()
+		b = bucket(v, m.merged)
+		first = b &^ (paging - 1)
+		at, found = m.find(first)
+	}
+	if !found {
+		m.insert(at, first, min(most, maxPages))
+	}
+	m.last = at
+	return &m.pages[at], b
+}
+
+// find returns where a page stands, or would.
+func (m *many) find(first int) (at int, found bool) {
 	low, high := 0, len(m.pages)
 	for low < high {
 		if middle := (low + high) / 2; m.pages[middle].first < first {
@@ -216,11 +262,38 @@ func (m *many) page(first int) *page {
 			high = middle
 		}
 	}
-	if low == len(m.pages) || m.pages[low].first != first {
-		m.pages = slices.Insert(m.pages, low, page{first: first})
+	return low, low < len(m.pages) && m.pages[low].first == first
+}
+
+// insert makes a page, with memory for one more if there may be some.
+func (m *many) insert(at, first, most int) {
+	if n := len(m.pages); n == cap(m.pages) {
+		grown := make([]page, n, max(n+1, min(most, n+2)))
+		copy(grown, m.pages)
+		m.pages = grown
 	}
-	m.last = low
-	return &m.pages[low]
+	m.pages = slices.Insert(m.pages, at, page{first: first})
+}
+
+// merge makes one bucket of two, where they are.
+func (m *many) merge() {
+	n, last := 0, 0 // pages that are done, none of them behind the one that is read
+	for _, p := range m.pages {
+		for j, count := range p.counts {
+			if count == 0 {
+				continue
+			}
+			low, _ := span(p.first+j, m.merged)
+			b := bucket(max(low, 1), m.merged+1)
+			if first := b &^ (paging - 1); n == 0 || last != first {
+				m.pages[n], last = page{first: first}, first
+				n++
+			}
+			m.pages[n-1].counts[b&(paging-1)] += count
+		}
+	}
+	m.pages, m.last = m.pages[:n], 0
+	m.merged++
 }
 
 // at returns about the value of a rank, which counts from 1 for the smallest.
@@ -235,7 +308,7 @@ func (m *many) at(rank uint64) int64 {
 		p := &m.pages[i]
 		for j, n := range p.counts {
 			if rank <= n {
-				low, width := limits(p.first + j)
+				low, width := span(p.first+j, m.merged)
 				return min(max(low+(width-1)/2, m.min), m.max)
 			}
 			rank -= n
@@ -244,15 +317,22 @@ func (m *many) at(rank uint64) int64 {
 	panic("BUG: a histogram's buckets hold less than it has counted")
 }
 
-// bucket returns the number of a value's bucket. Below 1<<(subBits+1) it is the value; above,
-// the leading bits and the power of two make it up.
-func bucket(v int64) int {
-	shift := max(bits.Len64(uint64(v))-subBits-1, 0)
-	return shift<<subBits + int(v>>shift)
+// bucket returns the number of a value's bucket, after so many mergers. Below 1<<(bits+1) it is the value; above,
+// the leading bits and the power of two make it up. With no bits left it is the power of two, or some together.
+func bucket(v int64, merged int) int {
+	sub := max(subBits-merged, 0)
+	shift := max(bits.Len64(uint64(v))-sub-1, 0)
+	return (shift<<sub + int(v>>shift)) >> max(merged-subBits, 0)
 }
 
-// limits returns the smallest value of a bucket and how many it has.
-func limits(b int) (low, width int64) {
-	shift := max(b>>subBits-1, 0)
-	return int64(b-shift<<subBits) << shift, 1 << shift
+// span returns the smallest value of a bucket and how many it has.
+func span(b, merged int) (low, width int64) {
+	if more := merged - subBits; more > 0 {
+		low, _ = span(b<<more, subBits)
+		last, width := span((b+1)<<more-1, subBits)
+		return low, last - low + width
+	}
+	sub := subBits - merged
+	shift := max(b>>sub-1, 0)
+	return int64(b-shift<<sub) << shift, 1 << shift
 }
