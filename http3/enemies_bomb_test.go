@@ -2,6 +2,7 @@ package http3
 
 import (
 	"bytes"
+	"encoding/binary"
 	"errors"
 	"io"
 	"math"
@@ -57,15 +58,22 @@ func bombsAreNotMade(t *testing.T) {
 // references to one large entry, in a datagram or less. Whatever the field is, it is read once, and no copies are made of it.
 func blocksUnderTheLimits(t *testing.T) {
 	const requests, most = 100, 1 << 20
-	for name, value := range map[string]string{
+	for row, value := range map[string]string{
 		"priority":        strings.Repeat("u", 1012),
 		"trailer":         strings.Repeat("A,", 2000),
+		"trailer of one":  strings.Repeat("a", 4000),
 		"expect":          strings.Repeat(",", 4000),
 		"accept-encoding": strings.Repeat("a,", 2000),
 		"cookie":          strings.Repeat("a", 1012),
 		"x":               strings.Repeat("a", 1012),
+		"a long name":     "a",
 	} {
-		t.Run(name, func(t *testing.T) {
+		t.Run(row, func(t *testing.T) {
+			name, _, _ := strings.Cut(row, " ")
+			answer := "ok"
+			if row == "a long name" {
+				name, answer = strings.Repeat("x", 4000), "Too Large\n"
+			}
 			s := handler(func(w http.ResponseWriter, r *http.Request) { _, _ = io.WriteString(w, "ok") })
 			perch(s)
 			addr, _ := startServer(t, s, loopback)
@@ -84,7 +92,7 @@ func blocksUnderTheLimits(t *testing.T) {
 				st := a.open()
 				_, err := st.End(block)
 				must(t, err)
-				if b, err := io.ReadAll(st); !bytes.HasSuffix(b, []byte("ok")) || err != nil {
+				if b, err := io.ReadAll(st); !bytes.HasSuffix(b, []byte(answer)) || err != nil {
 					t.Fatalf("%q, %v", b, err)
 				}
 			}
@@ -101,9 +109,16 @@ func blocksUnderTheLimits(t *testing.T) {
 	}
 }
 
-// insertion is an instruction to insert an entry (RFC 9204 §4.3.3) with a value of more than 127 bytes.
+// insertion is an instruction to insert an entry (RFC 9204 §4.3.3).
 func insertion(name, value string) []byte {
-	b := append([]byte{0x40 | byte(len(name))}, name...)
-	n := len(value) - 0x7f
-	return append(append(b, 0x7f, byte(n)|0x80, byte(n>>7)), value...)
+	b := append(prefixed(0x40, 0x1f, len(name)), name...)
+	return append(append(b, prefixed(0, 0x7f, len(value))...), value...)
+}
+
+// prefixed is an integer behind the bits of first, of which most is the largest that fits there (RFC 7541 §5.1).
+func prefixed(first, most byte, n int) []byte {
+	if n < int(most) {
+		return []byte{first | byte(n)}
+	}
+	return binary.AppendUvarint([]byte{first | most}, uint64(n-int(most)))
 }

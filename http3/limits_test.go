@@ -173,6 +173,47 @@ func TestPushesAtOnce(t *testing.T) {
 	}
 }
 
+// The names of trailers may have so many bytes together: what stands behind them is not looked at.
+func TestTrailerNames(t *testing.T) {
+	most := limits.Bound(t, "http3-trailer-names")
+	for n := most - 2; n <= most; n++ {
+		a, c := strings.Repeat("a", n/2), strings.Repeat("c", n-n/2)
+		if _, ok := declaredTrailers([]string{a, c, "b"})["B"]; ok != (n < most) {
+			t.Errorf("a name behind two of %d bytes is taken: %v", n, ok)
+		}
+	}
+}
+
+// The names of a block may have so many bytes together, whoever reads it.
+func TestNamesLimit(t *testing.T) {
+	most := limits.Bound(t, "http3-names")
+	named := func(h Headers, n int) Headers {
+		for n -= h.names(); n > 0; n -= 4096 {
+			h = append(h, Field{Name: strings.Repeat("\x7c", min(n, 4096))}) // a token that Huffman coding does not shorten
+		}
+		return h
+	}
+	for n := most; n <= most+1; n++ {
+		ok := n == most
+		large := Options{MaxHeaderListSize: 1 << 20, MaxHeaderLength: 1 << 20, MaxHeaderPairs: 1000}
+		p := newPair(t, large, large).settled(t)
+		st, sv := p.request(t, post)
+		sendUnasked(sv, named(block(":status", "200"), n))
+		if _, err := st.Headers(); (err == nil) != ok || !ok && !errors.Is(err, &Error{ErrorCode: ExcessiveLoad}) || (p.client.Stats().LimitErrors == 0) != ok {
+			t.Errorf("a response with names of %d bytes: %v", n, err)
+		}
+		synctest.Test(t, func(t *testing.T) {
+			c := newMemNet(t, handler(func(http.ResponseWriter, *http.Request) {})).dial(Options{}, quic.ConnectOptions{}).known()
+			h, _ := c.ask(named(requestBlock("GET", "/"), n))
+			wantStatus(t, h, map[bool]string{true: "200", false: "431"}[ok])
+		})
+	}
+	o, err := Options{MaxHeaderPairs: 10_000}.settled()
+	if must(t, err); o.maxNames() != 640_000 {
+		t.Errorf("for 10,000 fields names may have %d bytes", o.maxNames())
+	}
+}
+
 // A message may declare so many trailers.
 func TestDeclaredTrailers(t *testing.T) {
 	most := limits.Bound(t, "http3-trailers")

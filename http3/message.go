@@ -54,6 +54,23 @@ func (h Headers) size() uint64 {
 	return n
 }
 
+// maxNames is how many bytes the names of a block's fields may have together, unless the program lets so many fields
+// come that each would have fewer than 64. A name is short, and costs more to be read than a value does: one that is
+// not can be an entry of the table, and come again for a byte.
+const maxNames = 64 << 10
+
+// names returns how many bytes the names of the fields have.
+func (h Headers) names() int {
+	n := 0
+	for i := range h {
+		n += len(h[i].Name)
+	}
+	return n
+}
+
+// maxNames is the bound on the names of a block.
+func (o *Options) maxNames() int { return max(maxNames, 64*o.MaxHeaderPairs) }
+
 // head is what the pseudo-header fields of a block and its Content-Length say.
 type head struct {
 	method, scheme, authority, path, protocol string

@@ -118,11 +118,18 @@ func announced(h http.Header) http.Header {
 // than they do.
 const maxTrailers = 1000
 
+// maxTrailerNames is how many bytes of such names are looked at: a few that are long, again and again, cost no less.
+const maxTrailerNames = 16 << 10
+
 // declaredTrailers makes a map of the names that Trailer fields have, nil if there are none. What cannot
 // be a trailer is left out.
 func declaredTrailers(values []string) http.Header {
 	var t http.Header
+	left := maxTrailerNames
 	for name := range elements(values, maxTrailers) {
+		if left -= len(name); left < 0 {
+			break
+		}
 		name = http.CanonicalHeaderKey(name)
 		if !httpguts.ValidHeaderFieldName(name) || name == "Transfer-Encoding" || name == "Trailer" || name == "Content-Length" {
 			continue

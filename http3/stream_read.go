@@ -481,6 +481,8 @@ func (st *Stream) block() (part, <-chan struct{}, error) {
 		return partNone, nil, st.fault(f)
 	case err != nil:
 		return partNone, nil, st.broken(err)
+	case h.names() > st.s.opts.maxNames():
+		return partNone, nil, st.tooLarge()
 	}
 	if r.typ == framePushPromise {
 		if f := st.s.onPromise(st, id, h); f != nil {
