@@ -371,7 +371,11 @@ var serverBehaviours = []behaviour{
 			if r.URL.Query().Has("before") {
 				_, _ = io.WriteString(w, "before")
 			}
-			if n, err := io.Copy(w, f); n != 10000 || err != nil {
+			var file io.Reader = f
+			if r.Method == "HEAD" {
+				file = io.LimitReader(f, 20000) // as http.ServeContent has it, and not by the file's WriteTo
+			}
+			if n, err := io.Copy(w, file); n != 10000 || err != nil {
 				panic(err)
 			}
 			_, _ = io.WriteString(w, "behind")
@@ -385,6 +389,11 @@ var serverBehaviours = []behaviour{
 			resp, body := e.get("/?name=" + name)
 			if got := resp.Header.Get("Content-Type"); got != "text/html; charset=utf-8" || body != content+"behind" {
 				e.Errorf("%q, %d bytes", got, len(body))
+			}
+			req, _ := http.NewRequest("HEAD", e.url+"/?name="+name, nil)
+			resp, body = e.do(req)
+			if got := resp.Header.Get("Content-Type"); got != "text/html; charset=utf-8" || resp.ContentLength >= 0 && resp.ContentLength != 10006 || body != "" {
+				e.Errorf("HEAD: %q, a length of %d, %d bytes", got, resp.ContentLength, len(body))
 			}
 			resp, body = e.get("/?before&name=" + name)
 			if got := resp.Header.Get("Content-Type"); got != "text/plain; charset=utf-8" || body != "before"+content+"behind" {

@@ -301,7 +301,7 @@ type PushOptions struct {
 // promise goes out before what is written to this stream later, and waits as header blocks do.
 //
 // The error is a *HeaderError, a *quic.OptionError, or a *quic.StateError if this is not a request
-// stream at a server whose response can still be written, if the client takes no pushes or no more of
+// stream at a server whose response can still be written, if a Write on it was cut short and has not gone on, if the client takes no pushes or no more of
 // them, or if it allows no stream for it now; then nothing is sent (STR-039, STR-040).
 func (st *Stream) PushStream(headers Headers, o PushOptions) (*Stream, error) {
 	const op = "http3.Stream.PushStream"
@@ -325,6 +325,9 @@ func (st *Stream) PushStream(headers Headers, o PushOptions) (*Stream, error) {
 	}
 	if st.requestMethod() == "CONNECT" {
 		return nil, &quic.StateError{Op: op, State: "nothing is promised in a tunnel"}
+	}
+	if st.out.owed > 0 {
+		return nil, st.inFrame(op)
 	}
 	if _, err := st.q.TryWrite(nil); err != nil {
 		return nil, &quic.StateError{Op: op, State: "stream is cut off", Err: wrap(err)}

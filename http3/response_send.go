@@ -17,20 +17,28 @@ type message struct {
 	trailers Headers // behind buf; not together with p
 	last     bool    // the stream ends behind it
 	tunnel   bool    // the response is to CONNECT, and DATA is all that may follow
+	open     bool    // the DATA frame lacks bytes, which the caller writes: it keeps the writing turn if all goes well
 }
 
 // sendMessage sends a piece of a response. All of it that is small goes in one call to the
 // stream below.
 func (st *Stream) sendMessage(m *message) error {
-	w := &st.out
+	w, keep := &st.out, false
 	w.mu.Lock()
-	defer w.mu.Unlock()
+	defer func() {
+		if !keep {
+			w.mu.Unlock()
+		}
+	}()
 	want := writeBody
 	if m.head != nil {
 		want = writeHead
 	}
 	if err := st.writable("http3.ResponseWriter", w.phase == want); err != nil {
 		return err
+	}
+	if w.owed > 0 { // of a Write on the Stream itself
+		return st.inFrame("http3.ResponseWriter")
 	}
 	for _, h := range []Headers{m.head, m.trailers} {
 		if f := st.within(h); f != nil {
@@ -62,6 +70,9 @@ func (st *Stream) sendMessage(m *message) error {
 	err := st.sendPieces(b, p, m.last)
 	if m.last {
 		w.phase = writeEnded
+	}
+	if keep = m.open && err == nil; keep {
+		w.owed = uint64(m.size) - uint64(len(m.buf)+len(m.p))
 	}
 	if cap(b) <= 16<<10 {
 		*pooled = b
@@ -218,9 +229,9 @@ func (w *responseWriter) sendFile(r io.Reader, n int64) (int64, error) {
 		return 0, err
 	}
 	if w.head {
-		return n, nil
+		return n, w.send(nil, false) // as for a Write that is too long to wait
 	}
-	m := message{length: -1}
+	m := message{length: -1, open: true}
 	if w.buf != nil {
 		m.buf = *w.buf
 	}
@@ -232,9 +243,8 @@ func (w *responseWriter) sendFile(r io.Reader, n int64) (int64, error) {
 	if err := w.dispatch(&m); err != nil {
 		return 0, err
 	}
-	st.out.mu.Lock()
-	sent, err := st.q.ReadFrom(io.LimitReader(r, n))
-	st.out.mu.Unlock()
+	sent, err := st.fillFrom(r, n)
+	st.out.mu.Unlock() // of sendMessage: nothing may come between the frame's head and the file
 	if sent < n {
 		if err == nil {
 			err = fmt.Errorf("http3: file of %d bytes is %d bytes short: %w", n, n-sent, io.ErrUnexpectedEOF)
@@ -242,4 +252,14 @@ func (w *responseWriter) sendFile(r io.Reader, n int64) (int64, error) {
 		return sent, w.fail(wrap(err))
 	}
 	return sent, nil
+}
+
+// fillFrom writes n bytes of r into the open DATA frame. The caller has the writing turn.
+func (st *Stream) fillFrom(r io.Reader, n int64) (int64, error) {
+	if err := st.flush(true); err != nil { // what is kept of a stream with hooks
+		return 0, err
+	}
+	sent, err := st.q.ReadFrom(io.LimitReader(r, n))
+	st.out.owed -= uint64(sent)
+	return sent, err
 }

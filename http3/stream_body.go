@@ -6,6 +6,8 @@ import (
 	"io"
 	"net/http"
 	"os"
+
+	"github.com/cinnabar-quic/cinnabar/quic"
 )
 
 // small is how much body is copied to stand behind its frame's head, so that both go
@@ -48,6 +50,11 @@ func (st *Stream) fillFrame(p []byte, write func([]byte) (int, error)) (int, err
 	n, err := write(p[:min(uint64(len(p)), w.owed)])
 	w.owed -= uint64(n)
 	return n, err
+}
+
+// inFrame is the error of what would fall into an open DATA frame.
+func (st *Stream) inFrame(op string) error {
+	return &quic.StateError{Op: op, State: "a Write was cut short within its frame"}
 }
 
 // writeFrame writes one DATA frame, and returns how many bytes of p were taken. A frame that
