@@ -89,8 +89,12 @@ func (s *Session) drive(f flush, advanced *bool) (again bool) {
 	if s.drain(t) {
 		f = flushNow
 	}
+	closed := s.conn.Closed()
 	s.events(t)
-	if f == flushCredit {
+	switch {
+	case !closed && s.conn.Closed(): // the last stream was read to its end: the peer is to hear of it
+		f = flushNow
+	case f == flushCredit:
 		f = s.flushCredit()
 	}
 	switch f {
