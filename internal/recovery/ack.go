@@ -64,7 +64,7 @@ type tally struct {
 	bytes     int // in flight, of this epoch
 
 	largest    int64 // packet number
-	largestOf  uint16
+	largestOf  uint32
 	largestAt  mono.Time     // send time
 	order      int64         // of the latest packet of this epoch
 	epochSent  mono.Time     // and when that was sent; -1: none of this epoch
@@ -138,7 +138,7 @@ func (l *Loss) leave(s *space, p *Packet) {
 	if p.AckEliciting {
 		s.eliciting--
 	}
-	if p.active {
+	if p.active() {
 		l.unacked -= int(p.Size)
 	}
 	if !p.InFlight {

@@ -213,7 +213,7 @@ func TestECNOnNewPath(t *testing.T) {
 	s.want("0 acked")
 	s.wantECN(dgram.NotECT, 1)
 	s.cc = newSpy()
-	s.l.ResetPath(s.now, 1, s.cc)
+	s.l.ResetPath(s.now, s.cc)
 	s.wantECN(dgram.ECT0, 1)
 	s.ack(App, "0-9") // the old path wipes marks
 	s.want("1-9 acked")
@@ -228,7 +228,7 @@ func TestECNOnNewPath(t *testing.T) {
 	s.reports(10, 0, 0)
 	s.ack(App, "0-19")
 	s.want("15-19 acked")
-	s.send(App, epoch(0)) // a CE mark on the old path is none of ours
+	s.send(App, otherPath) // a CE mark on another path is none of ours
 	s.at(10 * ms)
 	s.reports(10, 0, 1)
 	s.ack(App, "0-20")

@@ -30,7 +30,7 @@ type Loss struct {
 	lateRefs int32 // how many of these point into a late store
 	datagram int32 // bytes of the largest
 
-	epoch      uint16
+	epoch      uint32
 	ptoCount   int8
 	server     bool
 	confirmed  bool // handshake confirmed (RFC 9001 §4.1.2)
@@ -200,8 +200,7 @@ func (l *Loss) count(now mono.Time, space Space, p *Packet, n int) {
 		s.eliciting += n
 		s.lastSent, l.idleFrom = now, now
 	}
-	p.active = p.InFlight && p.Epoch == l.epoch
-	if p.active {
+	if p.active() {
 		l.unacked += n * int(p.Size)
 		l.inFlight += n * int(p.Size)
 		l.stats.MaxInFlight = max(l.stats.MaxInFlight, l.inFlight)

@@ -20,7 +20,7 @@ type oracle struct {
 	smoothed time.Duration
 	min      time.Duration
 	sampled  bool
-	epoch    uint16
+	epoch    uint32
 	expected []oracleFate
 }
 
@@ -268,7 +268,7 @@ func (d *duel) rare(space Space) {
 	case 3:
 		d.cc = newSpy()
 		d.o.epoch++
-		d.l.ResetPath(d.now, d.o.epoch, d.cc)
+		d.l.ResetPath(d.now, d.cc)
 		d.o.sampled, d.o.smoothed, d.o.latest = false, DefaultInitialRTT, 0
 	case 4:
 		if d.flooded { // the oracle is slow
@@ -288,7 +288,7 @@ func (d *duel) send(space Space) {
 	p := Packet{Size: int32(1 + d.in(size)), Epoch: d.o.epoch, InFlight: d.in(3) > 0, Probe: d.in(20) == 0}
 	p.AckEliciting = p.InFlight && d.in(9) > 0
 	if d.in(30) == 0 {
-		p.Epoch++
+		p.Epoch = OtherPath
 	}
 	if d.in(2) == 0 {
 		p.ECN = d.l.ECN()

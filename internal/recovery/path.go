@@ -30,7 +30,7 @@ func (l *Loss) forget(space Space) {
 	s := l.spaces[space]
 	for i := range s.sent.live() {
 		p := &s.sent.live()[i]
-		if p.state == outstanding && p.active {
+		if p.state == outstanding && p.active() {
 			l.unacked -= int(p.Size)
 		}
 		if p.state != outstanding || p.Epoch != l.epoch {
@@ -90,32 +90,20 @@ func (l *Loss) RetryRestart(now mono.Time) {
 
 // ResetPath switches to another path (RFC 9000 §9.4): a new round-trip
 // estimate, a new controller, ECN to be validated again. Packets of another
-// epoch still get their fates, but touch none of these; those that already left with
-// the new epoch, as path probes, begin to count.
-func (l *Loss) ResetPath(now mono.Time, epoch uint16, c congestion.Controller) {
+// epoch still get their fates, but touch none of these. None of the new epoch has left yet,
+// so that no record need be looked at: a peer may change the path with every packet.
+func (l *Loss) ResetPath(now mono.Time, c congestion.Controller) {
 	l.widest = max(l.widest, l.controller.Window(), l.inFlight) // probes and a window that shrank leave more in flight
-	l.epoch, l.controller = epoch, c
+	l.epoch++
+	l.controller = c
 	l.rtt.init(l.initialRTT)
 	l.ecn = ecn{}
 	l.inFlight = 0
 	for _, s := range l.spaces {
-		if s == nil {
-			continue
+		if s != nil {
+			s.lostFrom, s.ackedSent = mono.Never, -1
 		}
-		for _, p := range s.sent.live() {
-			if p.state != outstanding || p.Epoch != epoch {
-				continue
-			}
-			if p.InFlight {
-				l.inFlight += int(p.Size)
-			}
-			if p.ECN != dgram.NotECT {
-				l.ecn.marked++
-			}
-		}
-		s.lostFrom, s.ackedSent = mono.Never, -1
 	}
-	l.stats.MaxInFlight = max(l.stats.MaxInFlight, l.inFlight)
 	l.ptoCount = 0
 	l.idleFrom = now
 	l.owed = 0
@@ -134,7 +122,7 @@ func (l *Loss) SetInitialRTT(rtt time.Duration) {
 }
 
 // Epoch returns the number of the path in use.
-func (l *Loss) Epoch() uint16 { return l.epoch }
+func (l *Loss) Epoch() uint32 { return l.epoch }
 
 // CanSend returns how many bytes of the congestion window are free, negative
 // when probes or a reduced window have overdrawn it. What still waits on paths that were left

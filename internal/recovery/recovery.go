@@ -7,6 +7,7 @@
 package recovery
 
 import (
+	"math"
 	"time"
 
 	"github.com/cinnabar-quic/cinnabar/internal/dgram"
@@ -48,7 +49,7 @@ type Packet struct {
 	Number int64
 	Sent   mono.Time // set by Loss.Sent
 	Size   int32     // bytes of QUIC packet, protected
-	Epoch  uint16    // the path it left by: Loss.Epoch, or another for a packet that probes another path
+	Epoch  uint32    // the path it left by: Loss.Epoch, or OtherPath
 
 	AckEliciting bool
 	InFlight     bool // counts against the congestion window; an ack-eliciting packet always does
@@ -56,12 +57,18 @@ type Packet struct {
 	ECN          dgram.ECN
 
 	state  state
-	active bool   // it was in flight on the path that was in use
 	cut    bool   // a packet between the one before and this one was acknowledged (Loss.persists)
 	frames uint16 // how many
 	at     uint32 // where the first one is in store.frames
 	order  uint32 // low half of the count of packets sent before, over all spaces
 }
+
+// OtherPath is the epoch of packets that probe a path which is not in use: they count for none, even if that path
+// is used later.
+const OtherPath = math.MaxUint32
+
+// active reports whether the packet was in flight on the path that was in use.
+func (p *Packet) active() bool { return p.InFlight && p.Epoch != OtherPath }
 
 // state is where a packet record stands.
 type state uint8

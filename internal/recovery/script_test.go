@@ -89,7 +89,7 @@ func padded(p *Packet) { p.AckEliciting = false }                    // ACK and 
 func probe(p *Packet)  { p.Probe = true }                            // of the MTU
 func ect0(p *Packet)   { p.ECN = dgram.ECT0 }
 
-func epoch(e uint16) option { return func(p *Packet) { p.Epoch = e } }
+func otherPath(p *Packet) { p.Epoch = OtherPath }
 
 // send sends one ack-eliciting packet and returns its number.
 func (s *script) send(space Space, options ...option) int64 {

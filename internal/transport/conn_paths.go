@@ -390,7 +390,7 @@ func (s *paths) use(c *Conn, now mono.Time, i int) {
 	if from.Remote.Addr() != to.Remote.Addr() || from.Local.Addr() != to.Local.Addr() {
 		c.mtu.restart()
 		c.loss.SetMaxDatagram(c.mtu.size)
-		c.loss.ResetPath(now, c.loss.Epoch()+1, c.newController())
+		c.loss.ResetPath(now, c.newController())
 		c.asking.renew()
 		if c.qlog != nil {
 			c.qlog.freshPath(c)

@@ -191,7 +191,7 @@ func (c *Conn) sent(now mono.Time, pk *packet, frames []recovery.Frame) {
 	eliciting := pk.eliciting
 	epoch := c.loss.Epoch()
 	if pk.offPath {
-		epoch = ^epoch // says nothing about the path in use
+		epoch = recovery.OtherPath // says nothing about the path in use
 	}
 	p := recovery.Packet{
 		Number: pk.pn, Sent: now, Size: int32(pk.end - pk.start), Epoch: epoch,
