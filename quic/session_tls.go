@@ -100,9 +100,19 @@ func (s *Session) tlsInput(t mono.Time, level transport.Level, data []byte) {
 	if r == nil || r.stopped || len(data) == 0 {
 		return
 	}
-	r.queue = append(r.queue, tlsInput{level: level, data: data})
+	r.add(level, data)
 	s.conn.AwaitTLS(t, true)
 	r.start()
+}
+
+// add puts handshake bytes behind those of their level that wait already: a peer may send them one by
+// one, and each turn of the engine's goroutine costs far more than a byte.
+func (r *tlsRunner) add(level transport.Level, data []byte) {
+	if n := len(r.queue); n > 0 && r.queue[n-1].level == level && !r.queue[n-1].again {
+		r.queue[n-1].data = append(r.queue[n-1].data, data...)
+		return
+	}
+	r.queue = append(r.queue, tlsInput{level: level, data: data})
 }
 
 // greet makes a handshake engine for the client's first message, which comes whole if it is a

@@ -312,6 +312,10 @@ func (t *ticketCache) load(o *ConnectOptions, r *tlsRunner) (*wire.Parameters, e
 		return nil, nil
 	}
 	t.loaded = cs
+	if err == nil && state != nil {
+		own := *state // onResume changes it, and others may be using the one in the program's cache
+		t.loaded, err = tls.NewResumptionState(ticket, &own)
+	}
 	if err != nil || state == nil || !state.EarlyData || o.DisableEarlyData || !r.trustsEarly(state) {
 		return nil, nil
 	}

@@ -65,10 +65,10 @@ type space struct {
 	lostFrom     mono.Time // send time of the first of a run of lost packets (RFC 9002 §7.6); Never: no run
 
 	cut       bool // the next packet sent is preceded by an acknowledged one
-	eliciting int  // outstanding ack-eliciting packets
-	quiet     int  // outstanding packets that are not in flight
-	probes    int
 	keys      bool
+	eliciting int // outstanding ack-eliciting packets
+	quiet     int // outstanding packets that are not in flight
+	probes    int
 
 	skipped  []int64 // the latest numbers never used: a ring once there are maxSkipped
 	skips    int     // how many there ever were
