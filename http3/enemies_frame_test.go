@@ -48,7 +48,7 @@ func beset(t *testing.T, bound int64) {
 		if left := leaked(); left != "" {
 			t.Errorf("goroutines are left:\n%s", left)
 		}
-		if n := siege.Heap(); n > before+bound {
+		if n := siege.HeapAtEnd(before + bound); n > before+bound {
 			t.Errorf("%d bytes more are in use, want %d at most", n-before, bound)
 		}
 	})

@@ -34,7 +34,7 @@ func besiege(t *testing.T, bound int64) {
 		if left := leaked(); left != "" {
 			t.Errorf("goroutines are left:\n%s", left)
 		}
-		if grown := siege.Heap() - before; grown > bound {
+		if grown := siege.HeapAtEnd(before+bound) - before; grown > bound {
 			t.Errorf("%d bytes more are in use, want %d at most", grown, bound)
 		}
 	})

@@ -67,10 +67,12 @@ func Ours() int {
 	return bytes.Count(stacks, []byte("created by crypto/tls.")) + bytes.Count(stacks, []byte("created by github.com/cinnabar-quic/"))
 }
 
+// patience is longer than a connection may take to close.
+const patience = 40 * time.Second
+
 // Leaked returns the stacks of the goroutines in which one of these words stands, after giving them the
 // time that closing connections may take: an idle timeout, where the other end has gone without a word.
 func Leaked(words ...string) string {
-	const patience = 40 * time.Second
 	var left []string
 	for end := time.Now().Add(patience); time.Now().Before(end); {
 		left = left[:0]
@@ -89,6 +91,16 @@ func Leaked(words ...string) string {
 		time.Sleep(25 * time.Millisecond)
 	}
 	return strings.Join(left, "\n\n")
+}
+
+// HeapAtEnd returns the bytes in use once they are no more than most, or what they are when closing
+// connections, which hold what they have until their last timer, have had their time.
+func HeapAtEnd(most int64) int64 {
+	for end := time.Now().Add(patience); ; time.Sleep(25 * time.Millisecond) {
+		if n := Heap(); n <= most || time.Now().After(end) {
+			return n
+		}
+	}
 }
 
 // Siege is one test of an attack.
