@@ -95,9 +95,15 @@ func Leaked(words ...string) string {
 
 // HeapAtEnd returns the bytes in use once they are no more than most, or what they are when closing
 // connections, which hold what they have until their last timer, have had their time.
-func HeapAtEnd(most int64) int64 {
+func HeapAtEnd(most int64) int64 { return atEnd(Heap, most) }
+
+// OursAtEnd returns how many goroutines there are of Ours once they are no more than most, or what they are
+// when those that have said their last word have had time to end.
+func OursAtEnd(most int) int { return atEnd(Ours, most) }
+
+func atEnd[N int | int64](count func() N, most N) N {
 	for end := time.Now().Add(patience); ; time.Sleep(25 * time.Millisecond) {
-		if n := Heap(); n <= most || time.Now().After(end) {
+		if n := count(); n <= most || time.Now().After(end) {
 			return n
 		}
 	}

@@ -50,7 +50,7 @@ func TestS54HandshakeLossGrid(t *testing.T) {
 func besiege(t *testing.T) *siege.Siege {
 	goroutines := siege.Ours()
 	t.Cleanup(func() {
-		if n := siege.Ours(); n > goroutines {
+		if n := siege.OursAtEnd(goroutines); n > goroutines {
 			t.Errorf("%d goroutines, %d before", n, goroutines)
 		}
 	})

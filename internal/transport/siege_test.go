@@ -40,7 +40,7 @@ func besiege(t *testing.T, bound int64) {
 	besieged = &assault{siege.Lay(t, honestPacket), bound}
 	t.Cleanup(func() {
 		besieged = nil
-		if n := siege.Ours(); n > goroutines {
+		if n := siege.OursAtEnd(goroutines); n > goroutines {
 			t.Errorf("%d goroutines, %d before", n, goroutines)
 		}
 	})
