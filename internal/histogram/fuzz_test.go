@@ -51,6 +51,9 @@ func agree(t *testing.T, h *Histogram, all []int64, exceeds uint64) {
 	if h.Count() != uint64(len(all)) || h.Exceeds() != exceeds {
 		t.Fatalf("%d values and %d above, want %d and %d", h.Count(), h.Exceeds(), len(all), exceeds)
 	}
+	if n := buckets(h); n != h.Count() {
+		t.Fatalf("buckets hold %d values, want %d", n, h.Count())
+	}
 	if len(all) == 0 {
 		if h.Min() != math.MaxInt64 || h.Max() != 0 || h.Percentile(50) != 0 {
 			t.Fatalf("an empty one has %d to %d", h.Min(), h.Max())
@@ -79,4 +82,20 @@ func agree(t *testing.T, h *Histogram, all []int64, exceeds uint64) {
 		}
 		last = s.Value
 	}
+}
+
+// buckets returns how many values a histogram's memory holds, and 0 if its pages are not in order.
+func buckets(h *Histogram) (n uint64) {
+	if h.many == nil {
+		return uint64(len(h.few))
+	}
+	for i, p := range h.many.pages {
+		if i > 0 && p.first <= h.many.pages[i-1].first {
+			return 0
+		}
+		for _, count := range p.counts {
+			n += count
+		}
+	}
+	return n
 }

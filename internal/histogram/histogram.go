@@ -275,25 +275,39 @@ func (m *many) insert(at, first, most int) {
 	m.pages = slices.Insert(m.pages, at, page{first: first})
 }
 
-// merge makes one bucket of two, where they are.
+// merge makes one bucket of two, and again as long as that takes more pages than there are: where powers of two have
+// few buckets, those of one page may come to lie in two.
 func (m *many) merge() {
-	n, last := 0, 0 // pages that are done, none of them behind the one that is read
+	done := make([]page, 0, cap(m.pages))
+	for to := m.merged + 1; ; to++ {
+		if pages, fit := m.coarser(done, to); fit {
+			m.pages, m.merged, m.last = pages, to, 0
+			return
+		}
+	}
+}
+
+// coarser fills pages with what there is after so many mergers, unless it takes more of them than now.
+func (m *many) coarser(done []page, merged int) (pages []page, fit bool) {
 	for _, p := range m.pages {
 		for j, count := range p.counts {
 			if count == 0 {
 				continue
 			}
 			low, _ := span(p.first+j, m.merged)
-			b := bucket(max(low, 1), m.merged+1)
-			if first := b &^ (paging - 1); n == 0 || last != first {
-				m.pages[n], last = page{first: first}, first
+			b := bucket(max(low, 1), merged)
+			n, first := len(done), b&^(paging-1)
+			if n == 0 || done[n-1].first != first {
+				if n == len(m.pages) {
+					return nil, false
+				}
+				done = append(done, page{first: first})
 				n++
 			}
-			m.pages[n-1].counts[b&(paging-1)] += count
+			done[n-1].counts[b&(paging-1)] += count
 		}
 	}
-	m.pages, m.last = m.pages[:n], 0
-	m.merged++
+	return done, true
 }
 
 // at returns about the value of a rank, which counts from 1 for the smallest.

@@ -243,6 +243,33 @@ func TestPrecision(t *testing.T) {
 	}
 }
 
+// Where four or two buckets of a power of two become half as many, those of one page come to lie in two: none
+// may be lost for that, nor may there be more pages than are allowed.
+func TestMergersThatStraddle(t *testing.T) {
+	for _, pages := range []int{MinPages, 3, 4, 5, 7, 8, 12, 16, 31} {
+		for step := 1; step < 12; step++ {
+			for first := range step {
+				var h Histogram
+				var values []int64
+				for i := range 300 {
+					v := int64(1)<<((first+i*step)%63) + int64(i)
+					values = append(values, v)
+					h.RecordIn(uint64(v), pages)
+				}
+				if n := buckets(&h); n != 300 || h.Pages() > pages {
+					t.Fatalf("%d pages, each %d. power of two from 1<<%d: %d of 300 values in %d pages", pages, step, first, n, h.Pages())
+				}
+				_, _, at := oracle(values)
+				for p := 1.; p <= 100; p++ {
+					if got := h.Percentile(p); h.Precision() < 1 && !near(float64(got), float64(at(p)), h.Precision()) {
+						t.Fatalf("%d pages: percentile %v is %d, want %d", pages, p, got, at(p))
+					}
+				}
+			}
+		}
+	}
+}
+
 func BenchmarkRecord(b *testing.B) {
 	b.ReportAllocs()
 	var h Histogram
