@@ -46,6 +46,9 @@ Examples:
 
 // Run serves senders until Ctrl-C.
 func (c *receiveCommand) Run(a *app) error {
+	if c.MaxSize == 0 {
+		return usagef("--max-size 0 takes nothing; write 1G, or leave it out")
+	}
 	store, err := openStore(c.Dir, c.Overwrite, int64(c.MaxSize))
 	if errors.Is(err, fs.ErrNotExist) {
 		return fmt.Errorf("cannot store files in %s: there is no such directory; create it, or name another with --dir", c.Dir)
