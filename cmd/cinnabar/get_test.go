@@ -149,6 +149,7 @@ func TestGetErrors(t *testing.T) {
 	start(t, "get", "--pin", "sha256:"+strings.Repeat("00", 32), s.url+"a").wantError(90, s.pin, "in between")
 	start(t, "get", "-k", s.url+"a").wantOut(0, "A")
 	start(t, "get", "--pin", s.pin, "--resolve", "files.example:"+port+":127.0.0.1", "https://files.example:"+port+"/a").wantOut(0, "A")
+	start(t, "get", "--pin", s.pin, "--resolve", "Files.example:"+port+":127.0.0.1", "https://fileS.example:"+port+"/a").wantOut(0, "A")
 	start(t, "get", "https://nowhere.invalid/").wantError(6, "cannot find nowhere.invalid")
 	s.get("-L", "--max-redirs", "0", "~/dir").wantError(47, "redirects more than 0 times")
 	s.get("-L", "--max-redirs", "-1", "~/a").wantOut(0, "A")
@@ -298,8 +299,8 @@ func TestGetFallback(t *testing.T) {
 		<-served
 	}()
 	port := strconv.Itoa(p.address().Port)
-	args := []string{"get", "--pin", fingerprintOf(cert.Leaf).String(), "--connect-timeout", "0.05", "--resolve", "files.example:" + port + ":127.0.0.1", "https://files.example:" + port + "/"}
-	start(t, args...).wantError(int(fetch.Connect), "no answer from files.example:"+port+" within 50ms", "--fallback")
+	args := []string{"get", "--pin", fingerprintOf(cert.Leaf).String(), "--connect-timeout", "0.05", "--resolve", "Files.example:" + port + ":127.0.0.1", "https://fileS.example:" + port + "/"}
+	start(t, args...).wantError(int(fetch.Connect), "no answer from fileS.example:"+port+" within 50ms", "--fallback")
 	start(t, append(args, "-v", "--fallback")...).want(0, "by HTTP/2.0", "* HTTP/2.0 over TCP\n", "> GET /\n", "< HTTP/2 200 OK\n", "ALPN h2\n")
 }
 

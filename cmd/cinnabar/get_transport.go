@@ -25,7 +25,7 @@ import (
 type getTransport struct {
 	options getCommand
 	config  *tls.Config
-	places  map[string]netip.Addr // where to look for a host and port
+	places  map[string]netip.Addr // where to look for a host, in lower case, and port
 	trace   func(string)          // may be nil
 
 	keylog   *keylogFile
@@ -83,7 +83,7 @@ func hostPort(u *url.URL) string { return net.JoinHostPort(u.Hostname(), cmp.Or(
 func (t *getTransport) transport(address string) http.RoundTripper {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	place := t.places[address]
+	place := t.places[strings.ToLower(address)]
 	if t.byPlace[place] == nil {
 		t.byPlace[place] = t.newHTTP3(place)
 	}
@@ -142,7 +142,7 @@ func newFallback(config *tls.Config, places map[string]netip.Addr) *http.Transpo
 		ForceAttemptHTTP2:  true,
 		DisableCompression: true,
 		DialContext: func(ctx context.Context, network, address string) (net.Conn, error) {
-			if place, ok := places[address]; ok {
+			if place, ok := places[strings.ToLower(address)]; ok {
 				_, port, _ := net.SplitHostPort(address)
 				address = net.JoinHostPort(place.String(), port)
 			}
@@ -281,7 +281,8 @@ func (t *getTransport) finishQlogs(sessions int) error {
 	return t.qlogErr
 }
 
-// parseResolve reads --resolve: where to look for a host and port.
+// parseResolve reads --resolve: where to look for a host and port. The host is in lower case, since names are compared
+// without regard to it (RFC 9110 §4.2.3).
 func parseResolve(list []string) (map[string]netip.Addr, error) {
 	places := make(map[string]netip.Addr)
 	for _, text := range list {
@@ -291,7 +292,7 @@ func parseResolve(list []string) (map[string]netip.Addr, error) {
 		if host == "" || !validPort(port, 1) || err != nil {
 			return nil, usagef("--resolve %q is not HOST:PORT:ADDRESS, such as example.org:443:192.0.2.7", text)
 		}
-		places[net.JoinHostPort(host, port)] = ip
+		places[strings.ToLower(net.JoinHostPort(host, port))] = ip
 	}
 	return places, nil
 }

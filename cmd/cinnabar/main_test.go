@@ -149,6 +149,8 @@ func TestUsageErrors(t *testing.T) {
 		{[]string{"sned"}, []string{"there is no command sned", `"send"`, "see cinnabar --help"}},
 		{[]string{"get", "-x", "x"}, []string{"unknown flag -x; see cinnabar get --help"}},
 		{[]string{"serve", "--cert"}, []string{"--cert: its value is missing"}},
+		{[]string{"serve", "--upload", "--max-upload", "0"}, []string{"--max-upload 0 takes nothing", "leave out --upload"}},
+		{[]string{"receive", "--max-size", "0"}, []string{"--max-size 0 takes nothing", "write 1G"}},
 		{[]string{"serve", "--grace", "-1s"}, []string{"--grace -1s is less than nothing", "write 30s"}},
 		{[]string{"demo", "--sice", "3"}, []string{`--size`, "see cinnabar demo --help"}},
 		{[]string{"demo", "--size", "big"}, []string{`"big" is no size`, "256M"}},

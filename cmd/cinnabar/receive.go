@@ -20,8 +20,11 @@ import (
 const (
 	idleTimeout = 30 * time.Second // for a sign of life from the other end
 	fileTimeout = time.Minute      // for a sender's next file
-	byteTimeout = time.Minute      // for its next bytes, or the receiver's answer
+	byteTimeout = time.Minute      // for its next pace bytes, or the receiver's answer
 )
+
+// pace is how many bytes a sender sends in byteTimeout at least.
+const pace = 64 << 10
 
 type receiveCommand struct {
 	Addr           string `default:":4433" placeholder:"ADDRESS" help:"Address and UDP port to listen on (${default})."`
@@ -46,6 +49,9 @@ Examples:
 
 // Run serves senders until Ctrl-C.
 func (c *receiveCommand) Run(a *app) error {
+	if c.MaxSize == 0 {
+		return usagef("--max-size 0 takes nothing; write 1G, or leave it out")
+	}
 	store, err := openStore(c.Dir, c.Overwrite, int64(c.MaxSize))
 	if errors.Is(err, fs.ErrNotExist) {
 		return fmt.Errorf("cannot store files in %s: there is no such directory; create it, or name another with --dir", c.Dir)
@@ -196,7 +202,7 @@ func (r *receiver) next(s *quic.ServerSession) error {
 
 // file receives one file and answers.
 func (r *receiver) file(st *quic.Stream) (h head, sum digest, err error) {
-	in := &patientReader{st, r.byteTimeout}
+	in := &patientReader{stream: st, patience: r.byteTimeout}
 	if err := readMessage(in, &h); err != nil {
 		return h, sum, r.answer(st, err)
 	}
@@ -227,7 +233,7 @@ func (r *receiver) answer(st *quic.Stream, err error) error {
 		st.Close()
 		return nil
 	case errors.Is(err, os.ErrDeadlineExceeded):
-		refused = refuse(statusFailed, "nothing came for %v", r.byteTimeout)
+		refused = refuse(statusFailed, "less than %v came in %v", byteSize(pace), r.byteTimeout)
 	case errors.Is(err, io.ErrUnexpectedEOF):
 		refused = refuse(statusFailed, "the stream ended before the file did")
 	case errors.As(err, &source): // the sender has gone, or gives up
@@ -266,15 +272,25 @@ func (r *receiver) report(s *quic.ServerSession, h head, sum digest, err error) 
 	}
 }
 
-// patientReader gives up on a sender that sends nothing for too long.
+// patientReader gives up on a sender that sends less than a piece of pace bytes in a time: who sends a byte now and then would
+// keep its place from others.
 type patientReader struct {
-	*quic.Stream
+	stream interface {
+		io.Reader
+		SetReadDeadline(t time.Time) error
+	}
 	patience time.Duration
+	left     int // of the piece that the time is for
 }
 
 func (r *patientReader) Read(p []byte) (int, error) {
-	r.SetReadDeadline(time.Now().Add(r.patience))
-	return r.Stream.Read(p)
+	if r.left <= 0 {
+		r.stream.SetReadDeadline(time.Now().Add(r.patience))
+		r.left = pace
+	}
+	n, err := r.stream.Read(p)
+	r.left -= n
+	return n, err
 }
 
 // expectEnd makes sure that nothing follows a body.

@@ -65,6 +65,9 @@ func (c *serveCommand) Run(a *app) error {
 	if c.Overwrite && !c.Upload {
 		return usagef("--overwrite is about uploads; add --upload")
 	}
+	if c.Upload && c.MaxUpload == 0 { // which a site takes for its own choice
+		return usagef("--max-upload 0 takes nothing; write 1G, or leave out --upload")
+	}
 	root, err := os.OpenRoot(c.Dir)
 	if errors.Is(err, fs.ErrNotExist) {
 		return fmt.Errorf("cannot serve %s: there is no such folder", c.Dir)

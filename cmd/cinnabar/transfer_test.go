@@ -320,8 +320,36 @@ func TestTimeouts(t *testing.T) {
 	writeMessage(st, head{Name: "half", Size: 2})
 	st.Write([]byte{1})
 	var a answer
-	if err := readMessage(st, &a); err != nil || !strings.Contains(a.Text, "nothing came for 1ms") {
+	if err := readMessage(st, &a); err != nil || !strings.Contains(a.Text, "less than 64 KiB came in 1ms") {
 		t.Errorf("the answer is %+v, %v", a, err)
+	}
+}
+
+// timed is a stream that counts how often it is given time.
+type timed struct {
+	io.Reader
+	given int
+}
+
+func (s *timed) SetReadDeadline(time.Time) error { s.given++; return nil }
+
+// A sender has time for so many bytes, however it cuts them up: a byte now and then wins none.
+func TestPace(t *testing.T) {
+	for _, c := range []struct{ size, piece, want int }{
+		{1, 1, 1}, {pace, 1, 1}, {pace + 1, 1, 2}, {4 * pace, pace, 4}, {4*pace + 1, pace / 2, 5},
+	} {
+		st := &timed{Reader: strings.NewReader(strings.Repeat("x", c.size))}
+		in, buf := &patientReader{stream: st, patience: time.Minute}, make([]byte, c.piece)
+		for n := 0; n < c.size; {
+			m, err := in.Read(buf[:min(c.piece, c.size-n)])
+			if err != nil {
+				t.Fatal(err)
+			}
+			n += m
+		}
+		if st.given != c.want {
+			t.Errorf("%d bytes, %d at a time, are given time %d times, want %d", c.size, c.piece, st.given, c.want)
+		}
 	}
 }
 

@@ -102,7 +102,7 @@ func (c *Client) attempt(ctx context.Context, u *url.URL, to *Target, more bool)
 		return err
 	}
 	var heads bytes.Buffer // of redirects
-	resp, err := c.follow(ctx, u, to.offset, &heads)
+	resp, err := c.follow(ctx, u, to, &heads)
 	if err != nil {
 		return c.failure(ctx, err)
 	}

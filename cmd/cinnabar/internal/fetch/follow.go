@@ -13,8 +13,8 @@ import (
 
 // follow asks for a URL, and on where redirects lead. It returns the answer that is
 // none, and collects the heads of those on the way.
-func (c *Client) follow(ctx context.Context, u *url.URL, offset int64, heads *bytes.Buffer) (*http.Response, error) {
-	q := c.first(offset)
+func (c *Client) follow(ctx context.Context, u *url.URL, to *Target, heads *bytes.Buffer) (*http.Response, error) {
+	q := c.first(to)
 	for hops := 0; ; hops++ {
 		resp, err := c.ask(ctx, u, q)
 		if err != nil {

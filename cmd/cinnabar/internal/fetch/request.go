@@ -143,11 +143,12 @@ type question struct {
 	body    *Body
 	trusted bool // credentials are for this host
 	offset  int64
+	ifRange string // the version that what follows offset is to be of
 }
 
 // first is the question about the URL itself.
-func (c *Client) first(offset int64) question {
-	q := question{method: c.Request.Method, body: c.Request.Body, trusted: true, offset: offset}
+func (c *Client) first(to *Target) question {
+	q := question{method: c.Request.Method, body: c.Request.Body, trusted: true, offset: to.offset, ifRange: to.version.condition()}
 	switch {
 	case q.method != "":
 	case q.body == nil:
@@ -182,6 +183,9 @@ func (c *Client) request(ctx context.Context, u *url.URL, q question) (*http.Req
 	}
 	if q.offset > 0 {
 		r.Header.Set("Range", fmt.Sprintf("bytes=%d-", q.offset))
+		if q.ifRange != "" {
+			r.Header.Set("If-Range", q.ifRange)
+		}
 	}
 	c.authorize(r, q)
 	c.edit(r, q)

@@ -29,8 +29,10 @@ type Target struct {
 	Writer io.Writer // for a target that is no file
 	Resume Resume    // or the number of the byte to go on with
 
-	offset int64 // what is asked for
-	wrote  bool  // something was written
+	offset  int64   // what is asked for
+	wrote   bool    // something was written
+	version version // of what earlier attempts have written
+	foreign bool    // the last one has written an answer that is no part of the file
 }
 
 // begin finds out from where to ask.
@@ -38,6 +40,9 @@ func (t *Target) begin() error {
 	if t.Resume != FromSize {
 		t.offset = int64(t.Resume)
 		return nil
+	}
+	if t.foreign {
+		return nil // from the same byte again
 	}
 	info, err := os.Stat(t.Path)
 	switch {
@@ -77,6 +82,14 @@ func (t *Target) open(offset int64) (io.WriteCloser, error) {
 	return f, nil
 }
 
+// begun remembers which version of a file is being written: where an attempt goes on, that of those before.
+func (t *Target) begun(resp *http.Response) {
+	t.foreign = resp.StatusCode >= 300
+	if v := versionOf(resp.Header); t.offset == 0 || t.version == (version{}) {
+		t.version = v
+	}
+}
+
 type nopCloser struct{ io.Writer }
 
 func (nopCloser) Close() error { return nil }
@@ -96,6 +109,7 @@ func (c *Client) deliver(resp *http.Response, to *Target, heads []byte) error {
 	if err != nil {
 		return err
 	}
+	to.begun(resp)
 	err = c.write(resp, to, w, heads)
 	if closeErr := w.Close(); err == nil && closeErr != nil {
 		err = errorf(Write, "cannot write %s: %w", to.Path, reason(closeErr))
@@ -114,6 +128,9 @@ func (c *Client) deliver(resp *http.Response, to *Target, heads []byte) error {
 func resumption(resp *http.Response, to *Target) (offset int64, complete bool, err error) {
 	if to.offset == 0 {
 		return 0, false, nil
+	}
+	if resp.StatusCode < 300 && to.version.other(versionOf(resp.Header)) {
+		return 0, false, errorf(Range, "it has changed at the server since %s was begun; leave out -C to begin anew", name(to))
 	}
 	where := resp.Header.Get("Content-Range")
 	switch resp.StatusCode {

@@ -1,6 +1,7 @@
 package site
 
 import (
+	"cmp"
 	"encoding/json"
 	"net/http"
 	"net/http/httptest"
@@ -13,7 +14,8 @@ import (
 	"unicode"
 )
 
-// FuzzLog: whatever a request says of itself, its line in either log is one line, printable, and says just that.
+// FuzzLog: whatever a request says of itself, its line in either log is one line, printable, and says just that, or of what is
+// too long the beginning.
 func FuzzLog(f *testing.F) {
 	f.Add("GET", "/a b?c\"", "https://x/\x1b[2J", "agent\r\n192.0.2.9 - -")
 	f.Add("A\" 200", "/\u202e\u2028", "\xff", "\U000e0001\\")
@@ -22,6 +24,12 @@ func FuzzLog(f *testing.F) {
 		var rec *Record
 		r := &http.Request{Method: method, RequestURI: target, URL: &url.URL{Path: "/"}, Proto: "HTTP/3.0", RemoteAddr: "192.0.2.1:5000", Header: http.Header{"Referer": {referer}, "User-Agent": {agent}}}
 		Log(http.NotFoundHandler(), func(r *Record) { rec = r }).ServeHTTP(httptest.NewRecorder(), r)
+		shown := map[string]string{"method": rec.Method, "target": rec.Target, "referer": rec.Referer, "agent": rec.Agent}
+		for name, whole := range map[string]string{"method": method, "target": cmp.Or(target, "/"), "referer": referer, "agent": agent} {
+			if !begins(shown[name], whole, maxLogged) {
+				t.Fatalf("%s is %q, of %q", name, shown[name], whole)
+			}
+		}
 		line, text := rec.Line(), rec.JSON()
 		for _, s := range []string{line, text} {
 			if strings.ContainsFunc(s, func(r rune) bool { return !unicode.IsPrint(r) }) {
@@ -29,7 +37,7 @@ func FuzzLog(f *testing.F) {
 			}
 		}
 		_, behind, ok := strings.Cut(line, "] ")
-		for _, want := range []string{method + " " + rec.Target + " HTTP/3.0", dash(referer), dash(agent)} {
+		for _, want := range []string{rec.Method + " " + rec.Target + " HTTP/3.0", dash(rec.Referer), dash(rec.Agent)} {
 			behind = behind[strings.IndexByte(behind, '"'):]
 			quoted, err := strconv.QuotedPrefix(behind)
 			if got, _ := strconv.Unquote(quoted); !ok || err != nil || got != want {
@@ -41,12 +49,32 @@ func FuzzLog(f *testing.F) {
 		if err := json.Unmarshal([]byte(text), &got); err != nil {
 			t.Fatalf("%q: %v", text, err)
 		}
-		for name, want := range map[string]string{"method": method, "target": rec.Target, "referer": referer, "agent": agent, "remote": "192.0.2.1"} {
+		shown["remote"] = "192.0.2.1"
+		for name, want := range shown {
 			if s, _ := got[name].(string); s != string([]rune(want)) {
 				t.Fatalf("%q has %s %q, want %q", text, name, s, want)
 			}
 		}
 	})
+}
+
+// begins reports whether a text is the whole, or of a whole of more than most bytes its beginning with an ellipsis: up to the last
+// place at or before most where a character can begin, of which the last three bytes of most are looked at.
+func begins(text, whole string, most int) bool {
+	if len(whole) <= most {
+		return text == whole
+	}
+	head, cut := strings.CutSuffix(text, "...")
+	n := len(head)
+	if !cut || !strings.HasPrefix(whole, head) || n > most || n < most-3 {
+		return false
+	}
+	for _, b := range []byte(whole[n+1 : most+1]) {
+		if b&0xc0 != 0x80 {
+			return false // it could have been cut later
+		}
+	}
+	return n == most-3 || whole[n]&0xc0 != 0x80
 }
 
 // FuzzEncodings: what a client accepts is weighed between nothing and all, and of the files that are there it is

@@ -62,6 +62,9 @@ func New(root *os.Root, o Options) *Site {
 
 // ServeHTTP answers one request.
 func (s *Site) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	if r.ProtoMajor < 2 && r.ContentLength != 0 {
+		wait(http.NewResponseController(w)) // or net/http, which reads what nobody here wants before it answers, would for ever
+	}
 	w.Header().Set("X-Content-Type-Options", "nosniff")
 	w.Header().Set("Referrer-Policy", "same-origin")
 	switch {

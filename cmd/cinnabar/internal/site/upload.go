@@ -25,8 +25,10 @@ const (
 	maxFormHead = 16 << 10
 	// maxName is how many bytes a name may have.
 	maxName = 255
-	// patience is how long an upload may bring nothing.
+	// patience is how long an upload may take for a piece.
 	patience = time.Minute
+	// pace is how many bytes such a piece has.
+	pace = 64 << 10
 )
 
 // refusal is an upload that is not taken.
@@ -100,22 +102,31 @@ func (s *Site) tooLarge() error {
 	return refuse(http.StatusRequestEntityTooLarge, "More than %s at once is not taken.", size(s.options.MaxUpload))
 }
 
-// body is the request's body, which may neither grow too large nor stall.
+// body is the request's body, which may neither grow too large nor come too slowly.
 func (s *Site) body(w http.ResponseWriter, r *http.Request) io.ReadCloser {
-	in := &patientBody{r.Body, http.NewResponseController(w)}
+	in := &patientBody{ReadCloser: r.Body, control: http.NewResponseController(w)}
 	return http.MaxBytesReader(w, in, s.options.MaxUpload)
 }
 
-// patientBody gives up on a client that sends nothing for too long.
+// patientBody gives up on a client that sends nothing, or next to nothing, for too long.
 type patientBody struct {
 	io.ReadCloser
 	control *http.ResponseController
+	left    int // of the piece that the time is for
 }
 
 func (b *patientBody) Read(p []byte) (int, error) {
-	b.control.SetReadDeadline(time.Now().Add(patience)) // where there is no such thing, the session's limit has to do
-	return b.ReadCloser.Read(p)
+	if b.left <= 0 {
+		wait(b.control)
+		b.left = pace
+	}
+	n, err := b.ReadCloser.Read(p)
+	b.left -= n
+	return n, err
 }
+
+// wait lets a piece of a body be read for so long. Where there is no such thing, the session's limit has to do.
+func wait(c *http.ResponseController) { _ = c.SetReadDeadline(time.Now().Add(patience)) }
 
 // formBody lets only so much of a form be read while the header of a part is.
 type formBody struct {
