@@ -196,13 +196,13 @@ func (a *altCache) replace(origin string, list []altService) (gone []string) {
 	return gone
 }
 
-// shares reports whether an origin has an alternative whose sessions have a key.
-func (a *altCache) shares(key poolKey, keyOf func(addr, origin string) poolKey) bool {
+// shares reports whether an origin has an alternative whose session is the one in a place of the pool.
+func (a *altCache) shares(place poolKey, placeOf func(addr, origin string) poolKey) bool {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	for origin, list := range a.origins {
 		for _, s := range list {
-			if s.addr == key.addr && keyOf(s.addr, origin) == key {
+			if s.addr == place.addr && placeOf(s.addr, origin) == place {
 				return true
 			}
 		}
