@@ -55,16 +55,17 @@ func TestRoundTripBodilessWithoutEnd(t *testing.T) {
 				if n := active(t, tr); n != 1 {
 					t.Errorf("%d requests", n)
 				}
+				var want uint64
 				if c.ends {
 					close(end)
-				}
-				time.Sleep(patience/2 + time.Second)
-				var want uint64
-				if err := <-aborted; c.ends {
-					must(t, err)
-				} else if want = 1; !errors.Is(err, &Error{ErrorCode: RequestCancelled, Remote: true}) {
+					must(t, <-aborted)
+				} else if err, want = <-aborted, 1; !errors.Is(err, &Error{ErrorCode: RequestCancelled, Remote: true}) {
 					t.Errorf("the server is told %v", err)
 				}
+				if !c.ends {
+					after(t, start, patience)
+				}
+				synctest.Wait()
 				if n, errs := active(t, tr), onlyConn(t, tr).s.Stats().LimitErrors; n != 0 || errs != want || resp.Trailer != nil {
 					t.Errorf("%d requests, %d limits, trailers %v", n, errs, resp.Trailer)
 				}
