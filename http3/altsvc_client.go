@@ -4,6 +4,7 @@ import (
 	"net"
 	"net/http"
 	"net/netip"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -60,7 +61,7 @@ func (t *Transport) route(r *http.Request) (*http.Response, error) {
 	}
 	resp, f := t.send(r, to)
 	if f == nil && resp.StatusCode == http.StatusMisdirectedRequest && to.alternative != "" {
-		t.alts.drop(origin) // RFC 7838 §6
+		t.retireUnused(origin, t.alts.replace(origin, nil)) // RFC 7838 §6
 		if hasBody(r) && r.GetBody == nil {
 			return resp, nil
 		}
@@ -105,7 +106,9 @@ func (t *Transport) fallback(r *http.Request, origin string) (*http.Response, er
 // alternative returns where to reach an origin by HTTP/3, false if that is not known.
 func (t *Transport) alternative(origin string) (target, bool) {
 	now := t.time()
-	if addr, ok := t.alts.find(origin, now); ok {
+	addr, gone, ok := t.alts.find(origin, now)
+	t.retireUnused(origin, gone)
+	if ok {
 		return target{t.key(addr, origin), addr}, true
 	}
 	if !t.PriorKnowledge || t.alts.isBroken(service(origin, origin), now) {
@@ -138,17 +141,18 @@ func (t *Transport) learn(origin string, resp *http.Response) {
 			list = append(list, altService{addr, until})
 		}
 	}
-	t.alts.replace(origin, list)
+	t.retireUnused(origin, t.alts.replace(origin, list))
 }
 
-// find returns the first alternative of an origin that is fresh and not broken.
-func (a *altCache) find(origin string, now time.Time) (addr string, ok bool) {
+// find returns the first alternative of an origin that is fresh and not broken, and forgets those that are not fresh.
+func (a *altCache) find(origin string, now time.Time) (addr string, gone []string, ok bool) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	list, known := a.origins[origin]
 	fresh := list[:0]
 	for _, s := range list {
 		if !s.until.After(now) {
+			gone = append(gone, s.addr)
 			continue
 		}
 		fresh = append(fresh, s)
@@ -162,7 +166,7 @@ func (a *altCache) find(origin string, now time.Time) (addr string, ok bool) {
 	case known:
 		delete(a.origins, origin)
 	}
-	return addr, ok
+	return addr, gone, ok
 }
 
 func (a *altCache) isBroken(service string, now time.Time) bool {
@@ -171,24 +175,39 @@ func (a *altCache) isBroken(service string, now time.Time) bool {
 	return a.broken[service].until.After(now)
 }
 
-func (a *altCache) drop(origin string) {
+// replace notes the alternatives of an origin, and returns the addresses of those that it has no more.
+func (a *altCache) replace(origin string, list []altService) (gone []string) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	delete(a.origins, origin)
-}
-
-func (a *altCache) replace(origin string, list []altService) {
-	a.mu.Lock()
-	defer a.mu.Unlock()
+	for _, s := range a.origins[origin] {
+		if !slices.ContainsFunc(list, func(n altService) bool { return n.addr == s.addr }) {
+			gone = append(gone, s.addr)
+		}
+	}
 	delete(a.origins, origin)
 	if len(list) == 0 {
-		return
+		return gone
 	}
 	if a.origins == nil {
 		a.origins = make(map[string][]altService)
 	}
 	evict(a.origins, maxOrigins, func(l []altService) time.Time { return l[0].until })
 	a.origins[origin] = list
+	return gone
+}
+
+// shares reports whether an origin has an alternative whose session is the one in a place of the pool.
+func (a *altCache) shares(place poolKey, placeOf func(addr, origin string) poolKey) bool {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	for origin, list := range a.origins {
+		for _, s := range list {
+			if s.addr == place.addr && placeOf(s.addr, origin) == place {
+				return true
+			}
+		}
+	}
+	return false
 }
 
 // breaks remembers that there is no HTTP/3 at an address, the longer the more often.

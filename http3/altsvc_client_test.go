@@ -105,14 +105,14 @@ func TestAltCacheBounds(t *testing.T) {
 		t.Errorf("%d origins, %d broken", len(a.origins), len(a.broken))
 	}
 	for _, i := range []int{0, 9} {
-		if _, ok := a.find(fmt.Sprint(i), now); ok || a.isBroken(fmt.Sprint(i), now) {
+		if _, _, ok := a.find(fmt.Sprint(i), now); ok || a.isBroken(fmt.Sprint(i), now) {
 			t.Errorf("%d is still there", i)
 		}
 	}
-	if _, ok := a.find("10", now); !ok || !a.isBroken("10", now) {
+	if _, _, ok := a.find("10", now); !ok || !a.isBroken("10", now) {
 		t.Error("10 is gone")
 	}
-	if _, ok := a.find("10", now.Add(11*time.Second)); ok || len(a.origins) != maxOrigins-1 {
+	if _, _, ok := a.find("10", now.Add(11*time.Second)); ok || len(a.origins) != maxOrigins-1 {
 		t.Errorf("fresh for too long, %d origins", len(a.origins))
 	}
 }

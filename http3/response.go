@@ -99,11 +99,16 @@ func (w *responseWriter) unlock() {
 	}
 }
 
+// notedLen is how much of a request's method and of its URI is noted.
+const notedLen = 200
+
 // notef notes what the handler has done wrong.
 func (w *responseWriter) notef(format string, a ...any) {
 	r := w.x.req
-	w.note = fmt.Sprintf("http3: handler of %s %s ", r.Method, r.RequestURI) + fmt.Sprintf(format, a...)
+	w.note = fmt.Sprintf("http3: handler of %s %q ", beginning(r.Method), beginning(r.RequestURI)) + fmt.Sprintf(format, a...)
 }
+
+func beginning(s string) string { return s[:min(len(s), notedLen)] }
 
 // Write writes part of the body. The error is http.ErrBodyNotAllowed where the status allows
 // none, http.ErrContentLength for more than the handler has declared, and else that of

@@ -135,7 +135,7 @@ func (w *responseWriter) dispatch(m *message) error {
 		w.x.body.expected.Store(false)
 	}
 	err := w.x.st.sendMessage(m)
-	if bad, ok := err.(*HeaderError); ok {
+	if bad, ok := err.(*HeaderError); ok && !w.x.c.refused.Swap(true) { // the client alone decides how often
 		w.notef("has a response that cannot be sent: %s", bad.Reason)
 	}
 	w.sent = true

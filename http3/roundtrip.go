@@ -215,6 +215,7 @@ type exchange struct {
 	gzip        bool // we have asked for that
 	sent        bool // the headers, or some of them
 	heard       bool // something of the response has come
+	left        bool // the program has the response, which has no body, before its end
 
 	cause   atomic.Pointer[cutoff]
 	halves  atomic.Int32 // of the exchange that are not over

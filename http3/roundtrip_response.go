@@ -3,7 +3,6 @@ package http3
 import (
 	"compress/gzip"
 	"errors"
-	"fmt"
 	"io"
 	"net/http"
 	"net/textproto"
@@ -134,7 +133,7 @@ func (x *exchange) final(h Headers) (*http.Response, error) {
 			x.up.proceed()
 		}
 	}
-	if bodiless(method(x.r), m.status) || x.st.atEnd() {
+	if bodiless(method(x.r), m.status) && !x.st.in.tunnel || x.st.atEnd() {
 		return resp, x.bodiless(m)
 	}
 	resp.Body = x
@@ -154,37 +153,15 @@ func status(code int) string {
 	return strconv.Itoa(code) + " " + http.StatusText(code)
 }
 
-// bodiless ends a response without a body, once its end has come.
-func (x *exchange) bodiless(m *head) error {
-	x.resp.Body = http.NoBody
-	if m.length < 0 && method(x.r) != http.MethodHead {
-		x.resp.ContentLength = 0
-	}
-	var b [1]byte
-	_, err := x.Read(b[:])
-	if err == io.EOF {
-		if x.sends() {
-			x.resp.Body = x // which is at its end, and whose Close ends the request
-		}
-		return nil
-	}
-	if err == nil {
-		err = fmt.Errorf("http3: a body with status %d to a %s request", m.status, method(x.r))
-	}
-	return err
-}
-
-// sends reports whether something of the request is still to come, although the response is over. The server need not
-// take it: it is for the program to say how long that may go on.
-func (x *exchange) sends() bool {
-	return x.halves.Load() > 0 && !x.up.stopped() || x.open && writeError(x.st.q) == nil
-}
-
 // Read reads the body of the response.
 func (x *exchange) Read(p []byte) (int, error) {
-	if x.whole.Load() {
+	if x.left || x.whole.Load() {
 		return 0, io.EOF
 	}
+	return x.read(p)
+}
+
+func (x *exchange) read(p []byte) (int, error) {
 	if cut := x.cause.Load(); cut != nil {
 		return 0, x.over(cut.err) // although something may be there
 	}
@@ -196,7 +173,9 @@ func (x *exchange) Read(p []byte) (int, error) {
 		if x.whole.Swap(true) {
 			return n, err
 		}
-		x.trailers()
+		if !x.left { // the program has the response already
+			x.trailers()
+		}
 		if x.up != nil && x.up.stopped() || x.open && x.resp.StatusCode > 299 {
 			x.st.Reset(NoError) // the rest of the request is not needed, and there is no tunnel
 		}

@@ -20,8 +20,9 @@ type serverConn struct {
 	ctx    context.Context // ends with the session
 	limit  int             // on the handlers that run, and on the requests that wait for one
 
-	state atomic.Pointer[tls.ConnectionState] // once the handshake is complete
-	peer  atomic.Pointer[peerAddr]
+	state   atomic.Pointer[tls.ConnectionState] // once the handshake is complete
+	peer    atomic.Pointer[peerAddr]
+	refused atomic.Bool // the log says that the client takes no response so large
 
 	mu      sync.Mutex
 	h3      *Session

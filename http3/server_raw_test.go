@@ -10,6 +10,8 @@ import (
 	"slices"
 	"strings"
 	"testing"
+
+	"github.com/cinnabar-quic/cinnabar/quic"
 )
 
 func handler(f http.HandlerFunc) *Server { return &Server{Handler: f} }
@@ -169,10 +171,10 @@ func TestServerLog(t *testing.T) {
 	wantLog(t, book, "superfluous response.WriteHeader call from github.com/cinnabar-quic/cinnabar/http3.TestServerLog.func1 (server_raw_test.go:")
 	h, _ := c.ask(requestBlock("GET", "/length"))
 	wantField(t, h, Field{Name: "content-length", Value: "5"})
-	wantLog(t, book, `handler of GET /length set an invalid Content-Length of "many"`)
+	wantLog(t, book, `handler of GET "/length" set an invalid Content-Length of "many"`)
 	for path, words := range map[string]string{
-		"/short": "handler of GET /short wrote a body of 5 bytes, and had declared 50",
-		"/large": "handler of GET /large has a response that cannot be sent: header block of ",
+		"/short": `handler of GET "/short" wrote a body of 5 bytes, and had declared 50`,
+		"/large": `handler of GET "/large" has a response that cannot be sent: header block of `,
 		"/panic": "panic serving 127.0.0.1:",
 	} {
 		st := c.open(requestBlock("GET", path), StreamHooks{})
@@ -183,6 +185,29 @@ func TestServerLog(t *testing.T) {
 		book.wait(words)
 	}
 	book.wait(": on purpose\ngoroutine ")
+}
+
+// A client that takes no response writes one line into the log, with as much of its request as that needs: in a new
+// session another.
+func TestServerLogOfTooLargeResponses(t *testing.T) {
+	book := new(logBook)
+	s := handler(func(w http.ResponseWriter, r *http.Request) { w.Header().Set("X-Large", strings.Repeat("x", 1000)) })
+	s.ErrorLog = log.New(book, "", 0)
+	addr, _ := startServer(t, s, loopback)
+	for n := range 2 {
+		long := fmt.Sprintf("/a\"%d%s", n, strings.Repeat("x", 5000))
+		c := dialRaw(t, addr, Options{MaxHeaderListSize: 500}, quic.ConnectOptions{}).known()
+		for range 3 {
+			if _, err := c.open(requestBlock(strings.Repeat("M", 5000), long), StreamHooks{}).Headers(); !errors.Is(err, &Error{ErrorCode: InternalError, Remote: true}) {
+				t.Errorf("error %v", err)
+			}
+		}
+		book.wait(fmt.Sprintf(`"/a\"%d`, n))
+		_ = c.CloseWithError(NoError, "")
+		if got := book.String(); strings.Count(got, "\n") != n+1 || len(got) > 600*(n+1) {
+			t.Errorf("the log of %d sessions has %d lines and %d bytes", n+1, strings.Count(got, "\n"), len(got))
+		}
+	}
 }
 
 // Fields and pseudo-header fields of all kinds of requests (RFC 9114 §4.3.1).

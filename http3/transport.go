@@ -68,7 +68,8 @@ type Transport struct {
 	// waits for the server's first word. Zero means that it does not wait.
 	ExpectContinueTimeout time.Duration
 	// IdleConnTimeout is how long a session without a request is kept. Zero means until
-	// the idle timeout of QUIC ends it. A session that is to end has 5 s more for what is on its way.
+	// the idle timeout of QUIC ends it. Of more than 100 such sessions the one that has had no request for the
+	// longest is closed. A session that is to end has 5 s more for what is on its way.
 	IdleConnTimeout time.Duration
 	// MaxResponseHeaderBytes bounds the fields of one header block of a response: names,
 	// values and 32 bytes for each. Zero means 1 MiB; more than 16 MiB counts as that.
@@ -81,6 +82,7 @@ type Transport struct {
 	conns   map[poolKey]*clientConn  // those that take requests
 	all     map[*clientConn]struct{} // and the others that are not over
 	dials   map[poolKey]*dialing
+	resting idleList
 	worked  map[poolKey]netip.Addr // where the last session was; bounded
 	sockets [2]*quic.Socket        // our own, IPv4 and IPv6
 

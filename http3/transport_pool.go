@@ -45,6 +45,9 @@ type clientConn struct {
 	idle    *time.Timer // of IdleConnTimeout; runs while there is no request
 	restsAt time.Time   // when the last request was over
 
+	rests          bool        // it is in the list of those without a request
+	before, behind *clientConn // in that list
+
 	secured   atomic.Bool // the handshake is known to be complete
 	stateOnce sync.Once
 	state     *tls.ConnectionState
@@ -178,6 +181,7 @@ func (c *clientConn) takeLocked() httptrace.GotConnInfo {
 	}
 	c.active++
 	c.used = true
+	c.t.resting.remove(c)
 	c.watchLocked()
 	if c.idle != nil {
 		c.idle.Stop()
@@ -191,21 +195,28 @@ func (c *clientConn) release() {
 	t.mu.Lock()
 	c.active--
 	rests := c.active == 0 && !c.over
-	closes := rests && c.gone
+	unwanted := c
 	switch {
-	case closes:
-		t.dropLocked(c)
+	case rests && c.gone:
 	case rests:
-		c.restLocked()
+		unwanted = c.restLocked()
+	default:
+		unwanted = nil
+	}
+	if unwanted != nil {
+		t.dropLocked(unwanted)
 	}
 	t.mu.Unlock()
-	if closes {
-		c.close()
+	if unwanted != nil {
+		unwanted.close()
 	}
 }
 
-func (c *clientConn) restLocked() {
+// restLocked notes that a session has no request any more. It returns the session that is to be closed because there are
+// too many such ones, nil if there are not.
+func (c *clientConn) restLocked() (unwanted *clientConn) {
 	c.restsAt = time.Now()
+	unwanted = c.t.resting.add(c)
 	d := c.t.IdleConnTimeout
 	switch {
 	case d <= 0:
@@ -214,6 +225,7 @@ func (c *clientConn) restLocked() {
 	default:
 		c.idle.Reset(d)
 	}
+	return unwanted
 }
 
 // expire closes a session that has been idle for long enough.
@@ -248,6 +260,26 @@ func (c *clientConn) retire() {
 	}
 }
 
+// retireUnused lets no new request onto the sessions with alternatives that an origin has no more, unless they are
+// the origin's own and need no alternative to be found.
+func (t *Transport) retireUnused(origin string, addrs []string) {
+	for _, addr := range addrs {
+		if t.PriorKnowledge && addr == origin {
+			continue
+		}
+		key := t.key(addr, origin)
+		if t.alts.shares(key, t.key) {
+			continue
+		}
+		t.mu.Lock()
+		c := t.conns[key]
+		t.mu.Unlock()
+		if c != nil {
+			c.retire()
+		}
+	}
+}
+
 // ended is told that the session is over. Only then it is forgotten: until then Close must find it.
 func (c *clientConn) ended() {
 	c.t.mu.Lock()
@@ -266,6 +298,7 @@ func (t *Transport) dropLocked(c *clientConn) {
 		delete(t.conns, c.key)
 	}
 	c.gone, c.dropped = true, true
+	t.resting.remove(c)
 	if c.idle != nil {
 		c.idle.Stop()
 	}
