@@ -98,6 +98,7 @@ type evilRun struct {
 	config func(*tls.Config)                             // of the evil peer
 	edit   func(typ wire.PacketType, data []byte) []byte // its handshake bytes
 	after  func(e *evilEnd)                              // once the handshake has gone as far as it goes
+	client ConnectOptions                                // of our client
 }
 
 // errorOf runs a handshake against our server, or our client, and returns the code that
@@ -144,7 +145,7 @@ func (e *evilEnd) attackServer(r evilRun) {
 // attackClient makes our client connect to the evil peer.
 func (e *evilEnd) attackClient(r evilRun) {
 	e.net.victim = e.net.client
-	o := e.net.options(ConnectOptions{})
+	o := e.net.options(r.client)
 	o.Address, o.Port = evilAddress.Addr().String(), int(evilAddress.Port())
 	if _, err := e.net.client.Connect(e.t.Context(), o); err != nil {
 		e.t.Fatal(err)

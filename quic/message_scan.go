@@ -9,6 +9,8 @@ type messageScanner struct {
 	head int8   // bytes of the next header seen
 	kind byte   // its type
 
+	final     byte           // type of the message that TLS answers before the peer may go on; 0: there is none
+	behind    bool           // something follows that, and kind is its type
 	oddTicket bool           // a ticket was found that must not be
 	ticket    *ticketScanner // nil unless the current message is one to be looked into
 }
@@ -27,6 +29,7 @@ func (m *messageScanner) next(data *[]byte) (kind byte, ok bool) {
 			continue
 		}
 		if m.head == 0 {
+			m.behind = m.behind || m.n > 0 && m.kind == m.final
 			m.kind, m.size = b[0], 0
 		} else {
 			m.size = m.size<<8 | int32(b[0])
@@ -42,6 +45,13 @@ func (m *messageScanner) next(data *[]byte) (kind byte, ok bool) {
 	}
 	*data = nil
 	return 0, false
+}
+
+// answered says that TLS has had all there is, and the peer its answer.
+func (m *messageScanner) answered() {
+	if m.left == 0 && m.head == 0 {
+		m.kind = 0
+	}
 }
 
 // watchTicket looks into the message that next has found, which is a NewSessionTicket.

@@ -78,7 +78,13 @@ type tlsInput struct {
 }
 
 func newTLSRunner(s *Session) *tlsRunner {
-	return &tlsRunner{s: s, until: mono.Never, dropAt: mono.Never}
+	const clientHello, serverHello, finished = 1, 2, 20
+	r := &tlsRunner{s: s, until: mono.Never, dropAt: mono.Never}
+	r.scan[0].final, r.scan[1].final = serverHello, finished
+	if s.server != nil {
+		r.scan[0].final = clientHello
+	}
+	return r
 }
 
 func (r *tlsRunner) deadline() mono.Time { return min(r.until, r.dropAt) }
@@ -152,7 +158,7 @@ func (s *Session) scanner(level transport.Level) *messageScanner {
 }
 
 // checkMessages looks at handshake messages before TLS does, because it reports some that are
-// forbidden with another alert than RFC 9001 §6, §4.4 and §4.6.1 ask for, and is not there for all.
+// forbidden with another alert than RFC 9001 §6, §4.1.3, §4.4 and §4.6.1 ask for, and is not there for all.
 func (s *Session) checkMessages(scan *messageScanner, level transport.Level, data []byte) *wire.Error {
 	const (
 		newSessionTicket   = 4
@@ -165,6 +171,10 @@ func (s *Session) checkMessages(scan *messageScanner, level transport.Level, dat
 	for scan != nil {
 		kind, ok := scan.next(&data)
 		switch {
+		case scan.behind && scan.kind == keyUpdate:
+			return unexpectedMessage()
+		case scan.behind: // RFC 9001 §4.1.3
+			return violation("handshake bytes behind the end of a level")
 		case scan.oddTicket:
 			return violation("ticket for early data of a size that is not 0xffffffff")
 		case !ok:
@@ -251,6 +261,10 @@ func (r *tlsRunner) deliver() {
 	}
 	s.tellKeys(r.keys)
 	r.keys = nil
+	if len(r.queue) == 0 { // a ClientHello or ServerHello may come again (RFC 8446 §4.1.4)
+		r.scan[0].answered()
+		r.scan[1].answered()
+	}
 	for _, e := range r.out {
 		s.conn.Handshake(t, e)
 		r.rejected = r.rejected || e.Kind == transport.TLSEarlyRejected

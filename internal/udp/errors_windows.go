@@ -6,8 +6,11 @@ import (
 	"golang.org/x/sys/windows"
 )
 
-const errMessageSize = windows.WSAEMSGSIZE
+const (
+	errMessageSize = windows.WSAEMSGSIZE
+	errGone        = windows.WSAENETRESET // a time to live that ended
+)
 
 func errSoft(e syscall.Errno) bool {
-	return e == windows.WSAECONNRESET || e == windows.WSAENETRESET || e == windows.WSAECONNREFUSED
+	return e == windows.WSAECONNRESET || e == errGone || e == windows.WSAECONNREFUSED
 }

@@ -23,9 +23,6 @@ type packetConn struct {
 	counters
 }
 
-// maxSoftErrors is how many passing errors in a row Receive believes to pass.
-const maxSoftErrors = 64 // no limit: of the kernel
-
 // lastAddr remembers the net.Addr made for the last destination: mostly the
 // next batch goes there too.
 type lastAddr struct {
@@ -58,15 +55,14 @@ func (c *packetConn) Receive(slabs Slabs, dst []dgram.Datagram) (n int, slab []b
 	c.rmu.Lock()
 	defer c.rmu.Unlock()
 	slab = slabs.Get()
-	for patience := maxSoftErrors; ; {
+	for patience := patience(maxSoftErrors); ; {
 		size, from, err := c.readFrom(slab)
 		c.receiveCalls.Add(1)
 		switch {
-		case err != nil && soft(err) && patience > 0:
-			patience--
-			continue
 		case err != nil && tooBig(err): // Windows says so when the buffer is too small
 			c.truncated.Add(1)
+			continue
+		case err != nil && c.udp != nil && patience.with(err), err != nil && c.udp == nil && patience.foreign(err):
 			continue
 		case err != nil:
 			slabs.Put(slab)
@@ -97,7 +93,11 @@ func (c *packetConn) readFrom(p []byte) (int, netip.AddrPort, error) {
 func (c *packetConn) Send(b *dgram.Batch) error {
 	for i := range b.Count() {
 		c.sendCalls.Add(1)
-		if err := c.writeTo(b.Segment(i), b.Path.Remote); err != nil {
+		err := c.writeTo(b.Segment(i), b.Path.Remote)
+		if c.udp != nil && tooBig(err) {
+			err = c.writeTo(b.Segment(i), b.Path.Remote) // it may have been an ICMP message's
+		}
+		if err != nil {
 			c.sendErrors.Add(1)
 			if closed(err) == net.ErrClosed {
 				return net.ErrClosed

@@ -107,3 +107,42 @@ func TestForeverRefused(t *testing.T) {
 		t.Errorf("%v, %d slabs out", err, slabs.lent())
 	}
 }
+
+// What an ICMP message makes of the next call, whoever sent it, does not end the socket.
+func TestSoftErrors(t *testing.T) {
+	errnos := []syscall.Errno{
+		syscall.ECONNREFUSED, syscall.EHOSTUNREACH, syscall.ENETUNREACH, syscall.EHOSTDOWN, syscall.ENOPROTOOPT,
+		syscall.EPROTO, syscall.EMSGSIZE, syscall.EACCES, syscall.EPERM, syscall.EOPNOTSUPP, errGone,
+	}
+	for _, errno := range errnos {
+		patience := patience(maxSoftErrors)
+		if !patience.with(errno) {
+			t.Errorf("%v ends the socket", errno)
+		}
+	}
+	p := &tunnel{}
+	for _, errno := range errnos {
+		p.reads = append(p.reads, tunnelRead{err: &net.OpError{Op: "read", Err: errno}})
+	}
+	p.reads = append(p.reads, tunnelRead{data: "hello", from: tunnelAddr("192.0.2.2:7")})
+	c, err := FromPacketConn(p)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if n, _, err := c.Receive(newPool(), make([]dgram.Datagram, 1)); n != 1 || err != nil {
+		t.Errorf("%d datagrams, %v", n, err)
+	}
+}
+
+// The kernel's socket forgets an ICMP message once it is told; what a filter forbids it may go on to forbid.
+func TestPatience(t *testing.T) {
+	kernel, filter := patience(maxSoftErrors), patience(maxSoftErrors)
+	for range maxSoftErrors {
+		if !kernel.with(syscall.ECONNREFUSED) || !filter.with(syscall.EPERM) {
+			t.Fatal("out of patience too early")
+		}
+	}
+	if !kernel.with(syscall.ECONNREFUSED) || filter.with(syscall.EPERM) || kernel.with(syscall.EBADF) {
+		t.Error("an error that passes ends the socket, or one that stays does not")
+	}
+}

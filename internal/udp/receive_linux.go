@@ -133,7 +133,7 @@ func (r *receiver) readAll(fd uintptr) bool {
 	if r.slab == nil {
 		r.slab = r.slabs.Get()
 	}
-	for {
+	for patience := patience(maxSoftErrors); ; {
 		switch errno := r.read(fd); {
 		case errno == 0:
 			if !r.more() {
@@ -146,7 +146,7 @@ func (r *receiver) readAll(fd uintptr) bool {
 			r.slab, r.waited = nil, true
 			r.iov[0] = unix.Iovec{}
 			return false
-		case !soft(errno):
+		case !patience.with(errno):
 			r.err = &net.OpError{Op: "read", Net: "udp", Err: errno}
 			return true
 		}

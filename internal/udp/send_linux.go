@@ -131,10 +131,19 @@ func (c *udpConn) describe(s *sender, b *dgram.Batch, ecn bool) {
 
 // transmit sends p as the sender describes it, by Control, which lets several in
 // at a time. It does not wait: the caller may be the reader of all sessions, or hold
-// one's lock.
+// one's lock. What is too big is tried again: where the socket is connected, it may have been
+// an ICMP message, forged or not, that waited for a call to fail (RFC 9000 §14.2.1).
 func (c *udpConn) transmit(s *sender, p []byte) error {
 	setIovec(&s.iov, p)
 	s.msg.SetControllen(s.control.used)
+	err := c.try(s)
+	if err == syscall.EMSGSIZE {
+		err = c.try(s)
+	}
+	return err
+}
+
+func (c *udpConn) try(s *sender) error {
 	c.sendCalls.Add(1)
 	if err := c.raw.Control(s.try); err != nil {
 		return err

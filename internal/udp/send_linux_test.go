@@ -123,3 +123,33 @@ func TestSentCount(t *testing.T) {
 	}
 	wantSizes(t, receive(t, b, 3), run(3, 1200)...)
 }
+
+// On a connected socket an ICMP message waits for the next call to fail, which says nothing of what
+// that call sends: neither that it is too big (RFC 9000 §14.2.1) nor that it cannot be segmented.
+func TestPendingTooBig(t *testing.T) {
+	peer := listen(t, "udp", "127.0.0.1:0", Options{})
+	c, err := FromPacketConn(linked(t, peer.LocalAddr()))
+	if err != nil {
+		t.Fatal(err)
+	}
+	a, s, pending := c.(*udpConn), newSender(), true
+	s.try = func(fd uintptr) {
+		if pending {
+			pending, s.errno = false, syscall.EMSGSIZE
+			return
+		}
+		s.sendmsg(fd)
+	}
+	for _, sizes := range [][]int{run(3, 1200), {1200}} {
+		for range 2 * maxGSOStrikes {
+			pending = true
+			if n, err := a.send(s, batch(t, peer.LocalAddr(), sizes...)); n != len(sizes) || err != nil {
+				t.Fatalf("%d of %d datagrams, %v", n, len(sizes), err)
+			}
+			wantSizes(t, receive(t, peer, len(sizes)), sizes...)
+		}
+	}
+	if s := a.Stats(); s.GSOFallbacks != 0 || !a.gso.usable(peer.LocalAddr().Addr()) {
+		t.Errorf("%+v: segmentation is off", s)
+	}
+}
