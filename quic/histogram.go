@@ -8,9 +8,10 @@ import (
 // Histogram is the distribution of what a session or a stream goes on recording, also
 // readable after its end: nanoseconds or bytes, in the range 1 to 1<<63-1 (0 counts as 1).
 // Count, Min, Max, Mean and StdDev are exact; so are percentiles of up to 16 values. Those of
-// more are within 1/128 of a recorded value, as long as the values are within a factor of 200 of each
-// other; with a wider range they are coarser, but within 1/16. All methods may be called concurrently; each sees
-// what is recorded when it is called.
+// more are within Precision: 1/128 of a recorded value, as long as the values are within a factor of 200 of each
+// other, and coarser with a wider range. The histograms of a handshake have less room (288 bytes each), and those of
+// the streams of a session share theirs (36 KiB, and 144 bytes for each), so that many long streams have coarser ones.
+// All methods may be called concurrently; each sees what is recorded when it is called.
 type Histogram struct {
 	s     *Session
 	copy  func() histogram.Histogram
@@ -59,6 +60,14 @@ func (h *Histogram) StdDev() float64 {
 func (h *Histogram) Exceeds() uint64 {
 	v := h.now()
 	return v.Exceeds()
+}
+
+// Precision returns how far a percentile may be from the value that it stands for, as a part of that: 0 for
+// up to 16 values, then 1/128, and twice as much each time that the values took more room than there is. From 1 on
+// percentiles tell no more than the power of two, or less.
+func (h *Histogram) Precision() float64 {
+	v := h.now()
+	return v.Precision()
 }
 
 // Percentile returns the value that p percent of the values do not exceed, 0 if there are
@@ -127,6 +136,6 @@ func (st *Stream) histogram(k transport.StreamTimes) *Histogram {
 	return &Histogram{
 		st.s,
 		func() histogram.Histogram { return st.t.Times(k) },
-		func() { st.t.ResetTimes(k) },
+		func() { st.s.conn.ResetTimes(st.t, k) },
 	}
 }

@@ -317,6 +317,9 @@ func TestHistogramPercentiles(t *testing.T) {
 		if len(all) != 10 || all[100] != 1_000_000 || math.Abs(float64(all[50]-500_000)) > 4000 || math.Abs(float64(all[87.5]-875_000)) > 7000 {
 			t.Errorf("Percentiles %v", all)
 		}
+		if within := h.Precision(); within != 1./128 {
+			t.Errorf("they are within %v", within)
+		}
 		for pc, v := range all {
 			if want, err := h.Percentile(pc); err != nil || v != want {
 				t.Errorf("%d at %v, want %d, %v", v, pc, want, err)
@@ -324,7 +327,7 @@ func TestHistogramPercentiles(t *testing.T) {
 		}
 		covers(t, "HIS-007")
 		h.Reset()
-		if h.Count() != 0 || h.Exceeds() != 0 || h.Max() != 0 || h.Min() != math.MaxInt64 || h.Mean() != 0 || h.StdDev() != 0 {
+		if h.Count() != 0 || h.Exceeds() != 0 || h.Max() != 0 || h.Min() != math.MaxInt64 || h.Mean() != 0 || h.StdDev() != 0 || h.Precision() != 0 {
 			t.Errorf("after Reset: %d values up to %d", h.Count(), h.Max())
 		}
 		covers(t, "HIS-008")

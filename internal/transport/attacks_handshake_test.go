@@ -6,6 +6,7 @@ import (
 	"bytes"
 	"encoding/binary"
 	"fmt"
+	"math"
 	"net/netip"
 	"strings"
 	"testing"
@@ -155,17 +156,25 @@ func TestS15InitialFlood(t *testing.T) {
 }
 
 // S-15: a ClientHello of which every packet brings a byte. It is taken, if it comes in time, and holds
-// next to nothing; the handshake's clock does not wait for one that drips.
+// next to nothing, also where the times between them are of all sizes, so that each needs a place of its own in their
+// histogram; the handshake's clock does not wait for one that drips.
 func TestS15DrippedHello(t *testing.T) {
 	besiege(t, 0)
-	most := int64(limits.Bound(t, "quiet-handshake")) * 1536
-	for _, gap := range []time.Duration{20 * time.Millisecond, 100 * time.Millisecond} {
+	most, pages := int64(limits.Bound(t, "quiet-handshake"))*1536, limits.Bound(t, "handshake-histogram-pages")
+	for _, gap := range []func(i int) time.Duration{
+		func(int) time.Duration { return 20 * time.Millisecond },
+		func(int) time.Duration { return 100 * time.Millisecond },
+		func(i int) time.Duration { return time.Duration(math.Exp2(float64(i*28) / 300)) },
+	} {
 		tc := newTestConn(t, serverSide, stageStart)
 		begun, before := tc.now, tc.held()
 		hello := evil.TLSMessage(1, make([]byte, tc.tls.clientHello-4))
 		for i := 0; i < tc.tls.clientHello && tc.closed == nil; i++ {
-			tc.advance(gap)
+			tc.advance(gap(i))
 			tc.write(wire.Initial, wire.Crypto{Offset: int64(i), Data: hello[i : i+1]})
+			if n := tc.conn.HandshakeTimes(HandshakePieces).Pages(); n > pages {
+				t.Fatalf("%d pages of a histogram", n)
+			}
 			if i == tc.tls.clientHello-2 && (tc.held()-before > most || tc.retained() > 12<<10-896) && !siege.Logs {
 				t.Errorf("%d bytes, %d of them more, for a ClientHello that is not whole", tc.retained(), tc.held()-before)
 			}

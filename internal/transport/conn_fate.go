@@ -137,7 +137,7 @@ func (c *Conn) settleStream(now mono.Time, st *Stream, n int64, f *recovery.Fram
 			}
 			c.streams.retained -= kept - st.send.Retained()
 			if f.Len > 0 {
-				st.dataAcked(now, c.settles)
+				st.dataAcked(&c.streams.pages, now, c.settles)
 			}
 			if st.watched && st.send.AckedPrefix() > before {
 				c.tellAcked(st)

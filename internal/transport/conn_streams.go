@@ -139,6 +139,7 @@ type streams struct {
 	peerLimit  [2]int64      // streams the peer may have open at once
 	granted    [2]int64      // streams the peer may open in all, as it knows
 	owed       [2]bool       // the peer has asked for more when there was none
+	pages      shared        // of their histograms
 	gaps       int32         // holes in received data, over all streams
 	grants     [2]signal
 
@@ -298,6 +299,9 @@ func (c *Conn) reap(st *Stream) {
 	if s.last == st {
 		s.last = nil
 	}
+	if !st.untaken {
+		s.pages.giveBackAll(st)
+	}
 	if !st.local && !st.untaken {
 		s.peerDone[kind(st.Uni())]++
 		s.grant(c, st.Uni(), false)
@@ -316,6 +320,9 @@ func (c *Conn) Take(st *Stream) bool {
 		return false
 	}
 	st.untaken = false
+	if st.gone {
+		c.streams.pages.giveBackAll(st)
+	}
 	if !st.gone || c.life.state != active {
 		return false
 	}

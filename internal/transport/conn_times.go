@@ -58,7 +58,7 @@ func (s *connTimes) note(k HandshakeTimes, now mono.Time, round uint64) {
 		return
 	}
 	if s.rounds[k] != 0 {
-		s.of(k).Record(uint64(max(now.Sub(s.clocks[k]), 0)))
+		s.of(k).RecordIn(uint64(max(now.Sub(s.clocks[k]), 0)), maxHandshakePages)
 	}
 	s.rounds[k], s.clocks[k] = round, now
 }
@@ -119,8 +119,34 @@ func (k *streamClocks) kept(of StreamTimes, h *histogram.Histogram) {
 	}
 }
 
+// shared is how many pages the histograms of a connection's streams have, beyond the histogram.MinPages of each. A stream
+// that is over, and that nobody has to take, does not count: as many more as the peer likes may come after it.
+type shared uint16
+
+// record takes a value into a stream's histogram, in as many pages as are left for it.
+func (p *shared) record(h *histogram.Histogram, v uint64) {
+	before := max(h.Pages(), histogram.MinPages)
+	h.RecordIn(v, before+maxStreamPages-int(*p))
+	*p += shared(max(h.Pages(), histogram.MinPages) - before)
+}
+
+// giveBack is the end of what a histogram has of them.
+func (p *shared) giveBack(h *histogram.Histogram) {
+	*p -= shared(max(h.Pages(), histogram.MinPages) - histogram.MinPages)
+}
+
+// giveBackAll is giveBack for all histograms of a stream.
+func (p *shared) giveBackAll(s *Stream) {
+	if s.clocks.hists == nil {
+		return
+	}
+	for i := range s.clocks.hists.hists {
+		p.giveBack(&s.clocks.hists.hists[i])
+	}
+}
+
 // received notes new bytes of the stream.
-func (s *Stream) received(now mono.Time, n int64) {
+func (s *Stream) received(p *shared, now mono.Time, n int64) {
 	if n == 0 {
 		return
 	}
@@ -131,25 +157,25 @@ func (s *Stream) received(now mono.Time, n int64) {
 			k.piece += int32(n)
 			return
 		}
-		k.pieceEnds(max(now.Sub(k.pieceAt), 1))
+		k.pieceEnds(p, max(now.Sub(k.pieceAt), 1))
 	}
 	s.pieceFrames, k.pieceAt, k.piece = 1, now, int32(n)
 }
 
 // pieceEnds takes the last piece and the time to the next one.
-func (k *streamClocks) pieceEnds(d time.Duration) {
+func (k *streamClocks) pieceEnds(p *shared, d time.Duration) {
 	if k.hists == nil && k.rate == 0 && k.size == 0 && d <= math.MaxUint32 && k.piece <= math.MaxUint16 {
 		k.rate, k.size = uint32(d), uint16(k.piece)
 		return
 	}
-	k.times(StreamRate).Record(uint64(d))
+	p.record(k.times(StreamRate), uint64(d))
 	if k.piece > 0 {
-		k.times(StreamSizes).Record(uint64(k.piece))
+		p.record(k.times(StreamSizes), uint64(k.piece))
 	}
 }
 
 // dataAcked notes that an ACK has covered data of the stream.
-func (s *Stream) dataAcked(now mono.Time, settle uint16) {
+func (s *Stream) dataAcked(p *shared, now mono.Time, settle uint16) {
 	k := &s.clocks
 	if k.ackIn == settle {
 		return
@@ -160,7 +186,7 @@ func (s *Stream) dataAcked(now mono.Time, settle uint16) {
 	case k.hists == nil && k.ack == 0 && d <= math.MaxUint32:
 		k.ack = uint32(d)
 	default:
-		k.times(StreamAcks).Record(uint64(d))
+		p.record(k.times(StreamAcks), uint64(d))
 	}
 	k.ackIn, k.ackAt = settle, now
 }
@@ -180,9 +206,12 @@ func (s *Stream) Times(of StreamTimes) histogram.Histogram {
 }
 
 // ResetTimes empties one of the stream's histograms. Its clock goes on.
-func (s *Stream) ResetTimes(of StreamTimes) {
+func (c *Conn) ResetTimes(s *Stream, of StreamTimes) {
 	k := &s.clocks
 	if k.hists != nil {
+		if !s.gone || s.untaken {
+			c.streams.pages.giveBack(&k.hists.hists[of])
+		}
 		k.hists.hists[of].Reset()
 	}
 	switch of {

@@ -1,9 +1,12 @@
 package transport
 
 import (
+	"math"
 	"testing"
 	"time"
 
+	"github.com/cinnabar-quic/cinnabar/internal/histogram"
+	"github.com/cinnabar-quic/cinnabar/internal/limits"
 	"github.com/cinnabar-quic/cinnabar/internal/mono"
 	"github.com/cinnabar-quic/cinnabar/internal/recovery"
 	"github.com/cinnabar-quic/cinnabar/internal/wire"
@@ -19,21 +22,21 @@ func TestShortStreamHasNoHistograms(t *testing.T) {
 			t.Errorf("%d, %d, %d values, want %d, %d, %d", a.Count(), b.Count(), c.Count(), sizes, rate, acks)
 		}
 	}
-	s := new(Stream)
+	s, pages := new(Stream), shared(0)
 	if n := testing.AllocsPerRun(100, func() {
 		*s = Stream{}
-		s.received(5, 64)
-		s.dataAcked(9, 1)
+		s.received(&pages, 5, 64)
+		s.dataAcked(&pages, 9, 1)
 	}); n != 0 || s.clocks.hists != nil {
 		t.Errorf("%v allocations, %v", n, s.clocks.hists)
 	}
 	want(s, 1, 0, 0)
 	if n := testing.AllocsPerRun(100, func() {
 		*s = Stream{}
-		s.received(5, 64)
-		s.received(25, 1000)
-		s.dataAcked(9, 1)
-		s.dataAcked(50, 2)
+		s.received(&pages, 5, 64)
+		s.received(&pages, 25, 1000)
+		s.dataAcked(&pages, 9, 1)
+		s.dataAcked(&pages, 50, 2)
 	}); n != 0 || s.clocks.hists != nil {
 		t.Errorf("%v allocations, %v", n, s.clocks.hists)
 	}
@@ -42,27 +45,27 @@ func TestShortStreamHasNoHistograms(t *testing.T) {
 	if sizes.Min() != 64 || sizes.Max() != 1000 || rate.Max() != 20 || acks.Max() != 41 {
 		t.Errorf("%d to %d, %d, %d", sizes.Min(), sizes.Max(), rate.Max(), acks.Max())
 	}
-	s.ResetTimes(StreamRate)
+	new(Conn).ResetTimes(s, StreamRate)
 	want(s, 2, 0, 1)
-	s.received(125, 10)
+	s.received(&pages, 125, 10)
 	want(s, 3, 1, 1)
-	s.dataAcked(150, 3)
+	s.dataAcked(&pages, 150, 3)
 	want(s, 3, 1, 2)
 	for _, of := range []StreamTimes{StreamSizes, StreamRate, StreamAcks} {
-		s.ResetTimes(of)
+		new(Conn).ResetTimes(s, of)
 	}
 	want(s, 0, 0, 0)
-	s.received(1125, 10)
+	s.received(&pages, 1125, 10)
 	if want(s, 1, 1, 0); most(s, StreamRate) != 1000 {
 		t.Error("the clock has stopped")
 	}
 
 	// What is too large to stand beside the clocks.
 	s = new(Stream)
-	s.received(0, 70_000)
-	s.received(mono.Time(time.Minute), 1)
-	s.dataAcked(0, 1)
-	s.dataAcked(mono.Time(time.Minute), 2)
+	s.received(&pages, 0, 70_000)
+	s.received(&pages, mono.Time(time.Minute), 1)
+	s.dataAcked(&pages, 0, 1)
+	s.dataAcked(&pages, mono.Time(time.Minute), 2)
 	want(s, 2, 1, 1)
 	if most(s, StreamSizes) != 70_000 || most(s, StreamRate) != int64(time.Minute) || most(s, StreamAcks) != int64(time.Minute) {
 		t.Error("large values are not kept")
@@ -76,15 +79,15 @@ func most(s *Stream, of StreamTimes) int64 {
 
 // What comes at an instant is one piece, to a limit.
 func TestPieces(t *testing.T) {
-	s := new(Stream)
+	s, pages := new(Stream), shared(0)
 	for range maxPieceFrames {
-		s.received(1000, 10)
+		s.received(&pages, 1000, 10)
 	}
 	if sizes := s.Times(StreamSizes); sizes.Count() != 1 || sizes.Max() != 10*maxPieceFrames {
 		t.Errorf("%d pieces to %d bytes", sizes.Count(), sizes.Max())
 	}
-	s.received(1000, 7)
-	s.received(3000, 8)
+	s.received(&pages, 1000, 7)
+	s.received(&pages, 3000, 8)
 	sizes, rate := s.Times(StreamSizes), s.Times(StreamRate)
 	if sizes.Count() != 3 || sizes.Min() != 7 || sizes.Max() != 10*maxPieceFrames {
 		t.Errorf("%d pieces, %d to %d bytes", sizes.Count(), sizes.Min(), sizes.Max())
@@ -120,6 +123,78 @@ func TestPiecesCountOnce(t *testing.T) {
 	if sizes := st.Times(StreamSizes); sizes.Count() != 5 {
 		t.Errorf("%d pieces", sizes.Count())
 	}
+}
+
+// The histograms of all streams share what they have beyond the least, whatever the peer does to fill them: with times
+// between its pieces of which each needs a page of its own. What a stream has is there for others once it is emptied, or over and taken.
+func TestHistogramsOfAllStreams(t *testing.T) {
+	tc, most := newTestConn(t, serverSide), limits.Bound(t, "stream-histogram-pages")
+	tc.ignore(wire.FrameMaxStreamsUni)
+	const many = 20
+	var streams []*Stream
+	pieces := 0
+	say := func(fin bool) {
+		tc.Helper()
+		var frames []wire.Frame
+		for i := range int64(many) {
+			frames = append(frames, data(4*i+2, int64(pieces), 1, fin))
+		}
+		tc.write(wire.OneRTT, frames...)
+		pieces++
+	}
+	check := func(want int) {
+		tc.Helper()
+		sum := 0
+		for _, s := range streams {
+			for i := range s.clocks.hists.hists {
+				if !s.gone || s.untaken {
+					sum += max(s.clocks.hists.hists[i].Pages()-histogram.MinPages, 0)
+				}
+			}
+		}
+		if sum != want || int(tc.conn.streams.pages) != want {
+			t.Errorf("%d pages of histograms, and %d are counted, want %d", sum, tc.conn.streams.pages, want)
+		}
+	}
+	say(false)
+	for range many {
+		streams = append(streams, tc.wantEvent("a stream", EventStream).Stream)
+		tc.conn.Withhold(streams[len(streams)-1])
+	}
+	for i := range 80 {
+		tc.advance(time.Duration(math.Exp2(20 + float64(i)/8)))
+		say(false)
+	}
+	check(most)
+	worst := 0.
+	for _, s := range streams {
+		h := &s.clocks.hists.hists[StreamRate]
+		if h.Count() != 80 || h.Pages() < histogram.MinPages {
+			t.Errorf("%d times in %d pages", h.Count(), h.Pages())
+		}
+		worst = max(worst, h.Precision())
+	}
+	if worst < 1./64 || worst > 1./8 {
+		t.Errorf("the times of some stream are told within %v", worst)
+	}
+
+	had := streams[0].clocks.hists.hists[StreamRate].Pages() - histogram.MinPages
+	tc.conn.ResetTimes(streams[0], StreamRate)
+	check(most - had)
+	tc.conn.Take(streams[0])
+	tc.conn.Take(streams[1])
+	had += streams[1].clocks.hists.hists[StreamRate].Pages() - histogram.MinPages
+	say(true)
+	for _, s := range streams {
+		tc.read(s)
+	}
+	check(most - had) // the others are over, too, but still held for somebody
+	for _, s := range streams {
+		tc.conn.Take(s)
+		tc.conn.ResetTimes(s, StreamRate)
+	}
+	check(0)
+	tc.clear()
 }
 
 // An ACK for each of two packet number spaces counts as two, also in one datagram; two

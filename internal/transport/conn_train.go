@@ -89,7 +89,7 @@ func (c *Conn) takeNext(now mono.Time, t *train, payload []byte) bool {
 	}
 	c.flow.received += n
 	c.stats.streamBytesReceived += uint64(n)
-	st.received(now, n)
+	st.received(&c.streams.pages, now, n)
 	if st != t.stream {
 		c.trainTells(now, t)
 		t.stream = st

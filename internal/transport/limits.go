@@ -20,6 +20,9 @@ const (
 	maxUndecryptable      = 10       // packets kept until their keys come
 	maxUndecryptableBytes = 16 << 10 // and their bytes
 
+	maxHandshakePages = 4   // of each histogram of a handshake, with buckets of a power of two at least
+	maxStreamPages    = 512 // of the histograms of all streams, beyond the histogram.MinPages of each
+
 	maxGaps = 10_000 // holes in received stream data, over all streams
 
 	maxRetained     = 256 << 10 // bytes of streams that were sent and stand behind a hole in what is acknowledged, or

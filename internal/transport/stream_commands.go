@@ -308,7 +308,7 @@ func (c *Conn) onStream(p *received, f wire.Stream) *wire.Error {
 	} else {
 		p.waste(wire.FrameStream, 1)
 	}
-	s.received(p.now, got)
+	s.received(&c.streams.pages, p.now, got)
 	if c.countGaps(s); c.streams.gaps > maxGaps {
 		return frameError(wire.InternalError, wire.FrameStream, "too many holes in the data of all streams")
 	}
