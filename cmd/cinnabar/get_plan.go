@@ -125,7 +125,7 @@ func parseURL(text string) (*url.URL, error) {
 func (c *getCommand) target(a *app, i int, u *url.URL) (*fetch.Target, error) {
 	to := &fetch.Target{Writer: a.stdout}
 	if isTerminal(a.stdout) && i >= len(c.Output) {
-		to.Writer = &textOnly{w: a.stdout}
+		onTerminal(to)
 	}
 	switch {
 	case c.RemoteName:
@@ -150,6 +150,11 @@ func (c *getCommand) target(a *app, i int, u *url.URL) (*fetch.Target, error) {
 		to.Resume = fetch.Resume(n)
 	}
 	return to, nil
+}
+
+// onTerminal has a target show what a terminal can take.
+func onTerminal(to *fetch.Target) {
+	to.Writer, to.Line = &textOnly{w: to.Writer}, printableLine
 }
 
 // textOnly keeps a terminal from what is no text, as far as the first bytes tell.

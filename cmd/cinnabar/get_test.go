@@ -11,6 +11,7 @@ import (
 	"mime/multipart"
 	"net"
 	"net/http"
+	"net/url"
 	"os"
 	"path/filepath"
 	"regexp"
@@ -360,6 +361,41 @@ func TestGetErrorTexts(t *testing.T) {
 	}
 	if err := getError("x", errors.New("strange")); err.Error() != "strange" {
 		t.Error(err)
+	}
+}
+
+// asked is a transport that answers by itself.
+type asked func(r *http.Request) *http.Response
+
+func (f asked) RoundTrip(r *http.Request) (*http.Response, error) { return f(r), nil }
+
+// What stands in an answer's fields does nothing to the terminal that shows them, as C0 and C1 control characters would, and raw
+// bytes where a terminal takes them for those. A file has them as they came.
+func TestGetHeadOnTerminal(t *testing.T) {
+	const evil = "a\u009b2J\x9b2J\x85\x1b[2J\u202eö"
+	c := &fetch.Client{Include: true, Follow: true, MaxRedirects: 1, Transport: asked(func(r *http.Request) *http.Response {
+		h := http.Header{"X": {evil}, "Y": {"z"}}
+		status := http.StatusOK
+		if r.URL.Path == "/" {
+			h.Set("Location", "/b")
+			status = http.StatusFound
+		}
+		return &http.Response{StatusCode: status, ProtoMajor: 3, Header: h, Body: io.NopCloser(strings.NewReader("body\r\n")), Request: r}
+	})}
+	for _, terminal := range []bool{true, false} {
+		var out bytes.Buffer
+		to, want := &fetch.Target{Writer: &out}, evil
+		if terminal {
+			onTerminal(to)
+			want = "a?2J\ufffd2J\ufffd?[2J?ö"
+		}
+		if err := c.Fetch(t.Context(), &url.URL{Scheme: "https", Host: "a", Path: "/"}, to); err != nil {
+			t.Fatal(err)
+		}
+		want = "HTTP/3 302 Found\r\nlocation: /b\r\nx: " + want + "\r\ny: z\r\n\r\nHTTP/3 200 OK\r\nx: " + want + "\r\ny: z\r\n\r\nbody\r\n"
+		if out.String() != want {
+			t.Errorf("%q, want %q", &out, want)
+		}
 	}
 }
 

@@ -61,23 +61,29 @@ func unlisted(rows []checklistRow) (problems []string) {
 // subtest is named behind a slash, by a string of its package.
 func TestChecklists(t *testing.T) {
 	r := everything(t)
+	all, problems := checklists(t, r)
+	report(t, append(problems, unlisted(all)...))
+}
+
+// checklists returns the rows of all tables, and what is wrong with them.
+func checklists(t *testing.T, r *repository) (all []checklistRow, problems []string) {
+	t.Helper()
 	tables, err := filepath.Glob(filepath.Join(r.root, "docs", "checklist*.tsv"))
 	if err != nil || len(tables) == 0 {
 		t.Fatalf("tables %v, %v", tables, err)
 	}
-	var all []checklistRow
 	for _, name := range tables {
 		b, err := os.ReadFile(name)
 		if err != nil {
 			t.Fatal(err)
 		}
-		rows, problems := checklist(string(b), r.sources)
-		for _, p := range problems {
-			t.Errorf("%s: %s", filepath.Base(name), p)
+		rows, wrong := checklist(string(b), r.sources)
+		for _, p := range wrong {
+			problems = append(problems, filepath.Base(name)+": "+p)
 		}
 		all = append(all, rows...)
 	}
-	report(t, unlisted(all))
+	return all, problems
 }
 
 type checklistRow struct{ line, section string }

@@ -43,10 +43,11 @@ func TestSecurity(t *testing.T) {
 	for _, n := range checklistLines {
 		lines += n
 	}
+	rows, _ := checklists(t, r)
 	report(t, security(string(text), checklistTests(r.sources), fuzz, map[string]int{
 		"limits whose test was seen to fail when they are raised tenfold: N of N": len(limitTable(t)),
 		"requirements with a test or a written exception: N of N":                 len(list),
-		"lines of the checklists: all N":                                          lines,
+		"lines of the checklists: all " + grouped(lines) + ", in N rows":          len(rows),
 		"Attacks with their full counts: all N tests":                             attackTests(r.sources),
 		"| N targets |": targets,
 	}))

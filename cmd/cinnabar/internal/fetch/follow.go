@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"context"
 	"fmt"
-	"io"
 	"net/http"
 	"net/url"
 	"slices"
@@ -26,7 +25,7 @@ func (c *Client) follow(ctx context.Context, u *url.URL, to *Target, heads *byte
 		}
 		resp.Body.Close()
 		if c.Include {
-			writeHead(heads, resp)
+			heads.Write(appendHead(nil, resp))
 		}
 		if c.MaxRedirects >= 0 && hops == c.MaxRedirects {
 			return nil, errorf(Redirects, "it redirects more than %d times; --max-redirs allows more", c.MaxRedirects)
@@ -97,14 +96,11 @@ func protocolName(major, minor int) string {
 	return fmt.Sprintf("HTTP/%d.%d", major, minor)
 }
 
-// writeHead writes an answer's first line and fields as -i and -I show them.
-func writeHead(w io.Writer, resp *http.Response) error {
-	var b bytes.Buffer
-	b.WriteString(statusLine(resp) + "\r\n")
-	eachField(resp.Header, func(name, value string) { b.WriteString(name + ": " + value + "\r\n") })
-	b.WriteString("\r\n")
-	_, err := w.Write(b.Bytes())
-	return err
+// appendHead appends an answer's first line and fields as -i and -I show them.
+func appendHead(b []byte, resp *http.Response) []byte {
+	b = append(b, statusLine(resp)+"\r\n"...)
+	eachField(resp.Header, func(name, value string) { b = append(b, name+": "+value+"\r\n"...) })
+	return append(b, "\r\n"...)
 }
 
 // eachField goes through fields in the order of their names, which HTTP/2 and

@@ -29,6 +29,9 @@ type Target struct {
 	Writer io.Writer // for a target that is no file
 	Resume Resume    // or the number of the byte to go on with
 
+	// Line makes of a line of a head what can be shown where it goes, a terminal say; nil leaves it as it is.
+	Line func(line string) string
+
 	offset  int64   // what is asked for
 	wrote   bool    // something was written
 	version version // of what earlier attempts have written
@@ -162,13 +165,18 @@ func name(to *Target) string {
 // write writes heads and the body.
 func (c *Client) write(resp *http.Response, to *Target, w io.Writer, heads []byte) error {
 	out := &targetWriter{w, to}
+	if c.Include {
+		heads = appendHead(heads, resp)
+	}
+	if to.Line != nil {
+		lines := strings.Split(string(heads), "\r\n")
+		for i, line := range lines {
+			lines[i] = to.Line(line)
+		}
+		heads = []byte(strings.Join(lines, "\r\n"))
+	}
 	if len(heads) > 0 {
 		if _, err := out.Write(heads); err != nil {
-			return err
-		}
-	}
-	if c.Include {
-		if err := writeHead(out, resp); err != nil {
 			return err
 		}
 	}

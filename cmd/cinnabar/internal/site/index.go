@@ -57,12 +57,12 @@ func (s *Site) index(w http.ResponseWriter, r *http.Request, name string) {
 		s.failOpen(w, r, err)
 		return
 	}
-	n := int64(len(body))
-	defer s.held.Add(-n)
-	if s.held.Add(n) > maxHeld {
+	host, n := hostOf(r), int64(len(body))
+	if !s.held.take(host, n) {
 		s.busy(w, r, "Too many pages are being taken just now.")
 		return
 	}
+	defer s.held.release(host, n)
 	send(w, r, http.StatusOK, body)
 }
 
@@ -72,6 +72,8 @@ const (
 	// maxHeld is how many bytes pages of folders may have together that are made, and not taken: each is whole in memory
 	// until a client that may be slow has it.
 	maxHeld = 64 << 20
+	// maxHeldPerHost is how many of them one host may have: more than any page has, and not all.
+	maxHeldPerHost = 16 << 20
 )
 
 // busy asks to come again for the page of a folder.

@@ -34,7 +34,7 @@ type Site struct {
 
 	listing  chan struct{} // holds one while a page that lists a folder is made
 	waiting  atomic.Int64  // requests for such a page, until it is made
-	held     atomic.Int64  // bytes of such pages that their clients have not taken yet
+	held     held          // bytes of such pages that their clients have not taken yet
 	naming   sync.Mutex    // held while an upload that is complete gets its name
 	maxFiles int           // of one form
 
