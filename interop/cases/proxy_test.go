@@ -2,7 +2,9 @@ package cases
 
 import (
 	"bytes"
+	"fmt"
 	"net/netip"
+	"slices"
 	"sync"
 	"time"
 
@@ -26,6 +28,7 @@ type proxy struct {
 	mu             sync.Mutex // held for all below
 	sim            *sim.Network
 	fronts         []*front
+	servers        []netip.AddrPort            // all that the server has
 	backs          map[netip.AddrPort]udp.Conn // by the address that the client has on the far side
 	linked         map[dgram.Path]bool
 	client, server []trace.Datagram
@@ -33,6 +36,7 @@ type proxy struct {
 	lastUp         mono.Time // when the newest datagram of a client came
 	short          int       // datagrams of clients that begin with a short header
 	settled        mono.Time // when there were settledAfter of them
+	strays         int       // datagrams to a back from others than the server
 }
 
 // settledAfter is how many 1-RTT packets of a client say that its handshake is long over, at both
@@ -74,7 +78,7 @@ func listen(ip netip.Addr) (udp.Conn, error) {
 
 // serve puts the server's addresses behind the fronts, and starts the clock.
 func (p *proxy) serve(servers []netip.AddrPort) {
-	p.start = time.Now()
+	p.start, p.servers = time.Now(), servers
 	for i, f := range p.fronts {
 		f.server = servers[min(i, len(servers)-1)]
 		p.wait.Add(1)
@@ -145,7 +149,15 @@ func (p *proxy) fromClient(f *front, d *dgram.Datagram) {
 }
 
 // fromServer takes a datagram that has come to a back.
+//
+// A back may have got the port of a client that is gone, of this case or another: what a server
+// still repeats to that one then comes here, through a front, and is no doing of the server's at
+// this address. From any of its own addresses everything counts.
 func (p *proxy) fromServer(client netip.AddrPort, d *dgram.Datagram) {
+	if !slices.Contains(p.servers, d.Path.Remote) {
+		p.strays++
+		return
+	}
 	p.record(&p.server, false, d.Path.Remote, client, d)
 	p.sim.Send(p.now(), dgram.Path{Local: d.Path.Remote, Remote: client}, d.ECN, d.Data)
 }
@@ -240,6 +252,13 @@ func (p *proxy) back(client netip.AddrPort) udp.Conn {
 	p.wait.Add(1)
 	go p.read(c, func(d *dgram.Datagram) { p.fromServer(client, d) })
 	return c
+}
+
+// String says what the network has done.
+func (p *proxy) String() string {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return fmt.Sprintf("strays %d, %v", p.strays, p.sim)
 }
 
 // run returns what was seen.

@@ -85,7 +85,7 @@ func play(t *testing.T, c *testcase, client, server implementation) error {
 	}
 	keys, _ := os.ReadFile(r.path("keys"))
 	run := p.run(keys)
-	t.Logf("%v, amplification %.3f, %v", time.Since(p.start).Round(time.Millisecond), run.Amplification(), p.sim)
+	t.Logf("%v, amplification %.3f, %v", time.Since(p.start).Round(time.Millisecond), run.Amplification(), p)
 	err = errors.Join(err, c.checks(run), bounded(server, run))
 	return errors.Join(err, r.keep(client.name()+" to "+server.name(), run, err))
 }
