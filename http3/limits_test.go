@@ -271,21 +271,21 @@ func TestUnacceptedRequests(t *testing.T) {
 	}
 }
 
-// The crumbs of a cookie may have so many bytes together; one field may have more.
+// A cookie in several fields may have so many bytes when it is one; in one field it may have more.
 func TestCookieLimit(t *testing.T) {
 	most := limits.Bound(t, "http3-cookie")
 	synctest.Test(t, func(t *testing.T) {
 		s := handler(func(w http.ResponseWriter, r *http.Request) { fmt.Fprint(w, len(r.Header.Get("Cookie"))) })
 		c := newMemNet(t, s).dial(Options{}, quic.ConnectOptions{}).known()
-		crumb := strings.Repeat("a", most/2)
+		crumb := strings.Repeat("a", most/2-len("; ")/2)
 		for extra, want := range map[string]string{"": "200", "a": "431"} {
 			h, body := c.ask(requestBlock("GET", "/", "cookie", crumb, "cookie", crumb+extra))
 			wantStatus(t, h, want)
-			if want == "200" && body != fmt.Sprint(most+len("; ")) {
+			if want == "200" && body != fmt.Sprint(most) {
 				t.Errorf("a cookie of %s bytes", body)
 			}
 		}
-		h, _ := c.ask(requestBlock("GET", "/", "cookie", crumb+crumb+"a"))
+		h, _ := c.ask(requestBlock("GET", "/", "cookie", crumb+crumb+"; a"))
 		wantStatus(t, h, "200")
 	})
 }
@@ -426,6 +426,33 @@ func TestHeldHeaders(t *testing.T) {
 	}
 	if n := s.held.Load(); n != int64(most)+1 {
 		t.Errorf("%d bytes are counted", n)
+	}
+}
+
+// Decoded header blocks of a session, to the last byte and one more, beside what each request has for itself.
+func TestKeptHeaders(t *testing.T) {
+	most, free := int64(limits.Bound(t, "http3-kept-headers")), int64(limits.Bound(t, "http3-free-headers"))
+	o, err := Options{}.settled()
+	must(t, err)
+	s := &Session{opts: o}
+	first, second, third := &Stream{s: s, lenient: true}, &Stream{s: s, lenient: true}, &Stream{s: s, lenient: true}
+	if !first.keep(free-1) || !first.keep(1) || s.kept.Load() != 0 || !first.keep(1) || s.kept.Load() != 1 {
+		t.Errorf("of %d bytes %d are counted", first.kept, s.kept.Load())
+	}
+	if !second.keep(free+most-1) || !third.keep(free) || third.keep(1) || first.keep(1) || s.kept.Load() != most {
+		t.Errorf("%d bytes are kept", s.kept.Load())
+	}
+	second.giveBack()
+	if second.giveBack(); s.kept.Load() != 1 || !third.keep(most-1) {
+		t.Errorf("%d bytes are kept when a stream is over", s.kept.Load())
+	}
+	first.giveBack()
+	third.giveBack()
+	if n := s.kept.Load(); n != 0 || !second.keep(10*most) || s.kept.Load() != 0 {
+		t.Errorf("%d bytes are kept when all are over", n)
+	}
+	if alone := (&Stream{s: s, lenient: true}); !alone.keep(free+10*most) || (&Stream{s: s, lenient: true}).keep(free+1) {
+		t.Errorf("%d bytes are kept of one request", s.kept.Load())
 	}
 }
 

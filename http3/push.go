@@ -28,6 +28,7 @@ type pushes struct {
 // promise is one push at a client: its request, its stream, or both.
 type promise struct {
 	headers Headers // nil while only the stream is here
+	cost    int64   // what they count for
 	method  string
 	stream  *Stream
 	taken   bool // the program has the stream: before, it counts as under way
@@ -76,6 +77,10 @@ func (s *Session) pushOver(id int64) {
 
 // finishPush notes at a client that a push is over, under the session's lock.
 func (s *Session) finishPush(id int64) {
+	if p := s.pushes.known[id]; p != nil {
+		s.kept.Add(-p.cost)
+		p.cost = 0
+	}
 	s.pushes.finish(id)
 	if s.life.sent >= 0 {
 		return // after GOAWAY there are no others
@@ -114,13 +119,17 @@ func (s *Session) taken(st *Stream) {
 
 // onPromise takes a PUSH_PROMISE that has come on a request stream, whose reading turn the
 // caller has.
-func (s *Session) onPromise(on *Stream, id int64, h Headers) *fault {
+func (s *Session) onPromise(on *Stream, id int64, h Headers, cost int64) *fault {
 	m, f := parseRequest(h, false)
 	if f != nil {
 		return f
 	}
-	st, again, f := s.promised(id, h, m.method)
+	st, again, f := s.promised(id, h, m.method, cost)
 	switch {
+	case f == errTooLarge: // for now: the push is not wanted, and the request goes on
+		s.stats.count(f)
+		s.CancelPush(id)
+		return s.useful.charge("promises that there is no room for")
 	case f != nil:
 		return f
 	case !s.speaksFor(on, &m):
@@ -158,8 +167,8 @@ func (s *Session) speaksFor(on *Stream, m *head) bool {
 }
 
 // promised notes the promise of a push, and returns its stream if that has come before. again
-// says that the push was promised already, or is over.
-func (s *Session) promised(id int64, h Headers, method string) (st *Stream, again bool, f *fault) {
+// says that the push was promised already, or is over. It fails with errTooLarge if the session has no room for it.
+func (s *Session) promised(id int64, h Headers, method string, cost int64) (st *Stream, again bool, f *fault) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	p := s.pushes.known[id]
@@ -172,11 +181,13 @@ func (s *Session) promised(id int64, h Headers, method string) (st *Stream, agai
 		return nil, false, sessionFault(GeneralProtocolError, "push %d is promised with two requests", id)
 	case p != nil && p.headers != nil:
 		return nil, true, nil
+	case !s.keep(counted(cost)):
+		return nil, false, errTooLarge
 	case p == nil:
 		p = new(promise)
 		s.pushes.known[id] = p
 	}
-	p.headers, p.method = h, method
+	p.headers, p.method, p.cost = h, method, counted(cost)
 	if p.stream != nil {
 		p.stream.take(p)
 	}

@@ -31,6 +31,7 @@ func (c *serverConn) handle(st *Stream) {
 		_ = st.SetReadDeadline(begin.Add(d))
 	}
 	st.lenient = true
+	defer st.forget()
 	h, err := st.Headers()
 	if err != nil && err != errHeaderLimit {
 		c.lost(st, err)

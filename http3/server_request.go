@@ -60,23 +60,23 @@ func (st *Stream) noBody() bool {
 	return err == nil && p == partEnd && st.in.got == 0 && st.in.trailers == nil
 }
 
-// maxCookie is how many bytes the fields of a cookie may have if there are several, which become one: they can be
-// references to an entry, and what one field brings must have been sent.
-const maxCookie = 256 << 10
+// maxCookie is how many bytes a cookie may have that comes in several fields, which become one: they can be references to
+// an entry, and what one field brings must have been sent.
+const maxCookie = 64 << 10
 
-// crumbs returns how many bytes the fields of a cookie have, 0 if there is one at most.
+// crumbs returns how many bytes the fields of a cookie have when they are one, 0 if there is no more than that.
 func (h Headers) crumbs() int {
 	fields, n := 0, 0
 	for i := range h {
 		if h[i].Name == "cookie" {
 			fields++
-			n += len(h[i].Value)
+			n += len(h[i].Value) + len("; ")
 		}
 	}
 	if fields < 2 {
 		return 0
 	}
-	return n
+	return n - len("; ")
 }
 
 // requestHeader makes an http.Header of fields. Fields that come once, which is most, share

@@ -10,6 +10,7 @@ type Stats struct {
 	DatagramsHeld     uint64 // bytes of those that wait to be received, now; the most is 512 KiB, in 1,024 of them
 	QPACKInserted     uint64 // entries that the peer has put into this end's dynamic table
 	HeadersHeld       uint64 // bytes of header blocks that are not whole or wait for an entry, now; the most is 1 MiB, or twice MaxHeaderLength
+	HeadersKept       uint64 // bytes that decoded header blocks cost beyond 8 KiB for each request that is not over, or push that is promised, now; the most is 1 MiB, or twice MaxHeaderListSize
 	QPACKWaited       uint64 // header blocks that had to wait for such an entry
 	QPACKBlocked      int    // streams that wait for one now
 	LimitErrors       uint64 // header blocks that were refused, streams that were ended, and one for the session, because the peer went over a limit
@@ -36,6 +37,7 @@ func (s *Session) Stats() Stats {
 		DatagramsHeld:     uint64(s.datagrams.held()),
 		QPACKInserted:     inserted,
 		HeadersHeld:       uint64(max(s.held.Load(), 0)),
+		HeadersKept:       uint64(max(s.kept.Load(), 0)),
 		QPACKWaited:       s.stats.waited.Load(),
 		QPACKBlocked:      blocked,
 		LimitErrors:       s.stats.pastLimit.Load(),

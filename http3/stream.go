@@ -30,17 +30,19 @@ type Stream struct {
 
 	mu        sync.Mutex
 	hooks     StreamHooks
-	hooked    bool     // SetHooks was called
-	notices   []notice // that the hooks are to be told, in order
-	endTold   bool     // Readable was told that there is nothing more, or a read has said so
-	failTold  bool     // Error was told
-	closing   func()   // the Close hook, when the stream below is over and that was not told
-	closeTold bool
+	notices   []notice      // that the hooks are to be told, in order
+	closing   func()        // the Close hook, when the stream below is over and that was not told
 	method    string        // of the request, once known
 	authority string        // client: the request's own, for which the program has let the server speak
 	readBy    time.Time     // the deadline
 	nudge     chan struct{} // closed to make a read look again that waits for QPACK's table
-	watched   bool          // the peer's reset does that, too
+	kept      int64         // what decoded header blocks cost
+	forgotten bool          // they count no more: the stream is over, or the server's handler has returned
+	hooked    bool          // SetHooks was called
+	endTold   bool          // Readable was told that there is nothing more, or a read has said so
+	failTold  bool          // Error was told
+	closeTold bool          // Close was
+	watched   bool          // the peer's reset makes a read look again, too
 	ended     bool          // reading was given up: nothing may wait for the table any more
 	updated   bool          // a PRIORITY_UPDATE has come
 	charged   bool          // the peer's cutting it off was

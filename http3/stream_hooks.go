@@ -53,7 +53,7 @@ func (st *Stream) SetHooks(k StreamHooks) {
 // setHooks sets those of the stream below.
 func (st *Stream) setHooks() {
 	st.mu.Lock()
-	k, hooked, datagrams := st.hooks, st.hooked, st.datagrams
+	k, hooked, told := st.hooks, st.hooked, st.datagrams || counted(st.kept) > 0
 	st.mu.Unlock()
 	h := quic.StreamHooks{Aborted: st.aborted}
 	if hooked {
@@ -63,7 +63,7 @@ func (st *Stream) setHooks() {
 	if k.Error != nil {
 		h.Error = st.failed
 	}
-	if k.Close != nil || st.push >= 0 || datagrams {
+	if hooked || st.push >= 0 || told {
 		h.Close = st.closed
 	}
 	st.q.SetHooks(h)
@@ -111,6 +111,9 @@ func (st *Stream) closed() {
 		st.s.pushStreamOver(st)
 	}
 	st.s.forgetDatagrams(st.ID())
+	if !st.lenient {
+		st.giveBack()
+	}
 	st.mu.Lock()
 	if !st.closeTold {
 		st.closing = st.hooks.Close

@@ -471,6 +471,7 @@ func (st *Stream) block() (part, <-chan struct{}, error) {
 	if moved != nil {
 		return partNone, moved, nil
 	}
+	length := len(section)
 	r.section, r.whole, r.lent, r.waited, r.open = nil, false, false, false, false
 	st.drop()
 	st.release()
@@ -484,11 +485,18 @@ func (st *Stream) block() (part, <-chan struct{}, error) {
 	case h.names() > st.s.opts.maxNames():
 		return partNone, nil, st.tooLarge()
 	}
+	cost := h.cost(length, &st.s.opts)
 	if r.typ == framePushPromise {
-		if f := st.s.onPromise(st, id, h); f != nil {
+		if f := st.s.onPromise(st, id, h, cost); f != nil {
 			return partNone, nil, st.fault(f)
 		}
 		return partNone, nil, nil
+	}
+	if st.lenient {
+		cost += int64(min(h.crumbs(), maxCookie))
+	}
+	if !st.keep(cost) {
+		return partNone, nil, st.tooLarge()
 	}
 	p, f := st.onBlock(h)
 	if f != nil {
