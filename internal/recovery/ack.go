@@ -140,6 +140,7 @@ func (l *Loss) leave(s *space, p *Packet) {
 	}
 	if p.active() {
 		l.unacked -= int(p.Size)
+		l.records -= p.record()
 	}
 	if !p.InFlight {
 		s.quiet--

@@ -31,6 +31,7 @@ type Loss struct {
 	datagram int32 // bytes of the largest
 
 	epoch      uint32
+	records    int32 // bytes of memory that the records of unacked take
 	ptoCount   int8
 	server     bool
 	confirmed  bool // handshake confirmed (RFC 9001 §4.1.2)
@@ -156,6 +157,7 @@ func (l *Loss) Sent(now mono.Time, space Space, p Packet, frames []Frame) {
 	if len(frames) > math.MaxUint16 {
 		panic("BUG: too many frames in a packet")
 	}
+	p.frames = uint16(len(frames))
 	l.count(now, space, &p, 1)
 	s := l.spaces[space]
 	s.sent.push(&p, frames, l.fateAt < len(l.fates))
@@ -167,6 +169,7 @@ func (l *Loss) Sent(now mono.Time, space Space, p Packet, frames []Frame) {
 // SentRun is Sent for as many packets as there are frames, each with one of them. They are all
 // like p, and have numbers from p's on.
 func (l *Loss) SentRun(now mono.Time, space Space, p Packet, frames []Frame) {
+	p.frames = 1
 	l.count(now, space, &p, len(frames))
 	s := l.spaces[space]
 	for i := range frames {
@@ -202,6 +205,7 @@ func (l *Loss) count(now mono.Time, space Space, p *Packet, n int) {
 	}
 	if p.active() {
 		l.unacked += n * int(p.Size)
+		l.records += int32(n) * p.record()
 		l.inFlight += n * int(p.Size)
 		l.stats.MaxInFlight = max(l.stats.MaxInFlight, l.inFlight)
 		l.charge(now, n*int(p.Size))
@@ -299,8 +303,11 @@ func (l *Loss) NextFate() (space Space, p *Packet, frames []Frame, f Fate, ok bo
 
 // remember keeps a lost packet for a late acknowledgment (RFC 9000 §13.3).
 func (s *space) remember(p *Packet, frames []Frame, pinned bool) {
-	if len(s.late.live()) >= maxLate {
-		s.late.packets[s.late.head].state = settled
+	if len(frames) > maxLateFrames {
+		return
+	}
+	for live := s.late.live(); len(live) >= maxLate || len(live) > 0 && len(s.late.frames)-int(live[0].at)+len(frames) > maxLateFrames; live = s.late.live() {
+		live[0].state = settled
 		s.late.head++
 	}
 	q := *p

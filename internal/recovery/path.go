@@ -32,6 +32,7 @@ func (l *Loss) forget(space Space) {
 		p := &s.sent.live()[i]
 		if p.state == outstanding && p.active() {
 			l.unacked -= int(p.Size)
+			l.records -= p.record()
 		}
 		if p.state != outstanding || p.Epoch != l.epoch {
 			continue
@@ -128,10 +129,19 @@ func (l *Loss) Epoch() uint32 { return l.epoch }
 // when probes or a reduced window have overdrawn it. What still waits on paths that were left
 // does not count, up to the largest window that one of them had: a peer that moves with
 // every packet and acknowledges none would make us remember packets without end.
+// Nor would the bytes be a bound where packets or frames are small, as a peer makes them whose limits rise by a byte.
 func (l *Loss) CanSend() int {
 	w := l.controller.Window()
-	return min(w-l.inFlight, w+l.widest-l.unacked)
+	n := min(w-l.inFlight, w+l.widest-l.unacked)
+	if l.crowded(w) {
+		return min(n, 0)
+	}
+	return n
 }
+
+// crowded reports whether there are too many records of packets in flight, with a window of w: half as many bytes of
+// them, which full packets never come near. The store is up to three times as large.
+func (l *Loss) crowded(w int) bool { return int(l.records) >= max((w+l.widest)/2, minRecords) }
 
 // InFlight returns the bytes in flight on this path.
 func (l *Loss) InFlight() int { return l.inFlight }
@@ -151,8 +161,10 @@ func (l *Loss) LargestAcked(space Space) int64 { return l.spaces[space].largestA
 
 // SetAppLimited says whether the last transmission ended because there was
 // nothing more to send: then the window was not used and does not grow.
-// An end for pacing or for the window itself is no such end.
-func (l *Loss) SetAppLimited(limited bool) { l.appLimited = limited }
+// An end for pacing or for the window itself is no such end; one for the records of small packets is.
+func (l *Loss) SetAppLimited(limited bool) {
+	l.appLimited = limited || l.crowded(l.controller.Window())
+}
 
 // SetMaxDatagram says how large datagrams may be from now on, in bytes.
 func (l *Loss) SetMaxDatagram(n int) {

@@ -63,6 +63,15 @@ type Packet struct {
 	order  uint32 // low half of the count of packets sent before, over all spaces
 }
 
+// Memory that a record of a packet, and of a frame, takes.
+const (
+	packetRecord = 40
+	frameRecord  = 24
+)
+
+// record returns the bytes of memory that the records of p and its frames take.
+func (p *Packet) record() int32 { return packetRecord + frameRecord*int32(p.frames) }
+
 // OtherPath is the epoch of packets that probe a path which is not in use: they count for none, even if that path
 // is used later.
 const OtherPath = math.MaxUint32
@@ -114,12 +123,14 @@ const (
 
 	packetThreshold   = 3
 	granularity       = time.Millisecond
-	persistence       = 3   // kPersistentCongestionThreshold
-	maxLate           = 512 // lost packets remembered for a late acknowledgment, per space
-	latePTOs          = 3   // and for how many PTOs after they were sent
-	maxSkipped        = 16  // skipped packet numbers remembered, per space
-	maxQuietHandshake = 4   // as MaxQuietPackets, in Initial and Handshake: the peer may be nobody yet
-	maxPTOCount       = 62  // no limit: the backoff saturates long before
+	persistence       = 3     // kPersistentCongestionThreshold
+	maxLate           = 512   // lost packets remembered for a late acknowledgment, per space
+	latePTOs          = 3     // and for how many PTOs after they were sent
+	maxLateFrames     = 2048  // frames of these, per space
+	minRecords        = 65536 // bytes of records of packets in flight that any window allows (Loss.CanSend)
+	maxSkipped        = 16    // skipped packet numbers remembered, per space
+	maxQuietHandshake = 4     // as MaxQuietPackets, in Initial and Handshake: the peer may be nobody yet
+	maxPTOCount       = 62    // no limit: the backoff saturates long before
 
 	// longest is where durations that come from outside are cut: sums of a few
 	// of them, times four and times three, still fit.

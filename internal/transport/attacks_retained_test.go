@@ -1,11 +1,14 @@
 package transport
 
 import (
+	"slices"
+	"strings"
 	"testing"
 	"time"
 
 	"github.com/cinnabar-quic/cinnabar/internal/limits"
 	"github.com/cinnabar-quic/cinnabar/internal/ranges"
+	"github.com/cinnabar-quic/cinnabar/internal/siege"
 	"github.com/cinnabar-quic/cinnabar/internal/wire"
 )
 
@@ -141,4 +144,72 @@ func TestS13HoleWithheld(t *testing.T) {
 		h.repents()
 		h.abandon()
 	})
+}
+
+// A peer that raises the limits of a hundred streams by a byte each, again and again, and acknowledges the oldest packet
+// alone, makes us send frames of a byte. What we remember of them is bounded by the window like their bytes, whatever
+// the packets are like, and all goes on once they are acknowledged.
+func TestS13RecordsWithheld(t *testing.T) {
+	besiege(t, 0)
+	const many, wide = 100, 256 << 10
+	for name, each := range map[string]int{"a packet for all": many, "a packet for each": 1} {
+		t.Run(name, func(t *testing.T) {
+			tc := newTestConn(t, serverSide, func(p *wire.Parameters) { p.MaxData, p.MaxStreamDataBidiLocal = 1<<62-1, 0 })
+			h := &hoarder{testConn: tc, stream: tc.accept(0, "GET /"), hole: -1}
+			h.write(wire.OneRTT, wire.MaxStreamData{ID: 0, Max: 1 << 40})
+			for h.conn.loss.Window() < wide {
+				h.round(true)
+			}
+			for h.conn.loss.InFlight() > 0 || h.stream.Buffered() > 0 {
+				h.round(false)
+			}
+			var streams []*Stream
+			for n := int64(1); n < many; n++ {
+				st := h.accept(clientSide.streamID(bidi, n), "GET /")
+				h.send(st, strings.Repeat("x", 4<<10))
+				streams = append(streams, st)
+			}
+			h.ack(wire.OneRTT)
+			h.clear()
+			most := int64(0)
+			for n, before := 0, uint64(0); ; n++ {
+				h.rises(streams, n, each)
+				most = max(most, siege.Retained(&h.conn.loss))
+				if now := h.conn.stats.streamBytesSent; now == before {
+					break
+				} else if before = now; n > 10_000 {
+					t.Fatalf("%d bytes in flight of a window of %d", h.conn.loss.InFlight(), h.conn.loss.Window())
+				}
+			}
+			if bound := int64(2*h.conn.loss.Window() + 128<<10); most > bound || most < bound/4 {
+				t.Errorf("%d bytes of records, with a window of %d", most, h.conn.loss.Window())
+			}
+			h.ack(wire.OneRTT)
+			before := h.conn.stats.streamBytesSent
+			h.rises(streams, 10_000, each)
+			if h.conn.stats.streamBytesSent == before || h.closed != nil {
+				t.Errorf("nothing is sent when all is acknowledged; closed %+v", h.closed)
+			}
+			h.abandon()
+		})
+	}
+}
+
+// rises raises the limits of streams by a byte, ten times, those of so many in a packet, and acknowledges the oldest packet that came.
+func (h *hoarder) rises(streams []*Stream, n, each int) {
+	h.Helper()
+	for i := range 10 {
+		for some := range slices.Chunk(streams, each) {
+			var frames []wire.Frame
+			for _, st := range some {
+				frames = append(frames, wire.MaxStreamData{ID: st.ID(), Max: int64(10*n + i + 1)})
+			}
+			h.write(wire.OneRTT, frames...)
+		}
+	}
+	h.advance(time.Millisecond / 2)
+	if len(h.out) > 0 {
+		h.write(wire.OneRTT, ackOf(h.out[0].pn))
+		h.out = h.out[1:]
+	}
 }
