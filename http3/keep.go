@@ -11,7 +11,7 @@ const (
 	// smaller, and streams have a limit of their own.
 	freeHeaders = 8 << 10
 	// fieldCost is about what a field costs beside its text: a Field, and a place in a map of net/http's.
-	fieldCost = 160
+	fieldCost = 160 // no limit: an estimate
 )
 
 // maxKept bounds the decoded header blocks of a session, all of them together.
