@@ -22,6 +22,7 @@ var secretsCompared = map[string]string{
 	"cmd/cinnabar/identity.go: got != *t.Pin":                    "the hash of a certificate, which everybody may see",
 	"cmd/cinnabar/demo.go: client.sum != server.sum":             "hashes of what the demo made up",
 	"cmd/cinnabar/demo.go: out.sum != e.sum":                     "likewise",
+	"cmd/cinnabar/internal/fetch/version.go: v.etag != w.etag":   "the ETag of an answer, which its server has told",
 	"http3/field_names.go: wireNames[key]":                       "the name of a field",
 	"http3/response_fields.go: w.header[key]":                    "the name of a field",
 	"http3/transport_dial.go: t.worked[key]":                     "the name of a server",

@@ -8,14 +8,14 @@ import (
 
 // version is what an answer says of which version of a file it is, as far as it does.
 type version struct {
-	entity   string // its ETag
+	etag     string // its ETag
 	modified string // its Last-Modified
 	dated    bool   // modified tells versions apart (RFC 9110 §8.8.2.2)
 }
 
 // versionOf takes the version from an answer's fields.
 func versionOf(h http.Header) version {
-	v := version{entity: h.Get("ETag"), modified: h.Get("Last-Modified")}
+	v := version{etag: h.Get("ETag"), modified: h.Get("Last-Modified")}
 	modified, err := http.ParseTime(v.modified)
 	if err != nil {
 		v.modified = ""
@@ -29,9 +29,9 @@ func versionOf(h http.Header) version {
 // condition is the If-Range for the rest of this version, "" if there can be none (RFC 9110 §13.1.5).
 func (v version) condition() string {
 	switch {
-	case len(v.entity) > 1 && strings.HasPrefix(v.entity, `"`) && strings.HasSuffix(v.entity, `"`):
-		return v.entity
-	case v.entity == "" && v.dated:
+	case len(v.etag) > 1 && v.etag[0] == '"' && strings.HasSuffix(v.etag, `"`):
+		return v.etag
+	case v.etag == "" && v.dated:
 		return v.modified
 	}
 	return ""
@@ -39,8 +39,8 @@ func (v version) condition() string {
 
 // other reports whether an answer is of another version for sure.
 func (v version) other(w version) bool {
-	if v.entity != "" && w.entity != "" {
-		return v.entity != w.entity
+	if v.etag != "" && w.etag != "" {
+		return v.etag != w.etag
 	}
 	return v.modified != "" && w.modified != "" && v.modified != w.modified
 }
