@@ -10,8 +10,8 @@ const (
 	// freeHeaders is what each request may hold, whatever others do, and each push that is promised: most blocks are
 	// smaller, and streams have a limit of their own.
 	freeHeaders = 8 << 10
-	// fieldCost is about what a field costs beside its text: a Field, and a place in a map of net/http's.
-	fieldCost = 160 // no limit: an estimate
+	// fieldCost is no limit: about what a field costs beside its text, as a Field and in a map of net/http's.
+	fieldCost = 160
 )
 
 // maxKept bounds the decoded header blocks of a session, all of them together.
@@ -83,12 +83,15 @@ func (st *Stream) forget() {
 	large := counted(st.kept) > 0
 	if large {
 		st.method = strings.Clone(st.method[:min(len(st.method), 16)])
+	} else {
+		st.forgotten = true
 	}
 	st.mu.Unlock()
-	if large {
-		st.in.mu.Lock() // who reads has been stopped, or is at the end
-		st.in.headers, st.in.trailers, st.in.head = nil, nil, head{}
-		st.unlockIn()
+	if !large {
+		return
 	}
+	st.in.mu.Lock() // who reads has been stopped, or is at the end
+	st.in.headers, st.in.trailers, st.in.head = nil, nil, head{}
+	st.unlockIn()
 	st.giveBack()
 }

@@ -177,3 +177,26 @@ func TestKeptPromises(t *testing.T) {
 		t.Errorf("%d bytes are kept when all pushes are over", n)
 	}
 }
+
+// A cookie may be nothing but semicolons, in one field: net/http, which makes room for a cookie at each, wants no more than
+// 3,000 of them, and who asks for them gets none.
+func TestCookieOfSemicolons(t *testing.T) {
+	h := requestHeader(Headers{{Name: "cookie", Value: strings.Repeat(";", 1<<20)}})
+	if got := (&http.Request{Header: h}).Cookies(); cap(got) != 0 {
+		t.Errorf("%d cookies, with room for %d", len(got), cap(got))
+	}
+}
+
+// When a handler has returned nothing that was counted stays with its stream, which lasts as long as the client likes.
+func TestForgottenRequest(t *testing.T) {
+	s := &Session{opts: Options{MaxHeaderListSize: 1 << 16}}
+	st := &Stream{s: s, lenient: true, method: strings.Repeat("M", 100)}
+	st.in.headers, st.in.trailers, st.in.head.path = block("a", "b"), block("c", "d"), "/"
+	if !st.keep(10*freeHeaders) || s.kept.Load() != 9*freeHeaders {
+		t.Fatalf("%d bytes are kept", s.kept.Load())
+	}
+	st.forget()
+	if st.in.headers != nil || st.in.trailers != nil || st.in.head != (head{}) || len(st.method) > 16 || s.kept.Load() != 0 {
+		t.Errorf("%v, %v, %+v, method of %d bytes, %d bytes are kept", st.in.headers, st.in.trailers, st.in.head, len(st.method), s.kept.Load())
+	}
+}
