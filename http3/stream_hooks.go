@@ -127,7 +127,7 @@ func (st *Stream) close() {
 		return // whoever reads sees to it
 	}
 	whole := st.in.phase == readEnd || st.in.err != nil || st.q.Err() != nil || !st.q.CanRead()
-	st.in.mu.Unlock()
+	missed := st.in.mu.Unlock()
 	st.mu.Lock()
 	hook := st.closing
 	tell := hook != nil && (whole || st.ended)
@@ -135,8 +135,11 @@ func (st *Stream) close() {
 		st.closing, st.closeTold = nil, true
 	}
 	st.mu.Unlock()
-	if tell {
+	switch {
+	case tell:
 		st.guard(func() error { hook(); return nil })
+	case missed: // by a TryRead
+		st.s.q.Post(st.pump)
 	}
 }
 
@@ -179,11 +182,22 @@ func (st *Stream) pump() {
 	for err == nil && p != partNone && p != partData && p != partEnd {
 		p, err = st.next(false)
 	}
-	if p == partData || (p == partEnd || err != nil) && st.endKnown() {
+	end := p == partEnd || err != nil
+	told := p == partData || end && st.endKnown()
+	if told {
 		st.noticeReadable()
 	}
-	r.mu.Unlock() // whoever failed to take it has nothing to do: the hooks are told
+	r.mu.Unlock()
+	if denied := r.denied.Swap(false); denied && end && !told && !st.closeWasTold() { // whoever it was has not heard of the end
+		st.noticeReadable()
+	}
 	st.tell()
+}
+
+func (st *Stream) closeWasTold() bool {
+	st.mu.Lock()
+	defer st.mu.Unlock()
+	return st.closeTold
 }
 
 // endKnown reports whether it is news that there is nothing more to read.
