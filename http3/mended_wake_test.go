@@ -2,6 +2,8 @@ package http3
 
 import (
 	"io"
+	"sync"
+	"sync/atomic"
 	"testing"
 )
 
@@ -97,5 +99,35 @@ func TestTryReadIsTold(t *testing.T) {
 	}
 	if told != before {
 		t.Error("Readable is told of nothing new")
+	}
+}
+
+// Hooks that a program sets hold, although the package sets those of the stream below for its own ends at the same time.
+func TestSetHooksAtOnce(t *testing.T) {
+	p := newPair(t, Options{}, Options{})
+	const streams = 90
+	var failed atomic.Int32
+	for range streams {
+		st := p.open(t)
+		var over atomic.Bool
+		var others sync.WaitGroup
+		for range 3 {
+			others.Go(func() {
+				for !over.Load() {
+					st.setHooks()
+				}
+			})
+		}
+		for range 50 {
+			st.SetHooks(StreamHooks{})
+			st.SetHooks(StreamHooks{Error: func(error) { failed.Add(1) }})
+		}
+		over.Store(true)
+		others.Wait()
+	}
+	p.client.q.Destroy(io.ErrClosedPipe)
+	<-p.client.over
+	if n := failed.Load(); n != streams {
+		t.Errorf("%d of %d Error hooks were told", n, streams)
 	}
 }

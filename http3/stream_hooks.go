@@ -50,11 +50,11 @@ func (st *Stream) SetHooks(k StreamHooks) {
 	}
 }
 
-// setHooks sets those of the stream below.
+// setHooks sets those of the stream below. It keeps the lock until that is done: who comes later knows more.
 func (st *Stream) setHooks() {
 	st.mu.Lock()
+	defer st.mu.Unlock()
 	k, hooked, datagrams := st.hooks, st.hooked, st.datagrams
-	st.mu.Unlock()
 	h := quic.StreamHooks{Aborted: st.aborted}
 	if hooked {
 		h.Readable = st.readable
