@@ -62,11 +62,12 @@ func (t *Transport) route(r *http.Request) (*http.Response, error) {
 	resp, f := t.send(r, to)
 	if f == nil && resp.StatusCode == http.StatusMisdirectedRequest && to.alternative != "" {
 		t.retireUnused(origin, t.alts.replace(origin, nil)) // RFC 7838 §6
-		if hasBody(r) && r.GetBody == nil {
+		again := (&failure{r: r}).again()
+		if again == nil {
 			return resp, nil
 		}
 		_ = resp.Body.Close()
-		f = &failure{r: r, kind: failUnsent}
+		return t.repeated(again, r, origin)
 	} else if f == nil {
 		t.alts.works(service(origin, to.key.addr))
 		t.learn(origin, resp)
@@ -76,14 +77,19 @@ func (t *Transport) route(r *http.Request) (*http.Response, error) {
 		t.alts.breaks(service(origin, to.key.addr), t.time())
 	}
 	if again := f.elsewhere(); again != nil {
-		resp, err := t.fallback(again, origin)
-		if err == nil {
-			resp.Request = r
-		}
-		return resp, err
+		return t.repeated(again, r, origin)
 	}
 	f.closeBody()
 	return nil, f.err
+}
+
+// repeated sends a request by the Fallback that has failed by HTTP/3.
+func (t *Transport) repeated(again, r *http.Request, origin string) (*http.Response, error) {
+	resp, err := t.fallback(again, origin)
+	if err == nil {
+		resp.Request = r
+	}
+	return resp, err
 }
 
 // elsewhere returns the request for another protocol, nil if it must not be sent again.

@@ -27,7 +27,7 @@ func (st *Stream) sendMessage(m *message) error {
 	w.mu.Lock()
 	defer func() {
 		if !keep {
-			w.mu.Unlock()
+			st.unlockOut()
 		}
 	}()
 	want := writeBody
@@ -244,7 +244,7 @@ func (w *responseWriter) sendFile(r io.Reader, n int64) (int64, error) {
 		return 0, err
 	}
 	sent, err := st.fillFrom(r, n)
-	st.out.mu.Unlock() // of sendMessage: nothing may come between the frame's head and the file
+	st.unlockOut() // of sendMessage: nothing may come between the frame's head and the file
 	if sent < n {
 		if err == nil {
 			err = fmt.Errorf("http3: file of %d bytes is %d bytes short: %w", n, n-sent, io.ErrUnexpectedEOF)

@@ -73,6 +73,9 @@ func (t *Transport) send(r *http.Request, to target) (*http.Response, *failure) 
 			if ctx.Err() != nil && again != nil {
 				f.err = context.Cause(ctx)
 			}
+			if again != nil && again != f.r {
+				closeBody(again)
+			}
 			if stop != nil {
 				stop()
 			}

@@ -30,6 +30,7 @@ type serverConn struct {
 	pushing int // handlers of pushes
 	waiting []*Stream
 	busy    bool // the watch is set
+	soon    bool // and looks before the session can have been silent for too long
 	kept    bool // the session is kept alive for its handlers
 	idle    time.Time
 	closed  time.Time // when its end has begun, after too long an idle time
@@ -98,8 +99,8 @@ func (c *serverConn) serve(st *Stream) {
 	switch {
 	case c.running < c.limit:
 		c.running++
-		if !c.busy {
-			c.arm(watchEvery)
+		if !c.soon {
+			c.arm(c.watchEvery())
 		}
 		c.mu.Unlock()
 		c.work(st)
@@ -151,9 +152,17 @@ func (c *serverConn) next() *Stream {
 // answered sooner cost no more than that.
 const watchEvery = time.Second
 
+// watchEvery is that of a session: an idle timeout of the server's is that of QUIC, too.
+func (c *serverConn) watchEvery() time.Duration {
+	if limit := c.server.IdleTimeout; limit > 0 {
+		return min(watchEvery, max(limit/4, time.Millisecond))
+	}
+	return watchEvery
+}
+
 // arm sets the watch.
 func (c *serverConn) arm(d time.Duration) {
-	c.busy = true
+	c.busy, c.soon = true, d <= c.watchEvery()
 	if c.watch == nil {
 		c.watch = time.AfterFunc(d, c.look)
 		return
@@ -165,7 +174,7 @@ func (c *serverConn) arm(d time.Duration) {
 // closePatience to arrive: a client could leave a stream without an end.
 func (c *serverConn) look() {
 	c.mu.Lock()
-	c.busy = false
+	c.busy, c.soon = false, false
 	h3, runs, limit := c.h3, c.running > 0, c.server.IdleTimeout
 	turned := runs != c.kept
 	c.kept = runs
@@ -185,7 +194,7 @@ func (c *serverConn) look() {
 		c.arm(closePatience)
 	case over:
 	case runs:
-		c.arm(watchEvery)
+		c.arm(c.watchEvery())
 	case limit > 0:
 		c.arm(limit - idle)
 	}

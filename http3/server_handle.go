@@ -55,6 +55,7 @@ func (c *serverConn) handle(st *Stream) {
 		return
 	} else if f != nil {
 		st.cancel(f.code)
+		st.s.chargeReset(st) // as for what is malformed to all
 		return
 	}
 	if st.q.Early() && !x.mayBeEarly() {

@@ -262,3 +262,18 @@ func TestServerKeepsAlive(t *testing.T) {
 		after(t, start, 10*time.Second) // the client's own idle timeout
 	})
 }
+
+// Nor does it where the server has an idle timeout, which is that of QUIC then, too: the session has been watched for that
+// only before the request.
+func TestServerKeepsAliveWithIdleTimeout(t *testing.T) {
+	for _, idle := range []time.Duration{500 * time.Millisecond, 3 * time.Second, time.Minute} {
+		synctest.Test(t, func(t *testing.T) {
+			s := handler(func(w http.ResponseWriter, r *http.Request) { time.Sleep(5 * time.Minute) })
+			s.IdleTimeout = idle
+			c := newMemNet(t, s).dial(Options{}, quic.ConnectOptions{})
+			if _, err := c.request(requestBlock("GET", "/"), StreamHooks{}).Headers(); err != nil {
+				t.Errorf("idle timeout %v: %v", idle, err)
+			}
+		})
+	}
+}

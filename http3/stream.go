@@ -288,7 +288,11 @@ func (st *Stream) endReading() {
 	first := !st.ended
 	st.ended = true
 	st.poke()
+	waits := first && st.closing != nil // for what was read ahead to be taken
 	st.mu.Unlock()
+	if waits {
+		st.s.q.Post(st.close)
+	}
 	st.release()
 	if first {
 		st.s.fields.cancel(st)

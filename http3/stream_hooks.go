@@ -50,11 +50,11 @@ func (st *Stream) SetHooks(k StreamHooks) {
 	}
 }
 
-// setHooks sets those of the stream below.
+// setHooks sets those of the stream below. It keeps the lock until that is done: who comes later knows more.
 func (st *Stream) setHooks() {
 	st.mu.Lock()
+	defer st.mu.Unlock()
 	k, hooked, told := st.hooks, st.hooked, st.datagrams || counted(st.kept) > 0
-	st.mu.Unlock()
 	h := quic.StreamHooks{Aborted: st.aborted}
 	if hooked {
 		h.Readable = st.readable
@@ -130,7 +130,7 @@ func (st *Stream) close() {
 		return // whoever reads sees to it
 	}
 	whole := st.in.phase == readEnd || st.in.err != nil || st.q.Err() != nil || !st.q.CanRead()
-	st.in.mu.Unlock()
+	missed := st.in.mu.Unlock()
 	st.mu.Lock()
 	hook := st.closing
 	tell := hook != nil && (whole || st.ended)
@@ -138,8 +138,11 @@ func (st *Stream) close() {
 		st.closing, st.closeTold = nil, true
 	}
 	st.mu.Unlock()
-	if tell {
+	switch {
+	case tell:
 		st.guard(func() error { hook(); return nil })
+	case missed: // by a TryRead
+		st.s.q.Post(st.pump)
 	}
 }
 
@@ -182,11 +185,22 @@ func (st *Stream) pump() {
 	for err == nil && p != partNone && p != partData && p != partEnd {
 		p, err = st.next(false)
 	}
-	if p == partData || (p == partEnd || err != nil) && st.endKnown() {
+	end := p == partEnd || err != nil
+	told := p == partData || end && st.endKnown()
+	if told {
 		st.noticeReadable()
 	}
-	r.mu.Unlock() // whoever failed to take it has nothing to do: the hooks are told
+	r.mu.Unlock()
+	if denied := r.denied.Swap(false); denied && end && !told && !st.closeWasTold() { // whoever it was has not heard of the end
+		st.noticeReadable()
+	}
 	st.tell()
+}
+
+func (st *Stream) closeWasTold() bool {
+	st.mu.Lock()
+	defer st.mu.Unlock()
+	return st.closeTold
 }
 
 // endKnown reports whether it is news that there is nothing more to read.

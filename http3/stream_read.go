@@ -6,6 +6,7 @@ import (
 	"io"
 	"os"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/cinnabar-quic/cinnabar/internal/varint"
@@ -48,6 +49,8 @@ type reading struct {
 	whole   bool   // all of it
 	lent    bool   // it lies in mem
 	waited  bool   // for QPACK's table
+
+	denied atomic.Bool // a TryRead did not get the turn
 
 	phase    readPhase
 	tunnel   bool  // of CONNECT: after the headers only DATA
@@ -125,8 +128,11 @@ func (st *Stream) Read(p []byte) (int, error) {
 // TryRead reads what is there of the body, without waiting: n is 0 and err nil if that is
 // nothing. The Readable hook tells when there is more.
 func (st *Stream) TryRead(p []byte) (int, error) {
-	if !st.in.mu.TryLock() {
-		return 0, nil // somebody waits for what comes next; Readable is told when that is over
+	if !st.in.mu.mu.TryLock() {
+		st.in.denied.Store(true)
+		if !st.in.mu.TryLock() {
+			return 0, nil // somebody waits for what comes next; Readable is told when that is over
+		}
 	}
 	n, err := st.read(p, false)
 	st.unlockIn()

@@ -1,0 +1,133 @@
+package http3
+
+import (
+	"io"
+	"sync"
+	"sync/atomic"
+	"testing"
+)
+
+// turns waits until what is posted to the hooks of a session so far has run.
+func turns(s *Session) {
+	told := make(chan struct{})
+	s.q.Post(func() { close(told) })
+	<-told
+}
+
+// restsBelow makes a stream at a client that is over below, with the end of the response read ahead and not taken, and
+// gives it hooks.
+func restsBelow(t *testing.T, p *pair, k StreamHooks) *Stream {
+	t.Helper()
+	client, server := p.request(t, get200)
+	must(t, client.CloseWrite())
+	_, err := io.ReadAll(server)
+	must(t, err)
+	must(t, server.SubmitInitialHeaders(Headers{{Name: ":status", Value: "200"}}, HeaderOptions{}))
+	_, err = client.Headers()
+	must(t, err)
+	client.SetHooks(k)
+	_, err = io.WriteString(server, "hello")
+	must(t, err)
+	must(t, server.CloseWrite())
+	<-client.Closed()
+	turns(client.s)
+	client.mu.Lock()
+	defer client.mu.Unlock()
+	if client.closing == nil {
+		t.Fatal("the end is told before the body is read")
+	}
+	return client
+}
+
+// Close is told when the program gives up reading what was read ahead: nothing else happens on the stream any more.
+func TestCloseHookAfterStop(t *testing.T) {
+	for name, give := range map[string]func(st *Stream){
+		"stop":  func(st *Stream) { st.Stop(NoError) },
+		"close": func(st *Stream) { _ = st.Close() },
+	} {
+		t.Run(name, func(t *testing.T) {
+			p := newPair(t, Options{}, Options{})
+			told := false
+			st := restsBelow(t, p, StreamHooks{Close: func() { told = true }})
+			give(st)
+			turns(st.s)
+			turns(st.s) // what was posted in the first one
+			if !told {
+				t.Error("Close was not told")
+			}
+		})
+	}
+}
+
+// A TryRead that finds the turn taken is told when to try again, whoever has it: also where there is nothing but the
+// end, of which somebody was told before.
+func TestTryReadIsTold(t *testing.T) {
+	p := newPair(t, Options{}, Options{})
+	told, b := 0, make([]byte, 10)
+	hooks := StreamHooks{Readable: func() error { told++; return nil }, Close: func() {}}
+	collide := func(st *Stream, who func()) {
+		t.Helper()
+		turns(st.s)
+		st.in.mu.mu.Lock() // as the one who has the turn does
+		if n, err := st.TryRead(b); n != 0 || err != nil {
+			t.Fatalf("%d, %v", n, err)
+		}
+		st.in.mu.mu.Unlock()
+		before := told
+		st.s.q.Post(who)
+		turns(st.s)
+		turns(st.s) // what was posted in the first one
+		if told == before {
+			t.Error("Readable was not told")
+		}
+	}
+	st := restsBelow(t, p, hooks)
+	for _, who := range []func(){st.pump, st.close} {
+		collide(st, who)
+	}
+	st, server := p.request(t, get200)
+	st.SetHooks(hooks)
+	must(t, server.SubmitInitialHeaders(Headers{{Name: ":status", Value: "200"}}, HeaderOptions{Terminal: true}))
+	eventually(t, func() bool { _, err := st.TryRead(b); return err == io.EOF })
+	for _, who := range []func(){st.pump, st.close, func() { _, _ = st.TryRead(b) }} {
+		collide(st, who)
+	}
+	before := told
+	for range 3 {
+		st.s.q.Post(st.pump)
+		turns(st.s)
+	}
+	if told != before {
+		t.Error("Readable is told of nothing new")
+	}
+}
+
+// Hooks that a program sets hold, although the package sets those of the stream below for its own ends at the same time.
+func TestSetHooksAtOnce(t *testing.T) {
+	p := newPair(t, Options{}, Options{})
+	const streams = 90
+	var failed atomic.Int32
+	for range streams {
+		st := p.open(t)
+		var over atomic.Bool
+		var others sync.WaitGroup
+		for range 3 {
+			others.Go(func() {
+				for !over.Load() {
+					st.setHooks()
+				}
+			})
+		}
+		for range 50 {
+			st.SetHooks(StreamHooks{})
+			st.SetHooks(StreamHooks{Error: func(error) { failed.Add(1) }})
+		}
+		over.Store(true)
+		others.Wait()
+	}
+	p.client.q.Destroy(io.ErrClosedPipe)
+	<-p.client.over
+	if n := failed.Load(); n != streams {
+		t.Errorf("%d of %d Error hooks were told", n, streams)
+	}
+}
