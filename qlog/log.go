@@ -253,12 +253,21 @@ func (s *Spool) tell() {
 	s.frame(append(e.b, '\n'))
 }
 
+// makeRoom sees to room for n bytes. What has been read goes once it is half of all, or there is no other room: memory is
+// half as much again as the limit at most, so that half the limit was read before anything is moved for that.
+func (s *Spool) makeRoom(n int) {
+	most := s.limit + s.limit/2
+	if s.at > 0 && (s.at >= len(s.b)/2 || len(s.b)+n > most) {
+		s.b, s.at = s.b[:copy(s.b, s.b[s.at:])], 0
+	}
+	if len(s.b)+n > cap(s.b) {
+		s.b = append(make([]byte, 0, max(len(s.b)+n, min(2*cap(s.b), most))), s.b...)
+	}
+}
+
 // frame writes one record as the format has it.
 func (s *Spool) frame(r []byte) {
-	if s.at > 0 && s.at >= len(s.b)/2 {
-		s.b = s.b[:copy(s.b, s.b[s.at:])]
-		s.at = 0
-	}
+	s.makeRoom(1 + len(r))
 	switch {
 	case s.format == Seq:
 		s.b = append(s.b, separator)
@@ -277,7 +286,9 @@ func (s *Spool) Finish() {
 	s.tell()
 	s.ended = true
 	if s.format == JSON {
-		s.b = append(s.b, "]}]}\n"...)
+		const end = "]}]}\n"
+		s.makeRoom(len(end))
+		s.b = append(s.b, end...)
 	}
 }
 

@@ -241,3 +241,22 @@ func ExampleSpool() {
 type reader struct{ s *Spool }
 
 func (r reader) Read(p []byte) (int, error) { return r.s.Read(p), nil }
+
+// A reader that is slow makes a spool hold its limit, and half as much again at most of what it has read.
+func TestSpoolMemory(t *testing.T) {
+	const limit = 64 << 10
+	record := append([]byte(timePrefix+"1"), `,"name":"x","data":{}}`+"\n"...)
+	for _, bite := range []int{1, 100, limit / 4, 7 * limit / 16, limit} {
+		s, buf, most := NewSpool(JSON, limit, testHeader()), make([]byte, bite), 0
+		for range 200 {
+			for dropped := s.Dropped(); s.Dropped() == dropped; {
+				s.Put(record, 0)
+				most = max(most, cap(s.b))
+			}
+			s.Read(buf)
+		}
+		if bound := s.limit + s.limit/2 + 1<<10; most > bound {
+			t.Errorf("%d bytes at a time: a spool of %d bytes, want %d", bite, most, bound)
+		}
+	}
+}

@@ -142,6 +142,7 @@ func (o *oracle) ack(now mono.Time, space Space, set ranges.Set, delay time.Dura
 }
 
 func (o *oracle) sample(rtt, delay time.Duration) {
+	rtt = min(rtt, maxSample)
 	o.latest = rtt
 	if !o.sampled {
 		o.sampled, o.min, o.smoothed = true, rtt, rtt

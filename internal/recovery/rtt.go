@@ -25,9 +25,10 @@ func (r *RTT) init(assumed time.Duration) {
 
 // sample takes in one measurement. The delay that the peer reports is
 // subtracted only where that leaves no less than the smallest round trip ever
-// measured here: a peer cannot lie the estimate down (RFC 9002 §5.3).
+// measured here: a peer cannot lie the estimate down (RFC 9002 §5.3). Nor can it make
+// it hours long, and with it all that waits for probe timeouts.
 func (r *RTT) sample(now mono.Time, latest, delay time.Duration) {
-	latest, delay = bound(latest), bound(delay)
+	latest, delay = min(bound(latest), maxSample), bound(delay)
 	r.Latest = latest
 	r.Samples++
 	if r.Samples == 1 {

@@ -5,6 +5,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/cinnabar-quic/cinnabar/internal/limits"
 	"github.com/cinnabar-quic/cinnabar/internal/mono"
 )
 
@@ -140,6 +141,26 @@ func TestInitialRTT(t *testing.T) {
 	s.measured(100 * ms)
 	s.l.SetInitialRTT(10 * ms)
 	equal(t, "smoothed", s.l.SmoothedRTT(), 100*ms)
+}
+
+// A peer that acknowledges hours later makes round trips no longer than a minute, so that what is
+// counted in probe timeouts, as the end of closing and of idleness is, comes within minutes.
+func TestRTTIsBounded(t *testing.T) {
+	longest := time.Duration(limits.Bound(t, "rtt-sample"))
+	s := newScript(t)
+	for range 50 {
+		s.measured(10 * longest)
+		if r := s.l.RTT(); r.Latest != longest || r.Min != longest || r.Smoothed != longest || s.l.PTO(App) > 3*longest+25*ms {
+			t.Fatalf("%+v, a probe timeout of %v", r, s.l.PTO(App))
+		}
+	}
+	for range 50 {
+		s.measured(ms)
+		s.measured(24 * time.Hour)
+		if at := s.l.PTO(App); at > 5*longest+25*ms {
+			t.Fatalf("a probe timeout of %v", at)
+		}
+	}
 }
 
 // Nothing a clock or a peer does makes the arithmetic wrap or the probe timeout

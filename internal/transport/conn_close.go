@@ -190,19 +190,7 @@ func (c *Conn) peerClosed(now mono.Time, d *dgram.Datagram) bool {
 		return false
 	}
 	o, result := c.oneRTT.Open(now, b, 1+connIDLen, c.acks.Largest())
-	if result == 0 {
-		return false
-	}
-	frames, err := wire.ParseFrames(o.Payload)
-	if err != nil {
-		return false
-	}
-	for _, f := range frames {
-		if _, ok := f.(wire.Close); ok {
-			return true
-		}
-	}
-	return false
+	return result != 0 && wire.HasClose(o.Payload)
 }
 
 // transmitClose writes the one datagram that tells the peer of our close: at

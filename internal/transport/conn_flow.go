@@ -76,8 +76,8 @@ func (f *flow) append(c *Conn, d *datagram, pk *packet) {
 	s := &c.streams
 	for k, uni := range [2]bool{false, true} {
 		// A raised stream limit rides along with whatever else the packet carries.
-		if limit := s.peerLimit[k] + s.peerDone[k]; pk.eliciting && limit > s.granted[k] {
-			s.granted[k] = min(limit, 1<<60)
+		if limit := min(s.peerLimit[k]+s.peerDone[k], 1<<60); pk.eliciting && limit > s.granted[k] {
+			s.granted[k] = limit
 			s.grants[k].want()
 		}
 		if s.grants[k].wanted() && d.room() >= maxFrameLen {

@@ -6,6 +6,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/cinnabar-quic/cinnabar/internal/dgram"
 	"github.com/cinnabar-quic/cinnabar/internal/mono"
 	"github.com/cinnabar-quic/cinnabar/internal/wire"
 )
@@ -217,6 +218,43 @@ func TestS40Closing(t *testing.T) {
 		tc.write(wire.OneRTT, wire.Ping{})
 		tc.wantIdle("nobody is there")
 		tc.wantClosed("by ourselves", CloseLocal)
+	})
+}
+
+// A closing session looks for the peer's close alone: frames cost it nothing but to be passed over, and a packet that
+// is malformed holds no close.
+func TestS40ClosingPackets(t *testing.T) {
+	besiege(t, 0)
+	bothSides(t, func(t *testing.T, s side) {
+		tc := newTestConn(t, s)
+		tc.conn.Close(tc.now, true, 1, "")
+		tc.want("close", wire.OneRTT, wire.Close{App: true, Code: 1})
+		frames := []wire.Frame{wire.MakeAck(numbers(1, 3, 5), 0, nil), wire.NewToken{Token: []byte("x")}, wire.Crypto{Data: []byte("x")}}
+		for n := range int64(100) {
+			frames = append(frames, wire.Ping{}, wire.MaxStreamData{ID: n, Max: n}, data(n, 0, 1, false))
+		}
+		packet := tc.build(testPacket{typ: wire.OneRTT, frames: frames})
+		d := dgram.Datagram{Path: tc.path, Data: make([]byte, len(packet))}
+		if n := testing.AllocsPerRun(1000, func() {
+			copy(d.Data, packet)
+			tc.conn.Receive(tc.now, &d)
+		}); n != 0 {
+			t.Errorf("%v allocations for a packet of %d frames", n, len(frames))
+		}
+		tc.clear()
+		tc.write(wire.OneRTT, wire.Close{}, rawFrame{0x40, 0x7f})
+		for range 1000 {
+			tc.write(wire.OneRTT, frames...)
+		}
+		if tc.conn.life.state != closing {
+			t.Errorf("state %d", tc.conn.life.state)
+		}
+		tc.write(wire.OneRTT, append(frames, wire.Close{})...)
+		if tc.conn.life.state != draining {
+			t.Errorf("state %d after the peer's close", tc.conn.life.state)
+		}
+		tc.wantClosed("by ourselves", CloseLocal)
+		tc.clear()
 	})
 }
 

@@ -104,3 +104,70 @@ func parseBody(c *varint.Cursor, t FrameType) Frame {
 	}
 	return nil
 }
+
+// HasClose reports whether a packet holds a CONNECTION_CLOSE, and nothing that ParseFrames refuses. It allocates nothing.
+func HasClose(payload []byte) (has bool) {
+	c := varint.NewCursor(payload)
+	for c.Len() > 0 {
+		t, minimal := ParseType(&c)
+		if c.Failed() || !minimal {
+			return false
+		}
+		if skipBody(&c, t); c.Failed() {
+			return false
+		}
+		has = has || t == FrameConnectionClose || t == FrameApplicationClose
+	}
+	return has
+}
+
+// skipBody passes over what follows a type, and fails if the type is not known.
+func skipBody(c *varint.Cursor, t FrameType) {
+	switch t {
+	case FramePadding:
+		SkipPadding(c)
+	case FramePing, FrameHandshakeDone, FrameImmediateAck:
+	case FrameAck, FrameAckECN:
+		ParseAck(c, t)
+	case FrameResetStream:
+		ParseResetStream(c)
+	case FrameStopSending:
+		ParseStopSending(c)
+	case FrameCrypto:
+		ParseCrypto(c)
+	case FrameNewToken:
+		ParseNewToken(c)
+	case FrameMaxData:
+		ParseMaxData(c)
+	case FrameMaxStreamData:
+		ParseMaxStreamData(c)
+	case FrameMaxStreamsBidi, FrameMaxStreamsUni:
+		ParseMaxStreams(c, t)
+	case FrameDataBlocked:
+		ParseDataBlocked(c)
+	case FrameStreamDataBlocked:
+		ParseStreamDataBlocked(c)
+	case FrameStreamsBlockedBidi, FrameStreamsBlockedUni:
+		ParseStreamsBlocked(c, t)
+	case FrameNewConnectionID:
+		ParseNewConnectionID(c)
+	case FrameRetireConnectionID:
+		ParseRetireConnectionID(c)
+	case FramePathChallenge:
+		ParsePathChallenge(c)
+	case FramePathResponse:
+		ParsePathResponse(c)
+	case FrameConnectionClose, FrameApplicationClose:
+		ParseClose(c, t)
+	case FrameDatagram, FrameDatagramLen:
+		ParseDatagram(c, t)
+	case FrameAckFrequency:
+		ParseAckFrequency(c)
+	default:
+		if !t.IsStream() {
+			c.Fail()
+			return
+		}
+		ParseStream(c, t)
+	}
+}

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"errors"
 	"reflect"
+	"slices"
 	"strings"
 	"testing"
 
@@ -267,6 +268,10 @@ func FuzzParseFrames(f *testing.F) {
 	}
 	all, _ := allInARow()
 	f.Add(all)
+	for n := range all {
+		f.Add(all[:n])
+		f.Add(append([]byte{0x1c, 0, 0, 0}, all[n:]...))
+	}
 	f.Fuzz(func(t *testing.T, payload []byte) {
 		before := bytes.Clone(payload)
 		frames, err := ParseFrames(payload)
@@ -275,6 +280,10 @@ func FuzzParseFrames(f *testing.F) {
 			if !errors.As(err, &e) || e.Code != FrameEncodingError && e.Code != ProtocolViolation {
 				t.Fatalf("error %v", err)
 			}
+		}
+		has := err == nil && slices.ContainsFunc(frames, func(f Frame) bool { _, ok := f.(Close); return ok })
+		if HasClose(payload) != has {
+			t.Fatalf("HasClose: %v; %v, %v", !has, frames, err)
 		}
 		var again []byte
 		for _, f := range frames {
