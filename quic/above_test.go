@@ -302,3 +302,21 @@ func TestKeepUnidirectionalBehindTheEnd(t *testing.T) {
 		}
 	})
 }
+
+// What is posted behind the Close hook is called all the same, and in turn.
+func TestPostBehindTheEnd(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		m := newMemNet(t, udp.NetworkOptions{Delay: time.Millisecond}, SocketOptions{}, ListenOptions{})
+		defer m.close()
+		p := m.pair(ConnectOptions{})
+		var j journal
+		p.client.SetHooks(SessionHooks{Close: func() { j.add("closed") }})
+		p.client.Destroy(nil)
+		p.client.Post(func() { j.add("posted") })
+		synctest.Wait()
+		time.Sleep(time.Minute) // the session is forgotten
+		p.client.Post(func() { j.add("posted again") })
+		synctest.Wait()
+		j.want(t, "closed", "posted", "posted again")
+	})
+}

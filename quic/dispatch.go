@@ -1,6 +1,7 @@
 package quic
 
 import (
+	"math"
 	"runtime/debug"
 	"sync"
 )
@@ -9,6 +10,9 @@ import (
 // for an edge notice and the end of every stream that can be open at once. What
 // comes on top and is not the end of something is dropped.
 const maxNotices = 4096
+
+// maxSessionErrors is how many sessions whose Handler failed may wait for a socket's SessionError hook.
+const maxSessionErrors = 1024
 
 // dispatcher runs the hooks of one socket or session: one at a time, in order,
 // on a goroutine that exists only while there is something to tell.
@@ -38,12 +42,21 @@ func (d *dispatcher) drops() uint64 {
 
 // post queues a notice. It may be called under locks; kick must follow without.
 func (d *dispatcher) post(f func(), vital bool) {
+	most := maxNotices
+	if vital {
+		most = math.MaxInt
+	}
+	d.postBelow(most, f)
+}
+
+// postBelow is post for a notice that is dropped if so many wait.
+func (d *dispatcher) postBelow(most int, f func()) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	switch {
 	case d.sealed:
 		return
-	case len(d.queue) >= maxNotices && !vital:
+	case len(d.queue) >= most:
 		d.dropped++
 		return
 	}

@@ -18,7 +18,8 @@ type SocketHooks struct {
 	// socket's will (SOC-006).
 	EndpointClose func(e *Endpoint, err error) error
 	// SessionError is told of a session whose Handler failed; it is destroyed (SOC-018). A
-	// Handler that fails after the socket's Close is told of no more.
+	// Handler that fails after the socket's Close is told of no more, nor are those that fail while 1,024
+	// notices wait; they count in SocketStats.NoticesDropped.
 	SessionError func(err error, s *Session)
 
 	Error func(err error) // the socket was destroyed with an error: at most once, before Close (SOC-010)

@@ -277,6 +277,38 @@ func TestDispatcherBound(t *testing.T) {
 	}
 }
 
+// Sessions whose Handler fails while the SessionError hook does not return are dropped and counted; the end of
+// the socket is told of all the same.
+func TestSessionErrorsBound(t *testing.T) {
+	most := limits.Bound(t, "session-errors")
+	var runs []func()
+	told, closed := 0, false
+	s, err := NewSocket(SocketOptions{
+		Dispatch: func(f func()) { runs = append(runs, f) },
+		Hooks: SocketHooks{
+			SessionError: func(error, *Session) { told++ },
+			Error:        func(error) { closed = true },
+		},
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for range most + 10 {
+		s.sessionFailed(errBoom, new(Session))
+	}
+	if n := s.Stats().NoticesDropped; n != 10 {
+		t.Errorf("%d are dropped, want 10", n)
+	}
+	s.Destroy(errBoom)
+	<-s.done
+	for _, f := range runs {
+		f()
+	}
+	if told != most || !closed {
+		t.Errorf("the hook was told of %d, want %d; of the end %v", told, most, closed)
+	}
+}
+
 // What a program hands back as a ticket may be anything.
 func FuzzTicket(f *testing.F) {
 	f.Add([]byte{1, 0, 0, 0, 0}, []byte("cinnabar client 1\x00\x04test\x04\x01\x05"))

@@ -25,6 +25,9 @@ func (s *Session) close(op string) error {
 	case sessionOpen:
 		s.life = sessionClosing
 		for k := range s.openers {
+			if s.takesStreams(k == 1) {
+				continue
+			}
 			for w := s.openers[k].pop(); w != nil; w = s.openers[k].pop() {
 				w.err = s.stateError("Session.OpenStream")
 				s.woken.push(w)

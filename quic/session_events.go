@@ -263,7 +263,8 @@ func (s *Session) tell(vital bool, f func(*SessionHooks)) {
 }
 
 // Post calls f in turn with the session's hooks, as these are called: without locks, and never
-// from within Post. After the session's Close hook nothing is called any more.
+// from within Post. It has no end: what is posted when the session is over is called too, behind its
+// Close hook, which is the last of its hooks.
 func (s *Session) Post(f func()) {
 	s.mu.Lock()
 	defer s.unlock(flushNone)

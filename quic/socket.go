@@ -357,6 +357,15 @@ func (s *Socket) post(hook func() error) {
 	}, true)
 }
 
+// sessionFailed tells the SessionError hook of a session whose Handler has failed. Clients can make as many as
+// they like of those, so not all can wait for a hook that is slow.
+func (s *Socket) sessionFailed(err error, of *Session) {
+	if h := s.opts.Hooks.SessionError; h != nil {
+		s.notices.postBelow(maxSessionErrors, func() { _ = call(func() error { h(err, of); return nil }) })
+		s.notices.kick()
+	}
+}
+
 // tell queues a notice. It is called without locks.
 func (s *Socket) tell(f func()) {
 	s.notices.post(f, true)

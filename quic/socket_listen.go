@@ -336,8 +336,8 @@ func (v *ServerSession) handle() {
 		v.handling = false
 		v.unlock(flushNone)
 		v.notices.release()
-		if h := socket.opts.Hooks.SessionError; err != nil && h != nil {
-			socket.tell(func() { _ = call(func() error { h(err, &v.Session); return nil }) })
+		if err != nil {
+			socket.sessionFailed(err, &v.Session)
 		}
 	}
 	if socket.opts.Dispatch != nil {

@@ -33,6 +33,8 @@ type SocketStats struct {
 	EarlyDataRefused    uint64 // sessions resumed with a ticket that allows early data, but not now: it was used before, is older than the ReplayRegister knows of, or promises more than ListenOptions
 	BlockedPorts        uint64 // datagrams to a server from a port that reflects what is sent there, such as 53 or 123, dropped unread
 
+	NoticesDropped uint64 // sessions that the SessionError hook was not told of because too many notices waited
+
 	SendErrors   uint64 // batches that the network did not take whole
 	GSOFallbacks uint64 // batches sent one datagram at a time after they failed as one
 }
@@ -99,6 +101,7 @@ func (s *Socket) Stats() SocketStats {
 		HandshakeTimeouts:   s.late.Load(),
 		EarlyDataRefused:    s.refusedEarly.Load(),
 		BlockedPorts:        m.BlockedPorts,
+		NoticesDropped:      s.notices.drops(),
 		SendErrors:          c.udp.SendErrors,
 		GSOFallbacks:        c.udp.GSOFallbacks,
 	}

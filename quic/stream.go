@@ -146,11 +146,11 @@ func (s *Session) canOpen() bool {
 
 // serveOpeners gives streams to those who wait for one, as far as the credit goes.
 func (s *Session) serveOpeners(t mono.Time) {
-	if s.life != sessionOpen || !s.canOpen() {
+	if !s.canOpen() {
 		return
 	}
 	for k := range s.openers {
-		for s.openers[k].head != nil {
+		for s.openers[k].head != nil && s.takesStreams(k == 1) {
 			ts := s.conn.OpenStream(t, k == 1)
 			if ts == nil {
 				break

@@ -96,8 +96,11 @@ func (v *serverChoice) other(r *tlsRunner, sc *securecontext.Context) (*tls.Conf
 	}
 	r.context = sc
 	own, keys := forced(tlsOf(nil, sc), v.base), v.keys
-	if len(v.o.TicketKeys) > 0 {
+	switch {
+	case len(v.o.TicketKeys) > 0:
 		own.SetSessionTicketKeys(sc.PartitionTicketKeys(v.o.TicketKeys))
+		keys = own
+	case sc.SetTicketKeys(own, v.o.SecureContext):
 		keys = own
 	}
 	bindTickets(own, keys, v.first)

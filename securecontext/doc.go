@@ -45,5 +45,7 @@
 //
 // A server's tickets are protected with Options.TicketKeys, or with quic.ListenOptions's, changed by
 // SessionIDContext. Without either, listeners share nothing. A context with a SessionIDContext and no
-// TicketKeys has one random key for as long as it lives; crypto/tls changes its own every day.
+// TicketKeys has one random key for as long as it lives; crypto/tls changes its own every day. A context that
+// a listener's handler chooses has its own tickets too; without either it shares those of the listener, unless
+// that has a SessionIDContext.
 package securecontext

@@ -86,6 +86,9 @@ type Context struct {
 	honor     bool          // that order, at a server
 	crls      []revocations // newest first
 	partition string        // SessionIDContext
+
+	ticketKeys [][32]byte // those that it parts, or a random one
+	keyed      bool       // the options ask for them
 }
 
 // New makes a Context, or says in an *Error what is wrong with the options: bad

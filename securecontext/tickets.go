@@ -4,23 +4,36 @@ import (
 	"crypto/hmac"
 	"crypto/rand"
 	"crypto/sha256"
+	"crypto/tls"
 )
 
 // tickets reads TicketKeys and SessionIDContext.
 func (c *Context) tickets(o *Options) error {
 	c.partition = o.SessionIDContext
-	keys := o.TicketKeys
-	if len(keys) == 0 && c.partition != "" {
+	if len(o.TicketKeys) > 0 {
+		c.ticketKeys = c.PartitionTicketKeys(o.TicketKeys)
+	} else {
 		// Where crypto/tls made keys of its own, those of a listener would be good for
 		// every context that it can choose.
-		var key [32]byte
-		_, _ = rand.Read(key[:]) // it never fails
-		keys = [][32]byte{key}
+		c.ticketKeys = make([][32]byte, 1)
+		_, _ = rand.Read(c.ticketKeys[0][:]) // it never fails
 	}
-	if len(keys) > 0 {
-		c.base.SetSessionTicketKeys(c.PartitionTicketKeys(keys))
+	if len(o.TicketKeys) > 0 || c.partition != "" {
+		c.keyed = true
+		c.base.SetSessionTicketKeys(c.ticketKeys)
 	}
 	return nil
+}
+
+// SetTicketKeys gives t, with which a session of a listener's goes on that has a context of its own, the keys of
+// c, and reports true; unless the listener's serve, because c has neither TicketKeys nor
+// a SessionIDContext, and the listener's has none of the latter. It may be nil.
+func (c *Context) SetTicketKeys(t *tls.Config, listener *Context) bool {
+	if !c.keyed && (listener == nil || listener.partition == "") {
+		return false
+	}
+	t.SetSessionTicketKeys(c.ticketKeys)
+	return true
 }
 
 // PartitionTicketKeys returns what ticket keys become under Options.SessionIDContext:
