@@ -140,7 +140,7 @@ func (l *Loss) CanSend() int {
 }
 
 // crowded reports whether there are too many records of packets in flight, with a window of w: half as many bytes of
-// them, which full packets never come near. The store is up to three times as large.
+// them, which full packets never come near. The store is up to four times as large.
 func (l *Loss) crowded(w int) bool { return int(l.records) >= max((w+l.widest)/2, minRecords) }
 
 // InFlight returns the bytes in flight on this path.

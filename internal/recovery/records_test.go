@@ -68,7 +68,7 @@ func TestRecordsAreBounded(t *testing.T) {
 					t.Errorf("%d bytes of records, then %d, with a bound of %d", before, s.records(), bound)
 				}
 				store := &s.l.app.sent
-				if n := packetRecord*cap(store.packets) + frameRecord*cap(store.frames); n > 3*(bound+packetRecord+frameRecord*small.frames) {
+				if n := packetRecord*cap(store.packets) + frameRecord*cap(store.frames); n > 4*(bound+packetRecord+frameRecord*small.frames) {
 					t.Errorf("a store of %d bytes for records of %d", n, s.records())
 				}
 				s.l.SetAppLimited(false)
@@ -154,7 +154,7 @@ func TestLateFramesAreBounded(t *testing.T) {
 	if sum > most || sum < most-each {
 		t.Errorf("%d frames of lost packets are remembered, want %d at most", sum, most)
 	}
-	if n := cap(s.l.app.late.frames); n > 3*(most+each) {
+	if n := cap(s.l.app.late.frames); n > 4*(most+each) {
 		t.Errorf("room for %d frames", n)
 	}
 	s.drain(numbered(0, last+1))

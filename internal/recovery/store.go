@@ -31,17 +31,17 @@ func (s *store) push(p *Packet, frames []Frame, pinned bool) {
 	s.packets = append(s.packets, *p)
 }
 
-// makeRoom compacts, then enlarges whatever is more than half full, to three times what
+// makeRoom compacts, then doubles whatever is more than half full, to four times what
 // is live at most: so half as many pushes as there are live records pass until the next time.
 func (s *store) makeRoom(frames int, pinned bool) {
 	if !pinned {
 		s.compact()
 	}
 	if n := len(s.packets); n+1 > cap(s.packets)/2 {
-		s.packets = append(make([]Packet, 0, max(firstPackets, min(2*cap(s.packets), 3*n))), s.packets...)
+		s.packets = append(make([]Packet, 0, max(firstPackets, 2*cap(s.packets))), s.packets...)
 	}
 	if n := len(s.frames) + frames; n > cap(s.frames)/2 {
-		s.frames = append(make([]Frame, 0, max(firstFrames, min(2*cap(s.frames), 3*n), 2*n)), s.frames...)
+		s.frames = append(make([]Frame, 0, max(firstFrames, 2*cap(s.frames), 2*n)), s.frames...)
 	}
 }
 

@@ -119,7 +119,7 @@ func (s *teaser) repents() (frames int) {
 func TestS10HolesByTheByte(t *testing.T) {
 	besiege(t, 0)
 	most := limits.Bound(t, "send-holes")
-	s := newTeaser(t, 4*most*64)
+	s := newTeaser(t, 16*most*64)
 	from := s.stream.send.AckedPrefix()
 	for range 4 * most {
 		s.grant(1)

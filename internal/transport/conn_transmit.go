@@ -5,6 +5,7 @@ import (
 
 	"github.com/cinnabar-quic/cinnabar/internal/dgram"
 	"github.com/cinnabar-quic/cinnabar/internal/mono"
+	"github.com/cinnabar-quic/cinnabar/internal/protect"
 	"github.com/cinnabar-quic/cinnabar/internal/recovery"
 	"github.com/cinnabar-quic/cinnabar/internal/stream"
 	"github.com/cinnabar-quic/cinnabar/internal/wire"
@@ -183,13 +184,16 @@ func (c *Conn) codepoint(p *path) dgram.ECN {
 }
 
 // smallestDatagram returns the allowance below which nothing is sent to an
-// address that is not validated: during the handshake datagrams are padded.
+// address that is not validated: during the handshake datagrams are padded. Later there is room for
+// an ACK frame, whatever its numbers, since one that is due and has no room would be asked for without end.
 func (c *Conn) smallestDatagram() int {
 	if c.hs != nil {
 		return wire.MinInitialSize
 	}
-	return 64
+	return 1 + wire.MaxConnectionIDLen + 4 + smallestAck + protect.Overhead
 }
+
+const smallestAck = 1 + 8 + 8 + 1 + 8 + 3*8 // no limit: room for a frame with one range and ECN counts
 
 // writeDatagram writes one datagram and returns its size, 0 if there is nothing
 // to send that has leave to go.
