@@ -419,12 +419,15 @@ func (c *Conn) onCrypto(p *received, f wire.Crypto) *wire.Error {
 
 // feed hands TLS what is in order.
 func (c *Conn) feed(level Level, s *stream.Recv) {
-	data := make([]byte, s.Readable())
-	if s.Read(data) == 0 {
+	n := s.Readable()
+	if n == 0 {
 		return
 	}
+	data := c.events.forTLS(level)
+	at := len(*data)
+	*data = append(*data, make([]byte, n)...)
+	s.Read((*data)[at:])
 	s.SetLimit(min(s.Consumed()+cryptoWindow, cryptoTotal[level]))
-	c.events.push(Event{Kind: EventTLS, Level: level, Detail: &Detail{Data: data}})
 }
 
 // levelEnded reports whether TLS has moved past the space's level for reading.

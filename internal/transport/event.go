@@ -143,6 +143,19 @@ func (q *eventQueue) pushFate(first uint64, n uint32, arrived bool) {
 	q.push(Event{Kind: EventDatagramFate, Code: first, N: n, OK: arrived})
 }
 
+// forTLS returns what goes to TLS at a level, to put more behind it: in the event before, if that is one for the
+// level, because a peer may cut its messages into bytes.
+func (q *eventQueue) forTLS(level Level) *[]byte {
+	if len(q.list) > q.head {
+		if e := &q.list[len(q.list)-1]; e.Kind == EventTLS && e.Level == level {
+			return &e.Data
+		}
+	}
+	d := new(Detail)
+	q.push(Event{Kind: EventTLS, Level: level, Detail: d})
+	return &d.Data
+}
+
 // rest gives the memory of an empty queue back.
 func (q *eventQueue) rest() {
 	if q.head == len(q.list) {

@@ -20,6 +20,7 @@ const (
 // scriptedTLS stands in for TLS: messages of known lengths full of known bytes,
 // and secrets that both ends know from the start.
 type scriptedTLS struct {
+	turns                                            int // how often it was fed
 	clientHello, serverHello, serverFlight, finished int // lengths of the messages
 	early                                            bool
 	editParams                                       []func(*wire.Parameters)
@@ -55,6 +56,7 @@ func (s *scriptedTLS) start(tc *testConn) {
 
 // take gets handshake bytes from the Conn, and answers each whole message.
 func (s *scriptedTLS) take(tc *testConn, l Level, data []byte) {
+	s.turns++
 	s.got[l] = append(s.got[l], data...)
 	if s.manual {
 		return

@@ -85,3 +85,20 @@ func waitingForTLS(t *testing.T, options ...any) *testConn {
 	tc.wantIdle("the acknowledgement waits for TLS")
 	return tc
 }
+
+// S-04: handshake bytes that come one by one, in any number of frames of a datagram, go to TLS at once.
+func TestS04CryptoByTheByte(t *testing.T) {
+	besiege(t, 0)
+	tc := newTestConn(t, clientSide, stageHello)
+	tc.clear()
+	before := tc.tls.turns
+	var frames []wire.Frame
+	for i, b := range message('E', tc.tls.serverFlight)[:200] {
+		frames = append(frames, wire.Crypto{Offset: int64(i), Data: []byte{b}})
+	}
+	tc.write(wire.Handshake, frames...)
+	if n := tc.tls.turns - before; n != 1 {
+		t.Errorf("TLS was fed %d times", n)
+	}
+	tc.wantOpen("an odd way to say it")
+}
