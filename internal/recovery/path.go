@@ -133,15 +133,22 @@ func (l *Loss) Epoch() uint32 { return l.epoch }
 func (l *Loss) CanSend() int {
 	w := l.controller.Window()
 	n := min(w-l.inFlight, w+l.widest-l.unacked)
-	if l.crowded(w) {
+	if l.Crowded() {
 		return min(n, 0)
 	}
 	return n
 }
 
-// crowded reports whether there are too many records of packets in flight, with a window of w: half as many bytes of
-// them, which full packets never come near. The store is up to four times as large.
-func (l *Loss) crowded(w int) bool { return int(l.records) >= max((w+l.widest)/2, minRecords) }
+// Crowded reports whether there are too many records of packets in flight: half as many bytes of them as of the
+// window, which full packets of up to twenty frames never come near. Probes are to bring nothing new then.
+// What waits on paths that were left may take as much again. The store is up to four times as large.
+func (l *Loss) Crowded() bool {
+	most := max(l.controller.Window()/2, minRecords)
+	if l.widest > 0 {
+		most += max(l.widest/2, minRecords)
+	}
+	return int(l.records) >= most
+}
 
 // InFlight returns the bytes in flight on this path.
 func (l *Loss) InFlight() int { return l.inFlight }
@@ -163,7 +170,7 @@ func (l *Loss) LargestAcked(space Space) int64 { return l.spaces[space].largestA
 // nothing more to send: then the window was not used and does not grow.
 // An end for pacing or for the window itself is no such end; one for the records of small packets is.
 func (l *Loss) SetAppLimited(limited bool) {
-	l.appLimited = limited || l.crowded(l.controller.Window())
+	l.appLimited = limited || l.Crowded()
 }
 
 // SetMaxDatagram says how large datagrams may be from now on, in bytes.

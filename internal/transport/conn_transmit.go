@@ -263,7 +263,10 @@ func (c *Conn) writeAppPacket(now mono.Time, d *datagram, leave permit) {
 		c.appendAck(now, d, pk, &c.acks, c.params.AckDelayExponent)
 	}
 	probe := c.loss.Probes(recovery.App) > 0
-	if leave > owedOnly || probe {
+	switch {
+	case leave == owedOnly && probe && c.loss.Crowded():
+		c.appendPing(d, pk)
+	case leave > owedOnly || probe:
 		c.makeRoom(d, pk)
 		if pk.typ == wire.OneRTT {
 			c.appendControl(now, d, pk)
