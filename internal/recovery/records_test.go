@@ -118,7 +118,6 @@ func TestRecordsAreCounted(t *testing.T) {
 	s.l.ResetPath(s.now, newSpy())
 	check("moved")
 	for range 3 {
-		s.l.widest = 4 * minRecords // as after a path with a large window
 		if s.l.CanSend() < size {
 			t.Error("nothing may be sent on a new path")
 		}

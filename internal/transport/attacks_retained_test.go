@@ -213,3 +213,62 @@ func (h *hoarder) rises(streams []*Stream, n, each int) {
 		h.out = h.out[1:]
 	}
 }
+
+// Probes do not get around that: a peer that acknowledges an old packet which asked for nothing, before each, keeps
+// their timer short, and has raised all limits by a byte.
+func TestS13RecordsProbed(t *testing.T) {
+	besiege(t, 0)
+	tc := newTestConn(t, serverSide, func(p *wire.Parameters) { p.MaxData, p.MaxStreamDataBidiLocal = 1<<62-1, 0 })
+	h := &hoarder{testConn: tc, stream: tc.accept(0, "GET /"), hole: -1}
+	h.write(wire.OneRTT, wire.MaxStreamData{ID: 0, Max: 1 << 40})
+	for range 2 {
+		h.round(true)
+	}
+	for h.conn.loss.InFlight() > 0 || h.stream.Buffered() > 0 {
+		h.round(false)
+	}
+	var streams []*Stream
+	for n := int64(1); n < 100; n++ {
+		st := h.accept(clientSide.streamID(bidi, n), "GET /")
+		h.send(st, strings.Repeat("x", 8<<10))
+		streams = append(streams, st)
+	}
+	h.ack(wire.OneRTT)
+	h.clear()
+	for range 900 {
+		h.write(wire.OneRTT, wire.Ping{})
+	}
+	h.pump()
+	var quiet []int64
+	for _, p := range h.out {
+		if !slices.ContainsFunc(p.frames, func(f wire.Frame) bool { _, ok := f.(wire.Ack); return !ok }) {
+			quiet = append(quiet, p.pn)
+		}
+	}
+	h.clear()
+	raised := int64(0)
+	raise := func(more ...wire.Frame) {
+		raised++
+		for _, st := range streams {
+			more = append(more, wire.MaxStreamData{ID: st.ID(), Max: raised})
+		}
+		h.write(wire.OneRTT, more...)
+	}
+	for range 100 {
+		raise()
+	}
+	if len(quiet) < 400 || !h.conn.loss.Crowded() {
+		t.Fatalf("%d quiet packets; records: %d bytes", len(quiet), siege.Retained(&h.conn.loss))
+	}
+	for _, pn := range quiet {
+		for before := h.conn.loss.Stats().PTOs; h.conn.loss.Stats().PTOs == before; {
+			h.advanceToTimer()
+		}
+		raise(ackOf(pn))
+		h.clear()
+	}
+	if n, bound := siege.Retained(&h.conn.loss), int64(4*(64<<10)+64<<10); n > bound || n < bound/4 {
+		t.Errorf("%d bytes of records, with a window of %d", n, h.conn.loss.Window())
+	}
+	h.abandon()
+}
