@@ -25,10 +25,11 @@ func restsBelow(t *testing.T, p *pair, k StreamHooks) *Stream {
 	must(t, server.SubmitInitialHeaders(Headers{{Name: ":status", Value: "200"}}, HeaderOptions{}))
 	_, err = client.Headers()
 	must(t, err)
-	client.SetHooks(k)
 	_, err = io.WriteString(server, "hello")
 	must(t, err)
 	must(t, server.CloseWrite())
+	<-server.Closed() // the client has it all
+	client.SetHooks(k)
 	<-client.Closed()
 	turns(client.s)
 	client.mu.Lock()
