@@ -263,12 +263,15 @@ func TestPost(t *testing.T) {
 		p := m.pair(ConnectOptions{})
 		s := &p.client.Session
 		s.SetHooks(SessionHooks{Close: func() { j.add("close") }})
+		posted := make(chan struct{})
 		s.Post(func() {
+			<-posted
 			j.add("first")
 			s.Post(func() { j.add("third"); _ = s.Stats() })
 			j.add("first ends")
 		})
 		s.Post(func() { j.add("second"); panic("boom") }) // which is nobody's business
+		close(posted)
 		j.want(t, "first", "first ends", "second", "third")
 		s.Post(func() { s.Destroy(nil); j.add("destroyed") })
 		j.want(t, "destroyed", "close")
