@@ -5,17 +5,27 @@ import "strings"
 // A header block that is decoded costs memory until its request is over: a few bytes on the wire are a thousand fields,
 // or the cookie that they become. What blocks cost beyond freeHeaders each is counted for the whole session.
 const (
-	// maxKeptHeaders bounds the decoded header blocks of a session, for blocks of up to half of it.
+	// maxKeptHeaders bounds the decoded header blocks of a session, for blocks of up to half of it, where the peer may
+	// open few streams.
 	maxKeptHeaders = 1 << 20
+	// keptOfStream is what they have for each stream that the peer may have open: honest requests, all of them at once,
+	// need not be small.
+	keptOfStream = 16 << 10
 	// freeHeaders is what each request may hold, whatever others do, and each push that is promised: most blocks are
 	// smaller, and streams have a limit of their own.
 	freeHeaders = 8 << 10
-	// fieldCost is no limit: about what a field costs beside its text, as a Field and in a map of net/http's.
-	fieldCost = 160
+	// The others are no limits: about what a field costs beside its text, as a Field and in a map of net/http's; one of
+	// the same name as that before it, which has no place of its own in the map; and the name of a trailer that is
+	// declared, in a map that waits for its value.
+	fieldCost   = 160
+	againCost   = 80
+	trailerCost = 110
 )
 
-// maxKept bounds the decoded header blocks of a session, all of them together.
-func (o *Options) maxKept() int64 { return max(maxKeptHeaders, 2*int64(o.MaxHeaderListSize)) }
+// maxKept bounds the decoded header blocks of a session, all of them together, whose peer may have so many streams open.
+func (o *Options) maxKept(streams int64) int64 {
+	return max(maxKeptHeaders, 2*int64(o.MaxHeaderListSize), keptOfStream*min(streams, 1<<30))
+}
 
 // cost is about what the block costs that was so many bytes when it came. Its text is no longer than what these can spell
 // out in Huffman's code, of 5 bits at least, and the table's entries: many fields can be references to one.
@@ -26,7 +36,31 @@ func (h Headers) cost(length int, o *Options) int64 {
 		names += len(h[i].Name) // once more, as net/http writes them
 	}
 	text = min(text, length*8/5+int(o.QPACKMaxTableCapacity))
-	return int64(fieldCost*len(h) + text + names)
+	n := h.runs()
+	return int64(fieldCost*n+againCost*(len(h)-n)+text+names) + h.declared()
+}
+
+// runs is how many fields have another name than that before them. Clients send the crumbs of a cookie in a row.
+func (h Headers) runs() int {
+	n := 0
+	for i := range h {
+		if i == 0 || h[i].Name != h[i-1].Name {
+			n++
+		}
+	}
+	return n
+}
+
+// declared is about what the map of the trailers costs that are declared; see declaredTrailers.
+func (h Headers) declared() int64 {
+	n, length := 0, 0
+	for i := range h {
+		if h[i].Name == "trailer" && n < maxTrailers && length < maxTrailerNames {
+			n += 1 + strings.Count(h[i].Value, ",")
+			length += len(h[i].Value)
+		}
+	}
+	return int64(trailerCost*min(n, maxTrailers) + min(length, maxTrailerNames))
 }
 
 // counted is what of a stream's blocks is in the session's account.
@@ -37,7 +71,7 @@ func counted(cost int64) int64 { return max(0, cost-freeHeaders) }
 func (s *Session) keep(n int64) bool {
 	for {
 		have := s.kept.Load()
-		if n > 0 && have > 0 && have+n > s.opts.maxKept() {
+		if n > 0 && have > 0 && have+n > s.mostKept {
 			return false
 		}
 		if s.kept.CompareAndSwap(have, have+n) {

@@ -3,13 +3,18 @@ package http3
 import (
 	"bytes"
 	"errors"
+	"fmt"
 	"io"
 	"net/http"
+	"net/http/httptest"
+	"runtime"
 	"slices"
+	"strconv"
 	"strings"
 	"sync/atomic"
 	"testing"
 	"testing/synctest"
+	"time"
 
 	"github.com/cinnabar-quic/cinnabar/internal/limits"
 	"github.com/cinnabar-quic/cinnabar/quic"
@@ -48,50 +53,123 @@ func (r *referrer) ask() *quic.Stream {
 // Requests whose handlers do not return hold no more decoded fields than a session has room for, however little they
 // are on the wire: those beyond are answered, and others again when these are done.
 func TestRequestsHoldFields(t *testing.T) {
-	const requests, value, references = 100, 1000, 60
+	var names strings.Builder
+	for i := range 1000 {
+		names.WriteString("a" + strconv.FormatInt(int64(i), 36) + ",")
+	}
+	for _, try := range []struct {
+		name, value string
+		references  int
+		size        func(r *http.Request) int // about, of what they become
+	}{
+		{"cookie", strings.Repeat("a", 1000), 60, func(r *http.Request) int { return len(r.Header.Get("Cookie")) }},
+		{"trailer", names.String(), 1, func(r *http.Request) int { return 80 * len(r.Trailer) }},
+	} {
+		t.Run(try.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) { requestsHold(t, try.name, try.value, try.references, try.size) })
+		})
+	}
+}
+
+func requestsHold(t *testing.T, name, value string, references int, size func(*http.Request) int) {
+	const requests = 100
+	release, running, held := make(chan struct{}), atomic.Int64{}, atomic.Int64{}
+	m := newMemNet(t, handler(func(_ http.ResponseWriter, r *http.Request) {
+		if n := size(r); n < 60_000 {
+			t.Errorf("only %d bytes", n)
+		} else {
+			held.Add(int64(n))
+		}
+		running.Add(1)
+		<-release
+	}))
+	c := m.referrer(name, value, references)
+	var open []*quic.Stream
+	before := inUse()
+	for range requests {
+		open = append(open, c.ask())
+	}
+	synctest.Wait()
+	if n, bytes := running.Load(), inUse()-before; held.Load() > 3<<20 || bytes > 5<<20 || n < 15 {
+		t.Errorf("%d requests hold %d bytes, the heap has grown by %d", n, held.Load(), bytes)
+	}
+	close(release)
+	refused := int64(0)
+	for _, st := range open {
+		b, err := io.ReadAll(st)
+		must(t, err)
+		if bytes.HasSuffix(b, []byte("Too Large\n")) {
+			refused++
+		}
+	}
+	if n := running.Load(); n+refused != requests {
+		t.Errorf("%d handlers have run, %d requests were refused, of %d", n, refused, requests)
+	}
+	done := running.Load()
+	_, err := io.ReadAll(c.ask())
+	if must(t, err); running.Load() != done+1 {
+		t.Error("a request is refused when all others are done")
+	}
+}
+
+// inUse is how many bytes are in use.
+func inUse() int64 {
+	var m runtime.MemStats
+	runtime.GC()
+	runtime.ReadMemStats(&m)
+	return int64(m.HeapAlloc)
+}
+
+// crumbled is a request as browsers make it: more fields, and a cookie of 2 or 4 KiB in so many.
+func crumbled(crumbs int) Headers {
+	h := requestBlock("GET", "/")
+	for i := range 15 {
+		h = append(h, Field{Name: fmt.Sprintf("sec-field-%d", i), Value: "some value, and another"})
+	}
+	for i := range crumbs {
+		h = append(h, Field{Name: "cookie", Value: fmt.Sprintf("name%d=%s", i, strings.Repeat("v", 44))})
+	}
+	return h
+}
+
+// Requests of honest clients are served, however many are open: what they cost has room for each.
+func TestOpenRequestsWithCookies(t *testing.T) {
+	const requests = 1000
 	synctest.Test(t, func(t *testing.T) {
 		release, running := make(chan struct{}), atomic.Int64{}
-		m := newMemNet(t, handler(func(_ http.ResponseWriter, r *http.Request) {
-			if len(r.Header.Get("Cookie")) != references*(value+2)-2 {
-				t.Errorf("a cookie of %d bytes", len(r.Header.Get("Cookie")))
-			}
+		s := handler(func(http.ResponseWriter, *http.Request) {
 			running.Add(1)
 			<-release
-		}))
-		c := m.referrer("cookie", strings.Repeat("a", value), references)
-		var open []*quic.Stream
+		})
+		s.QUIC.MaxStreamsBidi = requests
+		c := newMemNet(t, s).dial(Options{}, quic.ConnectOptions{}).known()
+		h := crumbled(40)
 		for range requests {
-			open = append(open, c.ask())
+			c.request(h, StreamHooks{})
 		}
-		synctest.Wait()
-		if n := running.Load(); n*references*value > 3<<20 || n < 20 {
-			t.Errorf("%d requests with cookies of %d bytes are held", n, references*value)
+		time.Sleep(10 * time.Second) // as the network takes
+		if n := running.Load(); n != requests {
+			t.Errorf("%d of %d requests are served", n, requests)
 		}
 		close(release)
-		refused := int64(0)
-		for _, st := range open {
-			b, err := io.ReadAll(st)
-			must(t, err)
-			if bytes.HasSuffix(b, []byte("Too Large\n")) {
-				refused++
-			}
-		}
-		if n := running.Load(); n+refused != requests {
-			t.Errorf("%d handlers have run, %d requests were refused, of %d", n, refused, requests)
-		}
-		before := running.Load()
-		_, err := io.ReadAll(c.ask())
-		if must(t, err); running.Load() != before+1 {
-			t.Error("a request is refused when all others are done")
-		}
 	})
+}
+
+// So are those of a Session, with the limits that it has by itself.
+func TestOpenStreamsWithCookies(t *testing.T) {
+	p := newPair(t, Options{}, Options{}).settled(t)
+	h := crumbled(80)
+	for range 100 {
+		p.request(t, h) // fails if it is not taken
+	}
 }
 
 // An end without net/http counts decoded blocks likewise, requests at a server and responses at a client: those beyond end
 // their streams alone, and what they held is free again when these are over.
 func TestStreamsKeepHeaders(t *testing.T) {
-	const blocks, fields = 140, 120
-	p := newPairOn(t, Options{MaxHeaderListSize: 1 << 16}, Options{}, quic.ListenOptions{MaxStreamsBidi: 2 * blocks}, quic.ConnectOptions{}).settled(t)
+	const blocks, fields = 60, 300
+	o := Options{MaxHeaderListSize: 1 << 16, MaxHeaderPairs: 2 * fields}
+	p := newPairOn(t, o, o, quic.ListenOptions{MaxStreamsBidi: 2 * blocks}, quic.ConnectOptions{}).settled(t)
 	ask := func(h, answer Headers) (client, server *Stream, err error) {
 		t.Helper()
 		client = p.open(t)
@@ -105,7 +183,7 @@ func TestStreamsKeepHeaders(t *testing.T) {
 		_, err = client.Headers()
 		return client, server, err
 	}
-	more := slices.Repeat(block("a", "1"), fields) // a byte each, once they are in the table
+	more := slices.Repeat(block("a", "1", "b", "1"), fields/2) // a byte each, once they are in the table
 	request, answer := block(getFields...), block(":status", "200")
 	for _, try := range []struct {
 		name        string
@@ -115,7 +193,7 @@ func TestStreamsKeepHeaders(t *testing.T) {
 		{"requests", p.server, p.client, slices.Concat(request, more), answer},
 		{"responses", p.client, p.server, request, slices.Concat(answer, more)},
 	} {
-		most, refused := uint64(try.end.opts.maxKept()), uint64(0)
+		most, refused := uint64(try.end.mostKept), uint64(0)
 		var open []*Stream
 		for range blocks {
 			client, server, err := ask(try.ask, try.answer)
@@ -149,6 +227,7 @@ func TestStreamsKeepHeaders(t *testing.T) {
 func TestKeptPromises(t *testing.T) {
 	most := uint64(limits.Bound(t, "http3-kept-promises"))
 	a := hostileServer(t, 50)
+	a.victim.mostKept = a.victim.opts.maxKept(0) // as if the server could open no streams
 	a.message = a.ask(false, "GET")
 	ctrl()(a)
 	const size = 24_000 // 15,000 in Huffman's code
@@ -189,7 +268,7 @@ func TestCookieOfSemicolons(t *testing.T) {
 
 // When a handler has returned nothing that was counted stays with its stream, which lasts as long as the client likes.
 func TestForgottenRequest(t *testing.T) {
-	s := &Session{opts: Options{MaxHeaderListSize: 1 << 16}}
+	s := &Session{mostKept: maxKeptHeaders}
 	st := &Stream{s: s, lenient: true, method: strings.Repeat("M", 100)}
 	st.in.headers, st.in.trailers, st.in.head.path = block("a", "b"), block("c", "d"), "/"
 	if !st.keep(10*freeHeaders) || s.kept.Load() != 9*freeHeaders {
@@ -198,5 +277,25 @@ func TestForgottenRequest(t *testing.T) {
 	st.forget()
 	if st.in.headers != nil || st.in.trailers != nil || st.in.head != (head{}) || len(st.method) > 16 || s.kept.Load() != 0 {
 		t.Errorf("%v, %v, %+v, method of %d bytes, %d bytes are kept", st.in.headers, st.in.trailers, st.in.head, len(st.method), s.kept.Load())
+	}
+}
+
+// What the header of a response counts for, a Transport gives back when its body is read or closed.
+func TestTransportKeepsHeaders(t *testing.T) {
+	large := slices.Repeat(block("a", "1", "b", "1"), 250)
+	s, tr := newRawServer(t, Options{}, func(st *Stream) { answer(st, "200", "hello", large...) })
+	for _, closed := range []bool{false, true} {
+		resp, err := tr.RoundTrip(httptest.NewRequest("GET", s.url, nil))
+		must(t, err)
+		st, ok := StreamOfResponse(resp)
+		if n := st.s.Stats().HeadersKept; !ok || n < uint64(500*fieldCost-freeHeaders) {
+			t.Errorf("%d bytes are kept", n)
+		}
+		if !closed {
+			_, err = io.ReadAll(resp.Body)
+			must(t, err)
+		}
+		must(t, resp.Body.Close())
+		eventually(t, func() bool { return st.s.Stats().HeadersKept == 0 })
 	}
 }

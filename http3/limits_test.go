@@ -431,10 +431,19 @@ func TestHeldHeaders(t *testing.T) {
 
 // Decoded header blocks of a session, to the last byte and one more, beside what each request has for itself.
 func TestKeptHeaders(t *testing.T) {
-	most, free := int64(limits.Bound(t, "http3-kept-headers")), int64(limits.Bound(t, "http3-free-headers"))
+	least, each, free := int64(limits.Bound(t, "http3-kept-headers")), int64(limits.Bound(t, "http3-kept-of-stream")), int64(limits.Bound(t, "http3-free-headers"))
 	o, err := Options{}.settled()
 	must(t, err)
-	s := &Session{opts: o}
+	for _, streams := range []int64{0, 1000} {
+		keptHeaders(t, o.maxKept(streams), max(least, streams*each), free)
+	}
+	if n := o.maxKept(1 << 60); n < 0 {
+		t.Errorf("for any number of streams there are %d bytes", n)
+	}
+}
+
+func keptHeaders(t *testing.T, bound, most, free int64) {
+	s := &Session{mostKept: bound}
 	first, second, third := &Stream{s: s, lenient: true}, &Stream{s: s, lenient: true}, &Stream{s: s, lenient: true}
 	if !first.keep(free-1) || !first.keep(1) || s.kept.Load() != 0 || !first.keep(1) || s.kept.Load() != 1 {
 		t.Errorf("of %d bytes %d are counted", first.kept, s.kept.Load())

@@ -97,7 +97,7 @@ func (x *exchange) informational(h Headers) error {
 
 // headerOf makes an http.Header of fields. The values share memory.
 func headerOf(fields []Field) http.Header {
-	h := make(http.Header, len(fields))
+	h := make(http.Header, Headers(fields).runs())
 	values := make([]string, len(fields))
 	for i := range fields {
 		name := headerKey(fields[i].Name)

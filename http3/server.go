@@ -30,7 +30,8 @@ type Server struct {
 
 	// QUIC holds all other options of the transport. ALPN, TLS, Handler, TicketData and AcceptEarly are set
 	// by the server. IdleTimeout is that of the server if zero, MaxStreamsUni 16, and MaxDatagramFrameSize
-	// 65,535 with Options.Datagrams. MaxStreamsBidi bounds the handlers that run for one session, too. A MaxStreamsUni
+	// 65,535 with Options.Datagrams. MaxStreamsBidi bounds the handlers that run for one session, too, and what
+	// their headers cost in memory (Options.MaxHeaderListSize). A MaxStreamsUni
 	// below 3, quic.None too, is refused: no client could speak HTTP/3 in full.
 	QUIC    quic.ListenOptions
 	Options Options // settings of HTTP/3; their Stream hook is not used

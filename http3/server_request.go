@@ -82,7 +82,7 @@ func (h Headers) crumbs() int {
 // requestHeader makes an http.Header of fields. Fields that come once, which is most, share
 // the memory of their values.
 func requestHeader(h Headers) http.Header {
-	header := make(http.Header, len(h))
+	header := make(http.Header, h.runs())
 	values := make([]string, len(h))
 	cookies := 0
 	for i := range h {

@@ -37,6 +37,7 @@ type Session struct {
 	stats     counters
 	held      atomic.Int64 // bytes of header blocks that are not whole, or wait for QPACK
 	kept      atomic.Int64 // what decoded ones cost, of requests that are not over and of promises
+	mostKept  int64
 	datagrams datagrams
 	recalled  bool    // until settings come, peer is what the server of the resumed session has said
 	in        control // the peer's control stream; hooks of quic's run it, one at a time
@@ -92,6 +93,7 @@ func newSession(q *quic.Session, o Options, take func(*Stream)) (*Session, error
 		return nil, err
 	}
 	s := &Session{q: q, server: q.Server() != nil, take: take, opts: o, told: make(chan struct{}), over: make(chan struct{})}
+	s.mostKept = o.maxKept(q.PeerStreams(false))
 	s.peer = settingsUnsaid()
 	s.recall()
 	s.life = life{sent: -1, received: -1}
