@@ -51,7 +51,7 @@ func FuzzArguments(f *testing.F) {
 // remoteName checks the file that -O makes of a URL.
 func remoteName(t *testing.T, u *url.URL) {
 	c := &getCommand{RemoteName: true}
-	to, err := c.target(&app{}, 0, u)
+	to, err := c.target(nil, false, 0, u)
 	if err == nil && (to.Path == "" || !filepath.IsLocal(to.Path) || filepath.Base(to.Path) != to.Path) {
 		t.Fatalf("%v is kept in %q", u, to.Path)
 	}

@@ -49,7 +49,7 @@ func (c *getCommand) plan(a *app) (*plan, error) {
 		if c.UploadFile != "" && c.UploadFile != "-" && strings.HasSuffix(u.Path, "/") {
 			u = u.JoinPath(filepath.Base(c.UploadFile)) // as curl does
 		}
-		to, err := c.target(a, i, u)
+		to, err := c.target(a.stdout, isTerminal(a.stdout), i, u)
 		if err != nil {
 			return nil, err
 		}
@@ -121,12 +121,9 @@ func parseURL(text string) (*url.URL, error) {
 	return u, nil
 }
 
-// target says where the answer of the ith URL goes.
-func (c *getCommand) target(a *app, i int, u *url.URL) (*fetch.Target, error) {
-	to := &fetch.Target{Writer: a.stdout}
-	if isTerminal(a.stdout) && i >= len(c.Output) {
-		onTerminal(to)
-	}
+// target says where the answer of the ith URL goes, if not to standard output.
+func (c *getCommand) target(stdout io.Writer, terminal bool, i int, u *url.URL) (*fetch.Target, error) {
+	to := &fetch.Target{Writer: stdout}
 	switch {
 	case c.RemoteName:
 		name := path.Base(u.Path)
@@ -136,6 +133,8 @@ func (c *getCommand) target(a *app, i int, u *url.URL) (*fetch.Target, error) {
 		to.Path = name
 	case i < len(c.Output) && c.Output[i] != "-":
 		to.Path = c.Output[i]
+	case terminal && i >= len(c.Output):
+		onTerminal(to)
 	}
 	switch {
 	case c.ContinueAt == "-" && to.Path == "":
@@ -154,10 +153,10 @@ func (c *getCommand) target(a *app, i int, u *url.URL) (*fetch.Target, error) {
 
 // onTerminal has a target show what a terminal can take.
 func onTerminal(to *fetch.Target) {
-	to.Writer, to.Line = &textOnly{w: to.Writer}, printableLine
+	to.Head, to.Writer, to.Line = to.Writer, &textOnly{w: to.Writer}, printableLine
 }
 
-// textOnly keeps a terminal from what is no text, as far as the first bytes tell.
+// textOnly keeps a terminal from a body that is no text, as far as its first bytes tell.
 type textOnly struct {
 	w      io.Writer
 	looked bool

@@ -399,6 +399,50 @@ func TestGetHeadOnTerminal(t *testing.T) {
 	}
 }
 
+// Only what goes to a terminal is made fit for it: not the head in a file, nor what -o - asks for all the same.
+func TestGetTerminalIsNoFile(t *testing.T) {
+	u := &url.URL{Scheme: "https", Host: "a", Path: "/b"}
+	for _, tc := range []struct {
+		command  getCommand
+		terminal bool
+		fit      bool
+	}{
+		{getCommand{}, true, true},
+		{getCommand{}, false, false},
+		{getCommand{RemoteName: true}, true, false},
+		{getCommand{Output: []string{"c"}}, true, false},
+		{getCommand{Output: []string{"-"}}, true, false},
+	} {
+		var out bytes.Buffer
+		to, err := tc.command.target(&out, tc.terminal, 0, u)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, fit := to.Writer.(*textOnly); fit != tc.fit || (to.Line != nil) != tc.fit {
+			t.Errorf("%+v: %+v", tc.command, to)
+		}
+	}
+}
+
+// A head does not hide from a terminal's guard that what follows is no text.
+func TestGetBinaryBehindHead(t *testing.T) {
+	for body, want := range map[string]string{"a\x00b": "", "text": "text"} {
+		c := &fetch.Client{Include: true, Transport: asked(func(r *http.Request) *http.Response {
+			return &http.Response{StatusCode: http.StatusOK, ProtoMajor: 3, Body: io.NopCloser(strings.NewReader(body)), Request: r}
+		})}
+		var out bytes.Buffer
+		to := &fetch.Target{Writer: &out}
+		onTerminal(to)
+		err := c.Fetch(t.Context(), &url.URL{Scheme: "https", Host: "a", Path: "/"}, to)
+		if (err == nil) != (want != "") || err != nil && !strings.Contains(err.Error(), "-o FILE") {
+			t.Errorf("%q: %v", body, err)
+		}
+		if want = "HTTP/3 200 OK\r\n\r\n" + want; out.String() != want {
+			t.Errorf("%q, want %q", &out, want)
+		}
+	}
+}
+
 func TestTextOnly(t *testing.T) {
 	var out bytes.Buffer
 	w := &textOnly{w: &out}

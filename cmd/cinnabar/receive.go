@@ -273,23 +273,26 @@ func (r *receiver) report(s *quic.ServerSession, h head, sum digest, err error) 
 }
 
 // patientReader gives up on a sender that sends less than a piece of pace bytes in a time: who sends a byte now and then would
-// keep its place from others.
+// keep its place from others. What passes between two reads is the receiver's time, and not the sender's.
 type patientReader struct {
 	stream interface {
 		io.Reader
 		SetReadDeadline(t time.Time) error
 	}
 	patience time.Duration
-	left     int // of the piece that the time is for
+	left     int           // of the piece that the time is for
+	budget   time.Duration // of that time
 }
 
 func (r *patientReader) Read(p []byte) (int, error) {
 	if r.left <= 0 {
-		r.stream.SetReadDeadline(time.Now().Add(r.patience))
-		r.left = pace
+		r.left, r.budget = pace, r.patience
 	}
+	begin := time.Now()
+	r.stream.SetReadDeadline(begin.Add(r.budget))
 	n, err := r.stream.Read(p)
 	r.left -= n
+	r.budget -= time.Since(begin)
 	return n, err
 }
 

@@ -16,6 +16,7 @@ import (
 	"runtime"
 	"strings"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/cinnabar-quic/cinnabar/quic"
@@ -325,31 +326,54 @@ func TestTimeouts(t *testing.T) {
 	}
 }
 
-// timed is a stream that counts how often it is given time.
+// timed is a stream of pieces, each of which comes after a while, unless a deadline has passed before it is there.
 type timed struct {
-	io.Reader
-	given int
+	every    time.Duration
+	piece    int
+	deadline time.Time
 }
 
-func (s *timed) SetReadDeadline(time.Time) error { s.given++; return nil }
+func (s *timed) SetReadDeadline(t time.Time) error { s.deadline = t; return nil }
 
-// A sender has time for so many bytes, however it cuts them up: a byte now and then wins none.
+func (s *timed) Read(p []byte) (int, error) {
+	if time.Now().Add(s.every).After(s.deadline) {
+		time.Sleep(time.Until(s.deadline))
+		return 0, os.ErrDeadlineExceeded
+	}
+	time.Sleep(s.every)
+	return min(s.piece, len(p)), nil
+}
+
+// A sender has time for so many bytes, however it cuts them up: a byte now and then wins none. What the receiver does
+// with them in the meantime is not the sender's time.
 func TestPace(t *testing.T) {
-	for _, c := range []struct{ size, piece, want int }{
-		{1, 1, 1}, {pace, 1, 1}, {pace + 1, 1, 2}, {4 * pace, pace, 4}, {4*pace + 1, pace / 2, 5},
+	const patience = time.Minute
+	for _, c := range []struct {
+		piece, want int // bytes
+		every, work time.Duration
+	}{
+		{1, 30, 2 * time.Second, 0},
+		{1, 30, 2 * time.Second, time.Hour},
+		{pace / 2, 10 * pace, patience / 2, 0},
+		{pace / 2, 10 * pace, patience / 2, time.Hour},
+		{pace/2 - 1, pace - 2, patience / 2, time.Second},
+		{pace, 10 * pace, patience, patience},
+		{pace, 0, patience + 1, 0},
 	} {
-		st := &timed{Reader: strings.NewReader(strings.Repeat("x", c.size))}
-		in, buf := &patientReader{stream: st, patience: time.Minute}, make([]byte, c.piece)
-		for n := 0; n < c.size; {
-			m, err := in.Read(buf[:min(c.piece, c.size-n)])
-			if err != nil {
-				t.Fatal(err)
+		synctest.Test(t, func(t *testing.T) {
+			in, buf := &patientReader{stream: &timed{every: c.every, piece: c.piece}, patience: patience}, make([]byte, pace)
+			n := 0
+			var err error
+			for n < 10*pace && err == nil {
+				var m int
+				m, err = in.Read(buf)
+				n += m
+				time.Sleep(c.work)
 			}
-			n += m
-		}
-		if st.given != c.want {
-			t.Errorf("%d bytes, %d at a time, are given time %d times, want %d", c.size, c.piece, st.given, c.want)
-		}
+			if n != c.want || (n < 10*pace) != errors.Is(err, os.ErrDeadlineExceeded) {
+				t.Errorf("pieces of %d bytes every %v, with %v of work: %d bytes come, %v, want %d", c.piece, c.every, c.work, n, err, c.want)
+			}
+		})
 	}
 }
 

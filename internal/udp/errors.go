@@ -8,6 +8,9 @@ import (
 // errNoRoom says that Receive was given no room for even one datagram.
 var errNoRoom = errors.New("udp: receive: no room for datagrams")
 
+// errNoSource says that a net.PacketConn has read something from nowhere, as one does that is broken.
+var errNoSource = errors.New("udp: receive: the connection gives no source")
+
 // tooBig reports whether the reason for err is the size of a datagram.
 func tooBig(err error) bool {
 	return errors.Is(err, syscall.EMSGSIZE) || errors.Is(err, errMessageSize)
@@ -48,5 +51,5 @@ func (p *patience) with(err error) bool {
 // foreign is with for a socket of which nothing is known.
 func (p *patience) foreign(err error) bool {
 	*p--
-	return *p >= 0 && soft(err)
+	return *p >= 0 && (soft(err) || tooBig(err) || err == errNoSource)
 }

@@ -59,23 +59,27 @@ func (c *packetConn) Receive(slabs Slabs, dst []dgram.Datagram) (n int, slab []b
 		size, from, err := c.readFrom(slab)
 		c.receiveCalls.Add(1)
 		switch {
-		case err != nil && tooBig(err): // Windows says so when the buffer is too small
+		case err == nil && from.IsValid():
+			c.received.Add(1)
+			c.receivedBytes.Add(uint64(size))
+			dst[0] = dgram.Datagram{Data: slab[:size:size], Path: dgram.Path{Local: c.local, Remote: unmap(from)}}
+			return 1, slab, nil
+		case err == nil, err == errNoSource, tooBig(err): // Windows says the last when the buffer is too small
 			c.truncated.Add(1)
-			continue
-		case err != nil && c.udp != nil && patience.with(err), err != nil && c.udp == nil && patience.foreign(err):
-			continue
-		case err != nil:
+		}
+		if err != nil && !c.again(&patience, err) {
 			slabs.Put(slab)
 			return 0, nil, closed(err)
-		case !from.IsValid():
-			c.truncated.Add(1)
-			continue
 		}
-		c.received.Add(1)
-		c.receivedBytes.Add(uint64(size))
-		dst[0] = dgram.Datagram{Data: slab[:size:size], Path: dgram.Path{Local: c.local, Remote: unmap(from)}}
-		return 1, slab, nil
 	}
+}
+
+// again reports whether a read that failed with err is to be repeated.
+func (c *packetConn) again(p *patience, err error) bool {
+	if c.udp != nil {
+		return tooBig(err) || p.with(err)
+	}
+	return p.foreign(err)
 }
 
 func (c *packetConn) readFrom(p []byte) (int, netip.AddrPort, error) {
@@ -83,10 +87,13 @@ func (c *packetConn) readFrom(p []byte) (int, netip.AddrPort, error) {
 		return c.udp.ReadFromUDPAddrPort(p)
 	}
 	n, addr, err := c.pc.ReadFrom(p)
+	if err == nil && addr == nil {
+		err = errNoSource
+	}
 	if err != nil {
 		return 0, netip.AddrPort{}, err
 	}
-	from, _ := addrPort(addr)
+	from, _ := addrPort(addr) // one that is no IP address is a peer's, who must not end the socket
 	return n, from, nil
 }
 

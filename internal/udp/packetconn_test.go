@@ -92,19 +92,34 @@ func TestForeignAddresses(t *testing.T) {
 	}
 }
 
-// An error that never ends is one, whatever its name.
+// An error that never ends is one, whatever its name; so is it when nothing has a source. An address of which we can make nothing is
+// a peer's: he does not end the socket.
 func TestForeverRefused(t *testing.T) {
-	p := &tunnel{}
-	for range 2 * maxSoftErrors {
-		p.reads = append(p.reads, tunnelRead{err: syscall.ECONNREFUSED})
-	}
-	c, err := FromPacketConn(p)
-	if err != nil {
-		t.Fatal(err)
-	}
-	slabs := newPool()
-	if _, _, err := c.Receive(slabs, make([]dgram.Datagram, 1)); err != syscall.ECONNREFUSED || slabs.lent() != 0 {
-		t.Errorf("%v, %d slabs out", err, slabs.lent())
+	for _, tc := range []struct {
+		read tunnelRead
+		want error
+	}{
+		{tunnelRead{err: syscall.ECONNREFUSED}, syscall.ECONNREFUSED},
+		{tunnelRead{err: syscall.EMSGSIZE}, syscall.EMSGSIZE},
+		{tunnelRead{}, errNoSource},
+		{tunnelRead{data: "nobody"}, errNoSource},
+		{tunnelRead{from: tunnelAddr("somebody")}, net.ErrClosed},
+	} {
+		p := &tunnel{}
+		for range 2 * maxSoftErrors {
+			p.reads = append(p.reads, tc.read)
+		}
+		c, err := FromPacketConn(p)
+		if err != nil {
+			t.Fatal(err)
+		}
+		slabs := newPool()
+		if _, _, err := c.Receive(slabs, make([]dgram.Datagram, 1)); err != tc.want || slabs.lent() != 0 {
+			t.Errorf("%+v for ever: %v, %d slabs out", tc.read, err, slabs.lent())
+		}
+		if read := 2*maxSoftErrors - len(p.reads); read != maxSoftErrors+1 && tc.want != net.ErrClosed {
+			t.Errorf("%+v for ever: read %d times, want %d", tc.read, read, maxSoftErrors+1)
+		}
 	}
 }
 

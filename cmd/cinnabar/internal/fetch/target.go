@@ -27,6 +27,7 @@ const (
 type Target struct {
 	Path   string    // of a file; "" is the writer
 	Writer io.Writer // for a target that is no file
+	Head   io.Writer // for heads where Writer is for bodies alone; nil if it is for both
 	Resume Resume    // or the number of the byte to go on with
 
 	// Line makes of a line of a head what can be shown where it goes, a terminal say; nil leaves it as it is.
@@ -176,7 +177,11 @@ func (c *Client) write(resp *http.Response, to *Target, w io.Writer, heads []byt
 		heads = []byte(strings.Join(lines, "\r\n"))
 	}
 	if len(heads) > 0 {
-		if _, err := out.Write(heads); err != nil {
+		above := out
+		if to.Path == "" && to.Head != nil {
+			above = &targetWriter{to.Head, to}
+		}
+		if _, err := above.Write(heads); err != nil {
 			return err
 		}
 	}

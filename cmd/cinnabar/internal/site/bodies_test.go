@@ -2,6 +2,7 @@ package site
 
 import (
 	"bufio"
+	"context"
 	"fmt"
 	"io"
 	"net"
@@ -31,10 +32,12 @@ func (l *oneConn) Accept() (net.Conn, error) {
 func (l *oneConn) Close() error   { close(l.done); return nil }
 func (l *oneConn) Addr() net.Addr { return &net.TCPAddr{} }
 
-// overHTTP1 has net/http serve a connection by a handler, in virtual time.
-func overHTTP1(h http.Handler) (c net.Conn, end func()) {
+// overHTTP has net/http serve a connection by a handler, in virtual time.
+func overHTTP(h http.Handler) (c net.Conn, end func()) {
 	l := &oneConn{make(chan net.Conn, 1), make(chan struct{})}
-	server := &http.Server{Handler: h}
+	server := &http.Server{Handler: h, Protocols: new(http.Protocols)}
+	server.Protocols.SetHTTP1(true)
+	server.Protocols.SetUnencryptedHTTP2(true)
 	go server.Serve(l)
 	c, other := net.Pipe()
 	l.conns <- other
@@ -55,7 +58,7 @@ func TestBodyNeverComes(t *testing.T) {
 		t.Run(head, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				s, dir := testSite(t, Options{Upload: true}, map[string]string{"a": "x"})
-				c, end := overHTTP1(s)
+				c, end := overHTTP(s)
 				defer end()
 				begin := time.Now()
 				_ = c.SetDeadline(begin.Add(24 * time.Hour))
@@ -88,7 +91,7 @@ func TestUploadPace(t *testing.T) {
 		t.Run(c.name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				s, dir := testSite(t, Options{Upload: true}, map[string]string{})
-				conn, end := overHTTP1(s)
+				conn, end := overHTTP(s)
 				wrote := make(chan struct{})
 				defer func() { end(); <-wrote }()
 				begin := time.Now()
@@ -114,5 +117,76 @@ func TestUploadPace(t *testing.T) {
 				}
 			})
 		})
+	}
+}
+
+// twice is a handler that reads as much of an upload as it wants, works, and reads the rest.
+func twice(s *Site, first int64, work time.Duration) http.HandlerFunc {
+	return func(w http.ResponseWriter, r *http.Request) {
+		in := s.body(w, r)
+		n, err := io.CopyN(io.Discard, in, first)
+		if err == nil {
+			time.Sleep(work)
+			n, err = io.Copy(io.Discard, in)
+		}
+		if err != nil {
+			w.WriteHeader(http.StatusBadRequest)
+		}
+		fmt.Fprint(w, n)
+	}
+}
+
+// What the server does between two reads is no time of its client's, whose upload goes on afterwards: neither while nothing is
+// read nor by the next read is it cut off.
+func TestUploadWhileServerWorks(t *testing.T) {
+	const size = 3 * 20 << 10 // no more than a piece
+	for _, version := range []int{1, 2} {
+		for _, c := range []struct {
+			name   string
+			every  time.Duration // KiB of the upload is due
+			work   time.Duration
+			status int
+		}{
+			{"at once", 0, patience + time.Second, http.StatusOK},
+			{"slowly", patience / 30, 5 * patience / 3, http.StatusOK}, // it takes two minutes, of which 20 s are waited for
+			{"too slowly", patience / 59, time.Second, http.StatusBadRequest},
+		} {
+			t.Run(fmt.Sprintf("HTTP/%d %s", version, c.name), func(t *testing.T) {
+				synctest.Test(t, func(t *testing.T) {
+					s, _ := testSite(t, Options{Upload: true}, map[string]string{})
+					conn, end := overHTTP(twice(s, 2<<10, c.work))
+					body, out := io.Pipe()
+					wrote := make(chan struct{})
+					defer func() { end(); body.Close(); <-wrote }()
+					go func() {
+						defer close(wrote)
+						defer out.Close()
+						begin := time.Now()
+						for i := range size >> 10 {
+							time.Sleep(time.Until(begin.Add(time.Duration(i+1) * c.every)))
+							if _, err := out.Write(make([]byte, 1<<10)); err != nil {
+								return
+							}
+						}
+					}()
+					client := &http.Transport{DialContext: func(context.Context, string, string) (net.Conn, error) { return conn, nil }, Protocols: new(http.Protocols)}
+					defer client.CloseIdleConnections()
+					client.Protocols.SetHTTP1(version == 1)
+					client.Protocols.SetUnencryptedHTTP2(version == 2)
+					r, err := http.NewRequestWithContext(t.Context(), "PUT", "http://a/a", body)
+					if err != nil {
+						t.Fatal(err)
+					}
+					resp, err := client.RoundTrip(r)
+					if err != nil {
+						t.Fatal(err)
+					}
+					defer resp.Body.Close()
+					if resp.StatusCode != c.status || resp.ProtoMajor != version {
+						t.Errorf("status %d by HTTP/%d, want %d", resp.StatusCode, resp.ProtoMajor, c.status)
+					}
+				})
+			})
+		}
 	}
 }

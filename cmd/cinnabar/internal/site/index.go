@@ -43,13 +43,13 @@ func (s *Site) index(w http.ResponseWriter, r *http.Request, name string) {
 		pageFields(w.Header())
 		return
 	}
-	if s.waiting.Add(1) > maxListings {
-		s.waiting.Add(-1)
+	host := hostOf(r)
+	if !s.waiting.take(host, 1) {
 		s.busy(w, r, "Too many pages are being made just now.")
 		return
 	}
 	body, err := s.list(r, name)
-	s.waiting.Add(-1)
+	s.waiting.release(host, 1)
 	switch {
 	case r.Context().Err() != nil: // nobody reads it
 		return
@@ -57,7 +57,7 @@ func (s *Site) index(w http.ResponseWriter, r *http.Request, name string) {
 		s.failOpen(w, r, err)
 		return
 	}
-	host, n := hostOf(r), int64(len(body))
+	n := int64(len(body))
 	if !s.held.take(host, n) {
 		s.busy(w, r, "Too many pages are being taken just now.")
 		return
@@ -69,6 +69,8 @@ func (s *Site) index(w http.ResponseWriter, r *http.Request, name string) {
 const (
 	// maxListings is how many requests may wait for the page of a folder, with the one whose page is being made.
 	maxListings = 64
+	// maxListingsPerHost is how many of them may be of one host.
+	maxListingsPerHost = 16
 	// maxHeld is how many bytes pages of folders may have together that are made, and not taken: each is whole in memory
 	// until a client that may be slow has it.
 	maxHeld = 64 << 20

@@ -1,6 +1,7 @@
 package site
 
 import (
+	"fmt"
 	"net/http/httptest"
 	"net/netip"
 	"testing"
@@ -9,33 +10,67 @@ import (
 	"github.com/cinnabar-quic/cinnabar/internal/limits"
 )
 
+// queue has so many requests ask for the page of a folder while one is made, and returns their answers when that is done. All
+// but the last most have to wait.
+func queue(t *testing.T, s *Site, from []string, most int) []*httptest.ResponseRecorder {
+	s.listing <- struct{}{} // one is being made
+	answers := make([]*httptest.ResponseRecorder, len(from))
+	for i := range answers {
+		answers[i] = httptest.NewRecorder()
+		r := httptest.NewRequestWithContext(t.Context(), "GET", "/", nil)
+		r.RemoteAddr = from[i]
+		go s.ServeHTTP(answers[i], r)
+		synctest.Wait()
+	}
+	for i, w := range answers[:most] {
+		if w.Body.Len() != 0 {
+			t.Fatalf("page %d was made while another was, or was refused: %d", i, w.Code)
+		}
+	}
+	<-s.listing
+	synctest.Wait()
+	return answers
+}
+
+const tooManyMade = "Too many pages are being made just now.\n"
+
 // One page of a folder is made at a time. So many requests may wait for theirs, and who comes then is told to come later.
 func TestListingQueue(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s, _ := testSite(t, Options{}, map[string]string{"a": ""})
-		s.listing <- struct{}{} // one is being made
 		most := limits.Bound(t, "listings")
-		answers := make([]*httptest.ResponseRecorder, most+1)
-		for i := range answers {
-			answers[i] = httptest.NewRecorder()
-			go s.ServeHTTP(answers[i], httptest.NewRequestWithContext(t.Context(), "GET", "/", nil))
-			synctest.Wait()
+		from := make([]string, most+1)
+		for i := range from {
+			from[i] = fmt.Sprintf("10.0.%d.%d:1", i>>8, i&0xff)
 		}
-		for i, w := range answers[:most] {
-			if w.Body.Len() != 0 {
-				t.Fatalf("page %d was made while another was", i)
-			}
-		}
-		want(t, answers[most], 503, "Too many pages are being made just now.\n", "Retry-After: 1")
-		<-s.listing
-		synctest.Wait()
+		answers := queue(t, s, from, most)
 		for _, w := range answers[:most] {
 			want(t, w, 200, "")
 		}
+		want(t, answers[most], 503, tooManyMade, "Retry-After: 1")
 		if n := s.Stats().PagesRefused; n != 1 {
 			t.Errorf("%d pages refused, want 1", n)
 		}
 		want(t, ask(s, "GET", "/", nil), 200, "")
+	})
+}
+
+// One host has a share of the places to wait at, and leaves the rest to others.
+func TestListingQueueShare(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s, _ := testSite(t, Options{}, map[string]string{"a": ""})
+		most := limits.Bound(t, "listings-per-host")
+		var from []string
+		for i := range most + 1 {
+			from = append(from, fmt.Sprintf("[2001:db8::%x]:1", i))
+		}
+		answers := queue(t, s, append(from, "[2001:db8:0:1::1]:1"), most)
+		want(t, answers[most], 503, tooManyMade, "Retry-After: 1")
+		want(t, answers[most+1], 200, "")
+		want(t, askFrom(s, from[0], func() {}), 200, "")
+		if s.waiting.all != 0 || len(s.waiting.hosts) != 0 {
+			t.Errorf("%d wait in the end, of %d hosts", s.waiting.all, len(s.waiting.hosts))
+		}
 	})
 }
 

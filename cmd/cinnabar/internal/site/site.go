@@ -33,8 +33,8 @@ type Site struct {
 	guard   *http.CrossOriginProtection // of uploads, against pages of other sites
 
 	listing  chan struct{} // holds one while a page that lists a folder is made
-	waiting  atomic.Int64  // requests for such a page, until it is made
-	held     held          // bytes of such pages that their clients have not taken yet
+	waiting  shares        // of requests for such a page, until it is made
+	held     shares        // of bytes of such pages that their clients have not taken yet
 	naming   sync.Mutex    // held while an upload that is complete gets its name
 	maxFiles int           // of one form
 
@@ -57,7 +57,10 @@ func New(root *os.Root, o Options) *Site {
 	if o.MaxUpload == 0 {
 		o.MaxUpload = 1 << 30
 	}
-	return &Site{root: root, options: o, guard: http.NewCrossOriginProtection(), listing: make(chan struct{}, 1), maxFiles: maxFiles}
+	return &Site{
+		root: root, options: o, guard: http.NewCrossOriginProtection(), listing: make(chan struct{}, 1), maxFiles: maxFiles,
+		waiting: shares{most: maxListings, perHost: maxListingsPerHost}, held: shares{most: maxHeld, perHost: maxHeldPerHost},
+	}
 }
 
 // ServeHTTP answers one request.

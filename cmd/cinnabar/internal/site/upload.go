@@ -104,24 +104,32 @@ func (s *Site) tooLarge() error {
 
 // body is the request's body, which may neither grow too large nor come too slowly.
 func (s *Site) body(w http.ResponseWriter, r *http.Request) io.ReadCloser {
-	in := &patientBody{ReadCloser: r.Body, control: http.NewResponseController(w)}
+	in := &patientBody{ReadCloser: r.Body, control: http.NewResponseController(w), lasting: r.ProtoMajor < 2}
 	return http.MaxBytesReader(w, in, s.options.MaxUpload)
 }
 
-// patientBody gives up on a client that sends nothing, or next to nothing, for too long.
+// patientBody gives up on a client that sends nothing, or next to nothing, for too long. What passes between two reads is the
+// server's time, and not the client's.
 type patientBody struct {
 	io.ReadCloser
 	control *http.ResponseController
-	left    int // of the piece that the time is for
+	lasting bool          // a deadline that passes between two reads does nothing, and holds for what net/http reads in the end
+	left    int           // of the piece that the time is for
+	budget  time.Duration // of that time
 }
 
 func (b *patientBody) Read(p []byte) (int, error) {
 	if b.left <= 0 {
-		wait(b.control)
-		b.left = pace
+		b.left, b.budget = pace, patience
 	}
+	begin := time.Now()
+	_ = b.control.SetReadDeadline(begin.Add(b.budget))
 	n, err := b.ReadCloser.Read(p)
+	if !b.lasting {
+		_ = b.control.SetReadDeadline(time.Time{}) // in HTTP/2 it would end the body whether somebody reads or not
+	}
 	b.left -= n
+	b.budget -= time.Since(begin)
 	return n, err
 }
 
