@@ -47,6 +47,7 @@ type Stream struct {
 	updated   bool          // a PRIORITY_UPDATE has come
 	charged   bool          // the peer's cutting it off was
 	datagrams bool          // the session has a queue of them for it
+	settings  uint32        // how often the hooks of the stream below were to be set
 }
 
 // newStream makes a stream of one of quic's, whose Value leads back to it. The caller has the session's lock.

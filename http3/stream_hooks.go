@@ -50,23 +50,37 @@ func (st *Stream) SetHooks(k StreamHooks) {
 	}
 }
 
-// setHooks sets those of the stream below. It keeps the lock until that is done: who comes later knows more.
+// setHooks sets those of the stream below. They are set without a lock, since a program's Dispatch may be called: who
+// finds that others have come meanwhile sets them again, since theirs may have been undone.
 func (st *Stream) setHooks() {
 	st.mu.Lock()
-	defer st.mu.Unlock()
-	k, hooked, told := st.hooks, st.hooked, st.datagrams || counted(st.kept) > 0
+	st.settings++
+	for {
+		at, h := st.settings, st.below()
+		st.mu.Unlock()
+		st.q.SetHooks(h)
+		st.mu.Lock()
+		if st.settings == at {
+			break
+		}
+	}
+	st.mu.Unlock()
+}
+
+// below returns the hooks for the stream below. The caller has the lock.
+func (st *Stream) below() quic.StreamHooks {
 	h := quic.StreamHooks{Aborted: st.aborted}
-	if hooked {
+	if st.hooked {
 		h.Readable = st.readable
 		h.Drained = st.drained
 	}
-	if k.Error != nil {
+	if st.hooks.Error != nil {
 		h.Error = st.failed
 	}
-	if hooked || st.push >= 0 || told {
+	if st.hooked || st.push >= 0 || st.datagrams || counted(st.kept) > 0 {
 		h.Close = st.closed
 	}
-	st.q.SetHooks(h)
+	return h
 }
 
 func (st *Stream) isHooked() bool {

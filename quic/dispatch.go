@@ -3,6 +3,7 @@ package quic
 import (
 	"math"
 	"runtime/debug"
+	"slices"
 	"sync"
 )
 
@@ -22,7 +23,8 @@ type dispatcher struct {
 	run func(func()) // starts a delivery: SocketOptions.Dispatch; nil is a goroutine
 
 	mu      sync.Mutex
-	queue   []func()
+	queue   []func() // the first of which, told of them, are no more
+	told    int
 	held    bool // wait: the session's Handler has not returned
 	running bool // a delivery has been or is to be started
 	owed    bool // it is to be started by kick
@@ -56,7 +58,7 @@ func (d *dispatcher) postBelow(most int, f func()) {
 	switch {
 	case d.sealed:
 		return
-	case len(d.queue) >= most:
+	case len(d.queue)-d.told >= most:
 		d.dropped++
 		return
 	}
@@ -91,7 +93,7 @@ func (d *dispatcher) release() {
 }
 
 func (d *dispatcher) schedule() {
-	if !d.held && !d.running && len(d.queue) > 0 {
+	if !d.held && !d.running && len(d.queue) > d.told {
 		d.running, d.owed = true, true
 	}
 }
@@ -115,20 +117,26 @@ func (d *dispatcher) kick() {
 // deliver runs notices until there are none.
 func (d *dispatcher) deliver() {
 	deepen(false)
-	for {
-		d.mu.Lock()
-		if len(d.queue) == 0 {
-			d.running = false
-			d.mu.Unlock()
-			return
-		}
-		list := d.queue
-		d.queue = nil
-		d.mu.Unlock()
-		for _, f := range list {
-			f()
-		}
+	for f := d.next(); f != nil; f = d.next() {
+		f()
 	}
+}
+
+// next takes the notice that is to be told next, nil if there is none, which ends the delivery.
+func (d *dispatcher) next() func() {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if d.told == len(d.queue) {
+		d.queue, d.told, d.running = nil, 0, false
+		return nil
+	}
+	f := d.queue[d.told]
+	d.queue[d.told] = nil
+	d.told++
+	if 2*d.told > len(d.queue) {
+		d.queue, d.told = slices.Delete(d.queue, 0, d.told), 0
+	}
+	return f
 }
 
 // call runs a hook, and returns its error; a panic is one.

@@ -283,29 +283,45 @@ func TestSessionErrorsBound(t *testing.T) {
 	most := limits.Bound(t, "session-errors")
 	var runs []func()
 	told, closed := 0, false
+	var s *Socket
+	fail := func(n int) {
+		for range n {
+			s.sessionFailed(errBoom, new(Session))
+		}
+	}
 	s, err := NewSocket(SocketOptions{
 		Dispatch: func(f func()) { runs = append(runs, f) },
 		Hooks: SocketHooks{
-			SessionError: func(error, *Session) { told++ },
-			Error:        func(error) { closed = true },
+			SessionError: func(error, *Session) {
+				if told++; told == 1 { // the others wait still
+					fail(11)
+				}
+			},
+			Error: func(error) { closed = true },
 		},
 	})
 	if err != nil {
 		t.Fatal(err)
 	}
-	for range most + 10 {
-		s.sessionFailed(errBoom, new(Session))
-	}
+	fail(most + 10)
 	if n := s.Stats().NoticesDropped; n != 10 {
 		t.Errorf("%d are dropped, want 10", n)
 	}
+	for _, f := range runs {
+		f()
+	}
+	if n := s.Stats().NoticesDropped; n != 20 || told != most+1 {
+		t.Errorf("%d are dropped, want 20; the hook was told of %d, want %d", n, told, most+1)
+	}
+	runs = nil
+	fail(most + 10)
 	s.Destroy(errBoom)
 	<-s.done
 	for _, f := range runs {
 		f()
 	}
-	if told != most || !closed {
-		t.Errorf("the hook was told of %d, want %d; of the end %v", told, most, closed)
+	if told != 2*most+1 || !closed {
+		t.Errorf("the hook was told of %d, want %d; of the end %v", told, 2*most+1, closed)
 	}
 }
 
