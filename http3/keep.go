@@ -14,11 +14,11 @@ const (
 	// freeHeaders is what each request may hold, whatever others do, and each push that is promised: most blocks are
 	// smaller, and streams have a limit of their own.
 	freeHeaders = 8 << 10
-	// The others are no limits: about what a field costs beside its text, as a Field and in a map of net/http's; one of
-	// the same name as that before it, which has no place of its own in the map; and the name of a trailer that is
-	// declared, in a map that waits for its value.
-	fieldCost   = 160
-	againCost   = 80
+	// no limit: about what a field costs beside its text, as a Field and in a map of net/http's.
+	fieldCost = 160
+	// no limit: one of the same name as that before it, which has no place of its own in the map.
+	againCost = 80
+	// no limit: the name of a trailer that is declared, in a map that waits for its value.
 	trailerCost = 110
 )
 

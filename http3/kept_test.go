@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"io"
 	"net/http"
-	"net/http/httptest"
 	"runtime"
 	"slices"
 	"strconv"
@@ -277,25 +276,5 @@ func TestForgottenRequest(t *testing.T) {
 	st.forget()
 	if st.in.headers != nil || st.in.trailers != nil || st.in.head != (head{}) || len(st.method) > 16 || s.kept.Load() != 0 {
 		t.Errorf("%v, %v, %+v, method of %d bytes, %d bytes are kept", st.in.headers, st.in.trailers, st.in.head, len(st.method), s.kept.Load())
-	}
-}
-
-// What the header of a response counts for, a Transport gives back when its body is read or closed.
-func TestTransportKeepsHeaders(t *testing.T) {
-	large := slices.Repeat(block("a", "1", "b", "1"), 250)
-	s, tr := newRawServer(t, Options{}, func(st *Stream) { answer(st, "200", "hello", large...) })
-	for _, closed := range []bool{false, true} {
-		resp, err := tr.RoundTrip(httptest.NewRequest("GET", s.url, nil))
-		must(t, err)
-		st, ok := StreamOfResponse(resp)
-		if n := st.s.Stats().HeadersKept; !ok || n < uint64(500*fieldCost-freeHeaders) {
-			t.Errorf("%d bytes are kept", n)
-		}
-		if !closed {
-			_, err = io.ReadAll(resp.Body)
-			must(t, err)
-		}
-		must(t, resp.Body.Close())
-		eventually(t, func() bool { return st.s.Stats().HeadersKept == 0 })
 	}
 }

@@ -37,7 +37,7 @@ type Session struct {
 	stats     counters
 	held      atomic.Int64 // bytes of header blocks that are not whole, or wait for QPACK
 	kept      atomic.Int64 // what decoded ones cost, of requests that are not over and of promises
-	mostKept  int64
+	mostKept  int64        // the most that this may be
 	datagrams datagrams
 	recalled  bool    // until settings come, peer is what the server of the resumed session has said
 	in        control // the peer's control stream; hooks of quic's run it, one at a time
