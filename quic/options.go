@@ -249,8 +249,9 @@ type ListenOptions struct {
 	// set; Authenticated and AuthenticationError then tell (LIS-039).
 	AllowUnauthenticated bool
 	// TicketKeys are what session tickets are protected with: the first for new
-	// ones, all for old ones, as the SessionIDContext of each session's context parts them. Nil leaves
-	// it to TLS, or to the context, also if a handler chose it, or to random ones.
+	// ones, all for old ones, as the SessionIDContext of each session's context parts them. They serve for
+	// every context, also for one that a handler chose and that has keys of its own. Nil leaves
+	// it to the context, or to TLS, or to random ones.
 	TicketKeys [][32]byte
 	// DisableEarlyData refuses 0-RTT (LIS-010).
 	DisableEarlyData bool

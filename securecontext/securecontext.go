@@ -50,7 +50,8 @@ type Options struct {
 	// TicketKeys are what a server protects its session tickets with: the first for
 	// new ones, all for old ones. Servers that are given the same keys and the same
 	// SessionIDContext resume each other's sessions; a list with a new key before the
-	// old one changes keys. Nil means random ones.
+	// old one changes keys: in a new Context, which a listener's handler may return from then on. Those
+	// of quic.ListenOptions come first. Nil means random ones.
 	TicketKeys [][32]byte
 
 	// DHParam are Diffie-Hellman parameters, as PEM. TLS 1.3 has no use for them:

@@ -25,9 +25,10 @@ func (c *Context) tickets(o *Options) error {
 	return nil
 }
 
-// SetTicketKeys gives t, with which a session of a listener's goes on that has a context of its own, the keys of
-// c, and reports true; unless the listener's serve, because c has neither TicketKeys nor
-// a SessionIDContext, and the listener's has none of the latter. It may be nil.
+// SetTicketKeys gives t, which is made of c for a session of a listener with another context, the keys of c.
+// It reports false, and leaves t, where the listener's keys serve for c too: c has neither TicketKeys nor a
+// SessionIDContext, and the listener's context, which may be nil, has no SessionIDContext. It is for package quic: the
+// keys of a Context do not change.
 func (c *Context) SetTicketKeys(t *tls.Config, listener *Context) bool {
 	if !c.keyed && (listener == nil || listener.partition == "") {
 		return false
