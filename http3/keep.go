@@ -22,7 +22,7 @@ const (
 	trailerCost = 110
 )
 
-// maxKept bounds the decoded header blocks of a session, all of them together, whose peer may have so many streams open.
+// maxKept bounds the decoded header blocks of a session, all of them together, whose peer may have so many requests open.
 func (o *Options) maxKept(streams int64) int64 {
 	return max(maxKeptHeaders, 2*int64(o.MaxHeaderListSize), keptOfStream*min(streams, 1<<30))
 }
@@ -55,7 +55,7 @@ func (h Headers) runs() int {
 func (h Headers) declared() int64 {
 	n, length := 0, 0
 	for i := range h {
-		if h[i].Name == "trailer" && n < maxTrailers && length < maxTrailerNames {
+		if h[i].Name == "trailer" && n < maxTrailers { // there may be blanks without end before the names
 			n += 1 + strings.Count(h[i].Value, ",")
 			length += len(h[i].Value)
 		}

@@ -70,6 +70,17 @@ func TestRequestsHoldFields(t *testing.T) {
 	}
 }
 
+// The account sees as many declared trailers as there are, whatever stands before them.
+func TestDeclaredTrailersCost(t *testing.T) {
+	for _, before := range []string{" ", ",", " ,", "a"} {
+		h := Headers{{Name: "trailer", Value: strings.Repeat(before, maxTrailerNames)}, {Name: "trailer", Value: manyNames(1000)}}
+		n := int64(len(declaredTrailers([]string{h[0].Value, h[1].Value})))
+		if got := h.declared(); got < trailerCost*n {
+			t.Errorf("behind %q: %d names cost %d", before, n, got)
+		}
+	}
+}
+
 func requestsHold(t *testing.T, name, value string, references int, size func(*http.Request) int) {
 	const requests = 100
 	release, running, held := make(chan struct{}), atomic.Int64{}, atomic.Int64{}
@@ -226,7 +237,6 @@ func TestStreamsKeepHeaders(t *testing.T) {
 func TestKeptPromises(t *testing.T) {
 	most := uint64(limits.Bound(t, "http3-kept-promises"))
 	a := hostileServer(t, 50)
-	a.victim.mostKept = a.victim.opts.maxKept(0) // as if the server could open no streams
 	a.message = a.ask(false, "GET")
 	ctrl()(a)
 	const size = 24_000 // 15,000 in Huffman's code

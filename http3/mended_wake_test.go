@@ -2,9 +2,12 @@ package http3
 
 import (
 	"io"
+	"net/netip"
 	"sync"
 	"sync/atomic"
 	"testing"
+
+	"github.com/cinnabar-quic/cinnabar/quic"
 )
 
 // turns waits until what is posted to the hooks of a session so far has run.
@@ -131,4 +134,50 @@ func TestSetHooksAtOnce(t *testing.T) {
 	if n := failed.Load(); n != streams {
 		t.Errorf("%d of %d Error hooks were told", n, streams)
 	}
+}
+
+// While the hooks of the stream below are set by two at once, the room that the one waits for may have been told to the
+// other's, which are for nobody: so it is told again. Here one comes while the other is in Dispatch.
+func TestDrainedIsTold(t *testing.T) {
+	ctx := testContext(t)
+	listener, err := quic.Listen(ctx, "127.0.0.1:0", quic.ListenOptions{ALPN: ALPN, TLS: serverTLS(), MaxStreamsUni: 16, Handler: func(q *quic.ServerSession) error {
+		s, err := NewSession(&q.Session, Options{})
+		if err != nil {
+			return err
+		}
+		go func() {
+			if st, err := s.AcceptStream(ctx); err == nil {
+				answerPlainly(st)
+			}
+		}()
+		return nil
+	}})
+	must(t, err)
+	t.Cleanup(func() { listener.Destroy(nil) })
+	var meanwhile atomic.Pointer[func()]
+	socket, err := quic.NewSocket(quic.SocketOptions{Dispatch: func(f func()) {
+		if do := meanwhile.Swap(nil); do != nil {
+			(*do)()
+		}
+		go f()
+	}})
+	must(t, err)
+	t.Cleanup(func() { socket.Destroy(nil) })
+	q, err := socket.Connect(ctx, quic.ConnectOptions{Port: int(netip.MustParseAddrPort(listener.Address().String()).Port()), Address: "127.0.0.1", ALPN: ALPN, TLS: clientTLS(), MaxStreamsUni: 103})
+	must(t, err)
+	s, err := NewSession(&q.Session, Options{})
+	must(t, err)
+	st, err := s.OpenStream(ctx, StreamOptions{})
+	must(t, err)
+	must(t, st.SubmitInitialHeaders(Headers{{Name: ":method", Value: "GET"}, {Name: ":scheme", Value: "https"}, {Name: ":authority", Value: "localhost"}, {Name: ":path", Value: "/"}}, HeaderOptions{Terminal: true}))
+	eventually(t, st.q.CanRead)
+	turns(s)
+	told := make(chan struct{})
+	hooks := func() { st.SetHooks(StreamHooks{Drained: sync.OnceValue(func() error { close(told); return nil })}) }
+	meanwhile.Store(&hooks)
+	st.SetHooks(StreamHooks{Readable: func() error { return nil }})
+	if meanwhile.Load() != nil {
+		t.Fatal("nothing was told at once")
+	}
+	<-told
 }

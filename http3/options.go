@@ -14,8 +14,8 @@ type Options struct {
 
 	// MaxHeaderListSize is how many bytes the fields of one block may have, each counted
 	// with 32 more (RFC 9114 §4.2.2); 0 means 65,535, to 16 MiB (CON-031). What the blocks of all requests
-	// cost that are not over, in memory and beyond 8 KiB for each, has a bound, too: 16 KiB for each stream that
-	// the peer may have open (MaxStreamsBidi of the quic.Session's options), at least 1 MiB and twice this.
+	// cost that are not over, in memory and beyond 8 KiB for each, has a bound, too: at a server 16 KiB for each stream that
+	// the client may have open (MaxStreamsBidi of the quic.Session's options), at least 1 MiB and twice this.
 	// One block alone always has room. See Stats.HeadersKept.
 	MaxHeaderListSize int
 	// MaxHeaderPairs is how many fields a block may have; 0 means 128, to 10,000.

@@ -93,7 +93,10 @@ func newSession(q *quic.Session, o Options, take func(*Stream)) (*Session, error
 		return nil, err
 	}
 	s := &Session{q: q, server: q.Server() != nil, take: take, opts: o, told: make(chan struct{}), over: make(chan struct{})}
-	s.mostKept = o.maxKept(q.PeerStreams(false))
+	s.mostKept = o.maxKept(0)
+	if s.server {
+		s.mostKept = o.maxKept(q.PeerStreams(false))
+	}
 	s.peer = settingsUnsaid()
 	s.recall()
 	s.life = life{sent: -1, received: -1}

@@ -10,7 +10,7 @@ type Stats struct {
 	DatagramsHeld     uint64 // bytes of those that wait to be received, now; the most is 512 KiB, in 1,024 of them
 	QPACKInserted     uint64 // entries that the peer has put into this end's dynamic table
 	HeadersHeld       uint64 // bytes of header blocks that are not whole or wait for an entry, now; the most is 1 MiB, or twice MaxHeaderLength
-	HeadersKept       uint64 // bytes that decoded header blocks cost beyond 8 KiB for each request that is not over, or push that is promised, now; the most is 16 KiB for each stream that the peer may have open, at least 1 MiB and twice MaxHeaderListSize, but one block alone may have more
+	HeadersKept       uint64 // bytes that decoded header blocks cost beyond 8 KiB for each request that is not over, or push that is promised, now; the most is 16 KiB for each stream that a client may have open, at least 1 MiB and twice MaxHeaderListSize, but one block alone may have more
 	QPACKWaited       uint64 // header blocks that had to wait for such an entry
 	QPACKBlocked      int    // streams that wait for one now
 	LimitErrors       uint64 // header blocks that were refused, streams that were ended, and one for the session, because the peer went over a limit

@@ -51,20 +51,26 @@ func (st *Stream) SetHooks(k StreamHooks) {
 }
 
 // setHooks sets those of the stream below. They are set without a lock, since a program's Dispatch may be called: who
-// finds that others have come meanwhile sets them again, since theirs may have been undone.
+// finds that others have come meanwhile sets them again, since theirs may have been undone, and the room for more
+// that they were to be told of may have been told to nobody.
 func (st *Stream) setHooks() {
 	st.mu.Lock()
 	st.settings++
-	for {
-		at, h := st.settings, st.below()
-		st.mu.Unlock()
-		st.q.SetHooks(h)
-		st.mu.Lock()
-		if st.settings == at {
-			break
-		}
-	}
 	st.mu.Unlock()
+	for !st.setBelow() {
+		st.s.q.Post(func() { st.guard(st.drained) })
+	}
+}
+
+// setBelow sets the hooks of the stream below once, and reports whether they are still the right ones.
+func (st *Stream) setBelow() bool {
+	st.mu.Lock()
+	at, h := st.settings, st.below()
+	st.mu.Unlock()
+	st.q.SetHooks(h)
+	st.mu.Lock()
+	defer st.mu.Unlock()
+	return st.settings == at
 }
 
 // below returns the hooks for the stream below. The caller has the lock.
