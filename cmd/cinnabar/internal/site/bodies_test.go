@@ -3,7 +3,6 @@ package site
 import (
 	"bufio"
 	"context"
-	"errors"
 	"fmt"
 	"io"
 	"net"
@@ -190,31 +189,4 @@ func TestUploadWhileServerWorks(t *testing.T) {
 			})
 		}
 	}
-}
-
-// Nor does the time that the last piece would have had end anything when the whole body is there: net/http listens for the
-// end of the connection then.
-func TestUploadEndsItsTime(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		s, _ := testSite(t, Options{Upload: true}, map[string]string{})
-		after := make(chan error, 1)
-		c, end := overHTTP(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-			in := s.body(w, r)
-			_, err := io.Copy(io.Discard, in)
-			_, _ = in.Read(make([]byte, 1)) // as who looks for more than the last part of a form does
-			time.Sleep(2 * time.Second)
-			after <- errors.Join(err, r.Context().Err())
-		}))
-		defer end()
-		if _, err := io.WriteString(c, "PUT /a HTTP/1.1\r\nHost: a\r\nContent-Length: 1\r\n\r\n"); err != nil {
-			t.Fatal(err)
-		}
-		time.Sleep(patience - time.Second)
-		if _, err := io.WriteString(c, "x"); err != nil {
-			t.Fatal(err)
-		}
-		if err := <-after; err != nil {
-			t.Error(err)
-		}
-	})
 }

@@ -113,7 +113,7 @@ func (s *Site) body(w http.ResponseWriter, r *http.Request) io.ReadCloser {
 type patientBody struct {
 	io.ReadCloser
 	control *http.ResponseController
-	lasting bool          // a deadline that passes between two reads does nothing, and holds for what net/http reads of the body in the end
+	lasting bool          // a deadline that passes between two reads does nothing, and holds for what net/http reads in the end
 	left    int           // of the piece that the time is for
 	budget  time.Duration // of that time
 }
@@ -125,7 +125,7 @@ func (b *patientBody) Read(p []byte) (int, error) {
 	begin := time.Now()
 	_ = b.control.SetReadDeadline(begin.Add(b.budget))
 	n, err := b.ReadCloser.Read(p)
-	if !b.lasting || err == io.EOF {
+	if !b.lasting {
 		_ = b.control.SetReadDeadline(time.Time{}) // in HTTP/2 it would end the body whether somebody reads or not
 	}
 	b.left -= n
