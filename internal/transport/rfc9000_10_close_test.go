@@ -8,6 +8,7 @@ import (
 
 	"github.com/cinnabar-quic/cinnabar/internal/dgram"
 	"github.com/cinnabar-quic/cinnabar/internal/mono"
+	"github.com/cinnabar-quic/cinnabar/internal/siege"
 	"github.com/cinnabar-quic/cinnabar/internal/wire"
 )
 
@@ -235,10 +236,14 @@ func TestS40ClosingPackets(t *testing.T) {
 		}
 		packet := tc.build(testPacket{typ: wire.OneRTT, frames: frames})
 		d := dgram.Datagram{Path: tc.path, Data: make([]byte, len(packet))}
+		most := 0.0
+		if siege.Logs {
+			most = 3 // the event of a packet, whatever is in it
+		}
 		if n := testing.AllocsPerRun(1000, func() {
 			copy(d.Data, packet)
 			tc.conn.Receive(tc.now, &d)
-		}); n != 0 {
+		}); n > most {
 			t.Errorf("%v allocations for a packet of %d frames", n, len(frames))
 		}
 		tc.clear()
