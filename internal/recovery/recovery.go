@@ -126,8 +126,8 @@ const (
 	persistence       = 3                // kPersistentCongestionThreshold
 	maxLate           = 512              // lost packets remembered for a late acknowledgment, per space
 	latePTOs          = 3                // and for how many PTOs after they were sent
+	maxLateFrames     = 2048             // frames of these packets, per space
 	maxSample         = 60 * time.Second // the longest round trip that counts
-	maxLateFrames     = 2048             // frames of these, per space
 	minRecords        = 65536            // bytes of records of packets in flight that any window allows (Loss.CanSend)
 	maxSkipped        = 16               // skipped packet numbers remembered, per space
 	maxQuietHandshake = 4                // as MaxQuietPackets, in Initial and Handshake: the peer may be nobody yet
