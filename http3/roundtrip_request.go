@@ -29,7 +29,7 @@ func checkRequest(r *http.Request) error {
 		return errors.New("http3: scheme \"http\" is not encrypted and HTTP/3 always is: use https, or set Transport.Fallback")
 	case r.URL.Scheme != "https":
 		return fmt.Errorf("http3: unsupported scheme %q, want https", r.URL.Scheme)
-	case r.URL.Host == "":
+	case strings.HasPrefix(originOf(r), ":"): // RFC 9110 §4.2.2
 		return errors.New("http3: no host in Request.URL")
 	case r.Method != "" && !httpguts.ValidHeaderFieldName(r.Method):
 		return fmt.Errorf("http3: invalid method %q", r.Method)

@@ -35,6 +35,8 @@ func TestTransportRefuses(t *testing.T) {
 		{func(r *http.Request) { r.URL.Scheme = "http" }, `scheme "http" is not encrypted`},
 		{func(r *http.Request) { r.URL.Scheme = "ftp" }, `unsupported scheme "ftp"`},
 		{func(r *http.Request) { r.URL.Host = "" }, "no host"},
+		{func(r *http.Request) { r.URL.Host = ":443" }, "no host"},
+		{func(r *http.Request) { r.URL.Host = "\u00ad:443" }, "no host"}, // a soft hyphen, which stands for nothing
 		{func(r *http.Request) { r.Method = "G T" }, `invalid method "G T"`},
 		{func(r *http.Request) { r.Header["X Y"] = []string{"1"} }, `invalid header field name "X Y"`},
 		{func(r *http.Request) { r.Header["X"] = []string{"secret\n"} }, `invalid value of header field "X"`},

@@ -1,12 +1,14 @@
 package main
 
 import (
+	"net"
 	"net/http"
 	"net/url"
 	"path/filepath"
 	"strings"
 	"testing"
 	"unicode"
+	"unicode/utf8"
 
 	"golang.org/x/net/http/httpguts"
 
@@ -19,6 +21,7 @@ func FuzzArguments(f *testing.F) {
 	for _, s := range []string{
 		"example.org/a?b#c", "https://u:p@example.org:8443", "http://x", "https://[::1]:443/", "https://x:99999", "://", "X-A: b", "X-A;", "X-A:", "a\r\nb: c",
 		"report.pdf", "../x", "a\x00b", "example.org:443:127.0.0.1", "*:443:[::1]", "x:443:", "https://x/%2e%2e", "https://x/a/..",
+		"Bücher.example:443:127.0.0.1",
 	} {
 		f.Add(s)
 	}
@@ -40,7 +43,10 @@ func FuzzArguments(f *testing.F) {
 		}
 		if places, err := parseResolve([]string{s}); err == nil {
 			for place, addr := range places {
-				if !addr.IsValid() || !strings.HasPrefix(strings.ToLower(s), strings.ToLower(strings.Trim(place, "[]")[:1])) && !strings.HasPrefix(s, "[") && !strings.HasPrefix(s, "+") {
+				host, port, err := net.SplitHostPort(place)
+				written := strings.ToLower(s[:strings.Index(s, ":")])
+				if ascii := !strings.ContainsFunc(host, func(r rune) bool { return r >= utf8.RuneSelf }); err != nil || host == "" || !addr.IsValid() || !ascii || strings.ToLower(place) != place ||
+					!validPort(port, 1) || host != written && !strings.ContainsFunc(written, func(r rune) bool { return r >= utf8.RuneSelf }) {
 					t.Fatalf("%q leads %q to %v", s, place, addr)
 				}
 			}

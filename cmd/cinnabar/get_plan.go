@@ -117,6 +117,9 @@ func parseURL(text string) (*url.URL, error) {
 	case u.Scheme != "https":
 		return nil, &codedError{int(fetch.Unsupported), fmt.Sprintf("%s: HTTP/3 is for https only", u.Redacted())}
 	}
+	if _, err := placeName(u.Hostname(), u.Port()); err != nil {
+		return nil, &codedError{int(fetch.Malformed), fmt.Sprintf("%q is no URL: its host is no name: %v", text, err)}
+	}
 	u.Fragment, u.RawFragment = "", ""
 	return u, nil
 }

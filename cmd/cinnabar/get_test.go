@@ -56,6 +56,10 @@ func TestGetUsage(t *testing.T) {
 		{"-u me x", exitUsage, "-u me:PASSWORD"},
 		{"-H x x", exitUsage, "is no header field"},
 		{"--resolve a:b x", exitUsage, "HOST:PORT:ADDRESS"},
+		{"--resolve \u00f9\xb9:443:::1 x", exitUsage, "its host is no name"},
+		{"--resolve \u00ad:443:::1 x", exitUsage, "nothing of it is left"},
+		{"https://\u00ad/", int(fetch.Malformed), "is no URL: its host is no name"},
+		{"https://\ufdfa/", int(fetch.Malformed), "is no URL: its host is no name"},
 		{"-k --cacert a x", exitUsage, "can't be used together"},
 		{"https://", int(fetch.Malformed), "is no URL"},
 		{"https://x:y/", int(fetch.Malformed), "is no URL"},
@@ -151,6 +155,8 @@ func TestGetErrors(t *testing.T) {
 	start(t, "get", "-k", s.url+"a").wantOut(0, "A")
 	start(t, "get", "--pin", s.pin, "--resolve", "files.example:"+port+":127.0.0.1", "https://files.example:"+port+"/a").wantOut(0, "A")
 	start(t, "get", "--pin", s.pin, "--resolve", "Files.example:"+port+":127.0.0.1", "https://fileS.example:"+port+"/a").wantOut(0, "A")
+	start(t, "get", "--pin", s.pin, "--resolve", "Dateien.Bücher.example:"+port+":127.0.0.1", "https://dateien.bücher.example:"+port+"/a").wantOut(0, "A")
+	start(t, "get", "--pin", s.pin, "--resolve", "xn--bcher-kva.example:"+port+":127.0.0.1", "https://BÜCHER.example:"+port+"/a").wantOut(0, "A")
 	start(t, "get", "https://nowhere.invalid/").wantError(6, "cannot find nowhere.invalid")
 	s.get("-L", "--max-redirs", "0", "~/dir").wantError(47, "redirects more than 0 times")
 	s.get("-L", "--max-redirs", "-1", "~/a").wantOut(0, "A")

@@ -15,6 +15,9 @@ import (
 	"strings"
 	"sync"
 	"time"
+	"unicode/utf8"
+
+	"golang.org/x/net/idna"
 
 	"github.com/cinnabar-quic/cinnabar/http3"
 	"github.com/cinnabar-quic/cinnabar/quic"
@@ -25,7 +28,7 @@ import (
 type getTransport struct {
 	options getCommand
 	config  *tls.Config
-	places  map[string]netip.Addr // where to look for a host, in lower case, and port
+	places  map[string]netip.Addr // where to look for a host and port, by placeName
 	trace   func(string)          // may be nil
 
 	keylog   *keylogFile
@@ -68,7 +71,7 @@ func newTransport(c *getCommand, trace func(string)) (*getTransport, error) {
 
 // RoundTrip sends a request.
 func (t *getTransport) RoundTrip(r *http.Request) (*http.Response, error) {
-	resp, err := t.transport(hostPort(r.URL)).RoundTrip(r)
+	resp, err := t.transport(r.URL).RoundTrip(r)
 	if err != nil {
 		return nil, getError(r.URL.Host, err)
 	}
@@ -76,14 +79,12 @@ func (t *getTransport) RoundTrip(r *http.Request) (*http.Response, error) {
 	return resp, nil
 }
 
-// hostPort is where a URL leads.
-func hostPort(u *url.URL) string { return net.JoinHostPort(u.Hostname(), cmp.Or(u.Port(), "443")) }
-
-// transport returns the transport for a host and port.
-func (t *getTransport) transport(address string) http.RoundTripper {
+// transport returns the transport for what a URL names. A host that is no name, as in a redirect, is its to refuse.
+func (t *getTransport) transport(u *url.URL) http.RoundTripper {
+	name, _ := placeName(u.Hostname(), cmp.Or(u.Port(), "443"))
+	place := t.places[name]
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	place := t.places[strings.ToLower(address)]
 	if t.byPlace[place] == nil {
 		t.byPlace[place] = t.newHTTP3(place)
 	}
@@ -281,8 +282,7 @@ func (t *getTransport) finishQlogs(sessions int) error {
 	return t.qlogErr
 }
 
-// parseResolve reads --resolve: where to look for a host and port. The host is in lower case, since names are compared
-// without regard to it (RFC 9110 §4.2.3).
+// parseResolve reads --resolve: where to look for a host and port, under the name of placeName.
 func parseResolve(list []string) (map[string]netip.Addr, error) {
 	places := make(map[string]netip.Addr)
 	for _, text := range list {
@@ -292,7 +292,27 @@ func parseResolve(list []string) (map[string]netip.Addr, error) {
 		if host == "" || !validPort(port, 1) || err != nil {
 			return nil, usagef("--resolve %q is not HOST:PORT:ADDRESS, such as example.org:443:192.0.2.7", text)
 		}
-		places[strings.ToLower(net.JoinHostPort(host, port))] = ip
+		place, err := placeName(host, port)
+		if err != nil {
+			return nil, usagef("--resolve %q: its host is no name: %v", text, err)
+		}
+		places[place] = ip
 	}
 	return places, nil
+}
+
+// placeName joins a host and a port as they are compared and looked up: in lower case (RFC 9110 §4.2.3), and in ASCII
+// (RFC 5891 §5).
+func placeName(host, port string) (string, error) {
+	if strings.ContainsFunc(host, func(r rune) bool { return r >= utf8.RuneSelf }) {
+		ascii, err := idna.Lookup.ToASCII(host)
+		if err == nil && ascii == "" {
+			err = errors.New("nothing of it is left in ASCII")
+		}
+		if err != nil {
+			return "", err
+		}
+		host = ascii
+	}
+	return strings.ToLower(net.JoinHostPort(host, port)), nil
 }
