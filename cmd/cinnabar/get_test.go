@@ -56,8 +56,10 @@ func TestGetUsage(t *testing.T) {
 		{"-u me x", exitUsage, "-u me:PASSWORD"},
 		{"-H x x", exitUsage, "is no header field"},
 		{"--resolve a:b x", exitUsage, "HOST:PORT:ADDRESS"},
-		{"--resolve \u00f9\xb9:443:::1 x", exitUsage, "its host is no name"},
-		{"--resolve \u00ad:443:::1 x", exitUsage, "nothing of it is left"},
+		{"--resolve \u00f9\xb9:443:::1 x", exitUsage, "is no host"},
+		{"--resolve \u00ad:443:::1 x", exitUsage, "is no host"},
+		{"--resolve [:443:::1 x", exitUsage, `"[" is no host`},
+		{"--resolve a/b:443:::1 x", exitUsage, `"a/b" is no host`},
 		{"https://\u00ad/", int(fetch.Malformed), "is no URL: its host is no name"},
 		{"https://\ufdfa/", int(fetch.Malformed), "is no URL: its host is no name"},
 		{"-k --cacert a x", exitUsage, "can't be used together"},
@@ -157,6 +159,7 @@ func TestGetErrors(t *testing.T) {
 	start(t, "get", "--pin", s.pin, "--resolve", "Files.example:"+port+":127.0.0.1", "https://fileS.example:"+port+"/a").wantOut(0, "A")
 	start(t, "get", "--pin", s.pin, "--resolve", "Dateien.Bücher.example:"+port+":127.0.0.1", "https://dateien.bücher.example:"+port+"/a").wantOut(0, "A")
 	start(t, "get", "--pin", s.pin, "--resolve", "xn--bcher-kva.example:"+port+":127.0.0.1", "https://BÜCHER.example:"+port+"/a").wantOut(0, "A")
+	start(t, "get", "--pin", s.pin, "--resolve", "*:"+port+":127.0.0.1", "--resolve", "other.example:"+port+":::1", "https://any.example:"+port+"/a").wantOut(0, "A")
 	start(t, "get", "https://nowhere.invalid/").wantError(6, "cannot find nowhere.invalid")
 	s.get("-L", "--max-redirs", "0", "~/dir").wantError(47, "redirects more than 0 times")
 	s.get("-L", "--max-redirs", "-1", "~/a").wantOut(0, "A")

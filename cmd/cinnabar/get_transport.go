@@ -28,8 +28,8 @@ import (
 type getTransport struct {
 	options getCommand
 	config  *tls.Config
-	places  map[string]netip.Addr // where to look for a host and port, by placeName
-	trace   func(string)          // may be nil
+	places  resolved
+	trace   func(string) // may be nil
 
 	keylog   *keylogFile
 	fallback *http.Transport
@@ -79,10 +79,9 @@ func (t *getTransport) RoundTrip(r *http.Request) (*http.Response, error) {
 	return resp, nil
 }
 
-// transport returns the transport for what a URL names. A host that is no name, as in a redirect, is its to refuse.
+// transport returns the transport for what a URL names.
 func (t *getTransport) transport(u *url.URL) http.RoundTripper {
-	name, _ := placeName(u.Hostname(), cmp.Or(u.Port(), "443"))
-	place := t.places[name]
+	place := t.places.find(u.Hostname(), cmp.Or(u.Port(), "443"))
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	if t.byPlace[place] == nil {
@@ -135,7 +134,7 @@ func lookupAt(place netip.Addr) quic.LookupFunc {
 }
 
 // newFallback is for servers without HTTP/3.
-func newFallback(config *tls.Config, places map[string]netip.Addr) *http.Transport {
+func newFallback(config *tls.Config, places resolved) *http.Transport {
 	dialer := new(net.Dialer)
 	return &http.Transport{
 		Proxy:              http.ProxyFromEnvironment,
@@ -143,8 +142,11 @@ func newFallback(config *tls.Config, places map[string]netip.Addr) *http.Transpo
 		ForceAttemptHTTP2:  true,
 		DisableCompression: true,
 		DialContext: func(ctx context.Context, network, address string) (net.Conn, error) {
-			if place, ok := places[strings.ToLower(address)]; ok {
-				_, port, _ := net.SplitHostPort(address)
+			host, port, err := net.SplitHostPort(address)
+			if err != nil {
+				return nil, err
+			}
+			if place := places.find(host, port); place.IsValid() {
 				address = net.JoinHostPort(place.String(), port)
 			}
 			return dialer.DialContext(ctx, network, address)
@@ -282,9 +284,12 @@ func (t *getTransport) finishQlogs(sessions int) error {
 	return t.qlogErr
 }
 
-// parseResolve reads --resolve: where to look for a host and port, under the name of placeName.
-func parseResolve(list []string) (map[string]netip.Addr, error) {
-	places := make(map[string]netip.Addr)
+// resolved is what --resolve says: where to look for a host and port, by placeName. The host * is every other.
+type resolved map[string]netip.Addr
+
+// parseResolve reads --resolve.
+func parseResolve(list []string) (resolved, error) {
+	r := make(resolved)
 	for _, text := range list {
 		host, rest, _ := strings.Cut(text, ":")
 		port, address, _ := strings.Cut(rest, ":")
@@ -292,13 +297,22 @@ func parseResolve(list []string) (map[string]netip.Addr, error) {
 		if host == "" || !validPort(port, 1) || err != nil {
 			return nil, usagef("--resolve %q is not HOST:PORT:ADDRESS, such as example.org:443:192.0.2.7", text)
 		}
-		place, err := placeName(host, port)
-		if err != nil {
-			return nil, usagef("--resolve %q: its host is no name: %v", text, err)
+		u, err := parseURL("https://" + net.JoinHostPort(host, port))
+		if err != nil || u.Hostname() != host {
+			return nil, usagef("--resolve %q: %q is no host", text, host)
 		}
-		places[place] = ip
+		place, _ := placeName(host, port) // which parseURL has seen to be one
+		r[place] = ip
 	}
-	return places, nil
+	return r, nil
+}
+
+// find returns where to look for a host and port, and the zero address if nothing is said of them.
+func (r resolved) find(host, port string) netip.Addr {
+	if place, err := placeName(host, port); err == nil && r[place].IsValid() {
+		return r[place]
+	}
+	return r[net.JoinHostPort("*", port)]
 }
 
 // placeName joins a host and a port as they are compared and looked up: in lower case (RFC 9110 §4.2.3), and in ASCII
