@@ -1,6 +1,7 @@
 package http3
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"net"
@@ -12,7 +13,8 @@ import (
 	"sync"
 
 	"golang.org/x/net/http/httpguts"
-	"golang.org/x/net/idna"
+
+	"github.com/cinnabar-quic/cinnabar/internal/hostname"
 )
 
 // userAgent is what requests say that say nothing themselves.
@@ -29,10 +31,13 @@ func checkRequest(r *http.Request) error {
 		return errors.New("http3: scheme \"http\" is not encrypted and HTTP/3 always is: use https, or set Transport.Fallback")
 	case r.URL.Scheme != "https":
 		return fmt.Errorf("http3: unsupported scheme %q, want https", r.URL.Scheme)
-	case strings.HasPrefix(originOf(r), ":"): // RFC 9110 §4.2.2
+	case r.URL.Hostname() == "": // RFC 9110 §4.2.2
 		return errors.New("http3: no host in Request.URL")
 	case r.Method != "" && !httpguts.ValidHeaderFieldName(r.Method):
 		return fmt.Errorf("http3: invalid method %q", r.Method)
+	}
+	if _, err := hostname.ASCII(r.URL.Hostname()); err != nil {
+		return fmt.Errorf("http3: host %q in Request.URL: %w", r.URL.Hostname(), err)
 	}
 	if err := checkFields("header", r.Header); err != nil {
 		return err
@@ -123,29 +128,28 @@ func withPort(authority string) string {
 	host, port, err := net.SplitHostPort(authority)
 	if err != nil {
 		host, port = strings.TrimSuffix(strings.TrimPrefix(authority, "["), "]"), ""
-	} else if port != "" && plainHost(host) {
+	}
+	ascii, err := hostname.ASCII(host)
+	switch {
+	case err != nil: // only of an alternative, which is not looked up then
+		ascii = host
+	case ascii == host && port != "":
 		return authority
 	}
-	if port == "" {
-		port = "443"
-	}
-	if !plainHost(host) {
-		if ascii, err := idna.Lookup.ToASCII(host); err == nil {
-			host = ascii
-		}
-		host = strings.ToLower(host)
-	}
-	return net.JoinHostPort(host, port)
+	return net.JoinHostPort(ascii, cmp.Or(port, "443"))
 }
 
-// plainHost reports whether a host is as it is compared.
-func plainHost(host string) bool {
-	for i := 0; i < len(host); i++ {
-		if c := host[i]; c >= 0x80 || 'A' <= c && c <= 'Z' {
-			return false
-		}
+// inASCII returns an authority with its host in ASCII, in the form in which it is looked up.
+func inASCII(authority string) (string, error) {
+	if hostname.IsASCII(authority) {
+		return authority, nil
 	}
-	return true
+	host, port, err := net.SplitHostPort(authority)
+	if err != nil {
+		return hostname.ASCII(authority)
+	}
+	host, err = hostname.ASCII(host)
+	return net.JoinHostPort(host, port), err
 }
 
 // requestFields collects the header block of a request. They are pooled: what is sent is copied.
@@ -175,13 +179,10 @@ func (f *requestFields) collect(r *http.Request, gzip bool, alternative string) 
 	if trace := httptrace.ContextClientTrace(r.Context()); trace != nil {
 		f.trace = trace.WroteHeaderField
 	}
-	host := r.Host
-	if host == "" {
-		host = r.URL.Host
-	}
-	host, err := httpguts.PunycodeHostPort(host)
+	written := cmp.Or(r.Host, r.URL.Host)
+	host, err := inASCII(written)
 	if err != nil {
-		return fmt.Errorf("http3: host %q: %w", host, err)
+		return fmt.Errorf("http3: host %q: %w", written, err)
 	}
 	if !httpguts.ValidHostHeader(host) {
 		return fmt.Errorf("http3: invalid host %q", host)

@@ -36,7 +36,9 @@ func TestTransportRefuses(t *testing.T) {
 		{func(r *http.Request) { r.URL.Scheme = "ftp" }, `unsupported scheme "ftp"`},
 		{func(r *http.Request) { r.URL.Host = "" }, "no host"},
 		{func(r *http.Request) { r.URL.Host = ":443" }, "no host"},
-		{func(r *http.Request) { r.URL.Host = "\u00ad:443" }, "no host"}, // a soft hyphen, which stands for nothing
+		{func(r *http.Request) { r.URL.Host = "[]:443" }, "no host"},
+		{func(r *http.Request) { r.URL.Host = "\u00ad:443" }, "it names nothing"},              // a soft hyphen
+		{func(r *http.Request) { r.URL.Host = "a\uff0fb.example" }, "it has no form in ASCII"}, // a wide slash
 		{func(r *http.Request) { r.Method = "G T" }, `invalid method "G T"`},
 		{func(r *http.Request) { r.Header["X Y"] = []string{"1"} }, `invalid header field name "X Y"`},
 		{func(r *http.Request) { r.Header["X"] = []string{"secret\n"} }, `invalid value of header field "X"`},

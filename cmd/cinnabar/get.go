@@ -42,7 +42,7 @@ type getCommand struct {
 	Pin            *fingerprint `xor:"trust" placeholder:"FINGERPRINT" group:"connection" help:"Trust the one key that has this fingerprint (serve prints it)."`
 	Insecure       bool         `short:"k" xor:"trust" group:"connection" help:"Trust whoever answers: no protection against somebody in between."`
 	Fallback       bool         `group:"connection" help:"Use HTTP/2 or HTTP/1.1 where HTTP/3 is not to be had."`
-	Resolve        []string     `sep:"none" placeholder:"HOST:PORT:ADDRESS" group:"connection" help:"Look for this host and port at this address; the host * is every other."`
+	Resolve        []string     `sep:"none" placeholder:"HOST:PORT:ADDRESS" group:"connection" help:"Look for this host and port at this address; the host * is every other name."`
 	dialVersions   `embed:"" group:"connection"`
 	ConnectTimeout seconds `placeholder:"SECONDS" group:"connection" help:"How long connecting may take (10)."`
 	MaxTime        seconds `short:"m" placeholder:"SECONDS" group:"connection" help:"How long each URL may take."`

@@ -15,6 +15,7 @@ import (
 	"unicode"
 
 	"github.com/cinnabar-quic/cinnabar/cmd/cinnabar/internal/fetch"
+	"github.com/cinnabar-quic/cinnabar/internal/hostname"
 )
 
 // plan is a get command that has been found to make sense, before anything is sent.
@@ -117,7 +118,7 @@ func parseURL(text string) (*url.URL, error) {
 	case u.Scheme != "https":
 		return nil, &codedError{int(fetch.Unsupported), fmt.Sprintf("%s: HTTP/3 is for https only", u.Redacted())}
 	}
-	if _, err := placeName(u.Hostname(), u.Port()); err != nil {
+	if _, err := hostname.ASCII(u.Hostname()); err != nil {
 		return nil, &codedError{int(fetch.Malformed), fmt.Sprintf("%q is no URL: its host is no name: %v", text, err)}
 	}
 	u.Fragment, u.RawFragment = "", ""

@@ -15,11 +15,9 @@ import (
 	"strings"
 	"sync"
 	"time"
-	"unicode/utf8"
-
-	"golang.org/x/net/idna"
 
 	"github.com/cinnabar-quic/cinnabar/http3"
+	"github.com/cinnabar-quic/cinnabar/internal/hostname"
 	"github.com/cinnabar-quic/cinnabar/quic"
 )
 
@@ -284,7 +282,7 @@ func (t *getTransport) finishQlogs(sessions int) error {
 	return t.qlogErr
 }
 
-// resolved is what --resolve says: where to look for a host and port, by placeName. The host * is every other.
+// resolved is what --resolve says: where to look for a name and port, by placeName. The name * is every other.
 type resolved map[string]netip.Addr
 
 // parseResolve reads --resolve.
@@ -297,36 +295,42 @@ func parseResolve(list []string) (resolved, error) {
 		if host == "" || !validPort(port, 1) || err != nil {
 			return nil, usagef("--resolve %q is not HOST:PORT:ADDRESS, such as example.org:443:192.0.2.7", text)
 		}
-		u, err := parseURL("https://" + net.JoinHostPort(host, port))
-		if err != nil || u.Hostname() != host {
-			return nil, usagef("--resolve %q: %q is no host", text, host)
+		if u, err := parseURL("https://" + net.JoinHostPort(host, port)); err != nil || u.Hostname() != host || isAddress(host) {
+			return nil, usagef("--resolve %q: %q is no name of a host", text, host)
 		}
-		place, _ := placeName(host, port) // which parseURL has seen to be one
+		place, err := placeName(host, port)
+		if err != nil {
+			return nil, err
+		}
 		r[place] = ip
 	}
 	return r, nil
 }
 
-// find returns where to look for a host and port, and the zero address if nothing is said of them.
+// find returns where to look for a host and port, and the zero address if nothing is said of them, or if the host is an
+// address itself.
 func (r resolved) find(host, port string) netip.Addr {
-	if place, err := placeName(host, port); err == nil && r[place].IsValid() {
-		return r[place]
+	place, err := placeName(host, port)
+	if err != nil || isAddress(host) {
+		return netip.Addr{}
 	}
-	return r[net.JoinHostPort("*", port)]
+	if ip, ok := r[place]; ok {
+		return ip
+	}
+	any, _ := placeName("*", port)
+	return r[any]
 }
 
-// placeName joins a host and a port as they are compared and looked up: in lower case (RFC 9110 §4.2.3), and in ASCII
-// (RFC 5891 §5).
+func isAddress(host string) bool {
+	_, err := netip.ParseAddr(host)
+	return err == nil
+}
+
+// placeName joins a host and a port as they are compared. A dot behind a name says that it is whole, and a port is a number.
 func placeName(host, port string) (string, error) {
-	if strings.ContainsFunc(host, func(r rune) bool { return r >= utf8.RuneSelf }) {
-		ascii, err := idna.Lookup.ToASCII(host)
-		if err == nil && ascii == "" {
-			err = errors.New("nothing of it is left in ASCII")
-		}
-		if err != nil {
-			return "", err
-		}
-		host = ascii
+	ascii, err := hostname.ASCII(host)
+	if err != nil {
+		return "", err
 	}
-	return strings.ToLower(net.JoinHostPort(host, port)), nil
+	return net.JoinHostPort(strings.TrimSuffix(ascii, "."), strings.TrimLeft(port, "0")), nil
 }

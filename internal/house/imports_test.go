@@ -20,6 +20,7 @@ const testFloor = 9
 var rooms = []room{
 	{dir: "internal/mono", floor: 0},
 	{dir: "internal/varint", floor: 0},
+	{dir: "internal/hostname", floor: 0},
 	{dir: "internal/ranges", floor: 0},
 	{dir: "internal/dgram", floor: 0},
 	{dir: "internal/limits", floor: 0},
@@ -74,7 +75,7 @@ func pure(dir string) bool {
 }
 
 // http3Imports is all of ours that http3 may use.
-var http3Imports = []string{"quic", "qpack", "qlog", "internal/varint"}
+var http3Imports = []string{"quic", "qpack", "qlog", "internal/hostname", "internal/varint"}
 
 // peers are other QUIC stacks, which bench and interop compare with: they must
 // not become dependencies of the product.

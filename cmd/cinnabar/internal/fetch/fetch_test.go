@@ -304,6 +304,10 @@ func TestRedirectLimits(t *testing.T) {
 	wantCode(t, err, Unsupported, "http://one.example/")
 	_, err = follow(3, "/status/301?to=%25zz")
 	wantCode(t, err, Malformed)
+	for _, host := range []string{"", ":443", "%C2%AD", "a%EF%BC%8Fb.example"} { // a soft hyphen, a wide slash
+		_, err = follow(3, "/status/301?to=https://"+host+"/")
+		wantCode(t, err, Malformed, "host is no name")
+	}
 	if got, err := get(t, &Client{}, "/status/301?to=/file"); got != "status" || err != nil {
 		t.Errorf("without Follow: %q, %v", got, err)
 	}

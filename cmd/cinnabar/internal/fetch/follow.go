@@ -8,6 +8,8 @@ import (
 	"net/url"
 	"slices"
 	"strings"
+
+	"github.com/cinnabar-quic/cinnabar/internal/hostname"
 )
 
 // follow asks for a URL, and on where redirects lead. It returns the answer that is
@@ -34,8 +36,11 @@ func (c *Client) follow(ctx context.Context, u *url.URL, to *Target, heads *byte
 		if err != nil {
 			return nil, errorf(Malformed, "it redirects to something that is no URL: %w", err)
 		}
-		if next.Scheme != "https" || next.Host == "" {
+		if next.Scheme != "https" {
 			return nil, errorf(Unsupported, "it redirects to %s, which is not https", next.Redacted())
+		}
+		if _, err := hostname.ASCII(next.Hostname()); err != nil {
+			return nil, errorf(Malformed, "it redirects to %s, whose host is no name: %w", next.Redacted(), err)
 		}
 		q = q.after(resp.StatusCode, sameOrigin(u, next))
 		u = next

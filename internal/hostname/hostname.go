@@ -1,0 +1,65 @@
+// Package hostname brings the names of hosts into the one form in which they are compared, looked up and sent.
+package hostname
+
+import (
+	"errors"
+	"net/netip"
+	"strings"
+	"unicode/utf8"
+
+	"golang.org/x/net/idna"
+)
+
+// profile maps as for a lookup (UTS 46), but allows underscores, and hyphens anywhere: in names of ASCII alone DNS does too.
+var profile = idna.New(idna.MapForLookup(), idna.StrictDomainName(false), idna.CheckHyphens(false))
+
+// ASCII returns a host in lower case (RFC 9110 §4.2.3) and in ASCII (RFC 5891 §5). An address stays what it is, a zone
+// with it. It refuses names of which nothing is left, and of those that are not ASCII what has no form in letters, digits,
+// hyphens, underscores and dots: some of what looks like one letter stands for a slash or for blanks.
+func ASCII(host string) (string, error) {
+	if plain(host) {
+		return host, there(host)
+	}
+	if _, err := netip.ParseAddr(host); err == nil {
+		return host, nil
+	}
+	if IsASCII(host) {
+		return strings.ToLower(host), there(host)
+	}
+	ascii, err := profile.ToASCII(host)
+	if err != nil {
+		return "", err
+	}
+	ascii = strings.ToLower(ascii)
+	if !utf8.ValidString(host) || strings.ContainsFunc(ascii, func(r rune) bool { return !strings.ContainsRune("abcdefghijklmnopqrstuvwxyz0123456789-_.", r) }) {
+		return "", errors.New("it has no form in ASCII")
+	}
+	return ascii, there(ascii)
+}
+
+// IsASCII reports whether a text is of ASCII alone.
+func IsASCII(s string) bool {
+	for i := 0; i < len(s); i++ {
+		if s[i] >= 0x80 {
+			return false
+		}
+	}
+	return true
+}
+
+// plain reports whether a host is as it is compared.
+func plain(host string) bool {
+	for i := 0; i < len(host); i++ {
+		if c := host[i]; c >= 0x80 || 'A' <= c && c <= 'Z' {
+			return false
+		}
+	}
+	return true
+}
+
+func there(host string) error {
+	if strings.Trim(host, ".") == "" {
+		return errors.New("it names nothing")
+	}
+	return nil
+}
