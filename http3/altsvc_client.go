@@ -11,6 +11,8 @@ import (
 	"time"
 
 	"golang.org/x/net/http/httpguts"
+
+	"github.com/cinnabar-quic/cinnabar/internal/hostname"
 )
 
 // Bounds on what is remembered of servers.
@@ -276,8 +278,10 @@ func (o *altOffer) addr(origin string) (string, bool) {
 	if host == "" {
 		host = originHost
 	}
-	addr := withPort(net.JoinHostPort(host, port))
-	host, _, _ = net.SplitHostPort(addr)
+	if host, err = hostname.ASCII(host); err != nil {
+		return "", false
+	}
+	addr := net.JoinHostPort(host, port)
 	if _, err := netip.ParseAddr(originHost); err == nil && host != originHost {
 		return "", false
 	}

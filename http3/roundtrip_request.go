@@ -129,11 +129,8 @@ func withPort(authority string) string {
 	if err != nil {
 		host, port = strings.TrimSuffix(strings.TrimPrefix(authority, "["), "]"), ""
 	}
-	ascii, err := hostname.ASCII(host)
-	switch {
-	case err != nil: // only of an alternative, which is not looked up then
-		ascii = host
-	case ascii == host && port != "":
+	ascii, _ := hostname.ASCII(host) // checkRequest has seen that there is one
+	if ascii == host && port != "" {
 		return authority
 	}
 	return net.JoinHostPort(ascii, cmp.Or(port, "443"))
