@@ -85,6 +85,8 @@ func TestAltOfferAddr(t *testing.T) {
 		{":0", "example.com:443", ""},
 		{":65536", "example.com:443", ""},
 		{"a b:1", "example.com:443", ""},
+		{"B\u00dcCHER.example:1", "example.com:443", "xn--bcher-kva.example:1"},
+		{"a\uff0fb.example:1", "example.com:443", ""}, // a wide slash
 	} {
 		o := altOffer{authority: c.authority}
 		if addr, ok := o.addr(c.origin); ok != (c.want != "") || ok && addr != c.want {
