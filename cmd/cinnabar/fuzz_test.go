@@ -21,7 +21,7 @@ func FuzzArguments(f *testing.F) {
 	for _, s := range []string{
 		"example.org/a?b#c", "https://u:p@example.org:8443", "http://x", "https://[::1]:443/", "https://x:99999", "://", "X-A: b", "X-A;", "X-A:", "a\r\nb: c",
 		"report.pdf", "../x", "a\x00b", "example.org:443:127.0.0.1", "*:443:[::1]", "x:443:", "https://x/%2e%2e", "https://x/a/..",
-		"Bücher.example:443:127.0.0.1", "[:1:::", "xn--.\u212a:443:::1",
+		"Bücher.example:443:127.0.0.1", "[:1:::", "*.:443:127.0.0.1", "127\u30020\u30020\u30021:443:::1", "xn--.\u212a:443:::1",
 	} {
 		f.Add(s)
 	}

@@ -60,6 +60,8 @@ func TestGetUsage(t *testing.T) {
 		{"--resolve \u00ad:443:::1 x", exitUsage, "is no name of a host"},
 		{"--resolve [:443:::1 x", exitUsage, `"[" is no name of a host`},
 		{"--resolve 192.0.2.1:443:::1 x", exitUsage, `"192.0.2.1" is no name of a host`},
+		{"--resolve 127\u30020\u30020\u30021:443:::1 x", exitUsage, "is no name of a host"},
+		{"--resolve *.:443:::1 x", exitUsage, "is no name of a host"},
 		{"--resolve a/b:443:::1 x", exitUsage, `"a/b" is no name of a host`},
 		{"https://\u00ad/", int(fetch.Malformed), "is no URL: its host is no name"},
 		{"https://\ufdfa/", int(fetch.Malformed), "is no URL: its host is no name"},

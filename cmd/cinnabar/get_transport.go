@@ -295,12 +295,12 @@ func parseResolve(list []string) (resolved, error) {
 		if host == "" || !validPort(port, 1) || err != nil {
 			return nil, usagef("--resolve %q is not HOST:PORT:ADDRESS, such as example.org:443:192.0.2.7", text)
 		}
-		if u, err := parseURL("https://" + net.JoinHostPort(host, port)); err != nil || u.Hostname() != host || isAddress(host) {
+		if u, err := parseURL("https://" + net.JoinHostPort(host, port)); err != nil || u.Hostname() != host {
 			return nil, usagef("--resolve %q: %q is no name of a host", text, host)
 		}
 		place, err := placeName(host, port)
-		if err != nil {
-			return nil, err
+		if err != nil || host == "*." {
+			return nil, usagef("--resolve %q: %q is no name of a host", text, host)
 		}
 		r[place] = ip
 	}
@@ -311,7 +311,7 @@ func parseResolve(list []string) (resolved, error) {
 // address itself.
 func (r resolved) find(host, port string) netip.Addr {
 	place, err := placeName(host, port)
-	if err != nil || isAddress(host) {
+	if err != nil {
 		return netip.Addr{}
 	}
 	if ip, ok := r[place]; ok {
@@ -321,16 +321,15 @@ func (r resolved) find(host, port string) netip.Addr {
 	return r[any]
 }
 
-func isAddress(host string) bool {
-	_, err := netip.ParseAddr(host)
-	return err == nil
-}
-
-// placeName joins a host and a port as they are compared. A dot behind a name says that it is whole, and a port is a number.
+// placeName joins the name of a host and a port as they are compared. A dot behind a name says that it is whole, and a port
+// is a number.
 func placeName(host, port string) (string, error) {
 	ascii, err := hostname.ASCII(host)
 	if err != nil {
 		return "", err
+	}
+	if _, err := netip.ParseAddr(ascii); err == nil {
+		return "", fmt.Errorf("%s is an address", ascii)
 	}
 	return net.JoinHostPort(strings.TrimSuffix(ascii, "."), strings.TrimLeft(port, "0")), nil
 }

@@ -3,6 +3,7 @@ package hostname
 
 import (
 	"errors"
+	"fmt"
 	"net/netip"
 	"strings"
 	"unicode/utf8"
@@ -13,18 +14,26 @@ import (
 // profile maps as for a lookup (UTS 46), but allows underscores, and hyphens anywhere: in names of ASCII alone DNS does too.
 var profile = idna.New(idna.MapForLookup(), idna.StrictDomainName(false), idna.CheckHyphens(false))
 
-// ASCII returns a host in lower case (RFC 9110 §4.2.3) and in ASCII (RFC 5891 §5). An address stays what it is, a zone
-// with it. It refuses names of which nothing is left, and of those that are not ASCII what has no form in letters, digits,
+// maxLength is how long a name may be that is not ASCII, in bytes: no 253 bytes of ASCII stand for more, and what Punycode
+// costs grows with the square.
+const maxLength = 1024
+
+// ASCII returns a host in lower case (RFC 9110 §4.2.3) and in ASCII (RFC 5891 §5). A zone stays as it is.
+// It refuses names of which nothing is left, and of those that are not ASCII what has no form in letters, digits,
 // hyphens, underscores and dots: some of what looks like one letter stands for a slash or for blanks.
 func ASCII(host string) (string, error) {
 	if plain(host) {
 		return host, there(host)
 	}
 	if _, err := netip.ParseAddr(host); err == nil {
-		return host, nil
+		address, zone, _ := strings.Cut(host, "%")
+		return strings.ToLower(address) + host[len(host)-len(zone)-min(1, len(zone)):], nil
 	}
 	if IsASCII(host) {
 		return strings.ToLower(host), there(host)
+	}
+	if len(host) > maxLength {
+		return "", fmt.Errorf("it has %d bytes, at most %d may be", len(host), maxLength)
 	}
 	ascii, err := profile.ToASCII(host)
 	if err != nil {

@@ -20,11 +20,11 @@ const testFloor = 9
 var rooms = []room{
 	{dir: "internal/mono", floor: 0},
 	{dir: "internal/varint", floor: 0},
-	{dir: "internal/hostname", floor: 0},
 	{dir: "internal/ranges", floor: 0},
 	{dir: "internal/dgram", floor: 0},
 	{dir: "internal/limits", floor: 0},
 	{dir: "internal/histogram", floor: 1},
+	{dir: "internal/hostname", floor: 1},
 	{dir: "internal/wire", floor: 1},
 	{dir: "internal/congestion", floor: 1},
 	{dir: "internal/udp", floor: 1, leaf: true},

@@ -240,6 +240,27 @@ func TestFields(t *testing.T) {
 	}
 }
 
+// Hosts are the same if DNS finds them under one name, and only then: credentials go there.
+func TestSameOrigin(t *testing.T) {
+	for _, c := range []struct {
+		a, b string
+		same bool
+	}{
+		{"https://one.example", "https://ONE.example:443/a", true},
+		{"https://b\u00fccher.example", "https://xn--bcher-kva.example/", true},
+		{"https://[2001:DB8::1]", "https://[2001:db8::1]/", true},
+		{"https://fa\u00df.de", "https://fa\u1e9e.de", false}, // of which one is fass.de
+		{"https://one.example", "https://two.example", false},
+		{"https://one.example", "https://one.example:444", false},
+	} {
+		a, errA := url.Parse(c.a)
+		b, errB := url.Parse(c.b)
+		if errA != nil || errB != nil || sameOrigin(a, b) != c.same || sameOrigin(b, a) != c.same {
+			t.Errorf("%+v", c)
+		}
+	}
+}
+
 func TestRedirects(t *testing.T) {
 	data := func() Request { return Request{Body: DataBody([]byte("a=b"), "text/x")} }
 	file, err := FileBody(writeFile(t, "f", "data"))

@@ -71,7 +71,9 @@ func sameOrigin(a, b *url.URL) bool {
 		}
 		return "443"
 	}
-	return a.Scheme == b.Scheme && strings.EqualFold(a.Hostname(), b.Hostname()) && port(a) == port(b)
+	first, firstErr := hostname.ASCII(a.Hostname())
+	second, secondErr := hostname.ASCII(b.Hostname())
+	return a.Scheme == b.Scheme && firstErr == nil && secondErr == nil && first == second && port(a) == port(b)
 }
 
 // ask sends one request.
