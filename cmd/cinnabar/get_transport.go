@@ -317,8 +317,8 @@ func (r resolved) find(host, port string) netip.Addr {
 	if ip, ok := r[place]; ok {
 		return ip
 	}
-	any, _ := placeName("*", port)
-	return r[any]
+	every, _ := placeName("*", port)
+	return r[every]
 }
 
 // placeName joins the name of a host and a port as they are compared. A dot behind a name says that it is whole, and a port

@@ -22,12 +22,10 @@ const maxLength = 1024
 // It refuses names of which nothing is left, and of those that are not ASCII what has no form in letters, digits,
 // hyphens, underscores and dots: some of what looks like one letter stands for a slash or for blanks.
 func ASCII(host string) (string, error) {
-	if plain(host) {
-		return host, there(host)
-	}
-	if _, err := netip.ParseAddr(host); err == nil {
-		address, zone, _ := strings.Cut(host, "%")
-		return strings.ToLower(address) + host[len(host)-len(zone)-min(1, len(zone)):], nil
+	if i := strings.IndexByte(host, '%'); i >= 0 {
+		if _, err := netip.ParseAddr(host); err == nil {
+			return strings.ToLower(host[:i]) + host[i:], nil
+		}
 	}
 	if IsASCII(host) {
 		return strings.ToLower(host), there(host)
@@ -50,16 +48,6 @@ func ASCII(host string) (string, error) {
 func IsASCII(s string) bool {
 	for i := 0; i < len(s); i++ {
 		if s[i] >= 0x80 {
-			return false
-		}
-	}
-	return true
-}
-
-// plain reports whether a host is as it is compared.
-func plain(host string) bool {
-	for i := 0; i < len(host); i++ {
-		if c := host[i]; c >= 0x80 || 'A' <= c && c <= 'Z' {
 			return false
 		}
 	}
