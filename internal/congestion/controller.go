@@ -25,16 +25,24 @@ type Ack struct {
 	AppLimited  bool // the window was not used in full, so it must not grow (RFC 9002 §7.8)
 }
 
+// Event tells a controller that a packet was lost or marked CE.
+type Event struct {
+	Now         mono.Time
+	Sent        mono.Time // when that packet was sent, the last one if there were several
+	NextPN      int64     // as in Ack
+	Marked      bool      // CE: whoever has the queue says so
+	SmoothedRTT time.Duration
+	MinRTT      time.Duration // 0 if there was no sample yet
+}
+
 // Controller keeps a congestion window. One controller serves one path
 // (RFC 9002 §7) and is not safe for concurrent use.
 type Controller interface {
 	// OnAck takes an acknowledgment that covers packets of this path.
 	OnAck(a Ack)
-	// OnCongestion reports that a packet sent at the time sent was lost or
-	// marked CE; nextPN is the number the next packet sent will have. It
-	// reduces the window at most once in a recovery period (RFC 9002 §7.3.2)
-	// and says whether it did so now.
-	OnCongestion(now, sent mono.Time, nextPN int64) bool
+	// OnCongestion takes a loss or a mark. It reduces the window at most once in
+	// a recovery period (RFC 9002 §7.3.2) and says whether it did so now.
+	OnCongestion(e Event) bool
 	// OnPersistent takes the window to its minimum (RFC 9002 §7.6.2). The
 	// losses that established persistent congestion go to OnCongestion first.
 	OnPersistent(now mono.Time)
@@ -119,12 +127,12 @@ func (s *state) recovering(a Ack) bool {
 }
 
 // reduce starts a recovery period with factor times the window, unless the
-// packet sent at the given time belongs to the period that has begun already.
-func (s *state) reduce(now, sent mono.Time, nextPN int64, factor float64) bool {
-	if sent <= s.recovery {
+// packet of the event belongs to the period that has begun already.
+func (s *state) reduce(e Event, factor float64) bool {
+	if e.Sent <= s.recovery {
 		return false
 	}
-	s.recovery, s.recoveryPN = now, nextPN
+	s.recovery, s.recoveryPN = e.Now, e.NextPN
 	s.threshold = max(int(float64(s.window)*factor), MinimumWindow(s.datagram))
 	s.window = s.threshold
 	return true

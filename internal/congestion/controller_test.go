@@ -75,11 +75,16 @@ func (p *peer) rounds(n int) {
 	}
 }
 
+// queued is a loss out of a queue that takes as long as the path itself.
+func queued(now, sent mono.Time, nextPN int64) Event {
+	return Event{Now: now, Sent: sent, NextPN: nextPN, SmoothedRTT: 2 * time.Second, MinRTT: time.Second}
+}
+
 // lose reports the loss of a packet that was sent just now and lets a round
 // trip pass, so that what follows was sent after the recovery period began.
 func (p *peer) lose() {
 	p.t.Helper()
-	if !p.c.OnCongestion(p.now, p.now, p.next) {
+	if !p.c.OnCongestion(queued(p.now, p.now, p.next)) {
 		p.t.Fatal("no reduction")
 	}
 	p.now = p.now.Add(p.rtt)
@@ -130,7 +135,7 @@ func TestOneReductionPerRecoveryPeriod(t *testing.T) {
 		p.rounds(3)
 		sent, before := p.now, c.Window()
 		lossAt := sent.Add(p.rtt)
-		if !c.OnCongestion(lossAt, sent, p.next) {
+		if !c.OnCongestion(queued(lossAt, sent, p.next)) {
 			t.Fatal("the first loss did not reduce")
 		}
 		reduced := int(float64(before) * factor)
@@ -139,7 +144,7 @@ func TestOneReductionPerRecoveryPeriod(t *testing.T) {
 		}
 		for i := range 5 {
 			late := time.Duration(i) * p.rtt / 4
-			if c.OnCongestion(lossAt.Add(p.rtt), sent.Add(late), p.next+10) {
+			if c.OnCongestion(queued(lossAt.Add(p.rtt), sent.Add(late), p.next+10)) {
 				t.Errorf("loss of a packet sent %v after the first lost one reduced again", late)
 			}
 		}
@@ -156,7 +161,7 @@ func TestOneReductionPerRecoveryPeriod(t *testing.T) {
 		if c.Window() <= reduced {
 			t.Error("the acknowledgment of a packet sent at the reduction, but after it, did not end the recovery period")
 		}
-		if !c.OnCongestion(lossAt.Add(2*p.rtt), lossAt.Add(1), p.next+20) {
+		if !c.OnCongestion(queued(lossAt.Add(2*p.rtt), lossAt.Add(1), p.next+20)) {
 			t.Error("loss in the next flight did not reduce")
 		}
 	})
@@ -277,7 +282,7 @@ func TestControllerSaturates(t *testing.T) {
 					}
 				}
 			}
-			c.OnCongestion(now, now, math.MaxInt64)
+			c.OnCongestion(Event{Now: now, Sent: now, NextPN: math.MaxInt64, SmoothedRTT: rtts[i%len(rtts)], MinRTT: rtts[(i+1)%len(rtts)]})
 			if w := c.Window(); w < 2*size || w > most {
 				t.Fatalf("window %d after a loss", w)
 			}
@@ -296,7 +301,7 @@ func TestControllerDoesNotAllocate(t *testing.T) {
 			a.Now, a.LargestSent, a.LargestPN, a.NextPN = a.Now+1000, a.LargestSent+1000, a.LargestPN+1, a.NextPN+1
 			c.OnAck(a)
 			if a.NextPN%100 == 0 {
-				c.OnCongestion(a.Now, a.Now, a.NextPN)
+				c.OnCongestion(queued(a.Now, a.Now, a.NextPN))
 			}
 		})
 		if n != 0 {
@@ -311,7 +316,7 @@ func TestRenoAddsOneDatagramAWindow(t *testing.T) {
 	for _, bytes := range []int{1, 700, size, 7 * size, 45 * size} {
 		r := NewReno(size)
 		newPeer(t, r, 20*time.Millisecond).rounds(3)
-		r.OnCongestion(0, 0, 0)
+		r.OnCongestion(Event{})
 		window := r.Window()
 		for round := range 10 {
 			for acked := 0; acked < window; acked += bytes {

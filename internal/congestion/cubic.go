@@ -14,12 +14,17 @@ const (
 	cubicAlpha  = 3 * (1 - cubicFactor) / (1 + cubicFactor)
 )
 
+// emptyFactor is what a loss takes the window to where that leaves no queue
+// behind: RFC 8511 §3.1 has the same for marks, which come of short queues too.
+const emptyFactor = 0.85
+
 // maxGap is the longest pause between two acknowledgments that may count as
 // time in which the window was used, unless two round trips are longer.
 const maxGap = 100 * time.Millisecond // no limit: a time of ours
 
-// Cubic is the controller of RFC 9438 with the slow start of RFC 9406 and fast
-// convergence. Make one with NewCubic.
+// Cubic is the controller of RFC 9438 with the slow start of RFC 9406, fast
+// convergence, and a smaller reduction where there is no queue to drain. Make
+// one with NewCubic.
 //
 // All windows are in bytes, where the RFC counts segments: C is then C times
 // the datagram size. Products are rounded by explicit conversions before they
@@ -62,23 +67,36 @@ func (c *Cubic) OnAck(a Ack) {
 	}
 }
 
-// OnCongestion takes the window to 0.7 of what it was, once in a recovery
-// period.
-func (c *Cubic) OnCongestion(now, sent mono.Time, nextPN int64) bool {
-	before := float64(c.window)
-	if !c.reduce(now, sent, nextPN, cubicFactor) {
+// OnCongestion takes the window to 0.7 of what it was, or 0.85, once in a
+// recovery period.
+func (c *Cubic) OnCongestion(e Event) bool {
+	before, factor := float64(c.window), factor(e)
+	if !c.reduce(e, factor) {
 		return false
 	}
 	// RFC 9438 §4.7: a window that did not get back to its last peak shares the
 	// path with a newcomer, and leaves it some room.
 	if before < c.peak {
-		c.peak = before * ((1 + cubicFactor) / 2)
+		c.peak = before * ((1 + factor) / 2)
 	} else {
 		c.peak = before
 	}
 	c.prior = before
 	c.epoch = false
 	return true
+}
+
+// factor returns what the window is multiplied by. Round trips that are hardly
+// longer than the shortest one say that the path holds no more than a smaller
+// reduction drains: then packets are lost for other reasons than a full queue,
+// as over radio, or the queue is so short that the larger one would leave the
+// path idle. What RFC 9438 §4.6 gives is a recommendation for queues, and holds
+// for those, for marks, and where no round trip was measured.
+func factor(e Event) float64 {
+	if !e.Marked && float64(e.MinRTT) >= emptyFactor*float64(e.SmoothedRTT) {
+		return emptyFactor
+	}
+	return cubicFactor
 }
 
 // OnPersistent takes the window to two datagrams. Slow start leads back to the

@@ -121,7 +121,8 @@ func (s *sender) lose(n int) {
 	sent := s.flying[i].sent
 	s.flying = append(s.flying[:i], s.flying[i+1:]...)
 	was := s.c.Window()
-	did := s.c.OnCongestion(s.now, sent, s.next)
+	e := Event{Now: s.now, Sent: sent, NextPN: s.next, Marked: n%3 == 0, MinRTT: 20 * time.Millisecond, SmoothedRTT: time.Duration(20+n%8) * time.Millisecond}
+	did := s.c.OnCongestion(e)
 	if did != (sent > s.reduced) {
 		s.t.Fatalf("a loss of %d reduces: %v, although the last one was at %d", sent, did, s.reduced)
 	}
@@ -129,8 +130,11 @@ func (s *sender) lose(n int) {
 	if did {
 		s.reduced, s.before = s.now, s.next
 		factor := 0.7
-		if s.reno {
+		switch {
+		case s.reno:
 			factor = 0.5
+		case !e.Marked && e.SmoothedRTT < 24*time.Millisecond:
+			factor = 0.85
 		}
 		want = max(int(float64(was)*factor), MinimumWindow(s.size))
 		if s.c.Threshold() != want {

@@ -38,8 +38,8 @@ func (r *Reno) OnAck(a Ack) {
 }
 
 // OnCongestion halves the window, once in a recovery period.
-func (r *Reno) OnCongestion(now, sent mono.Time, nextPN int64) bool {
-	if !r.reduce(now, sent, nextPN, renoFactor) {
+func (r *Reno) OnCongestion(e Event) bool {
+	if !r.reduce(e, renoFactor) {
 		return false
 	}
 	r.acked = 0

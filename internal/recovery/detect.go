@@ -1,6 +1,7 @@
 package recovery
 
 import (
+	"github.com/cinnabar-quic/cinnabar/internal/congestion"
 	"github.com/cinnabar-quic/cinnabar/internal/dgram"
 	"github.com/cinnabar-quic/cinnabar/internal/mono"
 )
@@ -139,13 +140,18 @@ func (l *Loss) persists(space Space, p *Packet) bool {
 	return true
 }
 
+// congested describes a congestion event to the controller: the packet that was lost or marked was sent at the time sent.
+func (l *Loss) congested(now, sent mono.Time, marked bool) congestion.Event {
+	return congestion.Event{Now: now, Sent: sent, NextPN: l.order, Marked: marked, SmoothedRTT: l.rtt.Smoothed, MinRTT: l.rtt.Min}
+}
+
 // react tells the controller about the losses of one pass.
 func (l *Loss) react(now mono.Time, v *verdict) {
 	l.checkMarkedLost()
 	if v.sent < 0 {
 		return
 	}
-	if l.controller.OnCongestion(now, v.sent, l.order) {
+	if l.controller.OnCongestion(l.congested(now, v.sent, false)) {
 		l.stats.CongestionEvents++
 	}
 	if v.persistent {

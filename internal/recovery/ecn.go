@@ -86,7 +86,7 @@ func (l *Loss) countECN(now mono.Time, s *space, a *wire.Ack, t *tally, raised b
 		l.ecn.state = ecnCapable
 	}
 	// RFC 9002 §B.7: as if the largest acknowledged packet had been lost.
-	if newCE > 0 && t.largestOf == l.epoch && l.controller.OnCongestion(now, t.largestAt, l.order) {
+	if newCE > 0 && t.largestOf == l.epoch && l.controller.OnCongestion(l.congested(now, t.largestAt, true)) {
 		l.stats.CongestionEvents++
 	}
 }

@@ -34,8 +34,8 @@ func (s *spy) OnAck(a congestion.Ack) {
 	s.Controller.OnAck(a)
 }
 
-func (s *spy) OnCongestion(now, sent mono.Time, nextPN int64) bool {
-	reduced := s.Controller.OnCongestion(now, sent, nextPN)
+func (s *spy) OnCongestion(e congestion.Event) bool {
+	reduced := s.Controller.OnCongestion(e)
 	if reduced {
 		s.reductions++
 	}
