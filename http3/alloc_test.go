@@ -41,3 +41,50 @@ func TestRequestAllocations(t *testing.T) {
 		t.Errorf("%v allocations a request", n)
 	}
 }
+
+// A body that is written allocates next to nothing, however long it is.
+func TestBodyAllocations(t *testing.T) {
+	page := make([]byte, 64<<10)
+	const pages = 32
+	client, server := newPair(t, Options{}, Options{}).request(t, get200)
+	must(t, server.SubmitInitialHeaders(Headers{{Name: ":status", Value: "200"}}, HeaderOptions{}))
+	_, err := client.Headers()
+	must(t, err)
+	go io.Copy(io.Discard, client)
+
+	addr, _ := startServer(t, handler(func(w http.ResponseWriter, r *http.Request) {
+		for range pages {
+			_, _ = w.Write(page)
+		}
+	}), loopback)
+	tr := &Transport{TLSClientConfig: clientTLS()}
+	t.Cleanup(func() { _ = tr.Close() })
+	r := newRequest(t, "GET", "https://"+addr.String()+"/", nil)
+
+	for _, test := range []struct {
+		name string
+		most float64
+		all  func() error
+	}{
+		{"Stream", 3, func() (err error) {
+			for i := 0; i < pages && err == nil; i++ {
+				_, err = server.Write(page)
+			}
+			return err
+		}},
+		{"ResponseWriter", 55, func() error { // with what a request takes
+			resp, err := tr.RoundTrip(r)
+			if err == nil {
+				_, err = io.Copy(io.Discard, resp.Body)
+			}
+			return err
+		}},
+	} {
+		for range 50 { // fills pools
+			must(t, test.all())
+		}
+		if n := testing.AllocsPerRun(100, func() { must(t, test.all()) }); n > test.most {
+			t.Errorf("%s: %v allocations for %d bytes", test.name, n, pages*len(page))
+		}
+	}
+}

@@ -60,33 +60,32 @@ func (st *Stream) inFrame(op string) error {
 // writeFrame writes one DATA frame, and returns how many bytes of p were taken. A frame that
 // is cut short stays open: what it lacks is noted.
 func (st *Stream) writeFrame(p []byte) (int, error) {
-	var buf [maxFrameHead]byte
-	head := appendFrameHead(buf[:0], frameData, len(p))
-	n, err := st.writeBoth(head, p)
+	buf := blockBuffers.Get().(*[]byte)
+	defer blockBuffers.Put(buf)
+	*buf = appendFrameHead((*buf)[:0], frameData, len(p))
+	head := len(*buf)
+	n, err := st.writeBehind(buf, p)
 	if err != nil && n > 0 {
 		w := &st.out
-		w.rest = append(w.rest, head[min(n, len(head)):]...)
-		w.owed = uint64(len(head) + len(p) - max(n, len(head)))
+		w.rest = append(w.rest, (*buf)[min(n, head):head]...)
+		w.owed = uint64(head + len(p) - max(n, head))
 	}
-	return max(0, n-len(head)), err
+	return max(0, n-head), err
 }
 
-// writeBoth writes a head and its payload, and counts both.
-func (st *Stream) writeBoth(head, p []byte) (int, error) {
-	if len(p) > small {
-		n, err := st.q.Write(head)
-		if err != nil {
-			return n, err
-		}
-		m, err := st.q.Write(p)
-		return n + m, err
+// writeBehind writes what is in a buffer and p behind it, and counts both. Of p, what is small goes into the
+// buffer.
+func (st *Stream) writeBehind(buf *[]byte, p []byte) (int, error) {
+	if len(p) <= small {
+		*buf = append(*buf, p...)
+		return st.q.Write(*buf)
 	}
-	buf := blockBuffers.Get().(*[]byte)
-	b := append(append((*buf)[:0], head...), p...)
-	n, err := st.q.Write(b)
-	*buf = b
-	blockBuffers.Put(buf)
-	return n, err
+	n, err := st.q.Write(*buf)
+	if err != nil {
+		return n, err
+	}
+	m, err := st.q.Write(p)
+	return n + m, err
 }
 
 // bodyRoom returns why n bytes of body cannot be written.
@@ -210,7 +209,7 @@ func (st *Stream) send(b []byte, last bool) error {
 		return err
 	}
 	err = st.flush(wait)
-	if e := (*Error)(nil); last && len(w.rest) == 0 && errors.As(err, &e) && e.Remote && !e.Session && e.ErrorCode == NoError {
+	if e, ok := errors.AsType[*Error](err); ok && last && len(w.rest) == 0 && e.Remote && !e.Session && e.ErrorCode == NoError {
 		return nil // it has had all but the end, and has answered meanwhile
 	}
 	return err

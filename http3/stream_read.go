@@ -625,7 +625,7 @@ func (st *Stream) broken(err error) error {
 	}
 	st.in.err = err
 	st.endReading()
-	if e := (*Error)(nil); errors.As(err, &e) && e.Remote && !e.Session {
+	if e, ok := errors.AsType[*Error](err); ok && e.Remote && !e.Session {
 		st.s.chargeReset(st)
 	}
 	return err
