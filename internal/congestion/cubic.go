@@ -70,7 +70,7 @@ func (c *Cubic) OnAck(a Ack) {
 // OnCongestion takes the window to 0.7 of what it was, or 0.85, once in a
 // recovery period.
 func (c *Cubic) OnCongestion(e Event) bool {
-	before, factor := float64(c.window), factor(e)
+	before, factor := float64(c.window), decrease(e)
 	if !c.reduce(e, factor) {
 		return false
 	}
@@ -86,13 +86,13 @@ func (c *Cubic) OnCongestion(e Event) bool {
 	return true
 }
 
-// factor returns what the window is multiplied by. Round trips that are hardly
+// decrease returns what the window is multiplied by. Round trips that are hardly
 // longer than the shortest one say that the path holds no more than a smaller
 // reduction drains: then packets are lost for other reasons than a full queue,
 // as over radio, or the queue is so short that the larger one would leave the
 // path idle. What RFC 9438 §4.6 gives is a recommendation for queues, and holds
 // for those, for marks, and where no round trip was measured.
-func factor(e Event) float64 {
+func decrease(e Event) float64 {
 	if !e.Marked && float64(e.MinRTT) >= emptyFactor*float64(e.SmoothedRTT) {
 		return emptyFactor
 	}
