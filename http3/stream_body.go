@@ -58,34 +58,28 @@ func (st *Stream) inFrame(op string) error {
 }
 
 // writeFrame writes one DATA frame, and returns how many bytes of p were taken. A frame that
-// is cut short stays open: what it lacks is noted.
+// is cut short stays open: what it lacks is noted. A small p goes with the head.
 func (st *Stream) writeFrame(p []byte) (int, error) {
+	w := &st.out
 	buf := blockBuffers.Get().(*[]byte)
-	defer blockBuffers.Put(buf)
 	*buf = appendFrameHead((*buf)[:0], frameData, len(p))
 	head := len(*buf)
-	n, err := st.writeBehind(buf, p)
+	if len(p) <= small {
+		*buf = append(*buf, p...)
+	}
+	n, err := st.q.Write(*buf)
 	if err != nil && n > 0 {
-		w := &st.out
 		w.rest = append(w.rest, (*buf)[min(n, head):head]...)
+	}
+	blockBuffers.Put(buf)
+	if err == nil && len(p) > small {
+		n, err = st.q.Write(p)
+		n += head
+	}
+	if err != nil && n > 0 {
 		w.owed = uint64(head + len(p) - max(n, head))
 	}
 	return max(0, n-head), err
-}
-
-// writeBehind writes what is in a buffer and p behind it, and counts both. Of p, what is small goes into the
-// buffer.
-func (st *Stream) writeBehind(buf *[]byte, p []byte) (int, error) {
-	if len(p) <= small {
-		*buf = append(*buf, p...)
-		return st.q.Write(*buf)
-	}
-	n, err := st.q.Write(*buf)
-	if err != nil {
-		return n, err
-	}
-	m, err := st.q.Write(p)
-	return n + m, err
 }
 
 // bodyRoom returns why n bytes of body cannot be written.

@@ -27,12 +27,11 @@ type Ack struct {
 
 // Event tells a controller that a packet was lost or marked CE.
 type Event struct {
-	Now         mono.Time
-	Sent        mono.Time // when that packet was sent, the last one if there were several
-	NextPN      int64     // as in Ack
-	Marked      bool      // CE: whoever has the queue says so
-	SmoothedRTT time.Duration
-	MinRTT      time.Duration // 0 if there was no sample yet
+	Now    mono.Time
+	Sent   mono.Time     // when that packet was sent, the last one if there were several
+	NextPN int64         // as in Ack
+	RTT    time.Duration // the smoothed or the latest one, whichever is longer
+	MinRTT time.Duration // 0 if there was no sample yet
 }
 
 // Controller keeps a congestion window. One controller serves one path

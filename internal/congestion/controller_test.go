@@ -77,7 +77,7 @@ func (p *peer) rounds(n int) {
 
 // queued is a loss out of a queue that takes as long as the path itself.
 func queued(now, sent mono.Time, nextPN int64) Event {
-	return Event{Now: now, Sent: sent, NextPN: nextPN, SmoothedRTT: 2 * time.Second, MinRTT: time.Second}
+	return Event{Now: now, Sent: sent, NextPN: nextPN, RTT: 2 * time.Second, MinRTT: time.Second}
 }
 
 // lose reports the loss of a packet that was sent just now and lets a round
@@ -282,7 +282,7 @@ func TestControllerSaturates(t *testing.T) {
 					}
 				}
 			}
-			c.OnCongestion(Event{Now: now, Sent: now, NextPN: math.MaxInt64, SmoothedRTT: rtts[i%len(rtts)], MinRTT: rtts[(i+1)%len(rtts)]})
+			c.OnCongestion(Event{Now: now, Sent: now, NextPN: math.MaxInt64, RTT: rtts[i%len(rtts)], MinRTT: rtts[(i+1)%len(rtts)]})
 			if w := c.Window(); w < 2*size || w > most {
 				t.Fatalf("window %d after a loss", w)
 			}

@@ -14,8 +14,8 @@ const (
 	cubicAlpha  = 3 * (1 - cubicFactor) / (1 + cubicFactor)
 )
 
-// emptyFactor is what a loss takes the window to where that leaves no queue
-// behind: RFC 8511 §3.1 has the same for marks, which come of short queues too.
+// emptyFactor is what the window is multiplied by where that leaves no queue
+// behind. RFC 8511 §3.1 has the same for marks, which come of short queues.
 const emptyFactor = 0.85
 
 // maxGap is the longest pause between two acknowledgments that may count as
@@ -70,7 +70,7 @@ func (c *Cubic) OnAck(a Ack) {
 // OnCongestion takes the window to 0.7 of what it was, or 0.85, once in a
 // recovery period.
 func (c *Cubic) OnCongestion(e Event) bool {
-	before, factor := float64(c.window), decrease(e)
+	before, factor := float64(c.window), c.decrease(e)
 	if !c.reduce(e, factor) {
 		return false
 	}
@@ -86,14 +86,16 @@ func (c *Cubic) OnCongestion(e Event) bool {
 	return true
 }
 
-// decrease returns what the window is multiplied by. Round trips that are hardly
-// longer than the shortest one say that the path holds no more than a smaller
-// reduction drains: then packets are lost for other reasons than a full queue,
-// as over radio, or the queue is so short that the larger one would leave the
-// path idle. What RFC 9438 §4.6 gives is a recommendation for queues, and holds
-// for those, for marks, and where no round trip was measured.
-func decrease(e Event) float64 {
-	if !e.Marked && float64(e.MinRTT) >= emptyFactor*float64(e.SmoothedRTT) {
+// decrease returns what the window is multiplied by. Where round trips are
+// hardly longer than the shortest one, so that the path holds no more than a
+// smaller reduction drains, packets are lost for other reasons than a full
+// queue, or the queue is so short that a larger reduction leaves the path idle.
+// This is not what RFC 9438 §4.6 recommends for every path, nor is the line of
+// §4.3 Reno's with it. Marks are no dearer than losses: whoever hides them would
+// gain. The first slow start has overshot, perhaps by the whole window.
+func (c *Cubic) decrease(e Event) float64 {
+	empty := e.MinRTT > 0 && e.RTT-e.MinRTT <= maxRTTThreshold && float64(e.MinRTT) >= emptyFactor*float64(e.RTT)
+	if empty && c.threshold != infinite {
 		return emptyFactor
 	}
 	return cubicFactor

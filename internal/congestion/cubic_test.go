@@ -1,7 +1,6 @@
 package congestion
 
 import (
-	"math"
 	"testing"
 	"time"
 
@@ -88,34 +87,47 @@ func TestCubicFastConvergence(t *testing.T) {
 	near(t, "W_max after a late loss", c.peak/size, at, 0.001)
 }
 
-// A loss takes the window to 0.85 where that leaves nothing of the queue that round trips show, and to the 0.7 of
-// RFC 9438 §4.6 where there is a longer one, where there is a mark, and where nobody has measured. The peak of
-// fast convergence (§4.7) is as far below it.
+// The window goes to 0.85 where that leaves nothing of the queue that round trips show, and to the 0.7 of RFC 9438 §4.6
+// where there is a longer one, where nobody has measured, and at the end of the first slow start. The peak of fast
+// convergence (§4.7) is as far below it.
 func TestCubicWithoutQueue(t *testing.T) {
 	const ms = time.Millisecond
 	for _, tc := range []struct {
 		name   string
 		e      Event
+		first  bool
 		factor float64
 	}{
-		{"no queue", Event{SmoothedRTT: 40 * ms, MinRTT: 40 * ms}, 0.85},
-		{"one that drains", Event{SmoothedRTT: 40 * ms, MinRTT: 34 * ms}, 0.85},
-		{"a longer one", Event{SmoothedRTT: 40 * ms, MinRTT: 34*ms - 1}, 0.7},
-		{"a full one", Event{SmoothedRTT: 80 * ms, MinRTT: 40 * ms}, 0.7},
-		{"a mark", Event{SmoothedRTT: 40 * ms, MinRTT: 40 * ms, Marked: true}, 0.7},
-		{"no sample", Event{SmoothedRTT: 333 * ms}, 0.7},
+		{"no queue", Event{RTT: 40 * ms, MinRTT: 40 * ms}, false, 0.85},
+		{"one that drains", Event{RTT: 40 * ms, MinRTT: 34 * ms}, false, 0.85},
+		{"a longer one", Event{RTT: 40 * ms, MinRTT: 34*ms - 1}, false, 0.7},
+		{"a full one", Event{RTT: 80 * ms, MinRTT: 40 * ms}, false, 0.7},
+		{"16 ms", Event{RTT: 416 * ms, MinRTT: 400 * ms}, false, 0.85},
+		{"more than that", Event{RTT: 416*ms + 1, MinRTT: 400 * ms}, false, 0.7},
+		{"no sample", Event{RTT: 333 * ms}, false, 0.7},
+		{"nothing", Event{}, false, 0.7},
+		{"first slow start", Event{RTT: 40 * ms, MinRTT: 40 * ms}, true, 0.7},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			c := NewCubic(size)
 			c.window = 1000 * size
-			for i, peak := range []float64{1000, 1000 * tc.factor * (1 + tc.factor) / 2} {
-				tc.e.Now, tc.e.Sent = mono.Time(i), mono.Time(i)
-				if !c.OnCongestion(tc.e) {
-					t.Fatal("no reduction")
-				}
-				near(t, "window", float64(c.Window())/size, 1000*math.Pow(tc.factor, float64(i+1)), 0.01)
-				near(t, "W_max", c.peak/size, peak, 0.01)
+			if !tc.first {
+				c.threshold = size
 			}
+			if !c.OnCongestion(tc.e) {
+				t.Fatal("no reduction")
+			}
+			near(t, "window", float64(c.Window())/size, 1000*tc.factor, 0.01)
+			near(t, "W_max", c.peak/size, 1000, 0.01)
+			if tc.first {
+				return
+			}
+			tc.e.Now, tc.e.Sent = tc.e.Now+1, tc.e.Sent+1
+			if !c.OnCongestion(tc.e) {
+				t.Fatal("no second reduction")
+			}
+			near(t, "window", float64(c.Window())/size, 1000*tc.factor*tc.factor, 0.01)
+			near(t, "W_max", c.peak/size, 1000*tc.factor*(1+tc.factor)/2, 0.01)
 		})
 	}
 }

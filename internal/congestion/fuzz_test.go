@@ -121,7 +121,8 @@ func (s *sender) lose(n int) {
 	sent := s.flying[i].sent
 	s.flying = append(s.flying[:i], s.flying[i+1:]...)
 	was := s.c.Window()
-	e := Event{Now: s.now, Sent: sent, NextPN: s.next, Marked: n%3 == 0, MinRTT: 20 * time.Millisecond, SmoothedRTT: time.Duration(20+n%8) * time.Millisecond}
+	e := Event{Now: s.now, Sent: sent, NextPN: s.next, MinRTT: 20 * time.Millisecond, RTT: time.Duration(20+n%8) * time.Millisecond}
+	first := s.c.Threshold() == infinite
 	did := s.c.OnCongestion(e)
 	if did != (sent > s.reduced) {
 		s.t.Fatalf("a loss of %d reduces: %v, although the last one was at %d", sent, did, s.reduced)
@@ -133,7 +134,7 @@ func (s *sender) lose(n int) {
 		switch {
 		case s.reno:
 			factor = 0.5
-		case !e.Marked && e.SmoothedRTT < 24*time.Millisecond:
+		case !first && e.RTT < 24*time.Millisecond:
 			factor = 0.85
 		}
 		want = max(int(float64(was)*factor), MinimumWindow(s.size))

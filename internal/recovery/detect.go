@@ -140,9 +140,13 @@ func (l *Loss) persists(space Space, p *Packet) bool {
 	return true
 }
 
-// congested describes a congestion event to the controller: the packet that was lost or marked was sent at the time sent.
-func (l *Loss) congested(now, sent mono.Time, marked bool) congestion.Event {
-	return congestion.Event{Now: now, Sent: sent, NextPN: l.order, Marked: marked, SmoothedRTT: l.rtt.Smoothed, MinRTT: l.rtt.Min}
+// congested tells the controller that a packet was lost or marked that was sent at that time, and counts what comes of it.
+// The latest round trip is as it was measured: a peer that overstates its delay hides no queue.
+func (l *Loss) congested(now, sent mono.Time) {
+	e := congestion.Event{Now: now, Sent: sent, NextPN: l.order, RTT: max(l.rtt.Smoothed, l.rtt.Latest), MinRTT: l.rtt.Min}
+	if l.controller.OnCongestion(e) {
+		l.stats.CongestionEvents++
+	}
 }
 
 // react tells the controller about the losses of one pass.
@@ -151,9 +155,7 @@ func (l *Loss) react(now mono.Time, v *verdict) {
 	if v.sent < 0 {
 		return
 	}
-	if l.controller.OnCongestion(l.congested(now, v.sent, false)) {
-		l.stats.CongestionEvents++
-	}
+	l.congested(now, v.sent)
 	if v.persistent {
 		l.stats.PersistentCongestion++
 		l.controller.OnPersistent(now)

@@ -5,6 +5,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/cinnabar-quic/cinnabar/internal/congestion"
 	"github.com/cinnabar-quic/cinnabar/internal/limits"
 	"github.com/cinnabar-quic/cinnabar/internal/wire"
 )
@@ -298,6 +299,36 @@ func TestAckOfSkippedNumber(t *testing.T) {
 	s.want("25 acked")
 	s.wantRefused(App, "26")
 	s.wantRefused(App, fmt.Sprint(s.l.Next(App)-1))
+}
+
+// The controller learns of a loss and of a mark how long round trips take: the smoothed one or the latest, whichever is longer,
+// and the latest as it was measured, whatever delay the peer says it had.
+func TestCongestionEvent(t *testing.T) {
+	s := newScript(t)
+	s.measured(50 * ms)
+	last := func() congestion.Event { return s.cc.events[len(s.cc.events)-1] }
+	s.l.SetPeerAckDelay(500 * ms)
+	s.at(100 * ms)
+	s.sendN(10, App) // 1-10
+	s.at(180 * ms)
+	s.delayedAck(App, "4", 30*ms)
+	s.want("1 lost, 4 acked")
+	equal(t, "smoothed", s.l.SmoothedRTT(), 50*ms)
+	equal(t, "a loss", last(), congestion.Event{Now: start.Add(180 * ms), Sent: start.Add(100 * ms), NextPN: s.l.order, RTT: 80 * ms, MinRTT: 50 * ms})
+
+	s.at(200 * ms)
+	s.mark(5) // 11-15
+	s.at(240 * ms)
+	s.reports(4, 0, 1)
+	s.ack(App, "11-15")
+	s.want("2-3 lost, 5-10 lost, 11-15 acked")
+	equal(t, "shortest", s.l.RTT().Min, 40*ms)
+	if e := last(); e.RTT != s.l.SmoothedRTT() || e.RTT <= 40*ms || e.MinRTT != 40*ms || e.Now != start.Add(240*ms) || e.NextPN != s.l.order {
+		t.Errorf("%+v", e)
+	}
+	if n := len(s.cc.events); n != 3 { // with the rest of the first flight
+		t.Errorf("%d events: %+v", n, s.cc.events)
+	}
 }
 
 // RFC 9002 §7.3.2: one reduction in a recovery period, however many losses.

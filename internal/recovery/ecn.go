@@ -86,8 +86,8 @@ func (l *Loss) countECN(now mono.Time, s *space, a *wire.Ack, t *tally, raised b
 		l.ecn.state = ecnCapable
 	}
 	// RFC 9002 §B.7: as if the largest acknowledged packet had been lost.
-	if newCE > 0 && t.largestOf == l.epoch && l.controller.OnCongestion(l.congested(now, t.largestAt, true)) {
-		l.stats.CongestionEvents++
+	if newCE > 0 && t.largestOf == l.epoch {
+		l.congested(now, t.largestAt)
 	}
 }
 

@@ -23,6 +23,7 @@ const (
 type spy struct {
 	congestion.Controller
 	acks       []congestion.Ack
+	events     []congestion.Event
 	reductions int
 	persistent int
 }
@@ -35,6 +36,7 @@ func (s *spy) OnAck(a congestion.Ack) {
 }
 
 func (s *spy) OnCongestion(e congestion.Event) bool {
+	s.events = append(s.events, e)
 	reduced := s.Controller.OnCongestion(e)
 	if reduced {
 		s.reductions++

@@ -60,7 +60,7 @@ func TestS44ECNLies(t *testing.T) {
 					window := liar.conn.loss.Window()
 					round(2 + n)
 					// What left at the very instant of a reduction belongs to that, so every second round falls here.
-					if now := liar.conn.loss.Window(); lie.falls && n%2 == 0 && now > window*3/4 {
+					if now := liar.conn.loss.Window(); lie.falls && n%2 == 0 && now > window*7/8 {
 						t.Errorf("round %d: a window of %d, after %d", n, now, window)
 					} else if lie.falls && now > window+wire.MinInitialSize {
 						t.Errorf("round %d: a window of %d, after %d", n, now, window)

@@ -114,7 +114,7 @@ func TestOneReductionPerRoundTrip(t *testing.T) {
 		tc.write(wire.OneRTT, ackOf(first+3)) // the first is lost
 		tc.clear()
 		once := tc.conn.loss.Window()
-		factor := 0.85 // where there is no queue
+		factor := 0.7
 		if cc == "reno" {
 			factor = 0.5
 		}
