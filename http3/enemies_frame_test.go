@@ -243,7 +243,7 @@ func framed(bound int64, logs bool, want outcome) step {
 		a.frame = func() {
 			a.frame = nil
 			a.leave(want.String())
-			if grown := siege.Heap() - a.base; grown > bound {
+			if grown := siege.HeapAtEnd(a.base+bound) - a.base; grown > bound {
 				a.Errorf("%d bytes more of the heap are in use, want %d at most", grown, bound)
 			}
 			a.siegeOf = siegeOf{}
