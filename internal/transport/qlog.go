@@ -151,7 +151,7 @@ func (r *recorder) recoveryParameters(c *Conn) {
 	if rtt <= 0 {
 		rtt = recovery.DefaultInitialRTT
 	}
-	factor := 0.7 // without a queue less
+	factor := 0.7 // 0.85 without a queue
 	if c.loss.Controller().Name() == "reno" {
 		factor = 0.5
 	}
