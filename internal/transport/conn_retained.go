@@ -6,10 +6,11 @@ package transport
 //
 // So no new stream data leaves while that is retainedWindows congestion windows, and maxRetained. What was lost goes, ends
 // without data, and all else. Honest peers hardly ever come there. One window of data leaves until the loss
-// of a packet is noticed, and as long as its copies are lost, too, a window for each of them, which falls to 0.85 or 0.7 (CUBIC; 0.5
-// with Reno) with at least every second one: less than four of the first window after three copies. It is therefore not the
-// window of now that counts, which may be a small part of that, but the largest one since less than one was
-// retained. maxRetained is for small windows, which a few holes at once in several streams are many of.
+// of a packet is noticed, and as long as its copies are lost, too, a window for each of them, which falls to 0.85 or 0.7 (CUBIC;
+// 0.5 with Reno) with at least every second one: less than four of the first window after five copies if the loss ends
+// the first slow start, after three later. It is therefore not the window of now that counts, which may be a small part of
+// that, but the largest one since less than one was retained. maxRetained is for small windows, which a few holes at once in
+// several streams are many of.
 
 // retainable returns how much that may be.
 func (s *streams) retainable() int64 { return max(maxRetained, retainedWindows*int64(s.widest)) }

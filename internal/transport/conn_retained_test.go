@@ -113,21 +113,36 @@ func TestRetainedRestart(t *testing.T) {
 	tc.clear()
 }
 
-// If an honest peer's path loses a packet and three copies of it, new data goes on as the window has it.
+// If an honest peer's path loses a packet and five copies of it at the end of the first slow start, or three later, new data
+// goes on as the window has it.
 func TestRetainedHonest(t *testing.T) {
-	for _, algorithm := range []string{"reno", "cubic"} {
-		t.Run(algorithm, func(t *testing.T) {
-			h := newHoarder(t, func(c *Config) { c.CongestionControl = algorithm })
-			for h.hole = -1; h.conn.loss.Window() < maxRetained; {
-				h.round(true)
-			}
-			h.hole = h.stream.send.Offset()
-			for h.copies < 1+3 {
-				h.round(true)
-				if h.conn.streams.keeps {
-					t.Fatalf("nothing new is sent after %d losses of a packet, with %d bytes retained and a widest window of %d", h.copies, h.conn.streams.retained, h.conn.streams.widest)
+	for _, test := range []struct {
+		name, algorithm string
+		later           bool
+		copies          int
+	}{
+		{"reno", "reno", false, 5},
+		{"cubic", "cubic", false, 5},
+		{"cubic, later", "cubic", true, 3},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			h := newHoarder(t, func(c *Config) { c.CongestionControl = test.algorithm })
+			loses := func(copies int) {
+				for h.hole = -1; h.conn.loss.Window() < maxRetained; {
+					h.round(true)
+				}
+				h.hole, h.copies = h.stream.send.Offset(), 0
+				for h.copies < 1+copies {
+					h.round(true)
+					if h.conn.streams.keeps {
+						t.Fatalf("nothing new is sent after %d losses of a packet, with %d bytes retained and a widest window of %d", h.copies, h.conn.streams.retained, h.conn.streams.widest)
+					}
 				}
 			}
+			if test.later {
+				loses(0)
+			}
+			loses(test.copies)
 			h.repents()
 			h.abandon()
 		})
